@@ -1,0 +1,50 @@
+# `make demo` and `make test` set up everything that they need, on a fresh Debian or Ubuntu machine.
+SHELL := /bin/bash
+VENV ?= .venv
+PY := $(VENV)/bin/python
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test unit lint format setup lab-up lab-down bench clean
+
+help:  ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup lab-packages  ## Three nodes in VMs: bootstrap, launch, verify-rdma, a chat, teardown (KEEP=1 leaves them up)
+	$(PY) -m spark_cluster.lab.demo
+
+test: setup lab-packages lint  ## All tests: unit, contract, and the lab end to end
+	$(PY) -m pytest --cov --cov-report=term:skip-covered
+
+unit: setup  ## The fast tests only
+	$(PY) -m pytest tests/unit
+
+lint: setup  ## ruff and mypy --strict
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: setup
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+setup: $(VENV)/.installed  ## The virtual environment
+
+$(VENV)/.installed: pyproject.toml .ci/setup
+	@bash .ci/setup $(VENV)
+	@touch $@
+
+.PHONY: lab-packages
+lab-packages:
+	@bash .ci/packages
+
+lab-up: setup lab-packages  ## Start the lab and leave it up
+	$(VENV)/bin/spark-cluster lab up
+
+lab-down: setup  ## Stop the lab
+	$(VENV)/bin/spark-cluster lab down
+
+bench: setup  ## A warm bootstrap against one raw ssh per host, as a ratio (needs a running lab)
+	$(PY) bench/warm_bootstrap.py
+
+clean:  ## Remove what `make` made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build

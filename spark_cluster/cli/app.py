@@ -1,0 +1,108 @@
+"""The command line: its verbs, and how every error is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from spark_cluster import __version__
+from spark_cluster.cli import (
+    bootstrap,
+    explain,
+    lab,
+    launch,
+    plan,
+    recipes,
+    status,
+    teardown,
+    trust,
+    verify_rdma,
+)
+from spark_cluster.core.error import Interrupted, SparkError
+
+app = typer.Typer(
+    name="spark-cluster",
+    help="Serve large models on two to eight NVIDIA DGX Sparks over RDMA, and prove it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"spark-cluster {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+for module in (bootstrap, plan, launch, verify_rdma, status, teardown, trust, explain):
+    module.register(app)
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(lab.app, name="lab")
+
+
+def main() -> None:
+    """The console script's entry."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; the exit code. Errors of ours are told, faults of ours raise."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except SparkError as error:
+        show_error(error, as_json="--json" in arguments)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        show_error(Interrupted("interrupted", remedy="Nothing more was done."), as_json=False)
+        return Interrupted.exit_code
+    except typer.Exit as error:
+        return int(error.exit_code)
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
+    return result if isinstance(result, int) else 0
+
+
+def show_error(error: SparkError, *, as_json: bool) -> None:
+    """The one form of every error, on standard error (with --json on standard output)."""
+    if as_json:
+        print(json.dumps({"kind": "error", "error": error.as_dict()}), flush=True)  # noqa: T201
+        return
+    print(error_text(error), file=sys.stderr)  # noqa: T201
+
+
+def error_text(error: SparkError) -> str:
+    """Where, what, what was run, what the host said, what to do next."""
+    named = error.host if error.host and not error.message.startswith(error.host) else ""
+    where = " ".join(part for part in (named, error.step) if part)
+    head = ": ".join(part for part in (error.place, where, error.message) if part)
+    lines = [f"error: {head}"]
+    if error.command:
+        lines.append(f"  command: {error.command}")
+    if error.stderr:
+        lines.append("  the host said:")
+        lines += [f"    {line}" for line in error.stderr.splitlines()]
+    lines.append(f"  next: {error.remedy}")
+    if error.code:
+        lines.append(f"  more: spark-cluster explain {error.code}")
+    return "\n".join(lines)

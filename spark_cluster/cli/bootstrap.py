@@ -1,0 +1,49 @@
+"""`spark-cluster bootstrap`: make the hosts ready."""
+
+from __future__ import annotations
+
+import typer
+
+from spark_cluster.cli.options import (
+    AllowManagementOption,
+    DryRunOption,
+    HostsOption,
+    InventoryOption,
+    JsonOption,
+    SetOption,
+    VerboseOption,
+    split,
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("bootstrap")(bootstrap)
+
+
+def bootstrap(
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    dry_run: DryRunOption = False,
+    settings: SetOption = None,
+    allow_management: AllowManagementOption = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Make the hosts ready: network, RDMA, swap, docker. A second run changes nothing."""
+    from spark_cluster.cli.running import Request, load_inventory
+    from spark_cluster.cli.verbs import run_playbook
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.steps.view import Options
+
+    loaded = load_inventory(inventory)
+    request = Request(
+        verb="bootstrap",
+        playbook="bootstrap",
+        hosts=select(loaded, split(hosts)),
+        inventory=loaded,
+        settings=settings or (),
+        options=Options(allow_management=allow_management),
+        as_json=as_json,
+        verbose=verbose,
+    )
+    return run_playbook(request, dry_run=dry_run)

@@ -1,0 +1,177 @@
+"""What a person sees of a run. Colour underlines the words; the words alone say everything."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status as Spinner
+
+from spark_cluster.core.event import (
+    Event,
+    Guarded,
+    HostConnected,
+    HostLost,
+    Note,
+    Progress,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+    as_json,
+)
+from spark_cluster.core.units import human_seconds
+
+_STYLES = {
+    "ok": "green",
+    "changed": "yellow",
+    "skipped": "dim",
+    "failed": "bold red",
+    "unreachable": "bold red",
+    "unknown": "bold magenta",
+}
+
+
+class JsonLines:
+    """`--json`: one object a line, as it happens."""
+
+    def __call__(self, event: Event) -> None:
+        print(json.dumps(as_json(event)), flush=True)  # noqa: T201
+
+
+class ConsoleView:
+    """Lines for a person; hosts with the same outcome of a step share a line."""
+
+    def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
+        self.console = console or make_console()
+        self._verbose = verbose
+        self._connected: list[HostConnected] = []
+        self._step: StepStarted | None = None
+        self._finished: list[StepFinished] = []
+        self._spinner: Spinner | None = None
+        self._waiting: dict[tuple[str, str], str] = {}
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self._started(event)
+            case HostConnected():
+                self._connected.append(event)
+            case StepStarted():
+                self.flush()
+                self._step = event
+                if self.console.is_terminal:
+                    self._spin(event.title)
+            case StepFinished():
+                self._finished.append(event)
+            case Progress():
+                self._progress(event)
+            case Guarded():
+                self._line("guard", event.host, f"{event.state}: {event.message}")
+            case Note():
+                self._line("note", event.host or "", event.message)
+            case HostLost():
+                self._line("unreachable", event.host, event.error.message, "bold red")
+            case RunFinished():
+                self.flush()
+                self._ended(event)
+            case _:
+                pass
+
+    def _started(self, event: RunStarted) -> None:
+        what = event.verb + (f" {event.recipe}" if event.recipe else "")
+        self.console.print(
+            f"[bold]{escape(what)}[/] on {escape(', '.join(event.hosts))}  "
+            f"[dim]run {event.run}, inventory {escape(event.inventory)}[/]"
+        )
+        if event.note:
+            self.console.print(f"  {escape(event.note)}")
+
+    def _spin(self, text: str) -> None:
+        self._stop_spinner()
+        self._spinner = self.console.status(escape(text))
+        self._spinner.start()
+
+    def _stop_spinner(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
+
+    def _progress(self, event: Progress) -> None:
+        text = f"{event.host}: {event.message}"
+        if self._spinner is not None:
+            self._spinner.update(escape(f"{text} ({human_seconds(event.seconds)})"))
+        elif self._waiting.get((event.host, event.step)) != event.message:
+            self._line("waiting", event.host, f"{event.message} ({human_seconds(event.seconds)})")
+        self._waiting[(event.host, event.step)] = event.message
+
+    def _line(self, word: str, host: str, text: str, style: str = "dim") -> None:
+        self.console.print(f"  [{style}]{word:<11}[/] {host:<10} {escape(text)}", highlight=False)
+
+    def flush(self) -> None:
+        """Print what the step that just ended has to say."""
+        self._stop_spinner()
+        if self._connected:
+            hosts = ", ".join(
+                f"{event.host} {human_seconds(event.seconds)}" for event in self._connected
+            )
+            self.console.print(f"  [dim]connected[/]   {escape(hosts)}", highlight=False)
+            self._connected = []
+        for group in _groups(self._finished):
+            self._outcome(group)
+        self._finished = []
+        self._step = None
+
+    def _outcome(self, group: Sequence[StepFinished]) -> None:
+        first = group[0]
+        hosts = ", ".join(event.host for event in group)
+        style = _STYLES.get(first.status, "")
+        seconds = max(event.seconds for event in group)
+        took = f" ({human_seconds(seconds)})" if seconds >= 1 else ""
+        self.console.print(
+            f"  [{style}]{first.status:<11}[/] [bold]{escape(first.title)}[/]  "
+            f"{escape(hosts)}{took}",
+            highlight=False,
+        )
+        shown = first.details
+        if not shown and first.summary and (self._verbose or first.status not in ("ok", "skipped")):
+            shown = (first.summary,)
+        elif self._verbose and first.summary:
+            shown = (first.summary, *first.details)
+        for line in shown:
+            self.console.print(f"                {escape(line)}", highlight=False)
+        if first.error is not None:
+            if first.error.stderr:
+                for line in first.error.stderr.splitlines():
+                    self.console.print(f"                | {escape(line)}", highlight=False)
+            self.console.print(
+                f"                next: {escape(first.error.remedy)}", highlight=False
+            )
+
+    def _ended(self, event: RunFinished) -> None:
+        counts = ", ".join(f"{count} {status}" for status, count in event.counts.items() if count)
+        took = human_seconds(event.seconds)
+        self.console.print(
+            f"[bold]{event.verb}[/]: {counts or 'nothing to do'}  [dim]{took}[/]", highlight=False
+        )
+
+
+def _groups(events: Sequence[StepFinished]) -> list[list[StepFinished]]:
+    """Events with the same outcome in the same words, in order of their first."""
+    groups: dict[tuple[object, ...], list[StepFinished]] = {}
+    for event in events:
+        remedy = event.error.remedy if event.error else ""
+        plain = event.status in ("ok", "skipped") and not event.details
+        key = (event.step, event.status, "" if plain else event.summary, event.details, remedy)
+        groups.setdefault(key, []).append(event)
+    return list(groups.values())
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Plain on pipes and under NO_COLOR (rich heeds both); never wraps words into a log file."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 200
+    return Console(stderr=stderr, soft_wrap=True, width=width, highlight=False)

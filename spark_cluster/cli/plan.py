@@ -1,0 +1,68 @@
+"""`spark-cluster plan`: what a verb would change, and nothing changed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spark_cluster.cli.options import (
+    AllowManagementOption,
+    GroupOption,
+    HostsOption,
+    InventoryOption,
+    JsonOption,
+    SetOption,
+    VerboseOption,
+    split,
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("plan")(plan)
+
+
+def plan(
+    what: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="bootstrap, launch or teardown.")],
+    recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="For launch.")] = "",
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Show the exact shell of every change.")
+    ] = False,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    group: GroupOption = None,
+    settings: SetOption = None,
+    allow_management: AllowManagementOption = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Show what a playbook would change on which host. Changes nothing."""
+    from spark_cluster.cli.running import Request, load_inventory
+    from spark_cluster.cli.verbs import run_playbook
+    from spark_cluster.core.error import InputError
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.steps.view import Options
+
+    loaded = load_inventory(inventory)
+    if what == "launch":
+        from spark_cluster.cli.launch import launch_request
+
+        if not recipe:
+            raise InputError(
+                "plan launch: which recipe?", remedy="`spark-cluster recipes` lists them."
+            )
+        request = launch_request(
+            loaded, recipe, group, settings or (), as_json=as_json, verbose=verbose
+        )
+    else:
+        request = Request(
+            verb=f"plan {what}",
+            playbook=what,
+            hosts=select(loaded, split(hosts)),
+            inventory=loaded,
+            settings=settings or (),
+            options=Options(allow_management=allow_management),
+            as_json=as_json,
+            verbose=verbose,
+        )
+    return run_playbook(request, dry_run=True, commands=commands)

@@ -1,0 +1,79 @@
+"""How a plan is shown."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from spark_cluster.core.plan import Plan
+from spark_cluster.core.step import Assessment
+from spark_cluster.core.units import count
+
+
+def as_data(plan: Plan, *, commands: bool) -> list[dict[str, object]]:
+    """The plan for `--json`."""
+    rows: list[dict[str, object]] = []
+    for planned, assessments in plan:
+        for host, assessment in assessments.items():
+            rows.append(
+                {
+                    "step": planned.step.name,
+                    "host": host,
+                    "skipped": assessment.skipped,
+                    "changes": [
+                        {
+                            "what": change.what,
+                            "before": change.before,
+                            "after": change.after,
+                            "diff": list(change.diff),
+                            **({"commands": change.commands} if commands else {}),
+                        }
+                        for change in assessment.changes
+                    ],
+                    "problems": [
+                        {"code": problem.code, "what": problem.what, "remedy": problem.remedy}
+                        for problem in assessment.problems
+                    ],
+                }
+            )
+    return rows
+
+
+def show(plan: Plan, console: Console, *, commands: bool) -> None:
+    """Per step and host: what would change, what is in the way, what is checked later."""
+    for planned, assessments in plan:
+        step = planned.step
+        if step.stimulus is not None:
+            console.print(f"  [dim]when run[/]    [bold]{escape(step.title)}[/]")
+            continue
+        busy = {h: a for h, a in assessments.items() if a.changes or a.problems}
+        idle = [host for host in assessments if host not in busy]
+        if idle:
+            words = "skipped" if all(assessments[h].skipped for h in idle) else "no change"
+            console.print(
+                f"  [dim]{words:<11}[/] [bold]{escape(step.title)}[/]  {escape(', '.join(idle))}"
+            )
+        for host, assessment in busy.items():
+            _show_host(console, step.title, host, assessment, commands=commands)
+    total = plan.change_count
+    console.print(f"[bold]plan[/]: {count(total, 'change')}" if total else "[bold]plan[/]: no change")
+
+
+def _show_host(
+    console: Console, title: str, host: str, assessment: Assessment, *, commands: bool
+) -> None:
+    word = "would change" if assessment.changes else "would check"
+    console.print(f"  [yellow]{word:<11}[/] [bold]{escape(title)}[/]  {escape(host)}")
+    for change in assessment.changes:
+        console.print(
+            f"                {escape(change.what)}: {escape(change.before)} -> "
+            f"{escape(change.after)}"
+        )
+        for line in change.diff:
+            console.print(f"                  {escape(line)}")
+        if commands:
+            for line in change.commands.rstrip().splitlines():
+                console.print(f"                  $ {escape(line)}")
+    for problem in assessment.problems:
+        now = "now" if assessment.waiting else "in the way"
+        console.print(f"                {now}: {problem.code} {escape(problem.what)}")

@@ -1,0 +1,224 @@
+"""From a verb's options to a finished run: load, connect, plan, apply, tell, write down."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spark_cluster import places
+from spark_cluster.cli.console import ConsoleView, JsonLines
+from spark_cluster.core.error import SparkError, Unreachable
+from spark_cluster.core.event import Listener, Note, RunFinished, RunStarted
+from spark_cluster.core.plan import Plan
+from spark_cluster.core.result import Result, Status, exit_code
+from spark_cluster.core.secret import Secret
+from spark_cluster.engines.spec import Deployment
+from spark_cluster.facts.base import ProbeContext
+from spark_cluster.facts.table import FACTS
+from spark_cluster.inventory import loader as inventories
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.playbook import loader as playbooks
+from spark_cluster.runner.bus import Bus
+from spark_cluster.runner.interrupt import heed
+from spark_cluster.runner.journal import Journal, new_run
+from spark_cluster.runner.run import Run
+from spark_cluster.runner.session import Lane, Session
+from spark_cluster.steps import registry
+from spark_cluster.steps.view import Options
+from spark_cluster.transport.protocol import Become, Connector
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    verb: str
+    playbook: str
+    hosts: list[str]
+    inventory: Inventory
+    settings: Sequence[str] = ()
+    options: Options = field(default_factory=Options)
+    deployment: Deployment | None = None
+    note: str | None = None
+    as_json: bool = False
+    verbose: bool = False
+    all_hosts_needed: bool = True
+    preempt: tuple[str, ...] = ()
+    run: str = field(default_factory=new_run)
+
+
+def load_inventory(given: str | None) -> Inventory:
+    return inventories.load(inventories.find(given))
+
+
+def connector() -> Connector:
+    """SSH, or this very machine for a host whose address is `local`."""
+    from spark_cluster.transport import local, ssh
+    from spark_cluster.transport.protocol import Connection, Target
+
+    def connect(target: Target, become: Become) -> Connection:
+        if target.address == "local":
+            return local.connect(target, become)
+        return ssh.connect(target, become)
+
+    return connect
+
+
+def ask_password() -> Become:
+    """One prompt for all hosts, only when a host's sudo wants a password and someone is there."""
+
+    def ask() -> Secret:
+        import getpass
+
+        return Secret(getpass.getpass("sudo password for the hosts: "))
+
+    return Become(ask=ask if sys.stdin.isatty() and sys.stderr.isatty() else None)
+
+
+def templates() -> dict[str, str]:
+    """The netplan templates, the user's own over ours."""
+    found: dict[str, str] = {}
+    for folder in reversed(places.search_path("netplan")):
+        for path in sorted(folder.glob("*.j2")):
+            found[path.name] = path.read_text(encoding="utf-8")
+    return found
+
+
+@dataclass
+class Active:
+    """A connected run with its listeners; `finish` tells the end and gives the exit code."""
+
+    request: Request
+    run: Run
+    session: Session
+    bus: Listener
+    view: ConsoleView | None
+    journal: Journal
+    started: float
+
+    def finish(
+        self,
+        results: Sequence[Result],
+        *,
+        data: dict[str, Any] | None = None,
+        code: int | None = None,
+    ) -> int:
+        counts = Counter(result.status.value for result in results)
+        code = exit_code(list(results)) if code is None else code
+        seconds = time.monotonic() - self.started
+        self.bus(
+            RunFinished(
+                self.request.verb, self.request.run, code, dict(counts), seconds, data or {}
+            )
+        )
+        return code
+
+    def say(self, text: str = "") -> None:
+        """A line for a person; nothing under --json."""
+        if self.view is not None:
+            self.view.flush()
+            self.view.console.print(text, markup=False, highlight=False)
+
+
+@contextlib.contextmanager
+def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
+    """Connect to the hosts and have everything ready; closes and tells whatever happens.
+
+    Raises Unreachable if a host that is needed is away: nothing was changed anywhere.
+    """
+    playbook = playbooks.load(playbooks.find(request.playbook), registry(), request.settings)
+    book = Journal(request.run, request.verb)
+    view = None if request.as_json else ConsoleView(verbose=request.verbose)
+    listeners: list[Listener] = [view or JsonLines()]
+    if journal:
+        listeners.append(book)
+    bus = Bus(listeners)
+    lanes = [
+        Lane(
+            inventories.target(request.inventory, name),
+            ProbeContext(request.inventory.hosts[name], request.inventory, request.deployment),
+        )
+        for name in request.hosts
+    ]
+    session = Session(lanes, connector(), ask_password())
+    started = time.monotonic()
+    bus(
+        RunStarted(
+            request.verb,
+            request.run,
+            tuple(request.hosts),
+            str(request.inventory.path),
+            request.deployment.recipe if request.deployment else None,
+            request.note,
+        )
+    )
+    if book.problem:
+        bus(Note(book.problem))
+    try:
+        with heed(session, bus):
+            session.connect(bus)
+            if session.lost and (request.all_hosts_needed or not session.alive):
+                raise _away(session)
+            run = Run(
+                request.run,
+                request.verb,
+                session,
+                playbook,
+                request.inventory,
+                FACTS,
+                bus,
+                deployment=request.deployment,
+                templates=templates(),
+                options=request.options,
+                preempt=request.preempt,
+            )
+            yield Active(request, run, session, bus, view, book, started)
+    except SparkError as error:
+        if view is not None:
+            view.flush()
+        book(Note(f"error: {error.message}", error.host))
+        raise
+    finally:
+        session.close()
+        book.close()
+
+
+def _away(session: Session) -> SparkError:
+    """The one error for all hosts that are away; the gravest speaks for itself if it is alone."""
+    lost = session.lost
+    if len(lost) == 1:
+        return next(iter(lost.values()))
+    names = ", ".join(lost)
+    return Unreachable(
+        f"{len(lost)} hosts are away: {names}; nothing was changed",
+        remedy="; ".join(dict.fromkeys(error.remedy for error in lost.values())),
+    )
+
+
+def refuse(active: Active, plan: Plan) -> list[Result]:
+    """The reasons not to begin, told; empty if there are none."""
+    refused = active.run.refusals(plan)
+    from spark_cluster.core.event import StepFinished
+
+    titles = {planned.step.name: planned.step.title for planned in plan.steps}
+    for result in refused:
+        active.bus(
+            StepFinished(
+                result.host, result.step, titles[result.step], result.status.value,
+                result.summary, result.details, result.seconds, result.error,
+            )
+        )  # fmt: skip
+    return refused
+
+
+def lost_results(session: Session, step: str) -> list[Result]:
+    """Hosts that never answered, as results of a run that went on without them."""
+    return [
+        Result(name, step, Status.UNKNOWN, f"not reached: {error.message}", error=error)
+        for name, error in session.lost.items()
+    ]

@@ -1,0 +1,120 @@
+"""Reading and printing for `status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from spark_cluster.cli.running import ask_password, connector
+from spark_cluster.core.error import SparkError
+from spark_cluster.core.event import Event
+from spark_cluster.core.units import human_bytes
+from spark_cluster.facts.base import Facts, ProbeContext
+from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.gpu import GPU
+from spark_cluster.facts.host import HOST
+from spark_cluster.facts.memory import MEMORY, SWAP
+from spark_cluster.inventory.loader import target
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.runner.session import Lane, Session
+from spark_cluster.serving import api
+
+_FACTS = (HOST, CONTAINERS, MEMORY, SWAP, GPU)
+
+
+def read(inventory: Inventory, names: list[str]) -> list[dict[str, Any]]:
+    """One row a host; `state` is `up` or `unknown`, with the reason."""
+    lanes = [
+        Lane(target(inventory, name), ProbeContext(inventory.hosts[name], inventory))
+        for name in names
+    ]
+    session = Session(lanes, connector(), ask_password())
+    try:
+        session.connect(_quiet)
+        outcomes = session.each(session.alive, _look)
+        return [_row(name, session.lost.get(name) or outcomes[name]) for name in names]
+    finally:
+        session.close()
+
+
+def _quiet(_: Event) -> None:
+    """Status says the same in its table."""
+
+
+def _look(lane: Lane) -> tuple[Facts, bool | None]:
+    """The facts, and on the head whether the server answers /health (None: no head here)."""
+    facts = lane.read(_FACTS)
+    for container in facts[CONTAINERS].containers:
+        if container.running and container.label("role") == "head":
+            script = api.health_script(int(container.label("port")))
+            answer = lane.run(script, timeout=15, root=False)
+            return facts, api.parse_health(answer.stdout).ok
+    return facts, None
+
+
+def _row(name: str, outcome: tuple[Facts, bool | None] | SparkError) -> dict[str, Any]:
+    if isinstance(outcome, SparkError):
+        return {"host": name, "state": "unknown", "reason": outcome.message}
+    facts, healthy = outcome
+    return {
+        "host": name,
+        "state": "up",
+        "boot_id": facts[HOST].boot_id,
+        "memory_available": facts[MEMORY].available,
+        "memory_total": facts[MEMORY].total,
+        "swap": list(facts[SWAP].active),
+        "gpu": list(facts[GPU].names),
+        "gpu_processes": [process.name for process in facts[GPU].processes],
+        "containers": [
+            {
+                "name": container.name,
+                "state": container.state,
+                "exit_code": container.exit_code,
+                "recipe": container.label("recipe"),
+                "rank": container.label("rank"),
+                "run": container.label("run"),
+                "started": container.started,
+                "port": container.label("port"),
+            }
+            for container in facts[CONTAINERS].containers
+        ],
+        "docker_error": facts[CONTAINERS].error,
+        "healthy": healthy,
+    }
+
+
+def show(
+    console: Console, inventory: Inventory, rows: list[dict[str, Any]], *, verbose: bool
+) -> None:
+    console.print(f"[dim]inventory {escape(str(inventory.path))}[/]")
+    for row in rows:
+        if row["state"] == "unknown":
+            console.print(f"  [bold magenta]unknown[/]  {row['host']}: {escape(row['reason'])}")
+            continue
+        swap = f"swap on ({', '.join(row['swap'])})" if row["swap"] else "swap off"
+        available, total = row["memory_available"], row["memory_total"]
+        memory = f"{human_bytes(available)} of {human_bytes(total)} available"
+        console.print(f"  [green]up[/]       {row['host']}: {memory}, {swap}")
+        if row["docker_error"]:
+            console.print(f"             docker: {escape(row['docker_error'])}")
+        for container in row["containers"]:
+            console.print(f"             {escape(_container(container, row['healthy']))}")
+        if verbose:
+            processes = ", ".join(row["gpu_processes"]) or "none"
+            console.print(f"             GPU {', '.join(row['gpu'])}; processes: {processes}")
+
+
+def _container(container: dict[str, Any], healthy: bool | None) -> str:
+    text = (
+        f"{container['name']} ({container['recipe']}, rank {container['rank']}) "
+        f"{container['state']}"
+    )
+    if container["state"] != "running":
+        return f"{text}, exit code {container['exit_code']}"
+    text += f" since {container['started'][:19]}"
+    if container["rank"] == "0":
+        health = "answers" if healthy else "does not answer yet"
+        text += f"; /health {health} on port {container['port']}"
+    return text

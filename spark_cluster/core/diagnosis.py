@@ -1,0 +1,241 @@
+"""The table of diagnoses: what `spark-cluster explain CODE` says.
+
+One entry a code. Steps and verdicts name the code; the text stands here only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """`why` it matters, and how it is mended (`fix`)."""
+
+    code: str
+    title: str
+    why: str
+    fix: str
+
+
+_TABLE = (
+    Diagnosis(
+        "NET001",
+        "The interface is not there",
+        "A half of a QSFP port has no netdev. The kernel removes the interfaces of a port when its "
+        "cable is unplugged (dgx-spark-mlnx-hotplug), so an absent device usually means an absent "
+        "cable, or that the inventory names the other port.",
+        "Plug the cable into the port that the inventory names, or correct `interface:` in the "
+        "inventory. `ip -br link` on the host lists what is there.",
+    ),
+    Diagnosis(
+        "NET002",
+        "The interface has no carrier",
+        "The netdev exists and the link is down: the other end is not plugged in, is plugged into "
+        "the other port (port 1 goes to port 1), or the peer is off.",
+        "Check both ends of the cable: same port on both hosts, one cable between them.",
+    ),
+    Diagnosis(
+        "NET003",
+        "Another netplan file configures the same interface",
+        "netplan merges all files: two owners of one interface give it both sets of addresses, and "
+        "which MTU wins depends on the files' names.",
+        "Remove the interface from the other file, or move that file away, then run the command "
+        "again.",
+    ),
+    Diagnosis(
+        "NET004",
+        "Jumbo frames do not pass between two hosts",
+        "A 9000 byte frame sent with 'do not fragment' got no answer. With a smaller MTU anywhere "
+        "on the way, RoCE falls back to an active MTU of 1024 bytes, or large messages are lost "
+        "while small pings work.",
+        "Set MTU 9000 on both ends (`spark-cluster bootstrap`) and on every switch port between. "
+        "If small pings fail too, the cable or the address is wrong.",
+    ),
+    Diagnosis(
+        "NET005",
+        "netplan rejects the configuration",
+        "`netplan generate` failed on a copy of the configuration with our file added; nothing was "
+        "applied.",
+        "Read the line that netplan names. A broken file that was there before must be mended "
+        "first.",
+    ),
+    Diagnosis(
+        "NET006",
+        "The network change was reverted",
+        "After the change the host did not answer over a new connection, or its peers did not "
+        "answer on the fabric. The guard on the host put the old configuration back.",
+        "See what the guard's log says: `journalctl -t spark-cluster` on the host. Correct the "
+        "inventory, then run `spark-cluster plan bootstrap` before the next try.",
+    ),
+    Diagnosis(
+        "NET007",
+        "The change would touch the interface that SSH came in on",
+        "If that interface fails, nobody reaches the host any more; the guard could put it back "
+        "only after its time limit.",
+        "Reach the host over another interface, or allow it with --allow-management-interface.",
+    ),
+    Diagnosis(
+        "RDMA001",
+        "The RDMA device is not there",
+        "The netdev exists and /sys/class/infiniband has no device for it: the mlx5_ib driver is "
+        "not loaded, or the inventory names the wrong device.",
+        "`rdma link show` lists the devices; `modprobe mlx5_ib` loads the driver.",
+    ),
+    Diagnosis(
+        "RDMA002",
+        "The RDMA port is not ACTIVE",
+        "A port that is DOWN or INIT carries nothing; NCCL skips it and, unless NCCL_NET=IB, falls "
+        "back to sockets without an error.",
+        "Check the cable and `ip link` of the netdev; both ends must be up.",
+    ),
+    Diagnosis(
+        "RDMA003",
+        "No RoCE v2 GID for the host's address",
+        "RoCE v2 needs a GID that maps the rail's IPv4 address. It is missing while the interface "
+        "has no address, and its index moves when IPv6 addresses come and go.",
+        "Run `spark-cluster bootstrap`: it sets the address and turns IPv6 off on the rail.",
+    ),
+    Diagnosis(
+        "RDMA004",
+        "The RDMA device belongs to another interface",
+        "The inventory pairs a netdev with an RDMA device of the other half or port; traffic would "
+        "leave on an interface without the expected address.",
+        "Correct `device:` in the inventory; `rdma link show` prints the pairs.",
+    ),
+    Diagnosis(
+        "RDMA010",
+        "Tokens were generated and RDMA carried nothing",
+        "The job fell back to TCP sockets, four to eight times slower. The usual causes: the "
+        "container lacks /dev/infiniband, IPC_LOCK or memlock, or NCCL_IB_HCA names a device that "
+        "is not there.",
+        "`docker inspect` the containers, or `spark-cluster teardown` and `spark-cluster launch`: "
+        "launch sets all of them and NCCL_NET=IB, which fails instead of falling back.",
+    ),
+    Diagnosis(
+        "RDMA011",
+        "RDMA carried only part of the job",
+        "One rank, one direction or the wrong rail: collective traffic always flows both ways "
+        "between all ranks, so something else carried the rest.",
+        "Read the table: the row with no traffic names the host and the rail.",
+    ),
+    Diagnosis(
+        "RDMA012",
+        "RDMA runs with errors or with the wrong volume",
+        "Counters of retransmission or of lost packets grew during the run, or the bytes per token "
+        "are far from what the model needs.",
+        "Check the cable and the MTU on both ends; look at the error columns of the table.",
+    ),
+    Diagnosis(
+        "RDMA013",
+        "No tokens were generated",
+        "Without tokens there is nothing to prove: the counters stand still on a healthy idle "
+        "cluster, too.",
+        "See whether the server answers: `spark-cluster status`.",
+    ),
+    Diagnosis(
+        "RDMA014",
+        "The transport could not be determined",
+        "A counter, a rank or the generation could not be read; the verdict is unknown rather than "
+        "guessed.",
+        "The reasons name what was unreadable. Mend that, then verify again.",
+    ),
+    Diagnosis(
+        "HOST001",
+        "The host lacks a program",
+        "A step needs a program that is not installed.",
+        "Install the package that the message names.",
+    ),
+    Diagnosis(
+        "HOST002",
+        "Swap is in use",
+        "On unified memory a GPU process that is swapped out stalls the whole host.",
+        "`spark-cluster bootstrap` turns swap off.",
+    ),
+    Diagnosis(
+        "DOCKER001",
+        "Docker does not work",
+        "The docker daemon does not answer on this host.",
+        "`systemctl status docker`; install docker.io or docker-ce if it is absent.",
+    ),
+    Diagnosis(
+        "DOCKER002",
+        "Containers get no GPU",
+        "Docker knows no NVIDIA runtime, no CDI device and no GPU hook: `--gpus all` will fail.",
+        "Install nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker`, "
+        "and restart docker.",
+    ),
+    Diagnosis(
+        "GPU001",
+        "nvidia-smi sees no GPU",
+        "The driver is not loaded or the GPU fell off the bus.",
+        "`nvidia-smi` on the host says why; a reboot reloads the driver.",
+    ),
+    Diagnosis(
+        "SERVE001",
+        "Too little memory is available",
+        "CPU and GPU share the memory of a Spark. A launch that does not fit freezes the host "
+        "without an OOM kill.",
+        "Stop what holds the memory (`spark-cluster status`, `spark-cluster teardown`), or choose "
+        "a smaller recipe.",
+    ),
+    Diagnosis(
+        "SERVE002",
+        "The container image is missing",
+        "The recipe's image is not on the host, and launch does not download silently.",
+        "`docker pull` the image on the named hosts.",
+    ),
+    Diagnosis(
+        "SERVE003",
+        "The image differs between hosts",
+        "A moving tag was pulled on different days: two ranks with different NCCL or vLLM builds "
+        "hang or crash.",
+        "`docker pull` on all hosts, or `docker save | docker load` from one to the others.",
+    ),
+    Diagnosis(
+        "SERVE004",
+        "Model files are missing or incomplete",
+        "With HF_HUB_OFFLINE=1 every rank loads from its own cache; a missing shard ends the "
+        "launch after minutes.",
+        "Download with `huggingface-cli download MODEL` on one host and copy the cache to the "
+        "others over the fabric's address with `rsync -a`.",
+    ),
+    Diagnosis(
+        "SERVE005",
+        "A port is in use",
+        "Something else listens where Ray or the API server must listen.",
+        "Stop it (`ss -ltnp` names the process), or change the recipe's port.",
+    ),
+    Diagnosis(
+        "SERVE006",
+        "Another run is in the way",
+        "Containers of another recipe, or of a run that failed, hold the GPU and the ports.",
+        "`spark-cluster teardown` removes what carries our labels.",
+    ),
+    Diagnosis(
+        "SERVE007",
+        "The engine failed to start",
+        "The engine's process ended, or its log shows a failure, before it served a token.",
+        "The last lines of the log are shown. The containers are left as evidence; "
+        "`spark-cluster teardown` removes them.",
+    ),
+    Diagnosis(
+        "SERVE008",
+        "Still there after teardown",
+        "A container, a port or a GPU process survived its removal.",
+        "`spark-cluster teardown --force`; if the GPU process stays, reboot the host.",
+    ),
+    Diagnosis(
+        "SERVE009",
+        "A container of ours ended",
+        "A rank's container is not running any more: the job cannot continue.",
+        "`docker logs NAME` on the host shows why; `spark-cluster teardown` clears the rest.",
+    ),
+)
+
+DIAGNOSES = {diagnosis.code: diagnosis for diagnosis in _TABLE}
+
+
+def explain(code: str) -> Diagnosis | None:
+    """The diagnosis of `code`, whatever its case; None if there is none."""
+    return DIAGNOSES.get(code.upper())

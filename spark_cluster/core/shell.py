@@ -1,0 +1,39 @@
+"""Small helpers for writing POSIX sh. Pure."""
+
+from __future__ import annotations
+
+import shlex
+
+quote = shlex.quote
+
+#: The line that ends our here-documents; no file of ours contains it.
+_END = "SPARK_CLUSTER_END_OF_FILE"
+
+
+def write_file(path: str, content: str, mode: int) -> str:
+    """Commands that put `content` at `path` atomically: a new file beside it, then a rename.
+
+    `content` must end with a newline (a here-document always does).
+    """
+    if _END in content:
+        raise ValueError(f"{path}: the content holds the here-document's end marker")
+    temporary = quote(f"{path}.spark-cluster.new")
+    return (
+        f"mkdir -p {quote(path.rpartition('/')[0] or '/')}\n"
+        f"(umask 077 && cat > {temporary} <<'{_END}'\n{content}{_END}\n)\n"
+        f"chmod {mode:04o} {temporary}\n"
+        f"mv -f {temporary} {quote(path)}\n"
+    )
+
+
+def wait_for(condition: str, *, seconds: int, what: str) -> str:
+    """Commands that wait for `condition`, at most `seconds`; then fail and say `what`."""
+    return (
+        f"_deadline=$(($(date +%s) + {seconds}))\n"
+        f"until {condition}; do\n"
+        f'  if [ "$(date +%s)" -ge "$_deadline" ]; then\n'
+        f"    echo {quote(f'not within {seconds} s: {what}')} >&2; exit 1\n"
+        f"  fi\n"
+        f"  sleep 0.2\n"
+        f"done\n"
+    )

@@ -1,0 +1,105 @@
+"""A step: facts and a wanted state in, the difference and the commands that close it out.
+
+A step is data and one pure function, `assess`. The runner reads the facts, calls `assess`, runs the
+commands of the changes, reads the facts again and calls `assess` once more: only when that second
+assessment shows no difference is the step `changed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+ViewT = TypeVar("ViewT")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference and what closes it.
+
+    `commands` is POSIX sh, run as root under `set -eu`. `before` and `after` are what a person
+    reads; `diff` may hold a longer text, one line each, already marked with + and -.
+    """
+
+    what: str
+    before: str
+    after: str
+    commands: str
+    diff: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A state that this step cannot or must not mend; `code` is explained by core/diagnosis.py."""
+
+    code: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The difference between what is and what is wanted, on one host.
+
+    Nothing in `changes`, `problems` and `waiting`: the host is as wanted. `skipped` says why the
+    step does not apply. `waiting` says what a waiting step still waits for; while there is
+    anything in it, `problems` are only what will be said when time runs out. `notes` are told, not
+    judged.
+    """
+
+    changes: tuple[Change, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    waiting: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    skipped: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        return not (self.changes or self.problems or self.waiting)
+
+
+def skip(reason: str) -> Assessment:
+    """The step does not apply here."""
+    return Assessment(skipped=reason)
+
+
+def found(*problems: Problem, notes: tuple[str, ...] = ()) -> Assessment:
+    """A check's outcome: the problems, or none."""
+    return Assessment(problems=problems, notes=notes)
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """Traffic made between two readings: a script for one host, its output kept as `output`."""
+
+    host: str
+    script: str
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Step(Generic[ViewT]):
+    """A named, ordered piece of work.
+
+    reads      facts that `assess` looks at
+    affects    facts that its changes may alter beyond its own: read again before the next step
+    guarded    its changes go through the network guard (runner/guard.py)
+    wait       seconds to keep reading until `waiting` is empty; None: it does not wait
+    stimulus   traffic to make between a first and a second reading (verify-rdma)
+    timeout    seconds that the commands of its changes may take on a host
+    """
+
+    name: str
+    title: str
+    params: type[BaseModel]
+    reads: tuple[str, ...]
+    assess: Callable[[ViewT, Any], Assessment]
+    affects: tuple[str, ...] = ()
+    guarded: bool = False
+    wait: Callable[[Any], float] | None = None
+    stimulus: Callable[[ViewT, Any], Stimulus | None] | None = None
+    timeout: float = 120.0

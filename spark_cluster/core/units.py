@@ -1,0 +1,29 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+GIB = 1024**3
+
+
+def human_bytes(count: float) -> str:
+    """`1.5 GiB`: binary units, three significant figures."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(value) < 1024 or unit == "TiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def human_seconds(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 key`, `3 keys`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,219 @@
+"""Read a YAML file into a model; say file, line, field and what would be right when it is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from spark_cluster.core.error import InputError
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class Document(BaseModel):
+    """The base of everything that a user writes: unknown fields are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source:
+    """A parsed YAML file that still knows on which line each field stands."""
+
+    def __init__(self, path: Path, data: Any, root: yaml.Node | None) -> None:
+        self.path = path
+        self.data = data
+        self._root = root
+
+    def place(self, loc: tuple[str | int, ...]) -> str:
+        """`file:line` of the field at `loc`, or of its nearest parent that is there."""
+        node = self._root
+        line = node.start_mark.line if node else 0
+        for part in loc:
+            child = _child(node, part)
+            if child is None:
+                break
+            line, node = child
+        return f"{self.path}:{line + 1}"
+
+    def error(self, loc: tuple[str | int, ...], message: str, remedy: str) -> InputError:
+        """An InputError at `loc`."""
+        name = field_name(loc)
+        return InputError(
+            f"{name}: {message}" if name else message, place=self.place(loc), remedy=remedy
+        )
+
+
+def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return key.start_mark.line, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        value = node.value[part]
+        return value.start_mark.line, value
+    return None
+
+
+def field_name(loc: tuple[str | int, ...]) -> str:
+    """`hosts.spark-2.rails[0].address`."""
+    name = ""
+    for part in loc:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else str(part)
+    return name
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice: YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key!r} is given twice (first on line {seen[key] + 1})",
+                    problem_mark=key_node.start_mark,
+                )
+            seen[key] = key_node.start_mark.line
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path) -> Source:
+    """Parse `path`. Raises InputError when it cannot be read or is no YAML mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}", remedy="Check the path and its permissions."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}",
+            remedy="Save the file as UTF-8.",
+        ) from error
+    try:
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+            data = loader.construct_document(root) if root is not None else None
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise InputError(
+            f"not valid YAML: {error.problem or error.context}",
+            place=f"{path}:{mark.line + 1}" if mark else str(path),
+            remedy="Check the indentation and the quotes at that line.",
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(
+            f"not valid YAML: {error}", place=str(path), remedy="Write the file again as YAML."
+        ) from error
+    if not isinstance(data, dict):
+        raise InputError(
+            f"the file holds {_kind(data)}, not fields",
+            place=str(path),
+            remedy="Start from the file of the same name that ships with spark-cluster.",
+        )
+    return Source(path, data, root)
+
+
+def validate(source: Source, model: type[ModelT], *, at: tuple[str | int, ...] = ()) -> ModelT:
+    """`source` (or `source.data` below `at`) as `model`. Raises InputError for the first fault."""
+    data = source.data
+    for part in at:
+        data = data[part]
+    return validate_data(source, model, data, at=at)
+
+
+def validate_data(
+    source: Source, model: type[ModelT], data: Any, *, at: tuple[str | int, ...] = ()
+) -> ModelT:
+    """`data`, which stands at `at` in `source`, as `model`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        loc = at + _visible(first["loc"], data)
+        message, remedy = _explain(dict(first), model, loc)
+        more = error.error_count() - 1
+        if more:
+            message += f" (and {more} more)"
+        raise source.error(loc, message, remedy) from error
+
+
+def _visible(loc: tuple[str | int, ...], data: Any) -> tuple[str | int, ...]:
+    """`loc` without the names of union members that pydantic puts into it."""
+    kept: list[str | int] = []
+    for part in loc:
+        is_key = isinstance(data, dict) and part in data
+        is_index = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if is_key or is_index:
+            data = data[part]
+        elif part != loc[-1]:
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+def _explain(
+    fault: dict[str, Any], model: type[BaseModel], loc: tuple[str | int, ...]
+) -> tuple[str, str]:
+    kind, given = fault["type"], fault.get("input")
+    if kind == "extra_forbidden":
+        return "there is no such field", _did_you_mean(str(loc[-1]), _field_names(model))
+    if kind == "missing":
+        return "the field is missing", f"Add `{loc[-1]}:` there."
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    message, _, remedy = message.partition(" | ")
+    if not remedy:
+        remedy = f"The value there is {given!r}; correct it."
+    return message[0].lower() + message[1:], remedy
+
+
+def _field_names(model: type[BaseModel]) -> list[str]:
+    """The fields of a model and of the models inside it, for suggestions."""
+    names: list[str] = []
+    pending, seen = [model], set()
+    while pending:
+        current = pending.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        for name, info in current.model_fields.items():
+            names.append(info.alias or name)
+            pending.extend(_models_in(info.annotation))
+    return sorted(set(names))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    found: list[type[BaseModel]] = []
+    for inner in getattr(annotation, "__args__", ()):
+        found.extend(_models_in(inner))
+    return found
+
+
+def suggest(name: str, known: list[str], what: str) -> str:
+    """`Did you mean X?` or the list of what is known."""
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"Did you mean `{close[0]}`? Known {what}: {', '.join(sorted(known))}."
+    return f"Known {what}: {', '.join(sorted(known)) or 'none'}."
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    return suggest(name, known, "fields")
+
+
+def _kind(data: Any) -> str:
+    if data is None:
+        return "nothing"
+    if isinstance(data, list):
+        return "a list"
+    return f"a {type(data).__name__}"

@@ -1,0 +1,58 @@
+"""What a fact is, and the readings of one host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from spark_cluster.engines.spec import Deployment
+from spark_cluster.inventory.models import Host, Inventory
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ProbeContext:
+    """What the shell fragments may depend on. `teardown` and `status` know no deployment."""
+
+    host: Host
+    inventory: Inventory
+    deployment: Deployment | None = None
+
+
+@dataclass(frozen=True)
+class Fact(Generic[T]):
+    """A reading of one subject.
+
+    `script` gives POSIX sh that prints to standard output and never fails the probe; `parse` is
+    pure and takes whatever came, also nothing. `across`: it also depends on the other hosts, so
+    that a change on one of them makes it stale here.
+    """
+
+    name: str
+    script: Callable[[ProbeContext], str]
+    parse: Callable[[str], T]
+    across: bool = False
+
+
+class Facts:
+    """The readings of one host. `facts[SWAP]` has the type that SWAP's parser returns."""
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self._values = dict(values or {})
+
+    def __getitem__(self, fact: Fact[T]) -> T:
+        value: T = self._values[fact.name]
+        return value
+
+    def __contains__(self, fact: Fact[Any]) -> bool:
+        return fact.name in self._values
+
+    def updated(self, newer: Facts) -> Facts:
+        """These readings with the newer ones over them."""
+        return Facts({**self._values, **newer._values})
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._values)

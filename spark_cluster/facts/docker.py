@@ -1,0 +1,157 @@
+"""Docker: whether it works, whether it gives containers the GPU, our containers, the image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from spark_cluster.core.shell import quote
+from spark_cluster.engines.spec import LABEL
+from spark_cluster.facts.base import Fact, ProbeContext
+
+
+@dataclass(frozen=True)
+class DockerFact:
+    """`version` is the daemon's, empty if it does not answer. `gpu` names how containers get the
+    GPU: runtime, cdi or hook; empty if they cannot. `in_group`: the SSH user may use docker."""
+
+    version: str = ""
+    gpu: str = ""
+    in_group: bool = False
+    error: str = ""
+
+
+def _docker_script(_: ProbeContext) -> str:
+    template = "{{.ServerVersion}} {{range $name, $runtime := .Runtimes}}{{$name}},{{end}}"
+    return f"""\
+echo "info $(docker info --format {quote(template)} 2>&1 | tail -n 1)"
+ls /etc/cdi/nvidia*.yaml /var/run/cdi/nvidia*.yaml 2>/dev/null | sed 's/^/cdi /'
+command -v nvidia-container-runtime-hook | sed 's/^/hook /'
+echo "groups $(id -nG "$SPARK_USER")"
+"""
+
+
+def parse_docker(text: str) -> DockerFact:
+    lines = dict(line.partition(" ")[::2] for line in text.splitlines())
+    info = lines.get("info", "")
+    version, _, runtimes = info.partition(" ")
+    if not version[:1].isdigit():
+        return DockerFact(error=info or "docker info printed nothing")
+    gpu = "runtime" if "nvidia" in runtimes.split(",") else ""
+    gpu = gpu or ("cdi" if "cdi" in lines else "") or ("hook" if "hook" in lines else "")
+    groups = lines.get("groups", "").split()
+    return DockerFact(version, gpu, "docker" in groups or "root" in groups)
+
+
+DOCKER = Fact("docker", _docker_script, parse_docker)
+
+
+@dataclass(frozen=True)
+class Container:
+    """One of ours. `state` is docker's word: running, exited, created, …; `processes` are the
+    host's pids of what runs inside, with their arguments."""
+
+    name: str
+    state: str
+    exit_code: int
+    started: str
+    labels: dict[str, str]
+    processes: tuple[tuple[int, str], ...] = ()
+
+    def label(self, name: str) -> str:
+        return self.labels.get(f"{LABEL}.{name}", "")
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+    def runs(self, command: str) -> bool:
+        """Whether a process whose arguments contain `command` runs inside."""
+        return any(command in arguments for _, arguments in self.processes)
+
+
+@dataclass(frozen=True)
+class ContainersFact:
+    """`error` is not empty when docker could not be asked: then nothing is known."""
+
+    containers: tuple[Container, ...] = ()
+    error: str = ""
+
+    def named(self, name: str) -> Container | None:
+        return next((c for c in self.containers if c.name == name), None)
+
+
+def _containers_script(_: ProbeContext) -> str:
+    template = (
+        "c {{.Name}} {{.State.Status}} {{.State.ExitCode}} {{.State.StartedAt}} "
+        "{{json .Config.Labels}}"
+    )
+    return f"""\
+if _ids=$(docker ps --all --quiet --no-trunc --filter label={LABEL}.recipe 2>&1); then
+  for _id in $_ids; do
+    docker inspect --format {quote(template)} "$_id"
+    docker top "$_id" -o pid,args 2>/dev/null | sed -n '2,$s/^/p /p'
+  done
+else
+  echo "error $_ids"
+fi
+"""
+
+
+def parse_containers(text: str) -> ContainersFact:
+    found: list[Container] = []
+    processes: list[list[tuple[int, str]]] = []
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind == "error":
+            return ContainersFact(error=rest or "docker ps failed")
+        if kind == "p" and processes:
+            pid, _, arguments = rest.strip().partition(" ")
+            processes[-1].append((int(pid) if pid.isdigit() else 0, arguments))
+        words = rest.split(" ", 4)
+        if kind != "c" or len(words) < 5:
+            continue
+        try:
+            labels = json.loads(words[4])
+            exit_code = int(words[2])
+        except ValueError:
+            continue
+        if isinstance(labels, dict):
+            texts = {str(key): str(value) for key, value in labels.items()}
+            found.append(Container(words[0].lstrip("/"), words[1], exit_code, words[3], texts))
+            processes.append([])
+    return ContainersFact(
+        tuple(
+            Container(c.name, c.state, c.exit_code, c.started, c.labels, tuple(running))
+            for c, running in zip(found, processes, strict=True)
+        )
+    )
+
+
+CONTAINERS = Fact("containers", _containers_script, parse_containers)
+
+
+@dataclass(frozen=True)
+class ImageFact:
+    """The image's content id, empty if it is not there; its repo digests when it was pulled."""
+
+    id: str = ""
+    digests: tuple[str, ...] = field(default=())
+
+
+def _image_script(context: ProbeContext) -> str:
+    if context.deployment is None:
+        return "true"
+    image = quote(context.deployment.image)
+    template = quote('{{.Id}} {{join .RepoDigests " "}}')
+    return f"docker image inspect --format {template} {image} 2>/dev/null || true"
+
+
+def parse_image(text: str) -> ImageFact:
+    words = text.split()
+    if not words or not words[0].startswith("sha256:"):
+        return ImageFact()
+    return ImageFact(words[0], tuple(words[1:]))
+
+
+IMAGE = Fact("image", _image_script, parse_image)

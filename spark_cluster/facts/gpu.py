@@ -1,0 +1,49 @@
+"""The GPU, and the processes on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spark_cluster.facts.base import Fact, ProbeContext
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    pid: int
+    name: str
+
+
+@dataclass(frozen=True)
+class GpuFact:
+    """`names` of the GPUs; `error` is what nvidia-smi said instead."""
+
+    names: tuple[str, ...] = ()
+    driver: str = ""
+    processes: tuple[GpuProcess, ...] = ()
+    error: str = ""
+
+
+def _script(_: ProbeContext) -> str:
+    return """\
+nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | sed 's/^/gpu,/'
+nvidia-smi --query-compute-apps=pid,process_name --format=csv,noheader | sed 's/^/app,/'
+"""
+
+
+def parse(text: str) -> GpuFact:
+    names: list[str] = []
+    processes: list[GpuProcess] = []
+    driver, error = "", ""
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if fields[0] == "gpu" and len(fields) >= 3:
+            names.append(fields[1])
+            driver = fields[2]
+        elif fields[0] == "app" and len(fields) >= 3 and fields[1].isdigit():
+            processes.append(GpuProcess(int(fields[1]), fields[2]))
+        elif line.strip() and not error:
+            error = line.removeprefix("gpu,").removeprefix("app,").strip()
+    return GpuFact(tuple(names), driver, tuple(processes), error if not names else "")
+
+
+GPU = Fact("gpu", _script, parse)

@@ -1,0 +1,56 @@
+"""Memory and swap, in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spark_cluster.facts.base import Fact, ProbeContext
+
+
+@dataclass(frozen=True)
+class MemoryFact:
+    """Bytes. `droppable` is the page cache that drop_caches can give back: unmapped file pages."""
+
+    total: int = 0
+    available: int = 0
+    droppable: int = 0
+
+
+def parse_memory(text: str) -> MemoryFact:
+    """/proc/meminfo counts in KiB (proc_meminfo(5))."""
+    values: dict[str, int] = {}
+    for line in text.splitlines():
+        words = line.replace(":", " ").split()
+        if len(words) >= 2 and words[1].isdigit():
+            values[words[0]] = int(words[1]) * 1024
+    get = values.get
+    cache = get("Cached", 0) + get("Buffers", 0) - get("Shmem", 0) - get("Mapped", 0)
+    return MemoryFact(get("MemTotal", 0), get("MemAvailable", 0), max(cache, 0))
+
+
+MEMORY = Fact("memory", lambda _: "cat /proc/meminfo", parse_memory)
+
+
+@dataclass(frozen=True)
+class SwapFact:
+    """`active` maps each device or file to its size in bytes; `boot` are fstab's swap lines."""
+
+    active: dict[str, int]
+    boot: tuple[str, ...] = ()
+
+
+def _swap_script(_: ProbeContext) -> str:
+    return "cat /proc/swaps; echo; grep -E '^[^#]+[[:space:]]swap[[:space:]]' /etc/fstab || true"
+
+
+def parse_swap(text: str) -> SwapFact:
+    active: dict[str, int] = {}
+    table, _, boot = text.partition("\n\n")
+    for line in table.splitlines()[1:]:
+        words = line.split()
+        if len(words) >= 3 and words[2].isdigit():
+            active[words[0]] = int(words[2]) * 1024
+    return SwapFact(active, tuple(line.strip() for line in boot.splitlines() if line.strip()))
+
+
+SWAP = Fact("swap", _swap_script, parse_swap)

@@ -1,0 +1,133 @@
+"""Disk space, the model's files, the files that we put on the host, ports in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spark_cluster.core.shell import quote
+from spark_cluster.engines.spec import host_path
+from spark_cluster.facts.base import Fact, ProbeContext
+
+
+@dataclass(frozen=True)
+class ModelFact:
+    """What the Hugging Face cache holds of the model.
+
+    `revision` is refs/main, empty if the model is not there; `missing` and `partial` name files;
+    `weights` counts the shards that are complete, `weight_bytes` is their size.
+    """
+
+    revision: str = ""
+    missing: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
+    weights: int = 0
+    weight_bytes: int = 0
+    path: str = ""
+
+
+def _model_script(context: ProbeContext) -> str:
+    if context.deployment is None:
+        return "true"
+    model = context.deployment.model
+    folder = f"{context.deployment.model_cache}/hub/models--{model.replace('/', '--')}"
+    return f"""\
+_m={host_path(folder)}
+echo "path $_m"
+_rev=$(cat "$_m/refs/main" 2>/dev/null)
+echo "revision $_rev"
+_s="$_m/snapshots/$_rev"
+for _f in "$_m"/blobs/*.incomplete; do [ -e "$_f" ] && echo "partial ${{_f##*/}}"; done
+if [ -n "$_rev" ] && [ -d "$_s" ]; then
+  [ -s "$_s/config.json" ] || echo "missing config.json"
+  if [ -e "$_s/model.safetensors.index.json" ]; then
+    _w=$(grep -o '"[^"]*\\.safetensors"' "$_s/model.safetensors.index.json" | tr -d '"' | sort -u)
+  else
+    _w=model.safetensors
+  fi
+  for _f in $_w; do
+    if [ -s "$_s/$_f" ]; then echo "weight $(stat -Lc %s "$_s/$_f")"; else echo "missing $_f"; fi
+  done
+fi
+true
+"""
+
+
+def parse_model(text: str) -> ModelFact:
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" ")
+        values.setdefault(kind, []).append(rest.strip())
+    sizes = [int(size) for size in values.get("weight", []) if size.isdigit()]
+    return ModelFact(
+        revision=values.get("revision", [""])[0],
+        missing=tuple(values.get("missing", ())),
+        partial=tuple(values.get("partial", ())),
+        weights=len(sizes),
+        weight_bytes=sum(sizes),
+        path=values.get("path", [""])[0],
+    )
+
+
+MODEL = Fact("model", _model_script, parse_model)
+
+
+@dataclass(frozen=True)
+class DiskFact:
+    """Free bytes for an unprivileged user, by path."""
+
+    free: dict[str, int] = field(default_factory=dict)
+
+
+def _disk_script(_: ProbeContext) -> str:
+    return 'df -B1 --output=avail,target /var/lib/docker "$SPARK_HOME" 2>/dev/null || true'
+
+
+def parse_disk(text: str) -> DiskFact:
+    free: dict[str, int] = {}
+    for line in text.splitlines()[1:]:
+        words = line.split(None, 1)
+        if len(words) == 2 and words[0].isdigit():
+            free[words[1]] = int(words[0])
+    return DiskFact(free)
+
+
+DISK = Fact("disk", _disk_script, parse_disk)
+
+
+@dataclass(frozen=True)
+class FilesFact:
+    """Which of the deployment's files are on the host (their path names their content)."""
+
+    present: frozenset[str] = frozenset()
+
+
+def _files_script(context: ProbeContext) -> str:
+    files = context.deployment.files if context.deployment else ()
+    lines = [f"[ -s {quote(f.path)} ] && echo {quote(f.path)}" for f in files]
+    return "\n".join([*lines, "true"])
+
+
+FILES = Fact("files", _files_script, lambda text: FilesFact(frozenset(text.split())))
+
+
+@dataclass(frozen=True)
+class PortsFact:
+    """TCP ports that something listens on, with what `ss` knows of who."""
+
+    listening: dict[int, str] = field(default_factory=dict)
+
+
+def parse_ports(text: str) -> PortsFact:
+    listening: dict[int, str] = {}
+    for line in text.splitlines():
+        words = line.split(None, 5)
+        if len(words) < 4 or words[0] != "LISTEN":
+            continue
+        port = words[3].rpartition(":")[2]
+        if port.isdigit():
+            who = words[5].strip() if len(words) > 5 else ""
+            listening.setdefault(int(port), who)
+    return PortsFact(listening)
+
+
+PORTS = Fact("ports", lambda _: "ss -Hltnp", parse_ports)

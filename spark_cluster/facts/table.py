@@ -1,0 +1,24 @@
+"""Every fact by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spark_cluster.facts.base import Fact
+from spark_cluster.facts.docker import CONTAINERS, DOCKER, IMAGE
+from spark_cluster.facts.gpu import GPU
+from spark_cluster.facts.host import HOST
+from spark_cluster.facts.links import LINKS, PING
+from spark_cluster.facts.memory import MEMORY, SWAP
+from spark_cluster.facts.netplan import NETPLAN
+from spark_cluster.facts.rdma import ACCESS, COUNTERS, GIDS, NCCL
+from spark_cluster.facts.serving import RAY, SERVER
+from spark_cluster.facts.storage import DISK, FILES, MODEL, PORTS
+
+FACTS: dict[str, Fact[Any]] = {
+    fact.name: fact
+    for fact in (
+        HOST, LINKS, NETPLAN, GIDS, ACCESS, PING, MEMORY, SWAP, DOCKER, GPU, CONTAINERS, IMAGE,
+        MODEL, DISK, FILES, PORTS, RAY, SERVER, COUNTERS, NCCL,
+    )
+}  # fmt: skip

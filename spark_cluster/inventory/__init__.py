@@ -1,0 +1,1 @@
+"""Hosts, their rails and links, and the groups that serve together: models and loader."""

@@ -1,0 +1,293 @@
+"""One rank: what Ray starts inside a container for `vllm serve`, as RayWorkerWrapper."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from . import nccl, sysfs
+from .logs import gpu_visible, out, set_process_name, vllm_line
+from .nccl_log import NcclLog
+from .tcp import TcpTransport, TransferError
+from .wire import Json, Wire, listen
+
+if TYPE_CHECKING:
+    from .verbs import Rail
+
+NAME = "VLLM::Worker_TP"
+
+
+class RankError(Exception):
+    """The rank cannot go on; the text goes to the driver, as a Ray task's error does."""
+
+
+class Transport(Protocol):
+    """Moves one token's bytes to the next rank and takes those of the previous one."""
+
+    name: str
+
+    def exchange(self, step: int, nbytes: int, limit: float = 300.0) -> None:
+        """Return when both directions are complete."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class Rank:
+    """The life of one rank, driven by messages from `vllm serve`."""
+
+    def __init__(self, spec: Json) -> None:
+        self.spec = spec
+        self.rank = int(spec["rank"])
+        self.size = int(spec["world_size"])
+        self.env = dict(os.environ)
+        self.log = NcclLog(self.env)
+        self.driver = Wire.connect(str(spec["driver_ip"]), int(spec["driver_port"]), 60.0)
+        self.transport: Transport | None = None
+        self.memory = b""
+
+    def say(self, where: str, text: str, level: str = "INFO") -> None:
+        """Log here; Ray repeats the lines of remote ranks in the driver's output."""
+        line = vllm_line("RayWorkerWrapper", where, text, level)
+        out(line)
+        if self.rank:
+            self.driver.send({"ev": "log", "where": where, "text": text, "level": level})
+
+    def run(self) -> int:
+        """Obey the driver until it goes."""
+        self.driver.send(
+            {"ev": "hello", "rank": self.rank, "pid": os.getpid(), "ip": sysfs.primary_ip()}
+        )
+        try:
+            if not gpu_visible():
+                raise RankError("RuntimeError: No CUDA GPUs are available")
+            while (message := self.driver.recv()) is not None:
+                self.obey(message)
+            return 0
+        except RankError as error:
+            with contextlib.suppress(OSError):
+                self.driver.send({"ev": "fatal", "rank": self.rank, "error": str(error)})
+                # The driver must read it before it sees that the process is gone.
+                self.driver.sock.settimeout(5.0)
+                self.driver.recv()
+            return 1
+        except OSError:
+            return 1
+        finally:
+            if self.transport:
+                self.transport.close()
+
+    def obey(self, message: Json) -> None:
+        """One message of the driver."""
+        match message["op"]:
+            case "init":
+                self.init_network()
+            case "load":
+                self.load(message)
+            case "profile":
+                self.profile(message)
+            case "step":
+                self.step(int(message["step"]), int(message["bytes"]))
+
+    # -- the network ------------------------------------------------------------------
+
+    def init_network(self) -> None:
+        """Choose the network as NCCL would and join the ring."""
+        address = f"tcp://{self.spec['driver_ip']}:{self.spec['driver_port']}"
+        self.say(
+            "parallel_state.py:1040",
+            f"world_size={self.size} rank={self.rank} local_rank=0 "
+            f"distributed_init_method={address} backend=nccl",
+        )
+        if self.size > 1:
+            self.say("pynccl.py:103", f"vLLM is using nccl=={nccl.VERSION.split('+')[0]}")
+            self.join()
+        self.say(
+            "parallel_state.py:1208",
+            f"rank {self.rank} in world size {self.size} is assigned as DP rank 0, "
+            f"PP rank {self.rank // int(self.spec['tp'])}, "
+            f"TP rank {self.rank % int(self.spec['tp'])}, EP rank "
+            f"{self.rank % int(self.spec['tp'])}",
+        )
+        self.driver.send({"ev": "ready", "rank": self.rank})
+
+    def join(self) -> None:
+        """Bootstrap over sockets, then IB or sockets for the data."""
+        found = nccl.select_interfaces(sysfs.interfaces(), self.env)
+        if not found:
+            self.log.warn("bootstrap.cc:109", "Bootstrap : no socket interface found")
+            raise RankError(_nccl_error("internal error - please report this issue"))
+        here = found[0]
+        self.log.bootstrap(here, self.env)
+        server = listen(here.address, 0)
+        decision, rails = self.choose(found)
+        comm = f"0x{os.getpid() * 7919 % 0xFFFFFFFF:08x}"
+        self.log.init_start(self.rank, self.size, comm)
+        self.driver.send(
+            {"ev": "net", "rank": self.rank, "net": decision.net, "oob": server.getsockname()}
+        )
+        plan = self.driver.recv()
+        if plan is None:
+            raise RankError("the driver has gone")
+        if plan["nets"] != [decision.net] * self.size:
+            # NCCL has no agreement on the plugin; the handles do not fit and connect fails.
+            self.log.warn("transport/net.cc:1", f"ranks chose different networks: {plan['nets']}")
+            raise RankError(_nccl_error("internal error - please report this issue"))
+        to_next, from_prev = self.meet(server, plan["oob"])
+        try:
+            if decision.net == "IB":
+                from .verbs import VerbsTransport
+
+                self.transport = VerbsTransport(rails, Wire(to_next), Wire(from_prev))
+            else:
+                self.transport = TcpTransport(to_next, from_prev)
+        except Exception as error:
+            self.log.warn("transport/net_ib.cc:1", str(error))
+            raise RankError(_nccl_error("unhandled system error", str(error))) from error
+        devices = max(1, len(decision.hcas))
+        self.log.connected(self.rank, self.size, comm, decision.net, devices)
+
+    def choose(self, found: list[nccl.Interface]) -> tuple[nccl.Decision, list[Rail]]:
+        """Open what NCCL_IB_HCA names; what cannot be opened or pinned is not used."""
+        rails = []
+        if self.env.get("NCCL_NET", "").lower() != "socket":
+            usable = []
+            for port in nccl.select_hcas(sysfs.rdma_ports(), self.env):
+                from .verbs import Rail, VerbsError
+
+                try:
+                    rails.append(Rail(port, nccl.select_gid(port.gids, self.env), self.env))
+                    usable.append(port)
+                except VerbsError as error:
+                    self.log.warn("transport/net_ib.cc:1", str(error))
+            decision = nccl.decide(usable, self.env)
+            self.log.ib_devices(usable, found[0], self.env)
+        else:
+            decision = nccl.decide((), self.env)
+        if decision.error:
+            self.log.no_network()
+            raise RankError(
+                _nccl_error("invalid usage (run with NCCL_DEBUG=WARN for details)", decision.error)
+            )
+        if decision.net == "Socket":
+            self.log.socket_devices(found)
+        self.log.assigned(decision.net, self.env)
+        return decision, rails
+
+    def meet(
+        self, server: socket.socket, oob: list[list[object]]
+    ) -> tuple[socket.socket, socket.socket]:
+        """Connect to the next rank and accept the previous one."""
+        host, port = oob[(self.rank + 1) % self.size]
+        try:
+            to_next = socket.create_connection((str(host), int(str(port))), 60.0)
+            server.settimeout(60.0)
+            from_prev, _ = server.accept()
+        except OSError as error:
+            self.log.warn(
+                "misc/socket.cc:583",
+                f"socketPollConnect: connect to {host}<{port}> returned {error}, "
+                "exceeded error retry count after 35 attempts",
+            )
+            text = _nccl_error("remote process exited or there was a network error")
+            raise RankError(text) from error
+        for sock in (to_next, from_prev):
+            sock.settimeout(None)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server.close()
+        return to_next, from_prev
+
+    # -- the model --------------------------------------------------------------------
+
+    def load(self, message: Json) -> None:
+        """Find the files in this container's cache, take the time, take the memory."""
+        from .model import ModelError, find_model
+
+        name = str(self.spec["model"])
+        self.say("gpu_model_runner.py:2602", f"Starting to load model {name}...")
+        try:
+            model = find_model(name, self.env, str(self.spec.get("load_format", "auto")))
+        except ModelError as error:
+            raise RankError(str(error)) from error
+        self.say("gpu_model_runner.py:2634", "Loading model from scratch...")
+        seconds = float(message["seconds"])
+        start = time.monotonic()
+        shards = max(1, model.shards)
+        marks = min(shards, 10)
+        for mark in range(marks + 1):
+            done = shards * mark // marks
+            if mark:
+                time.sleep(seconds / marks)
+            if self.rank == 0:
+                took = time.monotonic() - start
+                rate = f"{took / done:.2f}s/it" if done else "?it/s"
+                out(
+                    f"(RayWorkerWrapper pid={os.getpid()}) Loading safetensors checkpoint shards: "
+                    f"{100 * done // shards:3d}% Completed | {done}/{shards} "
+                    f"[{_clock(took)}<{_clock(max(0.0, seconds - took))}, {rate}]"
+                )
+        # Real memory, so that MemAvailable moves and teardown has something to give back.
+        self.memory = b"\x5a" * (int(self.env.get("SPARK_LAB_MODEL_MIB", "64") or 64) << 20)
+        took = time.monotonic() - start
+        self.say("default_loader.py:267", f"Loading weights took {took:.2f} seconds")
+        gib = model.gib / self.size
+        self.say(
+            "gpu_model_runner.py:2653",
+            f"Model loading took {gib:.4f} GiB and {time.monotonic() - start:.6f} seconds",
+        )
+        self.driver.send({"ev": "loaded", "rank": self.rank, "gib": gib})
+
+    def profile(self, message: Json) -> None:
+        """The time that profiling and graph capture take on a GPU."""
+        time.sleep(float(message["seconds"]))
+        self.say(
+            "gpu_worker.py:298", f"Available KV cache memory: {float(message['kv_gib']):.2f} GiB"
+        )
+        if message.get("graphs"):
+            self.say(
+                "gpu_model_runner.py:3480", "Graph capturing finished in 0 secs, took 0.00 GiB"
+            )
+        self.driver.send({"ev": "profiled", "rank": self.rank})
+
+    def step(self, step: int, nbytes: int) -> None:
+        """One iteration of the model: the all-reduces of all its tokens."""
+        if self.transport:
+            # The data of an all-reduce in a ring: 2·(n-1)/n of the vector to the next rank.
+            nbytes = nbytes * 2 * (self.size - 1) // self.size
+            try:
+                self.transport.exchange(step, nbytes)
+            except TransferError as error:
+                self.log.warn("transport/net.cc:1", str(error))
+                raise RankError(_nccl_error("unhandled system error", str(error))) from error
+        self.driver.send({"ev": "done", "rank": self.rank, "step": step})
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def _nccl_error(kind: str, last: str = "") -> str:
+    text = f"RuntimeError: NCCL error: {kind}"
+    return f"{text}\nLast error:\n{last}" if last else text
+
+
+def main() -> int:
+    """Entry of the process that a Ray node starts; the order is in the environment."""
+    set_process_name(NAME)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spec = json.loads(os.environ.pop("SPARK_LAB_RANK"))
+    try:
+        return Rank(spec).run()
+    except OSError as error:
+        out(vllm_line("RayWorkerWrapper", "worker_base.py:1", f"{error}", "ERROR"))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

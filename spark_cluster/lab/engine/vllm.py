@@ -1,0 +1,274 @@
+"""`vllm serve`: starts the engine on the ranks, logs vLLM's milestones, serves the API."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+
+from . import vllm_args
+from .driver import WHO, Driver, StartError, say
+from .http_api import Api, Settings
+from .httpd import Server
+from .logs import out, set_process_name, vllm_line
+from .metrics import Metrics
+from .model import Model, ModelError, find_model
+from .scheduler import Engine
+
+VERSION = "0.11.0"
+NAME = "VLLM::EngineCore"
+# vllm/platforms/interface.py, _Backend
+BACKENDS = [
+    "FLASH_ATTN",
+    "TRITON_ATTN",
+    "XFORMERS",
+    "ROCM_FLASH",
+    "ROCM_AITER_MLA",
+    "ROCM_AITER_FA",
+    "TORCH_SDPA",
+    "FLASHINFER",
+    "FLASHINFER_MLA",
+    "TRITON_MLA",
+    "CUTLASS_MLA",
+    "FLASHMLA",
+    "FLASH_ATTN_MLA",
+    "PALLAS",
+    "IPEX",
+    "DUAL_CHUNK_FLASH_ATTN",
+    "DIFFERENTIAL_FLASH_ATTN",
+    "NO_ATTENTION",
+    "FLEX_ATTENTION",
+    "TREE_ATTN",
+    "ROCM_ATTN",
+]
+
+
+def api(where: str, text: str, level: str = "INFO") -> None:
+    """A line of the API server's process."""
+    out(vllm_line("APIServer", where, text, level))
+
+
+def _traceback(who: str, where: str, first: str, text: str) -> None:
+    """An exception as vLLM's logger prints it: every line with its prefix."""
+    lines = [first, "Traceback (most recent call last):", *text.split("\n")]
+    for line in lines:
+        out(vllm_line(who, where, line, "ERROR"))
+
+
+class ApiServer:
+    """One `vllm serve`."""
+
+    def __init__(self, args: vllm_args.ServeArgs) -> None:
+        self.args = args
+        self.done = threading.Event()
+        self.driver: Driver | None = None
+        self.metrics: Metrics | None = None
+        self.dead = ""
+
+    def run(self) -> int:
+        """Until a signal, or until the engine dies."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.done.set())
+        api("api_server.py:1839", f"vLLM API server version {VERSION} (spark-lab stand-in)")
+        api("utils.py:233", f"non-default args: {self.args.given}")
+        try:
+            server = self._listen()
+            model, context = self._model()
+        except (StartError, ModelError) as error:
+            out(f"(APIServer pid={os.getpid()}) Traceback (most recent call last):")
+            for line in str(error).split("\n"):
+                out(f"(APIServer pid={os.getpid()}) {line}")
+            return 1
+        try:
+            api_object = self._engine(model, context)
+        except StartError as error:
+            _traceback(WHO, "core.py:708", "EngineCore failed to start.", str(error))
+            out(f"(APIServer pid={os.getpid()}) Traceback (most recent call last):")
+            out(
+                f"(APIServer pid={os.getpid()}) RuntimeError: Engine core initialization failed. "
+                "See root cause above. Failed core proc(s): {'EngineCore_DP0': 1}"
+            )
+            if self.driver:
+                self.driver.close()
+            server[0].close()
+            return 1
+        self._serve(server, api_object)
+        return 0
+
+    # -- start ----------------------------------------------------------------------------------
+
+    def _listen(self) -> tuple[Server, str]:
+        """The port is bound before the engine starts, as in vLLM; it answers after."""
+        host = str(self.args.get("host") or "0.0.0.0")
+        port = int(self.args.get("port"))
+        self._handler: Api | None = None
+        log = f"(APIServer pid={os.getpid()}) INFO:     "
+        quiet = self.args.get("disable_uvicorn_access_log")
+        try:
+            server = Server(
+                host,
+                port,
+                lambda request, answer: self._ready().handle(request, answer),
+                None if quiet else lambda text: out(log + text),
+            )
+        except OSError as error:
+            raise StartError(f"OSError: [Errno {error.errno}] {error.strerror}") from error
+        return server, f"http://{host}:{port}"
+
+    def _ready(self) -> Api:
+        assert self._handler is not None
+        return self._handler
+
+    def _model(self) -> tuple[Model, int]:
+        args = self.args
+        load_format = str(args.get("load_format"))
+        model = find_model(args.model, os.environ, load_format)
+        api("model.py:547", f"Resolved architecture: {model.architecture}")
+        context = model.context
+        if args.get("max_model_len"):
+            context = int(args.get("max_model_len"))
+            if context > model.context:
+                raise StartError(
+                    f"ValueError: User-specified max_model_len ({context}) is greater than the "
+                    f"derived max_model_len (max_position_embeddings={model.context})."
+                )
+        api("model.py:1510", f"Using max model len {context}")
+        batched = int(args.get("max_num_batched_tokens"))
+        api(
+            "scheduler.py:205",
+            f"Chunked prefill is enabled with max_num_batched_tokens={batched}.",
+        )
+        backend = os.environ.get("VLLM_ATTENTION_BACKEND", "")
+        if backend and backend not in BACKENDS:
+            raise StartError(
+                f"ValueError: Invalid attention backend: '{backend}'. Valid backends are: "
+                f"{BACKENDS}"
+            )
+        return model, context
+
+    def _engine(self, model: Model, context: int) -> Api:
+        args = self.args
+        say(
+            "core.py:77",
+            f"Initializing a V1 LLM engine (v{VERSION}) with config: model='{args.model}', "
+            f"tensor_parallel_size={args.get('tensor_parallel_size')}, "
+            f"quantization={args.get('quantization')}, max_seq_len={context}, "
+            f"kv_cache_dtype={args.get('kv_cache_dtype')}",
+        )
+        backend = os.environ.get("VLLM_ATTENTION_BACKEND", "")
+        name = {"TRITON_ATTN": "Triton", "FLASHINFER": "FlashInfer"}.get(backend, "Flash Attention")
+        say("cuda.py:322", f"Using {name} backend on V1 engine.")
+        self.driver = Driver(args, model)
+        self.driver.start()
+        self.metrics = Metrics(
+            args.names[0],
+            context,
+            {
+                "engine": "0",
+                "block_size": "16",
+                "cache_dtype": args.get("kv_cache_dtype"),
+                "enable_prefix_caching": True,
+                "gpu_memory_utilization": args.get("gpu_memory_utilization"),
+                "num_gpu_blocks": self.driver.kv_tokens // 16,
+            },
+        )
+        by_priority = args.get("scheduling_policy") == "priority"
+        volume = os.environ.get("SPARK_LAB_BYTES_PER_TOKEN", "")
+        engine = Engine(
+            self.driver,
+            self.metrics,
+            bytes_per_token=int(volume) if volume else model.bytes_per_token(),
+            max_seqs=int(args.get("max_num_seqs")),
+            kv_tokens=self.driver.kv_tokens,
+            by_priority=by_priority,
+            on_death=self._on_death,
+        )
+        engine.start()
+        settings = Settings(
+            names=args.names,
+            root=args.model,
+            context=context,
+            version=VERSION,
+            by_priority=by_priority,
+            api_keys=args.get("api_key") or [],
+        )
+        return Api(settings, engine, self.metrics)
+
+    def _on_death(self, reason: str) -> None:
+        self.dead = reason
+        _traceback(WHO, "core.py:710", "EngineCore encountered a fatal error.", reason)
+        _traceback(
+            "APIServer",
+            "async_llm.py:480",
+            "AsyncLLM output_handler failed.",
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See "
+            "stack trace (above) for the root cause.",
+        )
+        self.done.set()
+
+    # -- serve ----------------------------------------------------------------------------------
+
+    def _serve(self, server: tuple[Server, str], handler: Api) -> None:
+        self._handler = handler
+        pid = os.getpid()
+        api("api_server.py:1912", f"Starting vLLM API server 0 on {server[1]}")
+        api("launcher.py:34", "Available routes are:")
+        for route, methods in (
+            ("/health", "GET"),
+            ("/metrics", "GET"),
+            ("/version", "GET"),
+            ("/v1/models", "GET"),
+            ("/v1/chat/completions", "POST"),
+            ("/v1/completions", "POST"),
+        ):
+            api("launcher.py:42", f"Route: {route}, Methods: {methods}")
+        server[0].start()
+        out(f"(APIServer pid={pid}) INFO:     Started server process [{pid}]")
+        out(f"(APIServer pid={pid}) INFO:     Waiting for application startup.")
+        out(f"(APIServer pid={pid}) INFO:     Application startup complete.")
+        self._watch()
+        if self.dead:
+            # Requests in flight get their 500 first.
+            time.sleep(1.0)
+        out(f"(APIServer pid={pid}) INFO:     Shutting down")
+        server[0].close()
+        if self.driver:
+            self.driver.close()
+        out(f"(APIServer pid={pid}) INFO:     Waiting for application shutdown.")
+        out(f"(APIServer pid={pid}) INFO:     Application shutdown complete.")
+
+    def _watch(self) -> None:
+        """The throughput line every ten seconds, while there is any."""
+        assert self.metrics is not None
+        before = (0.0, 0.0)
+        quiet = bool(self.args.get("disable_log_stats"))
+        idle = True
+        while not self.done.wait(10.0):
+            now = (self.metrics.value("prompt_tokens"), self.metrics.value("generation_tokens"))
+            running = int(self.metrics.value("num_requests_running"))
+            was, idle = idle, now == before and not running
+            if not quiet and not (idle and was):
+                kv = 100 * self.metrics.value("kv_cache_usage_perc")
+                api(
+                    "loggers.py:127",
+                    f"Engine 000: Avg prompt throughput: {(now[0] - before[0]) / 10:.1f} tokens/s, "
+                    f"Avg generation throughput: {(now[1] - before[1]) / 10:.1f} tokens/s, "
+                    f"Running: {running} reqs, "
+                    f"Waiting: {int(self.metrics.value('num_requests_waiting'))} reqs, "
+                    f"GPU KV cache usage: {kv:.1f}%, Prefix cache hit rate: 0.0%",
+                )
+            before = now
+
+
+def main() -> int:
+    """The command `vllm`."""
+    args = vllm_args.parse(sys.argv[1:])
+    set_process_name(NAME)
+    code = ApiServer(args).run()
+    # Threads of open connections must not hold the process.
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,118 @@
+"""A node's QEMU command line, as a pure function of what the node should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spark_cluster.lab.topology import INTERFACES, MANAGEMENT, Node
+
+CPU = {"kvm": "host", "tcg": "max,la57=off"}
+_ACCEL = {"kvm": "kvm", "tcg": "tcg,thread=multi"}
+API_PORT = 8000
+
+
+@dataclass(frozen=True)
+class Machine:
+    node: Node
+    accel: str
+    memory_mib: int
+    kernel: Path
+    initrd: Path
+    disk: Path
+    sockets: Path
+    """Short, because a Unix socket's path must fit in 108 bytes."""
+    console: Path
+    ssh_port: int
+    api_port: int
+    ram: Path | None = None
+    """A file that holds the memory: shared when it is to be saved, private when restored."""
+    ram_shared: bool = False
+    incoming: Path | None = None
+    extra_disks: tuple[Path, ...] = ()
+    qemu: str = "qemu-system-x86_64"
+
+    @property
+    def qmp(self) -> Path:
+        return self.sockets / f"{self.node.number}.qmp"
+
+    @property
+    def agent(self) -> Path:
+        return self.sockets / f"{self.node.number}.qga"
+
+
+def kernel_arguments(node: Node) -> str:
+    return (
+        "root=/dev/vda rw console=ttyS0 quiet mitigations=off audit=0 fsck.mode=skip "
+        f"random.trust_cpu=on systemd.machine_id={node.machine_id} spark.node={node.number}"
+    )
+
+
+def nic(node: Node, interface: str) -> str:
+    """Without the option ROM, which only a network boot would use and which costs seconds."""
+    slot = INTERFACES.index(interface) + 8
+    return (
+        f"virtio-net-pci,id={interface},netdev=n{INTERFACES.index(interface)},"
+        f"mac={node.mac(interface)},addr={slot:#x},romfile="
+    )
+
+
+def hub(interface: str) -> int:
+    """Every NIC sits on a hub of its own, into which cables are plugged while it runs."""
+    return INTERFACES.index(interface)
+
+
+def command(machine: Machine) -> list[str]:
+    node = machine.node
+    words = [
+        machine.qemu,
+        *("-name", node.name),
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-machine", "q35,usb=off,vmport=off,smm=off,memory-backend=ram"),
+        *("-accel", _ACCEL[machine.accel]),
+        *("-cpu", CPU[machine.accel]),
+        *("-smp", "1"),
+        *("-m", f"{machine.memory_mib}M"),
+        *("-object", _memory(machine)),
+        *("-kernel", str(machine.kernel)),
+        *("-initrd", str(machine.initrd)),
+        *("-append", kernel_arguments(node)),
+        *("-qmp", f"unix:{machine.qmp},server=on,wait=off"),
+        *("-serial", f"file:{machine.console}"),
+        *("-chardev", f"socket,id=agent,path={machine.agent},server=on,wait=off"),
+        *("-device", "virtio-serial-pci,addr=0x3"),
+        *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
+        *("-device", "virtio-rng-pci,addr=0x4"),
+        *("-drive", f"file={machine.disk},if=none,id=disk,format=qcow2,cache=unsafe"),
+        *("-device", "virtio-blk-pci,drive=disk,addr=0x5"),
+    ]
+    for i, path in enumerate(machine.extra_disks):
+        words += ["-drive", f"file={path},if=none,id=extra{i},format=raw,readonly=on"]
+        words += ["-device", f"virtio-blk-pci,drive=extra{i},addr={0x10 + i:#x}"]
+    for interface in INTERFACES:
+        words += ["-netdev", _backend(machine, interface), "-device", nic(node, interface)]
+    if machine.incoming:
+        words += ["-incoming", f"exec:cat '{machine.incoming}'"]
+    return [*words, "-S"]
+
+
+def _memory(machine: Machine) -> str:
+    size = f"id=ram,size={machine.memory_mib}M"
+    if machine.ram is None:
+        return f"memory-backend-ram,{size}"
+    share = "on" if machine.ram_shared else "off"
+    return f"memory-backend-file,{size},mem-path={machine.ram},share={share}"
+
+
+def _backend(machine: Machine, interface: str) -> str:
+    ident = f"id=n{INTERFACES.index(interface)}"
+    if interface != MANAGEMENT:
+        return f"hubport,{ident},hubid={hub(interface)}"
+    forwards = ((machine.ssh_port, 22), (machine.api_port, API_PORT))
+    return ",".join(
+        [
+            f"user,{ident},ipv6=off,restrict=on,net=10.7.7.0/24",
+            f"dhcpstart={machine.node.wifi_address}",
+            *(f"hostfwd=tcp:127.0.0.1:{port}-:{guest}" for port, guest in forwards),
+        ]
+    )

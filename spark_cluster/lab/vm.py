@@ -1,0 +1,119 @@
+"""Starting and ending QEMU processes, and plugging cables into them while they run."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from spark_cluster.core.error import LabError
+from spark_cluster.lab import process
+from spark_cluster.lab.machine import Machine, command, hub
+from spark_cluster.lab.qmp import Qmp, QmpError
+from spark_cluster.lab.topology import ETHERNET, HALVES, Cable, Topology
+
+
+@dataclass(frozen=True)
+class Running:
+    """A machine of ours: its pid is only believed together with its start time."""
+
+    pid: int
+    ticks: int
+
+    def alive(self) -> bool:
+        return process.is_ours(self.pid, self.ticks)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(machine: Machine, log: Path, *, limit: float = 30.0) -> Running:
+    """Start a machine, paused; back when its monitor answers."""
+    machine.sockets.mkdir(parents=True, exist_ok=True)
+    for path in (machine.qmp, machine.agent):
+        path.unlink(missing_ok=True)
+    with log.open("wb") as sink:
+        child = subprocess.Popen(
+            command(machine),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            cwd="/",
+        )
+    deadline = time.monotonic() + limit
+    while not machine.qmp.exists():
+        if child.poll() is not None or time.monotonic() > deadline:
+            child.kill()
+            child.wait()
+            tail = log.read_text(errors="replace").splitlines()[-6:]
+            raise LabError(
+                f"{machine.node.name} did not start",
+                stderr="\n".join(tail),
+                remedy="read QEMU's last words above; memory and free disk are the usual causes",
+            )
+        time.sleep(0.02)
+    ticks = process.start_ticks(child.pid)
+    return Running(child.pid, ticks if ticks is not None else -1)
+
+
+def stop(running: Running, qmp: Path, *, limit: float = 10.0) -> None:
+    """Ask QEMU to end; take its own pid if it does not listen."""
+    if not running.alive():
+        return
+    with suppress(QmpError), Qmp(qmp, limit=3.0) as monitor:
+        monitor.execute("quit")
+    if process.wait_gone(running.pid, running.ticks, limit=limit):
+        return
+    if not process.end(running.pid, running.ticks):
+        raise LabError(
+            f"the machine with pid {running.pid} does not end",
+            remedy=f"look at it with ps -p {running.pid}, then run `spark-cluster lab down` again",
+        )
+
+
+def set_carriers(topology: Topology, node: str, monitor: Qmp) -> None:
+    """A half without a cable has no carrier."""
+    for interface in HALVES:
+        monitor.set_link(interface, topology.carrier(node, interface))
+
+
+def join_segment(monitor: Qmp, port: int) -> None:
+    """Put the 10GbE port on the segment that all nodes share."""
+    _plug(
+        monitor,
+        ETHERNET,
+        {"type": "socket", "mcast": f"239.255.77.1:{port}", "localaddr": "127.0.0.1"},
+    )
+
+
+def plug(cable: Cable, left: Qmp, right: Qmp, sockets: Path) -> None:
+    """Join two halves; a cable whose other end was restarted is pulled out first."""
+    path = sockets / f"{cable.left[-1]}{hub(cable.left_interface)}.cable"
+    path.unlink(missing_ok=True)
+    address = {"type": "unix", "path": str(path)}
+    unplug(right, cable.right_interface)
+    _plug(left, cable.left_interface, {"type": "stream", "server": True, "addr": address})
+    _plug(right, cable.right_interface, {"type": "stream", "server": False, "addr": address})
+
+
+def unplug(monitor: Qmp, interface: str) -> None:
+    for ident in (f"p{hub(interface)}", f"w{hub(interface)}"):
+        with suppress(QmpError):  # nothing was plugged in
+            monitor.execute("netdev_del", id=ident)
+
+
+def _plug(monitor: Qmp, interface: str, backend: dict[str, object]) -> None:
+    unplug(monitor, interface)
+    number = hub(interface)
+    monitor.execute("netdev_add", id=f"w{number}", **backend)
+    monitor.execute(
+        "netdev_add", type="hubport", id=f"p{number}", hubid=number, netdev=f"w{number}"
+    )

@@ -1,0 +1,1 @@
+"""An ordered list of steps with parameters: the model and its loader."""

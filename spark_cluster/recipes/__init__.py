@@ -1,0 +1,1 @@
+"""A model to serve: the recipe's model and loader, and whether it fits."""

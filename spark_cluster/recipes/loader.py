@@ -1,0 +1,137 @@
+"""Find, read and merge recipes. A recipe that `extends` another changes only what it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spark_cluster import places
+from spark_cluster.core.error import InputError
+from spark_cluster.document import Source, read, suggest, validate
+from spark_cluster.recipes.models import Recipe
+
+
+def folders() -> list[Path]:
+    """Where recipes are looked for, first wins."""
+    return [folder / "recipes" for folder in places.search_path("playbooks")]
+
+
+def known(own: Mapping[str, Path]) -> dict[str, Path]:
+    """Every recipe's name and file; `own` are those that the inventory names."""
+    found: dict[str, Path] = {}
+    for folder in reversed(folders()):
+        found.update({path.stem: path for path in sorted(folder.glob("*.yaml"))})
+    return {**found, **own}
+
+
+def own_recipes(inventory_path: Path, named: Mapping[str, str]) -> dict[str, Path]:
+    """The inventory's `recipes:`, its paths made absolute."""
+    folder = inventory_path.parent
+    return {name: folder / Path(given).expanduser() for name, given in named.items()}
+
+
+def load(name: str, own: Mapping[str, Path]) -> Recipe:
+    """The recipe `name` (or of the file, if it ends in .yaml), with all that it extends.
+
+    Raises InputError with file, line and field.
+    """
+    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else known(own).get(name)
+    if path is None:
+        raise InputError(
+            f"there is no recipe {name!r}",
+            remedy=suggest(name, list(known(own)), "recipes"),
+        )
+    chain = _chain(path.absolute())
+    merged: dict[str, Any] = {}
+    for source in reversed(chain):
+        merged = _merge(merged, source.data)
+    files = _files(chain)
+    if files:
+        merged["files"] = files
+    recipe = validate(_place_in(chain, merged), Recipe)
+    recipe._chain = tuple(source.path for source in chain)
+    return recipe
+
+
+def file_contents(recipe: Recipe) -> dict[str, str]:
+    """The text of each of the recipe's files, by its source. Raises InputError."""
+    contents: dict[str, str] = {}
+    for number, entry in enumerate(recipe.files):
+        try:
+            text = Path(entry.source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"files[{number}].source: cannot read {entry.source}: {error}",
+                place=str(recipe.path),
+                remedy="A source is relative to the recipe's own folder.",
+            ) from error
+        contents[entry.source] = text if text.endswith("\n") else text + "\n"
+    return contents
+
+
+def _chain(path: Path) -> list[Source]:
+    sources: list[Source] = []
+    while True:
+        source = read(path)
+        if any(path == earlier.path for earlier in sources):
+            raise source.error(("extends",), "extends itself in a circle", "Break the circle.")
+        sources.append(source)
+        parent = source.data.get("extends")
+        if parent is None:
+            return sources
+        # Not the inventory's own recipes: one of the same name would extend itself.
+        candidates = {name: file for name, file in known({}).items() if file != path}
+        if str(parent) not in candidates:
+            raise source.error(
+                ("extends",),
+                f"there is no recipe {parent!r}",
+                suggest(str(parent), list(candidates), "recipes"),
+            )
+        path = candidates[str(parent)].absolute()
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`: mappings merge, anything else replaces, null removes."""
+    merged = dict(below)
+    for key, value in above.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            is_choice = "value" in value or "value" in merged[key]
+            merged[key] = value if is_choice else _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _files(chain: list[Source]) -> list[dict[str, Any]]:
+    """`files` of the nearest recipe that has any, their sources made absolute."""
+    for source in chain:
+        entries = source.data.get("files")
+        if isinstance(entries, list):
+            return [
+                {**entry, "source": str(source.path.parent / str(entry.get("source", "")))}
+                for entry in entries
+                if isinstance(entry, dict)
+            ]
+    return []
+
+
+class _Merged(Source):
+    """Places in a merged recipe: the nearest file that has the field."""
+
+    def __init__(self, chain: list[Source], data: Any) -> None:
+        super().__init__(chain[0].path, data, None)
+        self._sources = chain
+
+    def place(self, loc: tuple[str | int, ...]) -> str:
+        for source in self._sources:
+            data: Any = source.data
+            if loc and isinstance(data, dict) and loc[0] in data:
+                return source.place(loc)
+        return self._sources[0].place(loc)
+
+
+def _place_in(chain: list[Source], merged: dict[str, Any]) -> Source:
+    return _Merged(chain, merged)

@@ -1,0 +1,94 @@
+"""What may be claimed of a step: from its last assessment, or from the error that ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spark_cluster.core.error import (
+    CheckFailed,
+    SparkError,
+    StateUnknown,
+    StepFailed,
+    Unreachable,
+)
+from spark_cluster.core.plan import PlannedStep
+from spark_cluster.core.result import Result, Status
+from spark_cluster.core.step import Assessment, Change, Problem
+from spark_cluster.facts import probe
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.links import PING
+from spark_cluster.inventory.models import Inventory
+
+
+def change_script(run: str, step: str, commands: str) -> str:
+    """The commands under `set -eu`, told to the host's own journal; then the script goes on."""
+    return (
+        f"{probe.PRELUDE}"
+        f"( set -eu\n{commands}) || {{ _rc=$?; "
+        f'logger -t spark-cluster "run {run}: {step} failed with status $_rc"; exit $_rc; }}\n'
+        f'logger -t spark-cluster "run {run}: {step} changed"\n'
+    )
+
+
+def silent_peers(
+    first: Facts, now: Facts, configured_hosts: set[str], inventory: Inventory
+) -> list[str]:
+    """Peers that were silent at full size, of those that this run has just configured or that
+    answered before."""
+    answered_before = (
+        {(p.interface, p.peer) for p in first[PING].pings if p.answered} if PING in first else set()
+    )
+    configured = {rail.ip for name in configured_hosts for rail in inventory.hosts[name].rails}
+    return [
+        f"{ping.peer} does not answer a {ping.size} byte ping from {ping.interface}"
+        for ping in now[PING].pings
+        if not ping.answered
+        and (ping.peer in configured or (ping.interface, ping.peer) in answered_before)
+    ]
+
+
+def judge(
+    name: str, planned: PlannedStep, assessment: Assessment, changed: Sequence[Change]
+) -> Result:
+    """The result that the last assessment allows to claim."""
+    step = planned.step.name
+    if assessment.problems:
+        return failure(name, planned, assessment.problems)
+    if assessment.changes:
+        still = "; ".join(f"{c.what} is still {c.before}" for c in assessment.changes)
+        error = StepFailed(
+            f"the commands ran, and the second reading still differs: {still}",
+            host=name,
+            step=step,
+            remedy="Something else sets it back. Look at it on the host, then run again.",
+        )
+        return Result(name, step, Status.FAILED, still, error=error)
+    if assessment.skipped is not None:
+        return Result(name, step, Status.SKIPPED, assessment.skipped)
+    if changed:
+        details = tuple(f"{c.what}: {c.before} -> {c.after}" for c in changed)
+        return Result(name, step, Status.CHANGED, f"{len(changed)} changed", details)
+    return Result(name, step, Status.OK, "; ".join(assessment.notes))
+
+
+def failure(name: str, planned: PlannedStep, problems: Sequence[Problem]) -> Result:
+    first = problems[0]
+    error = CheckFailed(
+        "; ".join(problem.what for problem in problems),
+        host=name,
+        step=planned.step.name,
+        code=first.code or None,
+        remedy=first.remedy,
+    )
+    details = tuple(f"{p.code} {p.what}".strip() for p in problems)
+    return Result(name, planned.step.name, Status.FAILED, details[0], details, error)
+
+
+def as_result(name: str, planned: PlannedStep, error: SparkError) -> Result:
+    error.step = error.step or planned.step.name
+    status = Status.FAILED
+    if isinstance(error, Unreachable):
+        status = Status.UNREACHABLE
+    elif isinstance(error, StateUnknown):
+        status = Status.UNKNOWN
+    return Result(name, planned.step.name, status, error.message, error=error)

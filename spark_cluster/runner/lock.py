@@ -1,0 +1,93 @@
+"""One run at a time per host: flock(1) held by a process that dies with our connection.
+
+So there is no stale lock: when the controller is killed or the network goes, sshd ends the process
+and the kernel lets go. The holder's line stands beside the lock for whoever finds it taken.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from spark_cluster.core.error import Locked, StepFailed
+from spark_cluster.core.shell import quote
+from spark_cluster.runner.session import Lane
+from spark_cluster.transport.protocol import Held
+
+_FILE = "/run/spark-cluster.lock"
+
+#: Verbs that teardown may interrupt: they only start containers, which it removes.
+PREEMPTIBLE = ("launch", "verify-rdma")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds the lock: `verb by user@machine (pid N) since TIME`."""
+
+    verb: str
+    who: str
+
+    @classmethod
+    def here(cls, verb: str) -> Holder:
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        who = f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()}) since {now}"
+        return cls(verb, who)
+
+    def __str__(self) -> str:
+        return f"{self.verb} by {self.who}"
+
+
+def script(holder: Holder, *, preempt: tuple[str, ...] = (), wait: int = 0) -> str:
+    """Take the lock, waiting at most `wait` seconds, and hold it until standard input ends.
+
+    First line: `taken`, `taken-from WHO` or `held WHO`.
+    """
+    patterns = "|".join(f"{quote(verb)}\\ by\\ *" for verb in preempt) or "''"
+    return f"""\
+exec 9>>{_FILE}
+_how=taken
+if ! flock -w {wait} 9; then
+  _who=$(cat {_FILE}.holder 2>/dev/null)
+  case "$_who" in
+    {patterns})
+      kill -TERM "$(cat {_FILE}.pid)" 2>/dev/null
+      flock -w 10 9 || {{ echo "held $_who"; exit 75; }}
+      _how="taken-from $_who" ;;
+    *) echo "held $_who"; exit 75 ;;
+  esac
+fi
+printf '%s\\n' {quote(str(holder))} > {_FILE}.holder
+echo $$ > {_FILE}.pid
+echo "$_how"
+exec cat > /dev/null
+"""
+
+
+def take(
+    lane: Lane, holder: Holder, *, preempt: tuple[str, ...] = (), wait: int = 0
+) -> tuple[Held, str | None]:
+    """Take the lock of one host; also who it was taken from, if anyone.
+
+    Raises Locked naming the holder.
+    """
+    held = lane.open.hold(script(holder, preempt=preempt, wait=wait))
+    word, _, rest = held.first_line.partition(" ")
+    if word == "taken":
+        return held, None
+    if word == "taken-from":
+        return held, rest
+    held.release()
+    if word == "held":
+        raise Locked(
+            f"{lane.name} is in use: {rest or 'the holder left no name'}",
+            host=lane.name,
+            remedy="Wait until that run has ended. It lets go by itself if its controller dies.",
+        )
+    raise StepFailed(
+        f"the lock of {lane.name} could not be taken: {held.first_line or 'no answer'}",
+        host=lane.name,
+        remedy="Check that flock(1) is installed and /run is writable on the host.",
+    )

@@ -1,0 +1,375 @@
+"""Plan and apply a playbook over the hosts of a session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay
+
+from spark_cluster.core.error import Interrupted, Locked, SparkError, StepFailed
+from spark_cluster.core.event import Listener, Note, Progress, StepFinished, StepStarted
+from spark_cluster.core.plan import Plan, PlannedStep
+from spark_cluster.core.result import Result
+from spark_cluster.core.step import Assessment, Problem, Stimulus
+from spark_cluster.engines.spec import Deployment
+from spark_cluster.facts import probe
+from spark_cluster.facts.base import Fact, Facts
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.playbook.loader import BoundPlaybook
+from spark_cluster.runner.guard import Armed, Guard
+from spark_cluster.runner.judge import as_result, change_script, failure, judge, silent_peers
+from spark_cluster.runner.lock import PREEMPTIBLE, Holder, take
+from spark_cluster.runner.session import Lane, Session, tail
+from spark_cluster.steps.view import Options, View
+from spark_cluster.transport.protocol import Held
+
+#: Seconds between two readings of a waiting step.
+_POLL = 1.0
+
+
+@dataclass
+class Run:
+    """One playbook over one session. `plan()`, then `apply(plan)`."""
+
+    name: str
+    verb: str
+    session: Session
+    playbook: BoundPlaybook
+    inventory: Inventory
+    facts: Mapping[str, Fact[Any]]
+    listener: Listener
+    deployment: Deployment | None = None
+    templates: Mapping[str, str] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
+    preempt: tuple[str, ...] = ()
+    before: Mapping[str, Facts] | None = None
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        self.results: list[Result] = []
+        self._dirty: dict[str, set[str]] = {name: set() for name in self.session.lanes}
+        self._held: dict[str, Held] = {}
+        self._failed: set[str] = set()
+        self._holder = Holder.here(self.verb)
+
+    def leave_out(self, names: Sequence[str]) -> None:
+        """Run without these steps."""
+        steps = tuple(p for p in self.playbook.steps if p.step.name not in names)
+        self.playbook = replace(self.playbook, steps=steps)
+
+    # Reading and planning
+
+    def plan(self) -> Plan:
+        """Read every fact of every step in one exec per host, then assess. Changes nothing."""
+        wanted = self._facts_of(self.playbook.steps)
+
+        def read(lane: Lane) -> None:
+            lane.read(wanted)
+            lane.first = lane.facts
+
+        self._lose(self.session.each(self.session.alive, read))
+        assessments = {
+            (planned.index, name): self._assess(planned, name)
+            for planned in self.playbook.steps
+            if planned.step.stimulus is None
+            for name in self.session.alive
+        }
+        return Plan(self.playbook.name, self.playbook.title, self.playbook.steps, assessments)
+
+    def refusals(self, plan: Plan) -> list[Result]:
+        """Problems that no step of this plan will have mended by then: reasons not to begin."""
+        touched: dict[str, set[str]] = {name: set() for name in self.session.alive}
+        refused: list[Result] = []
+        for planned, assessments in plan:
+            for name, assessment in assessments.items():
+                reads = touched[name] & set(planned.step.reads)
+                if assessment.problems and not assessment.waiting and not reads:
+                    refused.append(failure(name, planned, assessment.problems))
+            for name, assessment in assessments.items():
+                if assessment.changes:
+                    self._mark(touched, planned, name)
+        return refused
+
+    def _facts_of(self, steps: Sequence[PlannedStep]) -> list[Fact[Any]]:
+        names = dict.fromkeys(
+            name for planned in steps if planned.step.stimulus is None
+            for name in planned.step.reads
+        )  # fmt: skip
+        return [self.facts[name] for name in names]
+
+    def _assess(self, planned: PlannedStep, name: str) -> Assessment:
+        assessment: Assessment = planned.step.assess(self.view(name), planned.params)
+        return assessment
+
+    def view(self, name: str) -> View:
+        """What the steps see of this host now."""
+        lane = self.session.lanes[name]
+        return View(
+            host=self.inventory.hosts[name],
+            inventory=self.inventory,
+            facts=lane.facts,
+            all_facts=self.session.all_facts(),
+            first=lane.first,
+            deployment=self.deployment,
+            templates=self.templates,
+            options=self.options,
+            before=self.before,
+            output=self.output,
+        )
+
+    # Applying
+
+    def apply(self, plan: Plan) -> list[Result]:
+        """Carry the plan out, step by step; all hosts finish a step before the next begins."""
+        if any(assessment.changes for assessment in plan.assessments.values()):
+            self._lock()
+        try:
+            for planned in plan.steps:
+                if self._failed or self.session.stop.requested or not self.session.alive:
+                    break
+                self._step(planned)
+        finally:
+            self._unlock()
+        if self.session.stop.requested:
+            raise Interrupted(
+                f"stopped before the end of {self.playbook.name}",
+                remedy="What was done stands above. Run the command again: it goes on from there.",
+            )
+        return self.results
+
+    def _lock(self) -> None:
+        preempt = (*PREEMPTIBLE, "bootstrap", "teardown") if self.options.force else self.preempt
+
+        def one(lane: Lane) -> None:
+            self._held[lane.name], previous = take(lane, self._holder, preempt=preempt)
+            if previous:
+                self.listener(Note(f"took the lock over from {previous}", lane.name))
+
+        # In the inventory's order, one after the other: two runs cannot hold half the hosts each.
+        for name in self.session.alive:
+            outcome = self.session.each([name], one)[name]
+            if isinstance(outcome, Locked | StepFailed):
+                self._unlock()
+                raise outcome
+            self._lose({name: outcome})
+
+    def _unlock(self) -> None:
+        held, self._held = self._held, {}
+        self.session.each(held, lambda lane: held[lane.name].release())
+
+    def _step(self, planned: PlannedStep) -> None:
+        step = planned.step
+        names = self.session.alive
+        self.listener(StepStarted(step.name, step.title, tuple(names)))
+        self._refresh(planned, names)
+        if step.stimulus is not None:
+            self._stimulate(planned, names)
+        assessments = {name: self._assess(planned, name) for name in self.session.alive}
+        if step.guarded and any(a.changes for a in assessments.values()):
+            self._guarded(planned, assessments)
+            return
+        outcomes = self.session.each(
+            assessments, lambda lane: self._on_host(planned, lane, assessments[lane.name])
+        )
+        for name, outcome in outcomes.items():
+            self._finish(
+                outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
+            )
+
+    def _refresh(self, planned: PlannedStep, names: Sequence[str]) -> None:
+        """Read again what earlier changes may have altered."""
+        stale = {name: self._dirty[name] & set(planned.step.reads) for name in names}
+
+        def read(lane: Lane) -> None:
+            lane.read([self.facts[fact] for fact in planned.step.reads])
+            self._dirty[lane.name] -= set(planned.step.reads)
+
+        self._lose(self.session.each([name for name in names if stale[name]], read), planned)
+
+    def _stimulate(self, planned: PlannedStep, names: Sequence[str]) -> None:
+        """Read, make traffic on one host, read again."""
+        facts = [self.facts[name] for name in planned.step.reads]
+        self._lose(self.session.each(names, lambda lane: lane.read(facts)), planned)
+        self.before = self.session.all_facts()
+        for name in self.session.alive:
+            stimulus = planned.step.stimulus and planned.step.stimulus(
+                self.view(name), planned.params
+            )
+            if stimulus is not None:
+                self._make_traffic(planned, stimulus)
+        self._lose(self.session.each(self.session.alive, lambda lane: lane.read(facts)), planned)
+
+    def _make_traffic(self, planned: PlannedStep, stimulus: Stimulus) -> None:
+        script = probe.PRELUDE + stimulus.script
+        outcome = self.session.each(
+            [stimulus.host], lambda lane: lane.run(script, timeout=stimulus.timeout)
+        )[stimulus.host]
+        if isinstance(outcome, SparkError):
+            self._lose({stimulus.host: outcome}, planned)
+        else:
+            self.output = outcome.stdout
+
+    def _on_host(self, planned: PlannedStep, lane: Lane, assessment: Assessment) -> Result:
+        started = time.monotonic()
+        step = planned.step
+        changed = assessment.changes
+        if changed and not assessment.problems:
+            self._check_lock(lane)
+            self._change(planned, lane, assessment)
+            assessment = self._assess(planned, lane.name)
+        if assessment.waiting and step.wait is not None:
+            assessment = self._wait(planned, lane)
+        result = judge(lane.name, planned, assessment, changed)
+        return replace(result, seconds=time.monotonic() - started)
+
+    def _change(self, planned: PlannedStep, lane: Lane, assessment: Assessment) -> None:
+        """The commands and the second reading, in one exec."""
+        facts = [self.facts[name] for name in planned.step.reads]
+        commands = "".join(change.commands for change in assessment.changes)
+        script = change_script(self.name, planned.step.name, commands)
+        done = lane.run(script + probe.script(facts, lane.context), timeout=planned.step.timeout)
+        self._mark(self._dirty, planned, lane.name)
+        if not probe.complete(done.stdout):
+            limit = f"not within {planned.step.timeout:.0f} s" if done.timed_out else ""
+            raise StepFailed(
+                f"{'; '.join(change.what for change in assessment.changes)}: "
+                f"{limit or f'the commands ended with status {done.status}'}",
+                host=lane.name,
+                step=planned.step.name,
+                command=commands.strip().splitlines()[0][:300],
+                stderr=tail(done.stderr or done.stdout),
+                remedy="Mend what the host says, then run again: finished steps are not repeated.",
+            )
+        lane.take(done, facts)
+        self._dirty[lane.name] -= set(planned.step.reads)
+
+    def _mark(self, table: dict[str, set[str]], planned: PlannedStep, name: str) -> None:
+        """What a change on `name` makes stale there, and on the others what depends on all."""
+        affected = set(planned.step.affects)
+        across = {fact for fact in affected if self.facts[fact].across}
+        for other, names in table.items():
+            names |= affected if other == name else across
+
+    def _check_lock(self, lane: Lane) -> None:
+        held = self._held.get(lane.name)
+        if held is not None and not held.alive():
+            raise Locked(
+                f"the lock of {lane.name} was lost: another run took it over",
+                host=lane.name,
+                remedy="`spark-cluster status` shows what runs now.",
+            )
+
+    def _wait(self, planned: PlannedStep, lane: Lane) -> Assessment:
+        """Read until nothing is waited for, or time runs out, or Ctrl-C."""
+        step = planned.step
+        assert step.wait is not None
+        facts = [self.facts[name] for name in step.reads]
+        started = time.monotonic()
+
+        def look() -> Assessment:
+            lane.read(facts)
+            now = self._assess(planned, lane.name)
+            if now.waiting:
+                message = "; ".join(now.waiting)
+                self.listener(Progress(lane.name, step.name, message, time.monotonic() - started))
+            return now
+
+        def pause(seconds: float) -> None:
+            self.session.stop.wait(seconds)
+
+        retry = Retrying(
+            retry=retry_if_result(
+                lambda now: bool(now.waiting) and not self.session.stop.requested
+            ),
+            stop=stop_after_delay(step.wait(planned.params)),
+            wait=lambda _: _POLL,
+            sleep=pause,
+        )
+        try:
+            last = retry(look)
+        except RetryError as error:
+            last = error.last_attempt.result()
+        if not last.waiting or last.problems:
+            return replace(last, waiting=())
+        waited = f"{time.monotonic() - started:.0f} s"
+        return Assessment(
+            problems=tuple(
+                Problem("", f"after {waited}: {what}", "Look at `spark-cluster status`.")
+                for what in last.waiting
+            )
+        )
+
+    def _guarded(self, planned: PlannedStep, assessments: dict[str, Assessment]) -> None:
+        """Apply on all hosts, then check on all: jumbo frames need both ends of a cable."""
+        seconds = int(planned.params.guard_seconds)
+        guard = Guard(self.name, seconds, self.listener, self.session.stop, self._relock)
+        changing = {
+            name for name, assessment in assessments.items()
+            if assessment.changes and not assessment.problems
+        }  # fmt: skip
+
+        def arm(lane: Lane) -> Armed | Result:
+            if lane.name not in changing:
+                return judge(lane.name, planned, assessments[lane.name], ())
+            self._check_lock(lane)
+            return guard.apply(lane, assessments[lane.name].changes)
+
+        started = time.monotonic()
+        armed = self.session.each(assessments, arm)
+        facts = [self.facts[name] for name in (*planned.step.reads, *planned.step.affects)]
+
+        def confirm(lane: Lane) -> Result:
+            state = armed[lane.name]
+            if isinstance(state, SparkError):
+                raise state
+            if isinstance(state, Result):
+                return state
+
+            def differences(_: Facts) -> list[str]:
+                assessment = self._assess(planned, lane.name)
+                changes = [f"{c.what} is {c.before}, not {c.after}" for c in assessment.changes]
+                return [*changes, *silent_peers(lane.first, lane.facts, changing, self.inventory)]
+
+            guard.check(state, list(dict.fromkeys(facts)), differences)
+            result = judge(lane.name, planned, Assessment(), assessments[lane.name].changes)
+            return replace(result, seconds=time.monotonic() - started)
+
+        for name, outcome in self.session.each(armed, confirm).items():
+            self._mark(self._dirty, planned, name)
+            self._finish(
+                outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
+            )
+
+    def _relock(self, lane: Lane) -> None:
+        """The lock went with the old connection: take it again over the new one."""
+        self._held[lane.name], _ = take(lane, self._holder, wait=15)
+
+    def _finish(self, result: Result) -> None:
+        self.results.append(result)
+        if not result.status.good:
+            self._failed.add(result.host)
+        title = next(p.step.title for p in self.playbook.steps if p.step.name == result.step)
+        self.listener(
+            StepFinished(
+                result.host,
+                result.step,
+                title,
+                result.status.value,
+                result.summary,
+                result.details,
+                result.seconds,
+                result.error,
+            )
+        )
+
+    def _lose(self, outcomes: Mapping[str, Any], planned: PlannedStep | None = None) -> None:
+        """A host whose reading failed is out of the run; what it was doing is its result."""
+        for name, outcome in outcomes.items():
+            if not isinstance(outcome, SparkError):
+                continue
+            self.session.lanes[name].lost = outcome
+            step = planned or self.playbook.steps[0]
+            self._finish(as_result(name, step, outcome))

@@ -1,0 +1,173 @@
+"""The hosts of a run: one connection and one thread each, and their newest readings."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_all
+from typing import Any, TypeVar
+
+from spark_cluster.core.error import SparkError, StepFailed
+from spark_cluster.core.event import HostConnected, HostLost, Listener
+from spark_cluster.facts import probe
+from spark_cluster.facts.base import Fact, Facts, ProbeContext
+from spark_cluster.transport.protocol import Become, Completed, Connection, Connector, Target
+
+T = TypeVar("T")
+
+#: A probe reads files and asks docker; on a host under load that takes seconds, not minutes.
+PROBE_SECONDS = 90.0
+
+
+class Stop:
+    """Ctrl-C, as the threads see it. Once: begin nothing new. Twice: end what runs."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.count = 0
+
+    def request(self) -> None:
+        self.count += 1
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but wake at once when a stop is requested; then True."""
+        return self._event.wait(seconds)
+
+
+class Lane:
+    """One host: its connection is used by its own thread only."""
+
+    def __init__(self, target: Target, context: ProbeContext) -> None:
+        self.target = target
+        self.context = context
+        self.connection: Connection | None = None
+        self.facts = Facts()
+        self.first = Facts()
+        self.lost: SparkError | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=target.name)
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        return self._thread.submit(work)
+
+    @property
+    def open(self) -> Connection:
+        if self.connection is None:
+            raise self.lost or StepFailed(
+                f"{self.name} is not connected", remedy="Run the command again.", host=self.name
+            )
+        return self.connection
+
+    def run(self, script: str, *, timeout: float, **options: Any) -> Completed:
+        return self.open.run(script, timeout=timeout, **options)
+
+    def read(self, facts: Sequence[Fact[Any]], prefix: str = "") -> Facts:
+        """Read the facts in one exec, after `prefix` if given; remember and return them."""
+        completed = self.run(prefix + probe.script(facts, self.context), timeout=PROBE_SECONDS)
+        return self.take(completed, facts)
+
+    def take(self, completed: Completed, facts: Sequence[Fact[Any]]) -> Facts:
+        """The facts in the output of a script that ended with a probe."""
+        if not probe.complete(completed.stdout):
+            why = (
+                f"the probe did not finish within {PROBE_SECONDS:.0f} s"
+                if completed.timed_out
+                else f"the probe ended with status {completed.status}"
+            )
+            raise StepFailed(
+                why,
+                host=self.name,
+                stderr=tail(completed.stderr or completed.stdout),
+                remedy="Run again with -v; if it hangs, look at the load of the host.",
+            )
+        fresh = probe.parse(completed.stdout, facts)
+        self.facts = self.facts.updated(fresh)
+        return fresh
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class Session:
+    """All lanes of a run."""
+
+    def __init__(self, lanes: Sequence[Lane], connector: Connector, become: Become) -> None:
+        self.lanes = {lane.name: lane for lane in lanes}
+        self.connector = connector
+        self.become = become
+        self.stop = Stop()
+
+    def connect(self, listener: Listener) -> None:
+        """Connect to all at once. A host that fails is marked `lost` and told; none raises."""
+
+        def one(lane: Lane) -> None:
+            started = time.monotonic()
+            lane.connection = self.connector(lane.target, self.become)
+            seconds = time.monotonic() - started
+            listener(HostConnected(lane.name, lane.target.address, seconds))
+
+        for name, outcome in self.each(self.lanes, one).items():
+            if isinstance(outcome, SparkError):
+                self.lanes[name].lost = outcome
+                listener(HostLost(name, outcome))
+
+    @property
+    def alive(self) -> list[str]:
+        return [name for name, lane in self.lanes.items() if lane.lost is None]
+
+    @property
+    def lost(self) -> dict[str, SparkError]:
+        return {name: lane.lost for name, lane in self.lanes.items() if lane.lost is not None}
+
+    def all_facts(self) -> Mapping[str, Facts]:
+        return {name: self.lanes[name].facts for name in self.alive}
+
+    def each(self, names: Iterable[str], work: Callable[[Lane], T]) -> dict[str, T | SparkError]:
+        """`work` on every named host in its own thread; a host's SparkError is its outcome.
+
+        Waits in short turns, so that the main thread hears Ctrl-C. Any other exception is a fault
+        of ours and is raised.
+        """
+        futures = {name: self._submit(name, work) for name in names}
+        pending = set(futures.values())
+        while pending:
+            pending = wait_all(pending, timeout=0.2).not_done
+        outcomes: dict[str, T | SparkError] = {}
+        for name, future in futures.items():
+            try:
+                outcomes[name] = future.result()
+            except SparkError as error:
+                error.host = error.host or name
+                outcomes[name] = error
+        return outcomes
+
+    def _submit(self, name: str, work: Callable[[Lane], T]) -> Future[T]:
+        lane = self.lanes[name]
+        return lane.submit(lambda: work(lane))
+
+    def abort(self) -> None:
+        """Stop the remote commands in flight."""
+        for lane in self.lanes.values():
+            if lane.connection is not None:
+                lane.connection.abort()
+
+    def close(self) -> None:
+        for lane in self.lanes.values():
+            lane.close()
+
+
+def tail(text: str, lines: int = 8) -> str:
+    """The last lines that say something."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])

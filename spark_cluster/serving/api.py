@@ -1,0 +1,266 @@
+"""The engine's OpenAI-like API: curl scripts that run on the head, and parsers of what they print.
+
+A script prints the body and then a marker line, `spark-cluster: HTTP 200 0.41 s`, once for each
+request. It ends well whatever the server does: the parser tells what became of it. Bodies go to
+curl on its standard input, so that no prompt shows in a process list.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from spark_cluster.core.shell import quote
+
+#: Tokens of one request. A longer generation is split: engines may serve short contexts, and a
+#: request that is cut off loses little.
+CHUNK = 256
+
+#: A few words that no model refuses to go on from.
+PROMPT = "Count upwards from one:"
+
+_MARKER = "spark-cluster: HTTP"
+_JSON_END = "SPARK_CLUSTER_JSON"
+
+
+def _url(address: str, port: int, path: str) -> str:
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}{path}"
+
+
+def _curl(url: str, timeout: float) -> str:
+    """curl without a proxy; its own error comes in the marker line (curl 7.75 and newer)."""
+    form = f"\\n{_MARKER} %{{http_code}} %{{time_total}} s %{{errormsg}}\\n"
+    return f"curl -s --noproxy '*' -m {timeout:g} -w {quote(form)} {quote(url)}"
+
+
+def _get(url: str, timeout: float) -> str:
+    return f"{_curl(url, timeout)} </dev/null || :\n"
+
+
+def _post(url: str, body: dict[str, Any], timeout: float) -> str:
+    return (
+        f"{_curl(url, timeout)} -H 'Content-Type: application/json' --data-binary @- "
+        f"<<'{_JSON_END}' || :\n{json.dumps(body)}\n{_JSON_END}\n"
+    )
+
+
+def completion_script(
+    port: int, model: str, tokens: int, *, timeout: float, address: str = "127.0.0.1"
+) -> str:
+    """One request for exactly `tokens` tokens. `timeout` in seconds."""
+    body = {
+        "model": model,
+        "prompt": PROMPT,
+        "max_tokens": tokens,
+        "min_tokens": tokens,
+        "ignore_eos": True,
+        "temperature": 0,
+        "stream": False,
+    }
+    return _post(_url(address, port, "/v1/completions"), body, timeout)
+
+
+def canary_script(port: int, model: str, *, timeout: float, address: str = "127.0.0.1") -> str:
+    """A completion of one token: the proof that all ranks work, which `/health` does not see."""
+    return completion_script(port, model, 1, timeout=timeout, address=address)
+
+
+def generate_script(
+    port: int,
+    model: str,
+    tokens: int,
+    *,
+    timeout: float,
+    address: str = "127.0.0.1",
+    chunk: int = CHUNK,
+) -> str:
+    """Requests, one after the other, for `tokens` tokens in all.
+
+    `timeout` in seconds is for each request of at most `chunk` tokens; it is 0 requests for 0
+    tokens.
+    """
+    sizes = [chunk] * (tokens // chunk) + ([tokens % chunk] if tokens % chunk else [])
+    return "".join(
+        completion_script(port, model, size, timeout=timeout, address=address) for size in sizes
+    )
+
+
+def health_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") -> str:
+    """`/health`: the API server lives. It says nothing of the ranks."""
+    return _get(_url(address, port, "/health"), timeout)
+
+
+def models_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") -> str:
+    """`/v1/models`: the served names."""
+    return _get(_url(address, port, "/v1/models"), timeout)
+
+
+def metrics_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") -> str:
+    """`/metrics` in Prometheus's text format."""
+    return _get(_url(address, port, "/metrics"), timeout)
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP answer. `status` is None if there was none; `error` is then curl's."""
+
+    status: int | None
+    body: str
+    error: str = ""
+    seconds: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 200
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A completion, or several told as one.
+
+    `ok`: every request was answered with a completion. `completion_tokens` as the server counts.
+    `error`: the first trouble, empty if there is none. `seconds`: of all requests together.
+    """
+
+    ok: bool
+    status: int | None
+    text: str = ""
+    completion_tokens: int = 0
+    error: str = ""
+    prompt_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Models:
+    """What `/v1/models` lists. `owned_by` is of the first: `vllm`, or the lab's stand-in."""
+
+    ids: tuple[str, ...] = ()
+    owned_by: str | None = None
+    max_model_len: int | None = None
+    error: str = ""
+
+
+_MARKER_LINE = re.compile(
+    rf"^{_MARKER} ([0-9]{{3}})(?: ([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?) s)?(?: (.*))?$"
+)
+
+
+def responses(text: str) -> Iterator[Response]:
+    """The answers in `text`, in order. What follows the last marker line is no answer."""
+    body: list[str] = []
+    for line in text.split("\n"):
+        found = _MARKER_LINE.match(line.rstrip("\r"))
+        if not found:
+            body.append(line)
+            continue
+        status = int(found[1]) or None
+        error = (found[3] or "").strip()
+        if status is None:
+            error = error or "no answer"
+        seconds = float(found[2]) if found[2] else None
+        yield Response(status, "\n".join(body).strip("\n"), error, seconds)
+        body = []
+
+
+def response(text: str) -> Response:
+    """The last answer in `text`; without one, an answer that says so."""
+    answers = list(responses(text))
+    return answers[-1] if answers else Response(None, text.strip(), "the request did not end")
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object; empty for anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _message(answer: Response) -> str:
+    """Why a request failed: the engine's own words if it gave any."""
+    if answer.status is None:
+        return answer.error
+    found = _object(answer.body)
+    inner = found.get("error")
+    message = inner.get("message") if isinstance(inner, dict) else inner
+    message = message or found.get("message") or found.get("detail")
+    first = answer.body.strip().partition("\n")[0][:200]
+    return f"HTTP {answer.status}: {message or first or 'no reason given'}"
+
+
+def _count(usage: object, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _one_completion(answer: Response) -> Completion:
+    seconds = answer.seconds or 0.0
+    if not answer.ok:
+        return Completion(False, answer.status, error=_message(answer), seconds=seconds)
+    found = _object(answer.body)
+    choices = found.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    text = first.get("text") if isinstance(first, dict) else None
+    if not isinstance(text, str):
+        return Completion(
+            False, answer.status, error="the answer holds no completion", seconds=seconds
+        )
+    usage = found.get("usage")
+    tokens = _count(usage, "completion_tokens")
+    return Completion(
+        ok=tokens > 0,
+        status=answer.status,
+        text=text,
+        completion_tokens=tokens,
+        error="" if tokens else "the completion holds no token",
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        seconds=seconds,
+    )
+
+
+def parse_completion(text: str) -> Completion:
+    """What `canary_script` or `generate_script` printed; several answers are added up."""
+    parts = [_one_completion(answer) for answer in responses(text)]
+    if not parts:
+        return Completion(False, None, error=response(text).error)
+    failed = next((part for part in parts if not part.ok), None)
+    return Completion(
+        ok=failed is None,
+        status=failed.status if failed else parts[-1].status,
+        text="".join(part.text for part in parts),
+        completion_tokens=sum(part.completion_tokens for part in parts),
+        error=failed.error if failed else "",
+        prompt_tokens=sum(part.prompt_tokens for part in parts),
+        seconds=sum(part.seconds for part in parts),
+    )
+
+
+def parse_models(text: str) -> Models:
+    """What `models_script` printed."""
+    answer = response(text)
+    if not answer.ok:
+        return Models(error=_message(answer))
+    listed = _object(answer.body).get("data")
+    entries = (
+        [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    )
+    ids = tuple(entry["id"] for entry in entries if isinstance(entry.get("id"), str))
+    if not ids:
+        return Models(error="the answer lists no model")
+    owner, length = entries[0].get("owned_by"), entries[0].get("max_model_len")
+    return Models(
+        ids=ids,
+        owned_by=owner if isinstance(owner, str) else None,
+        max_model_len=length if isinstance(length, int) else None,
+    )
+
+
+def parse_health(text: str) -> Response:
+    """What `health_script` printed; `ok` says whether the API server is up."""
+    return response(text)

@@ -1,0 +1,41 @@
+"""One file per step: facts and a wanted state in, a difference and commands out. All pure.
+
+To add a step: a file with `assess` and `STEP`, a line in `registry()`, cases in tests/unit/steps/.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spark_cluster.core.step import Step
+
+
+def registry() -> dict[str, Step[Any]]:
+    """Every step by the name that playbooks use."""
+    from spark_cluster.steps import (
+        containers,
+        docker,
+        gone,
+        gpu,
+        host,
+        host_files,
+        ipv6,
+        jumbo_ping,
+        memlock,
+        mtu,
+        netplan,
+        page_cache,
+        preflight,
+        rdma_devices,
+        rdma_modules,
+        rdma_verdict,
+        serving,
+        swap,
+    )
+
+    modules = (
+        containers, docker, gone, gpu, host, host_files, ipv6, jumbo_ping, memlock, mtu, netplan,
+        page_cache, rdma_devices, rdma_modules, rdma_verdict, swap,
+    )  # fmt: skip
+    steps: list[Step[Any]] = [module.STEP for module in modules]
+    return {step.name: step for step in (*steps, *preflight.STEPS, *serving.STEPS)}

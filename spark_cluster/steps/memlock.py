@@ -1,0 +1,38 @@
+"""Users may lock memory: RDMA registers its buffers, and locked pages count against memlock.
+
+Containers get their own limit from launch; this one is for perftest and ib_write_bw in a login.
+"""
+
+from __future__ import annotations
+
+from spark_cluster.core.shell import write_file
+from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.facts.rdma import ACCESS, LIMITS_FILE
+from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.view import View
+
+_CONTENT = (
+    "# Written by spark-cluster: RDMA buffers are locked memory (limits.conf(5)).\n"
+    "*    soft memlock unlimited\n"
+    "*    hard memlock unlimited\n"
+    "root soft memlock unlimited\n"
+    "root hard memlock unlimited\n"
+)
+
+
+def assess(view: View, _: NoParams) -> Assessment:
+    current = view.facts[ACCESS].limits_file
+    if current == _CONTENT:
+        return Assessment()
+    before = "another content" if current else "absent"
+    write = write_file(LIMITS_FILE, _CONTENT, 0o644)
+    return Assessment(changes=(Change(LIMITS_FILE, before, "memlock unlimited", write),))
+
+
+STEP = Step(
+    name="memlock",
+    title="Locked memory unlimited at login",
+    params=NoParams,
+    reads=(ACCESS.name,),
+    assess=assess,
+)

@@ -1,0 +1,42 @@
+"""The kernel's MTU is the inventory's, whatever the files say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spark_cluster.core.shell import quote
+from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.facts.links import LINKS, PING
+from spark_cluster.facts.rdma import GIDS
+from spark_cluster.inventory.models import Link, Rail
+from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.view import View
+
+
+def assess(view: View, _: NoParams) -> Assessment:
+    return Assessment(changes=tuple(_changes(view)))
+
+
+def _changes(view: View) -> Iterator[Change]:
+    links = view.facts[LINKS].links
+    wanted: list[Rail | Link] = [*view.host.rails, *view.host.links]
+    for item in wanted:
+        link = links.get(item.interface)
+        if link is None or item.mtu is None or link.mtu == item.mtu:
+            continue
+        yield Change(
+            f"{item.interface} MTU",
+            str(link.mtu),
+            str(item.mtu),
+            f"ip link set dev {quote(item.interface)} mtu {item.mtu}\n",
+        )
+
+
+STEP = Step(
+    name="mtu",
+    title="MTU in the kernel",
+    params=NoParams,
+    reads=(LINKS.name,),
+    assess=assess,
+    affects=(LINKS.name, GIDS.name, PING.name),
+)

@@ -1,0 +1,74 @@
+"""Swap off (or on again). On unified memory a swapped-out GPU process stalls the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import field_validator
+
+from spark_cluster.core.shell import quote
+from spark_cluster.core.step import Assessment, Change, Step, skip
+from spark_cluster.core.units import human_bytes
+from spark_cluster.document import Document
+from spark_cluster.facts.memory import MEMORY, SWAP
+from spark_cluster.steps.view import View
+
+
+class Params(Document):
+    """`state` now: off, on (what /etc/fstab names), keep. `at_boot`: off comments fstab's swap
+    lines out, with a backup beside it."""
+
+    state: Literal["off", "on", "keep"] = "off"
+    at_boot: Literal["keep", "off"] = "keep"
+
+    @field_validator("state", "at_boot", mode="before")
+    @classmethod
+    def _yaml_booleans(cls, value: object) -> object:
+        """YAML 1.1 reads a bare on or off as a boolean."""
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
+def assess(view: View, params: Params) -> Assessment:
+    if params.state == "keep" and params.at_boot == "keep":
+        return skip("left as it is")
+    return Assessment(changes=(*_now(view, params), *_at_boot(view, params)))
+
+
+def _now(view: View, params: Params) -> Iterator[Change]:
+    swap = view.facts[SWAP]
+    if params.state == "off":
+        for device, size in swap.active.items():
+            yield Change(
+                f"swap {device}", f"on, {human_bytes(size)}", "off", f"swapoff {quote(device)}\n"
+            )
+    if params.state == "on":
+        for line in swap.boot:
+            device = line.split()[0]
+            if device.startswith("/") and device not in swap.active:
+                yield Change(f"swap {device}", "off", "on", f"swapon {quote(device)}\n")
+
+
+def _at_boot(view: View, params: Params) -> Iterator[Change]:
+    boot = view.facts[SWAP].boot
+    if params.at_boot == "off" and boot:
+        # \s is GNU sed's; the hosts are Ubuntu or Debian.
+        expression = r"s@^([^#].*\sswap\s.*)$@# off by spark-cluster: \1@"
+        yield Change(
+            "/etc/fstab",
+            f"{len(boot)} swap lines",
+            "commented out (backup: /etc/fstab.spark-cluster)",
+            "cp -p /etc/fstab /etc/fstab.spark-cluster\n"
+            f"sed -i -E {quote(expression)} /etc/fstab\n",
+        )
+
+
+STEP = Step(
+    name="swap",
+    title="Swap",
+    params=Params,
+    reads=(SWAP.name,),
+    assess=assess,
+    affects=(SWAP.name, MEMORY.name),
+    timeout=600.0,
+)

@@ -1,0 +1,62 @@
+"""What a step sees: this host, the others, and what is to be deployed. Nothing in it does I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from spark_cluster.engines.spec import ContainerSpec, Deployment
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.docker import CONTAINERS, Container
+from spark_cluster.inventory.models import Host, Inventory
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices of the command line that several steps heed."""
+
+    allow_management: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """`facts` are this host's newest readings, `all_facts` those of every host of the run, `first`
+    those of the run's beginning. `before` and `output` are there after a stimulus."""
+
+    host: Host
+    inventory: Inventory
+    facts: Facts
+    all_facts: Mapping[str, Facts]
+    first: Facts
+    deployment: Deployment | None = None
+    templates: Mapping[str, str] = field(default_factory=dict)
+    options: Options = Options()
+    before: Mapping[str, Facts] | None = None
+    output: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.host.name
+
+    @property
+    def serving(self) -> Deployment:
+        """The deployment; only for steps of launch."""
+        if self.deployment is None:
+            raise ValueError("this step needs a recipe")
+        return self.deployment
+
+    @property
+    def is_head(self) -> bool:
+        return self.serving.head == self.name
+
+    @property
+    def spec(self) -> ContainerSpec:
+        return self.serving.container(self.name)
+
+    def own_container(self) -> Container | None:
+        """The running container of exactly this host's spec, if it is there."""
+        container = self.facts[CONTAINERS].named(self.spec.name)
+        if container is None or not container.running:
+            return None
+        return container if container.label("spec") == self.spec.digest else None

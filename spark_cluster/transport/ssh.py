@@ -1,0 +1,214 @@
+"""Connections over SSH. Import it late: it brings paramiko."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+
+import fabric
+import paramiko
+
+from spark_cluster.core.error import SparkError, Unreachable
+from spark_cluster.transport import dial
+from spark_cluster.transport.failures import explain
+from spark_cluster.transport.protocol import Become, Target
+from spark_cluster.transport.pump import Lost, Wire
+from spark_cluster.transport.shell import Shell
+
+#: Seconds between questions whether the host is still there.
+PULSE = 15.0
+#: Seconds without an answer after which it is held to be gone.
+SILENCE = 45.0
+
+_CHUNK = 256 * 1024
+
+
+@dataclass
+class Counts:
+    """How many TCP connections and execs this process has begun, for tests of the budget."""
+
+    connections: int = 0
+    execs: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def connected(self) -> None:
+        with self._lock:
+            self.connections += 1
+
+    def executed(self) -> None:
+        with self._lock:
+            self.execs += 1
+
+    def reset(self) -> None:
+        with self._lock:
+            self.connections = self.execs = 0
+
+
+counts = Counts()
+
+
+class _Pulse:
+    """Asks the host now and then whether it is there, and closes the transport if it is not.
+
+    Closing it is what wakes everything that waits for this host.
+    """
+
+    def __init__(self, transport: paramiko.Transport) -> None:
+        self.silent = False
+        self._transport = transport
+        self._stop = threading.Event()
+        threading.Thread(target=self._beat, name="ssh-pulse", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(PULSE) and self._transport.is_active():
+            patience = threading.Timer(SILENCE, self._give_up)
+            patience.daemon = True
+            patience.start()
+            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+                self._transport.global_request("keepalive@openssh.com", wait=True)
+            patience.cancel()
+
+    def _give_up(self) -> None:
+        self.silent = True
+        self._transport.close()
+
+
+class SshConnection(Shell):
+    """One authenticated SSH connection to one host, over one TCP connection."""
+
+    def __init__(self, target: Target, become: Become) -> None:
+        """Connect. Raises Unreachable, HostKeyRejected, AuthFailed or InputError."""
+        super().__init__(target, become)
+        self.connections = 0
+        self._link: fabric.Connection | None = None
+        self._pulse: _Pulse | None = None
+        self._connect()
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        """The open transport. Raises Unreachable when it is closed."""
+        transport = self._link.transport if self._link is not None else None
+        if transport is None or not transport.is_active():
+            raise self._gone("the connection was closed")
+        assert isinstance(transport, paramiko.Transport)
+        return transport
+
+    def reconnect(self) -> None:
+        self.close()
+        self._connect()
+
+    def close(self) -> None:
+        pulse, self._pulse = self._pulse, None
+        link, self._link = self._link, None
+        if pulse is not None:
+            pulse.stop()
+        dial.close_chain(link)
+
+    def _connect(self) -> None:
+        begun = time.monotonic()
+        try:
+            self._link = dial.open_chain(self.target, self._count)
+        except dial.Failed as failed:
+            raise explain(failed, self.target, time.monotonic() - begun) from None
+        self._pulse = _Pulse(self.transport)
+
+    def _count(self) -> None:
+        self.connections += 1
+        counts.connected()
+
+    def _silence(self) -> str:
+        silent = self._pulse is not None and self._pulse.silent
+        return f"the host did not answer for {SILENCE:.0f} s" if silent else ""
+
+    def _gone(self, why: str) -> SparkError:
+        return Unreachable(
+            f"{self.host}: {self._silence() or why} before the command was sent; it did not run",
+            remedy=f"see whether {self.host} is up and run it again",
+            host=self.host,
+        )
+
+    def _start(self, command: str) -> Wire:
+        try:
+            channel = self.transport.open_session(timeout=self.target.connect_timeout + 20)
+            counts.executed()
+            channel.exec_command(command)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._gone(f"no session could be opened ({error})") from None
+        return SshWire(channel)
+
+
+class SshWire:
+    """A channel with a running shell: the Wire of SSH."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+        self._selector: selectors.BaseSelector | None = selectors.DefaultSelector()
+        self._selector.register(channel.fileno(), selectors.EVENT_READ)
+
+    def wait(self, seconds: float) -> None:
+        if self.ended():
+            self._channel.status_event.wait(seconds)
+        elif self._selector is not None:
+            self._selector.select(seconds)
+
+    def read_out(self) -> bytes:
+        return self._channel.recv(_CHUNK) if self._channel.recv_ready() else b""
+
+    def read_err(self) -> bytes:
+        ready = self._channel.recv_stderr_ready()
+        return self._channel.recv_stderr(_CHUNK) if ready else b""
+
+    def ended(self) -> bool:
+        channel = self._channel
+        over = bool(channel.eof_received or channel.closed)
+        return over and not channel.recv_ready() and not channel.recv_stderr_ready()
+
+    def send(self, data: bytes, seconds: float) -> None:
+        self._channel.settimeout(seconds)
+        try:
+            self._channel.sendall(data)
+        except TimeoutError:
+            raise Lost(f"the host took no input for {seconds:.0f} s") from None
+        except (OSError, EOFError, paramiko.SSHException):
+            # Nobody reads it any more: what came back, and the status, say why.
+            return
+
+    def end_input(self) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.shutdown_write()
+
+    def status(self) -> int | None:
+        if not self._channel.exit_status_ready() or self._channel.exit_status < 0:
+            return None
+        return self._channel.exit_status
+
+    def alive(self) -> bool:
+        transport = self._channel.get_transport()
+        return bool(transport.is_active()) and not self._channel.closed
+
+    def close(self) -> None:
+        selector, self._selector = self._selector, None
+        if selector is not None:
+            selector.close()
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.close()
+
+
+def connect(target: Target, become: Become) -> SshConnection:
+    """The Connector of SSH. Raises Unreachable, HostKeyRejected, AuthFailed or InputError."""
+    return SshConnection(target, become)
+
+
+def has_no_delay(connection: SshConnection) -> bool:
+    """Whether TCP_NODELAY is set on the connection's socket."""
+    sock = connection.transport.sock
+    return isinstance(sock, socket.socket) and bool(
+        sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    )

@@ -1,0 +1,93 @@
+"""Prometheus text and what it says of the engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_cluster.serving.metrics import (
+    Metrics,
+    Sample,
+    generated,
+    parse_metrics,
+    read,
+    samples,
+    stuck,
+)
+
+DATA = Path(__file__).parent / "data" / "vllm"
+
+
+def test_vllm_0_32() -> None:
+    found = read((DATA / "metrics-0.32-tp2.txt").read_text())
+    assert (found.running, found.waiting, found.kv_cache_usage) == (0, 0, 0)
+    assert (found.generation_tokens, found.prompt_tokens) == (72, 10)
+    assert (found.prefix_cache_queries, found.prefix_cache_hits) == (10, 0)
+    assert (found.requests_succeeded, found.ttft_count, found.itl_count) == (2, 2, 70)
+    assert found.ttft_sum == pytest.approx(3.6467, abs=1e-4)
+
+
+def test_old_names_and_awkward_lines() -> None:
+    found = read((DATA / "metrics-0.10.txt").read_text())
+    assert (found.running, found.waiting) == (4, 2)
+    assert found.kv_cache_usage == 0.75
+    assert found.generation_tokens == 1500
+    assert found.prompt_tokens is None
+    assert (found.itl_sum, found.itl_count) == (12.5, math.inf)
+
+
+def test_labels_are_unescaped() -> None:
+    (found,) = samples('x:y_z{a="1 } , \\"q\\" \\\\ \\n", b = "2",} -2.5e-3 17')
+    assert found == Sample("x:y_z", {"a": '1 } , "q" \\ \n', "b": "2"}, -0.0025)
+
+
+@pytest.mark.parametrize(
+    "line", ["# HELP x", "", "x", "x{", 'x{a="1"', "x{a=1} 2", "x abc", "1x 2"]
+)
+def test_malformed_lines_are_passed_over(line: str) -> None:
+    assert list(samples(line)) == []
+
+
+NAMES = st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]*", fullmatch=True)
+LABELS = st.dictionaries(st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]*", fullmatch=True), st.text())
+
+
+def escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+@given(NAMES, LABELS, st.floats(allow_nan=False))
+def test_a_sample_is_read_back(name: str, labels: dict[str, str], value: float) -> None:
+    inside = ",".join(f'{key}="{escape(text)}"' for key, text in labels.items())
+    assert list(samples(f"{name}{{{inside}}} {value!r}")) == [Sample(name, labels, value)]
+
+
+@given(st.text())
+def test_any_text(text: str) -> None:
+    read(text)
+    parse_metrics(text)
+    list(samples(f'a{{b="{text}"}} 1'))
+
+
+def test_the_script_output() -> None:
+    assert parse_metrics(
+        "a 1\nvllm:num_requests_running 2\n\nspark-cluster: HTTP 200 0.1 s \n"
+    ) == (replace(Metrics(), running=2.0))
+    assert parse_metrics("x\nspark-cluster: HTTP 503 0.1 s \n").error == "HTTP 503"
+    assert parse_metrics("").error == "the request did not end"
+
+
+def test_generated_and_stuck() -> None:
+    before = Metrics(running=2, generation_tokens=100)
+    assert generated(before, replace(before, generation_tokens=164.0)) == 64
+    assert generated(before, replace(before, generation_tokens=3.0)) is None
+    assert generated(before, Metrics()) is None
+    assert stuck(before, before)
+    assert not stuck(before, replace(before, generation_tokens=101.0))
+    assert not stuck(before, replace(before, running=0.0))
+    assert not stuck(Metrics(running=2), Metrics(running=2))
