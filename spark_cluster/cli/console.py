@@ -63,7 +63,7 @@ class ConsoleView:
             case StepStarted():
                 self.flush()
                 self._step = event
-                if self.console.is_terminal:
+                if self.console.file.isatty():
                     self._spin(event.title)
             case StepFinished():
                 self._finished.append(event)

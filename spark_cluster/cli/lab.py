@@ -1,10 +1,128 @@
-"""placeholder until the lab's verbs are there"""
+"""`spark-cluster lab`: three Sparks without a Spark."""
+
+from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+app = typer.Typer(
+    help="Three virtual Sparks on this machine, with real RoCE between them.",
+    no_args_is_help=True,
+)
+
+Mirror = Annotated[str | None, typer.Option(help="Package mirror; default: this machine's own.")]
+Suite = Annotated[str | None, typer.Option(help="The release that the nodes run.")]
+Memory = Annotated[int, typer.Option(help="Memory of a node, in MiB.")]
+Fresh = Annotated[bool, typer.Option("--fresh-boot", help="Boot, instead of restoring.")]
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 @app.command()
-def status() -> None:
-    """x"""
+def up(
+    topology: Annotated[str, typer.Option(help="Which cables: pair or ring.")] = "pair",
+    mirror: Mirror = None,
+    suite: Suite = None,
+    memory: Memory = 2048,
+    fresh_boot: Fresh = False,
+) -> None:
+    """Start the lab; build its image first if need be (as root)."""
+    from spark_cluster.lab import manage, state
+
+    manage.up(manage.Options(topology, mirror, suite, memory, fresh_boot), _say)
+    typer.echo(f"The lab is up. Its inventory: {state.folder() / 'inventory.yaml'}")
+
+
+@app.command()
+def build(mirror: Mirror = None, suite: Suite = None, memory: Memory = 2048) -> None:
+    """Build the lab's image (as root) without starting the lab."""
+    from spark_cluster.lab import manage
+
+    manage.build(manage.Options("pair", mirror, suite, memory), _say)
+
+
+@app.command()
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="Drop the cached images too.")] = False,
+) -> None:
+    """End the lab's nodes and remove its files."""
+    from spark_cluster.lab import manage
+
+    manage.down(_say, purge=purge)
+
+
+@app.command()
+def reset(
+    nodes: Annotated[list[str] | None, typer.Argument(help="Which nodes; default: all.")] = None,
+) -> None:
+    """Give nodes back the state of their first boot."""
+    from spark_cluster.lab import manage
+
+    manage.reset(nodes or [], _say)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Which nodes are up, and where their SSH is."""
+    import json
+    import time
+    from dataclasses import asdict
+
+    from spark_cluster.lab import manage
+
+    found = manage.status()
+    if as_json:
+        typer.echo(json.dumps([asdict(node) for node in found]))
+        return
+    if not found:
+        typer.echo("The lab is not up. Start it: spark-cluster lab up")
+        return
+    typer.echo("node     state  ssh              api              accel  pid      since")
+    for node in found:
+        since = time.strftime("%H:%M:%S", time.localtime(node.since))
+        typer.echo(
+            f"{node.name:<8} {'up' if node.up else 'dead':<6} "
+            f"{f'127.0.0.1:{node.ssh_port}':<16} {f'127.0.0.1:{node.api_port}':<16} "
+            f"{node.accel:<6} {node.pid:<8} {since}"
+        )
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def ssh(
+    node: Annotated[str, typer.Argument(help="The node.")],
+    command: Annotated[list[str] | None, typer.Argument(help="What to run there.")] = None,
+) -> None:
+    """Open a shell on a node, or run a command there."""
+    import os
+
+    from spark_cluster.lab import manage, state, topology
+    from spark_cluster.lab.requirements import find_program
+
+    known = manage.must_be_up()
+    topology.topology(known.topology).node(node)
+    program = find_program("ssh") or "ssh"
+    config = str(state.folder() / "ssh_config")
+    os.execv(program, [program, "-F", config, node, *(command or [])])
+
+
+@app.command()
+def fault(
+    name: Annotated[str, typer.Argument(help="The fault, or `list`.")],
+    node: Annotated[str, typer.Argument(help="On which node.")] = "spark-2",
+    interface: Annotated[str, typer.Option(help="On which interface.")] = "enp1s0f1np1",
+    port: Annotated[int, typer.Option(help="Which port, for firewall-port.")] = 6379,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo it.")] = False,
+) -> None:
+    """Make something go wrong on a node, or undo it."""
+    from spark_cluster.lab import fault as faults
+
+    if name == "list":
+        for known in faults.FAULTS:
+            typer.echo(f"{known.name:<14} {known.does}; --undo {known.undone}")
+        return
+    faults.inject(name, node, interface=interface, port=port, undo=undo, say=_say)

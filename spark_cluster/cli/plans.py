@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from spark_cluster.core.plan import Plan
+from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.step import Assessment
 from spark_cluster.core.units import count
+from spark_cluster.runner.guard import arm_script
 
 
 def as_data(plan: Plan, *, commands: bool) -> list[dict[str, object]]:
@@ -54,16 +55,18 @@ def show(plan: Plan, console: Console, *, commands: bool) -> None:
                 f"  [dim]{words:<11}[/] [bold]{escape(step.title)}[/]  {escape(', '.join(idle))}"
             )
         for host, assessment in busy.items():
-            _show_host(console, step.title, host, assessment, commands=commands)
+            _show_host(console, planned, host, assessment, commands=commands)
     total = plan.change_count
-    console.print(f"[bold]plan[/]: {count(total, 'change')}" if total else "[bold]plan[/]: no change")
+    console.print(
+        f"[bold]plan[/]: {count(total, 'change')}" if total else "[bold]plan[/]: no change"
+    )
 
 
 def _show_host(
-    console: Console, title: str, host: str, assessment: Assessment, *, commands: bool
+    console: Console, planned: PlannedStep, host: str, assessment: Assessment, *, commands: bool
 ) -> None:
     word = "would change" if assessment.changes else "would check"
-    console.print(f"  [yellow]{word:<11}[/] [bold]{escape(title)}[/]  {escape(host)}")
+    console.print(f"  [yellow]{word:<11}[/] [bold]{escape(planned.step.title)}[/]  {escape(host)}")
     for change in assessment.changes:
         console.print(
             f"                {escape(change.what)}: {escape(change.before)} -> "
@@ -71,9 +74,17 @@ def _show_host(
         )
         for line in change.diff:
             console.print(f"                  {escape(line)}")
-        if commands:
-            for line in change.commands.rstrip().splitlines():
-                console.print(f"                  $ {escape(line)}")
+        if commands and not planned.step.guarded:
+            _show_commands(console, change.commands)
+    if commands and planned.step.guarded and assessment.changes:
+        console.print("                all of it inside the network guard:")
+        seconds = int(planned.params.guard_seconds)
+        _show_commands(console, arm_script("RUN", seconds, assessment.changes))
     for problem in assessment.problems:
         now = "now" if assessment.waiting else "in the way"
         console.print(f"                {now}: {problem.code} {escape(problem.what)}")
+
+
+def _show_commands(console: Console, commands: str) -> None:
+    for line in commands.rstrip().splitlines():
+        console.print(f"                  $ {escape(line)}")

@@ -100,11 +100,7 @@ def _container(
         name=f"vllm-{role}{suffix}",
         image=recipe.image,
         command=_ray_command(recipe, placement, rank),
-        env={
-            **nccl.environment(placement, rank),
-            "VLLM_HOST_IP": placement.address(rank),
-            **{key: choice.text for key, choice in recipe.env.items()},
-        },
+        env=_environment(recipe, placement, rank),
         labels={
             f"{LABEL}.recipe": recipe.name,
             f"{LABEL}.run": run,
@@ -128,6 +124,14 @@ def _container(
     )
 
 
+def _environment(recipe: Recipe, placement: Placement, rank: int) -> dict[str, str]:
+    """NCCL's variables, the rank's address, and over them what the recipe says."""
+    own = {**nccl.environment(placement, rank), "VLLM_HOST_IP": placement.address(rank)}
+    kept = {key: value for key, value in own.items() if key not in recipe.env}
+    chosen = {k: choice.text for k, choice in recipe.env.items() if choice.value is not None}
+    return {**kept, **chosen}
+
+
 def _ray_command(recipe: Recipe, placement: Placement, rank: int) -> tuple[str, ...]:
     common = (f"--node-ip-address={placement.address(rank)}", "--num-gpus=1", "--block")
     if rank == 0:
@@ -147,7 +151,7 @@ def _ray_command(recipe: Recipe, placement: Placement, rank: int) -> tuple[str, 
 def _serve_command(recipe: Recipe) -> tuple[str, ...]:
     words = ["vllm", "serve", recipe.model]
     for flag, choice in recipe.args.items():
-        if choice.value is False:
+        if choice.value in (False, None):
             continue
         words.append(f"--{flag}")
         if choice.value is not True:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from spark_cluster.lab.topology import INTERFACES, MANAGEMENT, Node
 
-CPU = {"kvm": "host", "tcg": "max,la57=off"}
+CPU = {"kvm": "host", "tcg": "Nehalem"}
+"""Under TCG the plainest CPU is the fastest: every newer feature is emulated."""
 _ACCEL = {"kvm": "kvm", "tcg": "tcg,thread=multi"}
 API_PORT = 8000
 
@@ -28,7 +29,8 @@ class Machine:
     ram: Path | None = None
     """A file that holds the memory: shared when it is to be saved, private when restored."""
     ram_shared: bool = False
-    incoming: Path | None = None
+    incoming: bool = False
+    """Start as an empty shell, into which a saved state is then loaded."""
     extra_disks: tuple[Path, ...] = ()
     qemu: str = "qemu-system-x86_64"
 
@@ -68,7 +70,7 @@ def command(machine: Machine) -> list[str]:
         machine.qemu,
         *("-name", node.name),
         *("-nodefaults", "-no-user-config", "-display", "none"),
-        *("-machine", "q35,usb=off,vmport=off,smm=off,memory-backend=ram"),
+        *("-machine", "pc,usb=off,vmport=off,smm=off,memory-backend=ram"),
         *("-accel", _ACCEL[machine.accel]),
         *("-cpu", CPU[machine.accel]),
         *("-smp", "1"),
@@ -92,7 +94,7 @@ def command(machine: Machine) -> list[str]:
     for interface in INTERFACES:
         words += ["-netdev", _backend(machine, interface), "-device", nic(node, interface)]
     if machine.incoming:
-        words += ["-incoming", f"exec:cat '{machine.incoming}'"]
+        words += ["-incoming", "defer"]
     return [*words, "-S"]
 
 

@@ -86,20 +86,24 @@ class Qmp:
     def set_link(self, device: str, up: bool) -> None:
         self.execute("set_link", name=device, up=up)
 
-    def wait_status(self, wanted: str, *, limit: float) -> None:
-        """Wait for a run state: an incoming migration ends in `paused`."""
-        deadline = time.monotonic() + limit
-        while (state := self.execute("query-status")["status"]) != wanted:
-            if time.monotonic() > deadline:
-                raise QmpError(f"the machine is {state}, not {wanted}", remedy="start it afresh")
-            time.sleep(0.05)
-
     def save(self, target: Path, *, limit: float) -> None:
         """Write the device state of a stopped machine; its memory is in a file already."""
-        capability = {"capability": "x-ignore-shared", "state": True}
-        self.execute("migrate-set-capabilities", capabilities=[capability])
+        self._ignore_shared_memory()
         self.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
         self.execute("migrate", uri=f"exec:cat > '{target}'")
+        self._wait_migrated(limit)
+
+    def load(self, source: Path, *, limit: float) -> None:
+        """Load what `save` wrote into a machine that was started with `-incoming defer`."""
+        self._ignore_shared_memory()
+        self.execute("migrate-incoming", uri=f"exec:cat '{source}'")
+        self._wait_migrated(limit)
+
+    def _ignore_shared_memory(self) -> None:
+        capability = {"capability": "x-ignore-shared", "state": True}
+        self.execute("migrate-set-capabilities", capabilities=[capability])
+
+    def _wait_migrated(self, limit: float) -> None:
         deadline = time.monotonic() + limit
         while True:
             answer = self.execute("query-migrate")
@@ -109,7 +113,7 @@ class Qmp:
             if state in ("failed", "cancelled") or time.monotonic() > deadline:
                 reason = answer.get("error-desc", state)
                 raise QmpError(
-                    f"saving the machine's state failed: {reason}",
-                    remedy="the lab works without: it boots for real each time",
+                    f"the machine's saved state could not be moved: {reason}",
+                    remedy="`spark-cluster lab up --fresh-boot` does without saved states",
                 )
-            time.sleep(0.1)
+            time.sleep(0.05)

@@ -53,9 +53,7 @@ def run(command: Sequence[str | Path], log: Path) -> None:
         )
 
 
-def debootstrap(
-    root: Path, packages: Sequence[str], mirror: Mirror, debs: Path, log: Path
-) -> None:
+def debootstrap(root: Path, packages: Sequence[str], mirror: Mirror, debs: Path, log: Path) -> None:
     """A minimal system with these packages; downloaded packages are kept in `debs`."""
     debs.mkdir(parents=True, exist_ok=True)
     command: list[str | Path] = [

@@ -121,9 +121,7 @@ def _pair() -> Topology:
     nodes = tuple(Node(number) for number in (1, 2, 3))
     cables = tuple(Cable("spark-2", half, "spark-3", half) for half in PORTS[1])
     rails = {
-        name: {
-            half: f"192.168.{100 + i}.{octet}/24" for i, half in enumerate(PORTS[1])
-        }
+        name: {half: f"192.168.{100 + i}.{octet}/24" for i, half in enumerate(PORTS[1])}
         for name, octet in (("spark-2", 10), ("spark-3", 11))
     }
     return Topology("pair", nodes, cables, rails, {"pair": ("spark-2", "spark-3")})

@@ -17,9 +17,10 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Choice(Document):
-    """A value and the reason for it."""
+    """A value and the reason for it. In `env`, a null value leaves the variable out, also one
+    that the engine would set itself."""
 
-    value: str | bool | int | float
+    value: str | bool | int | float | None
     why: str = ""
 
     @property

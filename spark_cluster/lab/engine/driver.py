@@ -193,8 +193,11 @@ class Driver:
             if not warned and self.size > answer["gpus"]:
                 say(
                     "ray_utils.py:353",
-                    "The number of required GPUs exceeds the total number of available GPUs in "
-                    "the placement group.",
+                    f"Tensor parallel size ({self._tp}) exceeds available GPUs "
+                    f"({int(answer['gpus'])}). This may result in Ray placement group allocation "
+                    "failures. Consider reducing tensor_parallel_size to "
+                    f"{int(answer['gpus'])} or less, or use pipeline parallelism by setting "
+                    f"pipeline_parallel_size to {self._tp}.",
                     "WARNING",
                 )
             self._current_node(ip, answer)
@@ -202,15 +205,8 @@ class Driver:
             specs = [{"GPU": 1.0} for _ in range(self.size)]
             specs[0][f"node:{ip}"] = 0.001
             if waited >= limit:
-                few = self.size > answer["free"]
-                head = (
-                    f"Tensor parallel size ({self._tp}) exceeds available GPUs "
-                    f"({int(answer['free'])}). "
-                    if few
-                    else ""
-                )
                 raise StartError(
-                    f"ValueError: {head}Cannot provide a placement group of "
+                    f"ValueError: Cannot provide a placement group of "
                     f"placement_group_specs={specs} within {limit:.0f} seconds. See `ray status` "
                     "and `ray list nodes` to make sure the cluster has enough resources."
                 )

@@ -86,6 +86,7 @@ class RayNode:
         """Register with the head; an empty string, or why not."""
         deadline = time.monotonic() + limit
         problem = ""
+        warned = time.monotonic()
         while True:
             try:
                 wire = Wire.connect(*self.gcs, limit=5.0)
@@ -100,14 +101,16 @@ class RayNode:
                 problem = str(error)
                 if time.monotonic() > deadline or self._stopping.is_set():
                     return problem
-                address = f"{self.gcs[0]}:{self.gcs[1]}"
-                out(
-                    ray_core_line(
-                        "rpc_client.h:153",
-                        f"Failed to connect to GCS at address {address} within 5 seconds.",
+                if time.monotonic() > warned + 5.0:
+                    warned = time.monotonic()
+                    out(
+                        ray_core_line(
+                            "rpc_client.h:153",
+                            "Failed to connect to GCS at address "
+                            f"{self.gcs[0]}:{self.gcs[1]} within 5 seconds.",
+                        )
                     )
-                )
-                self._stopping.wait(5.0)
+                self._stopping.wait(1.0)
 
     def run(self) -> int:
         """Serve until told to stop (0) or until the head is lost for good (1)."""

@@ -148,7 +148,7 @@ class Rank:
             else:
                 self.transport = TcpTransport(to_next, from_prev)
         except Exception as error:
-            self.log.warn("transport/net_ib.cc:1", str(error))
+            self.log.warn("misc/ibvwrap.cc:190", str(error))
             raise RankError(_nccl_error("unhandled system error", str(error))) from error
         devices = max(1, len(decision.hcas))
         self.log.connected(self.rank, self.size, comm, decision.net, devices)
@@ -165,7 +165,7 @@ class Rank:
                     rails.append(Rail(port, nccl.select_gid(port.gids, self.env), self.env))
                     usable.append(port)
                 except VerbsError as error:
-                    self.log.warn("transport/net_ib.cc:1", str(error))
+                    self.log.warn("misc/ibvwrap.cc:190", str(error))
             decision = nccl.decide(usable, self.env)
             self.log.ib_devices(usable, found[0], self.env)
         else:
@@ -274,6 +274,8 @@ def _clock(seconds: float) -> str:
 
 def _nccl_error(kind: str, last: str = "") -> str:
     text = f"RuntimeError: NCCL error: {kind}"
+    if kind.startswith("invalid usage"):
+        text += "\nncclInvalidUsage: This usually reflects invalid usage of NCCL library."
     return f"{text}\nLast error:\n{last}" if last else text
 
 

@@ -111,6 +111,7 @@ class Engine(threading.Thread):
         self._by_priority = by_priority
         self._on_death = on_death
         self._prefill_cap = int(os.environ.get("SPARK_LAB_PREFILL_TOKENS") or 16)
+        self._wedge = os.environ.get("SPARK_LAB_WEDGE_FILE") or WEDGE
         self._wake = threading.Condition()
         self._waiting: list[Generation] = []
         self._running: list[Generation] = []
@@ -134,7 +135,7 @@ class Engine(threading.Thread):
                 fresh = self._admit()
                 batch = list(self._running)
             # The fault: a GPU that spins for ever. The API knows nothing of it.
-            while os.path.exists(WEDGE):  # noqa: PTH110 - pathlib is slow to import
+            while os.path.exists(self._wedge):  # noqa: PTH110 - pathlib is slow to import
                 time.sleep(0.2)
             tokens = sum(
                 min(item.prompt_tokens, self._prefill_cap) if item in fresh else 1 for item in batch

@@ -1,0 +1,266 @@
+"""`lab up`, `down`, `reset`, `status`: the whole lab, as one thing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spark_cluster.core.error import LabError
+from spark_cluster.lab import accel, layers, nodes, snapshot, sources, state, vm
+from spark_cluster.lab.image import Base
+from spark_cluster.lab.machine import Machine
+from spark_cluster.lab.qmp import Qmp
+from spark_cluster.lab.snapshot import Image, Saved
+from spark_cluster.lab.state import NodeState, State
+from spark_cluster.lab.topology import Node, Topology, topology
+from spark_cluster.places import state_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spark_cluster.lab.layers import Say
+
+MEMORY_MIB = 2048
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `lab up` may be told."""
+
+    topology: str = "pair"
+    mirror: str | None = None
+    suite: str | None = None
+    memory_mib: int = MEMORY_MIB
+    fresh_boot: bool = False
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    name: str
+    up: bool
+    pid: int
+    ssh_port: int
+    api_port: int
+    since: float
+    accel: str
+    console: str
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One `lab up`, `down` or `reset` at a time."""
+    parent = state_dir()
+    parent.mkdir(parents=True, exist_ok=True)
+    with layers.locked(parent):
+        yield
+
+
+def build(options: Options, say: Say) -> Image:
+    """Everything that needs root or minutes, without starting the lab."""
+    made = snapshot.ensure_image(sources.this_machine(options.mirror, options.suite), say)
+    if not options.fresh_boot:
+        snapshot.ensure_saved(made, accel.choose(made.base), options.memory_mib, say)
+    return made
+
+
+def up(options: Options, say: Say) -> State:
+    """Start what does not run yet; nodes that run stay as they are."""
+    with _alone():
+        where = state.folder()
+        known = state.load(where)
+        if known is not None and all(n.running.alive() for n in known.nodes.values()):
+            if known.topology != options.topology:
+                raise LabError(
+                    f"a lab with the topology {known.topology} is up",
+                    remedy="`spark-cluster lab down` first",
+                )
+            state.write_files(where, topology(known.topology), known, Base(Path(known.base)).keys)
+            say("all nodes are up already")
+            return known
+        if known is None:
+            made = build(options, say)
+            known = _new_state(where, made, options)
+        return _start(where, known, options.fresh_boot, set(_dead(known)), say)
+
+
+def reset(names: list[str], say: Say) -> State:
+    """Give nodes back their first state."""
+    with _alone():
+        where = state.folder()
+        known = _must_be_up(where)
+        plan = topology(known.topology)
+        wanted = set(names) or {node.name for node in plan.nodes}
+        for name in wanted:
+            plan.node(name)
+        _stop(known, wanted)
+        return _start(where, known, False, wanted | set(_dead(known)), say)
+
+
+def down(say: Say, *, purge: bool = False) -> None:
+    """End our machines and remove our files; the cache stays unless it is to go too."""
+    with _alone():
+        where = state.folder()
+        known = state.load(where)
+        if known is not None:
+            _stop(known, set(known.nodes))
+            shutil.rmtree(known.sockets, ignore_errors=True)
+            say(f"{len(known.nodes)} nodes are down")
+        elif not where.exists():
+            say("there is no lab")
+        state.remove_files(where)
+    if purge:
+        layers.purge()
+        say("the cached images are gone")
+
+
+def status() -> list[NodeStatus]:
+    where = state.folder()
+    known = state.load(where)
+    if known is None:
+        return []
+    return [
+        NodeStatus(
+            name=name,
+            up=node.running.alive(),
+            pid=node.pid,
+            ssh_port=node.ssh_port,
+            api_port=node.api_port,
+            since=node.since,
+            accel=known.accel,
+            console=str(where / f"{name}.console"),
+        )
+        for name, node in known.nodes.items()
+    ]
+
+
+def machine_of(known: State, name: str) -> Machine:
+    """The machine that runs as this node, for those who talk to it."""
+    node = topology(known.topology).node(name)
+    made = Base(Path(known.base))
+    mine = known.nodes.get(name)
+    where = state.folder()
+    return Machine(
+        node=node,
+        accel=known.accel,
+        memory_mib=known.memory_mib,
+        kernel=made.kernel,
+        initrd=made.initrd,
+        disk=where / f"{name}.qcow2",
+        sockets=Path(known.sockets),
+        console=where / f"{name}.console",
+        ssh_port=mine.ssh_port if mine else vm.free_port(),
+        api_port=mine.api_port if mine else vm.free_port(),
+        qemu=accel.qemu(),
+    )
+
+
+def must_be_up() -> State:
+    return _must_be_up(state.folder())
+
+
+def _must_be_up(where: Path) -> State:
+    known = state.load(where)
+    if known is None:
+        raise LabError("the lab is not up", remedy="spark-cluster lab up")
+    return known
+
+
+def _dead(known: State) -> list[str]:
+    plan = topology(known.topology)
+    alive = {name for name, node in known.nodes.items() if node.running.alive()}
+    return [node.name for node in plan.nodes if node.name not in alive]
+
+
+def _new_state(where: Path, made: Image, options: Options) -> State:
+    topology(options.topology)
+    where.mkdir(parents=True, exist_ok=True)
+    where.chmod(0o700)
+    sockets = where / "run"
+    if len(str(sockets)) > 80:  # a Unix socket's path must fit in 108 bytes
+        sockets = Path(tempfile.mkdtemp(prefix="spark-lab-"))
+    return State(
+        topology=options.topology,
+        accel=accel.choose(made.base),
+        memory_mib=options.memory_mib,
+        segment=vm.free_port(),
+        sockets=str(sockets),
+        base=str(made.base.folder),
+        disk=str(made.disk),
+    )
+
+
+def _stop(known: State, names: set[str]) -> None:
+    for name in sorted(names):
+        if name in known.nodes:
+            vm.stop(known.nodes[name].running, machine_of(known, name).qmp)
+
+
+def _start(where: Path, known: State, fresh_boot: bool, names: set[str], say: Say) -> State:
+    plan = topology(known.topology)
+    made = Image(Base(Path(known.base)), Path(known.disk))
+    saved = None if fresh_boot else snapshot.find_saved(made, known.accel, known.memory_mib)
+    if saved:
+        try:
+            _run_nodes(where, known, plan, saved, made, names)
+            _make_usable(where, known, plan, names, restored=True, say=say)
+            return known
+        except LabError as error:
+            say(f"the saved nodes do not restore ({error.message}); booting for real")
+            snapshot.drop(saved)
+            _stop(known, names)
+    _run_nodes(where, known, plan, None, made, names)
+    _make_usable(where, known, plan, names, restored=False, say=say)
+    return known
+
+
+def _run_nodes(
+    where: Path, known: State, plan: Topology, saved: Saved | None, made: Image, names: set[str]
+) -> None:
+    for node in plan.nodes:
+        if node.name not in names:
+            continue
+        machine = machine_of(known, node.name)
+        machine = _with_disk(machine, node, saved, made)
+        running = vm.start(machine, where / f"{node.name}.qemu.log")
+        known.nodes[node.name] = NodeState(
+            running.pid,
+            running.ticks,
+            machine.ssh_port,
+            machine.api_port,
+            time.time(),
+            saved is not None,
+        )
+        known.save(where)  # at once, so that `lab down` finds it whatever happens next
+        if saved:
+            with Qmp(machine.qmp) as monitor:
+                monitor.load(saved.devices(node.name), limit=60)
+    machines = [machine_of(known, node.name) for node in plan.nodes]
+    alive = [m for m in machines if known.nodes[m.node.name].running.alive()]
+    nodes.wire(plan, alive, names, known.segment)
+
+
+def _with_disk(machine: Machine, node: Node, saved: Saved | None, made: Image) -> Machine:
+    from dataclasses import replace
+
+    machine.disk.unlink(missing_ok=True)
+    if saved is None:
+        snapshot.overlay(machine.disk, made.disk, "qcow2")
+        return machine
+    snapshot.overlay(machine.disk, saved.disk(node.name), "qcow2")
+    return replace(machine, ram=saved.ram(node.name), incoming=True)
+
+
+def _make_usable(
+    where: Path, known: State, plan: Topology, names: set[str], *, restored: bool, say: Say
+) -> None:
+    started = [machine_of(known, node.name) for node in plan.nodes if node.name in names]
+    state.write_files(where, plan, known, Base(Path(known.base)).keys)
+    if restored:
+        for machine in started:
+            nodes.set_clock(machine)
+    nodes.wait_ready(started, say, limit=120.0 if restored else nodes.BOOT_LIMIT)

@@ -1,0 +1,100 @@
+"""Bringing machines up together: start, wire, run, and wait until they are usable."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from spark_cluster.core.error import LabError
+from spark_cluster.lab import vm
+from spark_cluster.lab.agent import Agent, AgentSilent, Answer
+from spark_cluster.lab.layers import Say
+from spark_cluster.lab.machine import Machine
+from spark_cluster.lab.qmp import Qmp
+from spark_cluster.lab.topology import MANAGEMENT, Topology
+
+BOOT_LIMIT = 900.0
+"""Far more than a boot takes under TCG on a busy machine, so that only a dead one hits it."""
+
+_READY = f"""
+fail() {{ echo "$1"; exit 1; }}
+[ "$(systemctl is-active NetworkManager)" = active ] || fail "NetworkManager is starting"
+ip -4 -br addr show dev {MANAGEMENT} | grep -q /24 || fail "waiting for the address of {MANAGEMENT}"
+[ "$(systemctl is-active ssh)" = active ] || fail "sshd is starting"
+[ "$(systemctl is-active docker)" = active ] || fail "docker is starting"
+[ "$(cat /sys/class/infiniband/*/ports/1/state | wc -l)" = 4 ] || fail "RDMA devices are missing"
+"""
+
+
+def wire(topology: Topology, machines: Iterable[Machine], started: set[str], segment: int) -> None:
+    """Plug every cable that has an end at a machine that was just started."""
+    by_name = {machine.node.name: machine for machine in machines}
+    with ExitStack() as stack:
+        monitors = {n: stack.enter_context(Qmp(m.qmp)) for n, m in by_name.items()}
+        for name in started:
+            vm.set_carriers(topology, name, monitors[name])
+            vm.join_segment(monitors[name], segment)
+        for cable in topology.cables:
+            if cable.left in monitors and cable.right in monitors:
+                if {cable.left, cable.right} & started:
+                    vm.plug(cable, monitors[cable.left], monitors[cable.right],
+                            by_name[cable.left].sockets)  # fmt: skip
+        for name in started:
+            monitors[name].execute("cont")
+
+
+def set_clock(machine: Machine) -> None:
+    """A restored machine still lives in the second it was saved in."""
+    Agent(machine.agent).run(f"date -s @{time.time():.3f}", limit=60)
+
+
+def wait_ready(machines: list[Machine], say: Say, *, limit: float = BOOT_LIMIT) -> None:
+    """Wait until every machine has its network, its RDMA devices, SSH and Docker."""
+    with ThreadPoolExecutor(max_workers=max(1, len(machines))) as pool:
+        for done in [pool.submit(_wait_one, machine, say, limit) for machine in machines]:
+            done.result()
+
+
+def _wait_one(machine: Machine, say: Say, limit: float) -> None:
+    deadline = time.monotonic() + limit
+    shown, state = "", "booting"
+    while time.monotonic() < deadline:
+        try:
+            answer: Answer | None = Agent(machine.agent).run(_READY, limit=30)
+        except AgentSilent:
+            answer = None
+        if answer is not None and answer.code == 0:
+            if answers_ssh(machine.ssh_port):
+                say(f"{machine.node.name} is ready")
+                return
+            state = "sshd does not answer yet"
+        elif answer is not None:
+            state = answer.out.strip().splitlines()[0] if answer.out.strip() else answer.err.strip()
+        if state != shown:
+            shown = state
+            say(f"{machine.node.name}: {state}")
+        time.sleep(1.0)
+    raise LabError(
+        f"{machine.node.name} was not ready within {limit:.0f} s: {state}",
+        remedy=f"read its console, {machine.console}; then `spark-cluster lab down` and `up`",
+    )
+
+
+def answers_ssh(port: int) -> bool:
+    """QEMU accepts the connection for the guest, so only the banner proves an sshd."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as channel:
+            return channel.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def tail(path: Path, lines: int = 6) -> str:
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""

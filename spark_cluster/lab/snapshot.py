@@ -1,0 +1,210 @@
+"""Boots that are done once: the image is joined in one, the nodes' first boot is kept.
+
+A node's saved state is its disk, its memory as a file, and the state of its devices. Restoring
+maps the memory file privately, so that a node is there within a second or two, and as often as
+one likes: this is also how `lab reset` works.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from spark_cluster.core.error import LabError
+from spark_cluster.lab import accel, image, layers, nodes, vm
+from spark_cluster.lab.agent import Agent
+from spark_cluster.lab.image import ENGINE_IMAGE, Base
+from spark_cluster.lab.layers import Say
+from spark_cluster.lab.machine import CPU, Machine, command
+from spark_cluster.lab.qmp import Qmp
+from spark_cluster.lab.requirements import find_program
+from spark_cluster.lab.sources import Mirror
+from spark_cluster.lab.topology import Node, topology
+
+_JOIN = f"""
+set -e
+docker import --change 'ENV NVIDIA_VISIBLE_DEVICES=all' --change 'CMD ["/bin/bash"]' \
+    - {ENGINE_IMAGE} < /dev/vdb
+tar -xf /dev/vdc -C /
+[ -e /swap.img ] || fallocate -l 96M /swap.img
+chmod 600 /swap.img
+mkswap /swap.img
+systemctl stop docker.socket docker containerd
+rm -f /var/lib/docker/engine-id /etc/hostname
+rm -f /var/lib/NetworkManager/*.lease /var/lib/NetworkManager/secret_key
+: > /etc/machine-id
+sync
+echo u > /proc/sysrq-trigger
+"""
+
+_QUIET = """
+swapon --show | grep -q /swap.img || swapon /swap.img
+sync
+free=$(awk '/MemFree/ {print int($2 / 1024) - 200}' /proc/meminfo)
+[ "$free" -le 0 ] || head -c "${free}M" /dev/zero > /dev/shm/zeros
+rm -f /dev/shm/zeros
+"""
+"""Free memory is filled with zeros once, so that the saved file has holes there."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """All that nodes are started from."""
+
+    base: Base
+    disk: Path
+    """The node's disk with the engine's image in Docker."""
+
+    @property
+    def key(self) -> str:
+        return self.disk.parent.name
+
+
+@dataclass(frozen=True)
+class Saved:
+    folder: Path
+
+    def disk(self, node: str) -> Path:
+        return self.folder / f"{node}.qcow2"
+
+    def ram(self, node: str) -> Path:
+        return self.folder / f"{node}.ram"
+
+    def devices(self, node: str) -> Path:
+        return self.folder / f"{node}.state"
+
+
+def overlay(disk: Path, backing: Path, form: str) -> None:
+    """A node's own disk: only what differs from the one behind it."""
+    program = find_program("qemu-img") or "qemu-img"
+    words = [program, "create", "-q", "-f", "qcow2", "-b", str(backing), "-F", form, str(disk)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(
+            f"no disk for the node: {done.stderr.strip()}", remedy="look at the free disk space"
+        )
+
+
+def ensure_image(mirror: Mirror, say: Say) -> Image:
+    base = image.ensure_base(mirror, say)
+    system = image.ensure_engine(mirror, say)
+    key = layers.digest(base.key, system.parent.name, image.programs_key(), _JOIN)
+    return Image(
+        base, layers.layer("node", key, lambda work: _join(base, system, work, say)) / "disk.qcow2"
+    )  # noqa: E501
+
+
+def _join(base: Base, system: Path, work: Path, say: Say) -> None:
+    say("loading the engine's image into Docker, in a node that is thrown away")
+    image.write_container_tar(system, work / "container.tar")
+    image.write_host_tar(work / "host.tar")
+    overlay(work / "disk.qcow2", base.disk, "raw")
+    machine = Machine(
+        node=Node(0),
+        accel=accel.choose(base),
+        memory_mib=2048,
+        kernel=base.kernel,
+        initrd=base.initrd,
+        disk=work / "disk.qcow2",
+        sockets=work,
+        console=work / "console.log",
+        ssh_port=vm.free_port(),
+        api_port=vm.free_port(),
+        extra_disks=(work / "container.tar", work / "host.tar"),
+        qemu=accel.qemu(),
+    )
+    running = vm.start(machine, work / "qemu.log")
+    try:
+        with Qmp(machine.qmp) as monitor:
+            monitor.execute("cont")
+        nodes.wait_ready([machine], say)
+        answer = Agent(machine.agent).run(_JOIN, limit=nodes.BOOT_LIMIT)
+        if answer.code:
+            raise LabError(
+                "the engine's image could not be loaded",
+                stderr=answer.err.strip()[-800:],
+                remedy="try again; then look at lab/engine",
+            )
+    finally:
+        vm.stop(running, machine.qmp)
+    (work / "container.tar").unlink()
+    (work / "host.tar").unlink()
+
+
+def saved_key(made: Image, kind: str, memory_mib: int) -> str:
+    """Whatever a saved state depends on: the machine, the program and the processor."""
+    place = Path("/")
+    machine = Machine(
+        Node(1), kind, memory_mib, place, place, place, place, place, 0, 0, qemu="qemu"
+    )
+    processor = ""
+    if kind == "kvm":
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = "".join(sorted({x for x in lines if x.startswith(("model name", "flags"))}))
+    return layers.digest(
+        made.key, accel.qemu_version(), CPU[kind], command(machine), processor, _QUIET
+    )
+
+
+def find_saved(made: Image, kind: str, memory_mib: int) -> Saved | None:
+    folder = layers.existing("saved", saved_key(made, kind, memory_mib))
+    return Saved(folder) if folder else None
+
+
+def ensure_saved(made: Image, kind: str, memory_mib: int, say: Say) -> Saved:
+    def build(work: Path) -> None:
+        say("first boot of the nodes (minutes without KVM; kept, so only this once)")
+        _first_boot(made, kind, memory_mib, Saved(work), say)
+
+    return Saved(layers.layer("saved", saved_key(made, kind, memory_mib), build))
+
+
+def _first_boot(made: Image, kind: str, memory_mib: int, target: Saved, say: Say) -> None:
+    plan = topology("pair")
+    machines = []
+    for node in plan.nodes:
+        disk = target.disk(node.name)
+        overlay(disk, made.disk, "qcow2")
+        machines.append(
+            Machine(
+                node=node,
+                accel=kind,
+                memory_mib=memory_mib,
+                kernel=made.base.kernel,
+                initrd=made.base.initrd,
+                disk=disk,
+                sockets=target.folder,
+                console=target.folder / f"{node.name}.console",
+                ssh_port=vm.free_port(),
+                api_port=vm.free_port(),
+                ram=target.ram(node.name),
+                ram_shared=True,
+                qemu=accel.qemu(),
+            )
+        )
+    with ExitStack() as stack:
+        for machine in machines:
+            running = vm.start(machine, target.folder / f"{machine.node.name}.qemu.log")
+            stack.callback(vm.stop, running, machine.qmp)
+        nodes.wire(plan, machines, {m.node.name for m in machines}, vm.free_port())
+        nodes.wait_ready(machines, say)
+        for machine in machines:
+            Agent(machine.agent).run(_QUIET, limit=300)
+            with Qmp(machine.qmp) as monitor:
+                monitor.execute("stop")
+                monitor.save(target.devices(machine.node.name), limit=120)
+    dig = find_program("fallocate")
+    for machine in machines:
+        if dig:
+            subprocess.run([dig, "--dig-holes", str(target.ram(machine.node.name))], check=False)
+    for path in target.folder.glob("*.q*"):
+        if path.suffix in (".qmp", ".qga"):
+            path.unlink(missing_ok=True)
+
+
+def drop(saved: Saved) -> None:
+    """A saved state that does not restore is worth nothing."""
+    shutil.rmtree(saved.folder, ignore_errors=True)

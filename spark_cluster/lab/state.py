@@ -1,0 +1,147 @@
+"""The lab's state folder: what runs, and the files by which everything else finds the nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import yaml
+
+from spark_cluster.lab.topology import DEVICES, ETHERNET, Topology
+from spark_cluster.lab.vm import Running
+from spark_cluster.places import current_inventory_pointer, state_dir
+
+MODEL_RECIPE = "qwen3-vl-235b"
+
+
+def folder() -> Path:
+    chosen = os.environ.get("SPARK_CLUSTER_LAB")
+    return Path(chosen).absolute() if chosen else state_dir() / "lab"
+
+
+@dataclass
+class NodeState:
+    pid: int
+    ticks: int
+    ssh_port: int
+    api_port: int
+    since: float
+    restored: bool
+
+    @property
+    def running(self) -> Running:
+        return Running(self.pid, self.ticks)
+
+
+@dataclass
+class State:
+    topology: str
+    accel: str
+    memory_mib: int
+    segment: int
+    sockets: str
+    base: str
+    disk: str
+    nodes: dict[str, NodeState] = field(default_factory=dict)
+
+    def save(self, where: Path) -> None:
+        path = where / "lab.json"
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        new.replace(path)
+
+
+def load(where: Path) -> State | None:
+    """What `lab up` wrote; None when there is no lab, or an unreadable note of one."""
+    try:
+        raw = json.loads((where / "lab.json").read_text())
+        raw["nodes"] = {name: NodeState(**node) for name, node in raw["nodes"].items()}
+        return State(**raw)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def inventory(topology: Topology, api_ports: dict[str, int]) -> str:
+    hosts: dict[str, object] = {}
+    for node in topology.nodes:
+        host: dict[str, object] = {"api": f"127.0.0.1:{api_ports[node.name]}"}
+        rails = topology.rails.get(node.name)
+        if rails:
+            host["rails"] = [
+                {"interface": half, "device": DEVICES[half], "address": address}
+                for half, address in rails.items()
+            ]
+        address = f"192.168.102.{node.last_octet}/24"
+        host["links"] = [{"interface": ETHERNET, "address": address}]
+        hosts[node.name] = host
+    document = {
+        "version": 1,
+        "ssh": {"config": "ssh_config", "known_hosts": "known_hosts"},
+        "hosts": hosts,
+        "groups": {name: list(members) for name, members in topology.groups.items()},
+        "recipes": {MODEL_RECIPE: f"recipes/{MODEL_RECIPE}.yaml"},
+    }
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def ssh_config(where: Path, ssh_ports: dict[str, int], user: str = "spark") -> str:
+    """Absolute paths, quoted: an OpenSSH client reads it from any folder."""
+    return "\n".join(
+        f"Host {name}\n"
+        f"    HostName 127.0.0.1\n"
+        f"    Port {port}\n"
+        f"    User {user}\n"
+        f'    IdentityFile "{where / "id_ed25519"}"\n'
+        f"    IdentitiesOnly yes\n"
+        f'    UserKnownHostsFile "{where / "known_hosts"}"\n'
+        for name, port in ssh_ports.items()
+    )
+
+
+def known_hosts(keys: Path, ssh_ports: dict[str, int]) -> str:
+    lines = []
+    for name, port in ssh_ports.items():
+        kind, key = (keys / f"{name}.pub").read_text().split()[:2]
+        lines.append(f"[127.0.0.1]:{port} {kind} {key}\n")
+    return "".join(lines)
+
+
+_RECIPE = f"""\
+# The lab's variant of {MODEL_RECIPE}: there is no GPU and no 235-billion-parameter file, so only
+# the sizes differ. Image, arguments and environment are those of the recipe that it extends.
+extends: {MODEL_RECIPE}
+name: {MODEL_RECIPE}
+note: the lab's variant, with only the sizes changed
+requires: {{memory_gib: 0.4, disk_gib: 0.1}}
+"""
+
+
+def write_files(where: Path, topology: Topology, state: State, keys: Path) -> None:
+    """Everything that other commands read."""
+    ssh = {name: node.ssh_port for name, node in state.nodes.items()}
+    api = {name: node.api_port for name, node in state.nodes.items()}
+    (where / "recipes").mkdir(exist_ok=True)
+    (where / "recipes" / f"{MODEL_RECIPE}.yaml").write_text(_RECIPE)
+    key = where / "id_ed25519"
+    key.unlink(missing_ok=True)
+    key.touch(mode=0o600)
+    key.write_bytes((keys / "id_ed25519").read_bytes())
+    (where / "known_hosts").write_text(known_hosts(keys, ssh))
+    (where / "ssh_config").write_text(ssh_config(where, ssh))
+    (where / "inventory.yaml").write_text(inventory(topology, api))
+    pointer = current_inventory_pointer()
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    pointer.write_text(f"{where / 'inventory.yaml'}\n")
+
+
+def remove_files(where: Path) -> None:
+    pointer = current_inventory_pointer()
+    try:
+        if pointer.read_text().strip() == str(where / "inventory.yaml"):
+            pointer.unlink()
+    except OSError:
+        pass
+    shutil.rmtree(where, ignore_errors=True)

@@ -1,0 +1,102 @@
+"""The lab for the tests: up once for the whole run, in a state folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spark_cluster.lab import requirements
+
+PROGRAM = str(Path(sys.executable).with_name("spark-cluster"))
+
+
+@dataclass
+class Cluster:
+    """The program, as a user runs it, on the lab's inventory. `home` is the controller's state."""
+
+    home: Path
+    lab: Path
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def inventory(self) -> Path:
+        return self.lab / "inventory.yaml"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "XDG_STATE_HOME": str(self.home),
+            "SPARK_CLUSTER_LAB": str(self.lab),
+            "COLUMNS": "120",
+            **more,
+        }
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [PROGRAM, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(**more),
+            cwd=self.home,
+        )
+
+    def run(
+        self, *arguments: str, code: int | None = 0, seconds: float = 600, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run; fail the test with the whole output if the exit code is another than `code`."""
+        process = self.start(*arguments, **more)
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            pytest.fail(f"{arguments} did not end within {seconds} s\n{out}\n{err}")
+        done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        if code is not None and done.returncode != code:
+            pytest.fail(f"{arguments}: exit code {done.returncode}, not {code}\n{out}\n{err}")
+        return done
+
+    def events(
+        self, *arguments: str, code: int | None = 0, **more: str
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Run with --json: all events, and the last one."""
+        done = self.run(*arguments, "--json", code=code, **more)
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        return events, events[-1]
+
+    def on(self, node: str, command: str, *, check: bool = True) -> str:
+        """Run a command on a node by the lab's own way in, not by the program under test."""
+        done = subprocess.run(
+            ["ssh", "-F", str(self.lab / "ssh_config"), "-o", "BatchMode=yes", node, command],
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        if check and done.returncode:
+            pytest.fail(f"{node}: {command}: status {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    missing = requirements.missing()
+    if missing:
+        pytest.skip(f"the lab needs {', '.join(package.name for package in missing)}")
+    home = tmp_path_factory.mktemp("controller")
+    cluster = Cluster(home, home / "lab")
+    cluster.run("lab", "up", seconds=1800)
+    try:
+        yield cluster
+    finally:
+        cluster.run("lab", "down", seconds=180)
