@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,10 +70,25 @@ def field_name(loc: tuple[str | int, ...]) -> str:
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice: YAML would silently take the last."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except LOADER_FAULTS as error:
+            raise yaml.MarkedYAMLError(
+                problem=str(error) or type(error).__name__, problem_mark=node.start_mark
+            ) from error
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be a word, not a list or a mapping",
+                    problem_mark=key_node.start_mark,
+                )
             if key in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"{key!r} is given twice (first on line {seen[key] + 1})",
@@ -80,6 +96,22 @@ class _Loader(yaml.SafeLoader):
                 )
             seen[key] = key_node.start_mark.line
         return super().construct_mapping(node, deep)
+
+
+#: What PyYAML raises itself: `!!bool 3`, `!!int ""`, a day 32, a list of lists of lists of …
+LOADER_FAULTS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+
+
+def _place_of(error: Exception, path: Path, text: str) -> str:
+    position = getattr(error, "position", None)
+    return f"{path}:{text.count(chr(10), 0, position) + 1}" if position is not None else str(path)
 
 
 def read(path: Path) -> Source:
@@ -92,7 +124,8 @@ def read(path: Path) -> Source:
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}",
+            f"not UTF-8 text: {error.reason} at byte {error.start}",
+            place=f"{path}:{error.object.count(bytes([10]), 0, error.start) + 1}",
             remedy="Save the file as UTF-8.",
         ) from error
     try:
@@ -109,14 +142,16 @@ def read(path: Path) -> Source:
             place=f"{path}:{mark.line + 1}" if mark else str(path),
             remedy="Check the indentation and the quotes at that line.",
         ) from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, *LOADER_FAULTS) as error:
         raise InputError(
-            f"not valid YAML: {error}", place=str(path), remedy="Write the file again as YAML."
+            f"not valid YAML: {error or type(error).__name__}",
+            place=_place_of(error, path, text),
+            remedy="Write the file again as YAML.",
         ) from error
     if not isinstance(data, dict):
         raise InputError(
             f"the file holds {_kind(data)}, not fields",
-            place=str(path),
+            place=f"{path}:{root.start_mark.line + 1 if root else 1}",
             remedy="Start from the file of the same name that ships with spark-cluster.",
         )
     return Source(path, data, root)
@@ -138,23 +173,25 @@ def validate_data(
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        loc = at + _visible(first["loc"], data)
+        places = [_visible(dict(fault), data) for fault in error.errors()]
+        loc = at + places[0]
         message, remedy = _explain(dict(first), model, loc)
-        more = error.error_count() - 1
+        more = len(set(places)) - 1
         if more:
             message += f" (and {more} more)"
         raise source.error(loc, message, remedy) from error
 
 
-def _visible(loc: tuple[str | int, ...], data: Any) -> tuple[str | int, ...]:
-    """`loc` without the names of union members that pydantic puts into it."""
+def _visible(fault: dict[str, Any], data: Any) -> tuple[str | int, ...]:
+    """Where the fault is, without the names of union members that pydantic puts there."""
+    loc: tuple[str | int, ...] = fault["loc"]
     kept: list[str | int] = []
     for part in loc:
         is_key = isinstance(data, dict) and part in data
         is_index = isinstance(data, list) and isinstance(part, int) and part < len(data)
         if is_key or is_index:
             data = data[part]
-        elif part != loc[-1]:
+        elif part != loc[-1] or fault["type"] != "missing":
             continue
         kept.append(part)
     return tuple(kept)

@@ -17,6 +17,13 @@ Memory = Annotated[int, typer.Option(help="Memory of a node, in MiB.")]
 Fresh = Annotated[bool, typer.Option("--fresh-boot", help="Boot, instead of restoring.")]
 
 
+def _clean_up_on_sigterm() -> None:
+    """Being told to end is like Ctrl-C: machines of a half-done build are ended, files removed."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
@@ -32,6 +39,7 @@ def up(
     """Start the lab; build its image first if need be (as root)."""
     from spark_cluster.lab import manage, state
 
+    _clean_up_on_sigterm()
     manage.up(manage.Options(topology, mirror, suite, memory, fresh_boot), _say)
     typer.echo(f"The lab is up. Its inventory: {state.folder() / 'inventory.yaml'}")
 
@@ -41,6 +49,7 @@ def build(mirror: Mirror = None, suite: Suite = None, memory: Memory = 2048) -> 
     """Build the lab's image (as root) without starting the lab."""
     from spark_cluster.lab import manage
 
+    _clean_up_on_sigterm()
     manage.build(manage.Options("pair", mirror, suite, memory), _say)
 
 

@@ -43,6 +43,7 @@ def launch(
     """Serve a model on a group of hosts; ready only when a real token came back."""
     from spark_cluster.cli.running import activate, load_inventory, refuse
     from spark_cluster.cli.verbs import show_plan
+    from spark_cluster.core.error import Interrupted
 
     loaded = load_inventory(inventory)
     request = launch_request(
@@ -61,7 +62,14 @@ def launch(
             active.say("Nothing was started: what stands above is in the way.")
             return active.finish(refused)
         was_up = plan.change_count == 0
-        results = active.run.apply(plan)
+        try:
+            results = active.run.apply(plan)
+        except Interrupted as error:
+            error.remedy = (
+                "What was started goes on. `spark-cluster launch` again follows it, "
+                "`spark-cluster teardown` removes it."
+            )
+            raise
         api = api_address(loaded, deployment.head, deployment.port)
         data = {"endpoint": f"http://{api}/v1", "model": deployment.model, "already_up": was_up}
         code = active.finish(results, data=data)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.step import Assessment
 from spark_cluster.core.units import count
-from spark_cluster.runner.guard import arm_script
+from spark_cluster.runner import guard_scripts
 
 
 def as_data(plan: Plan, *, commands: bool) -> list[dict[str, object]]:
@@ -79,7 +79,7 @@ def _show_host(
     if commands and planned.step.guarded and assessment.changes:
         console.print("                all of it inside the network guard:")
         seconds = int(planned.params.guard_seconds)
-        _show_commands(console, arm_script("RUN", seconds, assessment.changes))
+        _show_commands(console, guard_scripts.arm("RUN", seconds, assessment.changes))
     for problem in assessment.problems:
         now = "now" if assessment.waiting else "in the way"
         console.print(f"                {now}: {problem.code} {escape(problem.what)}")

@@ -49,6 +49,7 @@ class Request:
     verbose: bool = False
     all_hosts_needed: bool = True
     preempt: tuple[str, ...] = ()
+    carry_on: bool = False
     run: str = field(default_factory=new_run)
 
 
@@ -98,7 +99,6 @@ class Active:
     session: Session
     bus: Listener
     view: ConsoleView | None
-    journal: Journal
     started: float
 
     def finish(
@@ -132,10 +132,10 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
     Raises Unreachable if a host that is needed is away: nothing was changed anywhere.
     """
     playbook = playbooks.load(playbooks.find(request.playbook), registry(), request.settings)
-    book = Journal(request.run, request.verb)
+    book = Journal(request.run, request.verb) if journal else None
     view = None if request.as_json else ConsoleView(verbose=request.verbose)
     listeners: list[Listener] = [view or JsonLines()]
-    if journal:
+    if book is not None:
         listeners.append(book)
     bus = Bus(listeners)
     lanes = [
@@ -157,7 +157,7 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
             request.note,
         )
     )
-    if book.problem:
+    if book is not None and book.problem:
         bus(Note(book.problem))
     try:
         with heed(session, bus):
@@ -176,16 +176,19 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
                 templates=templates(),
                 options=request.options,
                 preempt=request.preempt,
+                carry_on=request.carry_on,
             )
-            yield Active(request, run, session, bus, view, book, started)
+            yield Active(request, run, session, bus, view, started)
     except SparkError as error:
         if view is not None:
             view.flush()
-        book(Note(f"error: {error.message}", error.host))
+        if book is not None:
+            book(Note(f"error: {error.message}", error.host))
         raise
     finally:
         session.close()
-        book.close()
+        if book is not None:
+            book.close()
 
 
 def _away(session: Session) -> SparkError:

@@ -47,7 +47,11 @@ def _look(lane: Lane) -> tuple[Facts, bool | None]:
     """The facts, and on the head whether the server answers /health (None: no head here)."""
     facts = lane.read(_FACTS)
     for container in facts[CONTAINERS].containers:
-        if container.running and container.label("role") == "head":
+        if (
+            container.running
+            and container.label("port").isdigit()
+            and container.label("rank") == "0"
+        ):
             script = api.health_script(int(container.label("port")))
             answer = lane.run(script, timeout=15, root=False)
             return facts, api.parse_health(answer.stdout).ok

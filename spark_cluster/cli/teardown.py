@@ -56,6 +56,7 @@ def teardown(
         verbose=verbose,
         all_hosts_needed=False,
         preempt=PREEMPTIBLE,
+        carry_on=True,
     )
     if dry_run:
         return run_playbook(request, dry_run=True)

@@ -153,6 +153,13 @@ _TABLE = (
         "`spark-cluster bootstrap` turns swap off.",
     ),
     Diagnosis(
+        "HOST003",
+        "A reading came back empty",
+        "A program that must print something printed nothing: the state of the host is not known, "
+        "and not taken for good.",
+        "Run the program that the message names on the host and see what it says.",
+    ),
+    Diagnosis(
         "DOCKER001",
         "Docker does not work",
         "The docker daemon does not answer on this host.",

@@ -47,7 +47,8 @@ class Assessment:
 
     Nothing in `changes`, `problems` and `waiting`: the host is as wanted. `skipped` says why the
     step does not apply. `waiting` says what a waiting step still waits for; while there is
-    anything in it, `problems` are only what will be said when time runs out. `notes` are told, not
+    anything in it, `problems` are only what will be said when time runs out; an empty text waits
+    silently. `notes` are told, not
     judged.
     """
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from spark_cluster.core.shell import quote
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.rdma.counters import number
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,14 @@ def parse_containers(text: str) -> ContainersFact:
             return ContainersFact(error=rest or "docker ps failed")
         if kind == "p" and processes:
             pid, _, arguments = rest.strip().partition(" ")
-            processes[-1].append((int(pid) if pid.isdigit() else 0, arguments))
+            processes[-1].append((number(pid) or 0, arguments.strip()))
         words = rest.split(" ", 4)
         if kind != "c" or len(words) < 5:
             continue
         try:
             labels = json.loads(words[4])
             exit_code = int(words[2])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(labels, dict):
             texts = {str(key): str(value) for key, value in labels.items()}

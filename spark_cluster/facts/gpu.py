@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.rdma.counters import number
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def parse(text: str) -> GpuFact:
         if fields[0] == "gpu" and len(fields) >= 3:
             names.append(fields[1])
             driver = fields[2]
-        elif fields[0] == "app" and len(fields) >= 3 and fields[1].isdigit():
-            processes.append(GpuProcess(int(fields[1]), fields[2]))
+        elif fields[0] == "app" and len(fields) >= 3 and (pid := number(fields[1])) is not None:
+            processes.append(GpuProcess(pid, fields[2]))
         elif line.strip() and not error:
             error = line.removeprefix("gpu,").removeprefix("app,").strip()
     return GpuFact(tuple(names), driver, tuple(processes), error if not names else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.rdma.counters import number
 
 #: IPv4 header 20 bytes + ICMP header 8 bytes (RFC 791, RFC 792).
 PING_OVERHEAD = 28
@@ -47,7 +48,7 @@ def parse(text: str) -> LinksFact:
     first, _, rest = text.partition("\n")
     try:
         entries = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         entries = []
     off = {
         words[0]: words[1] == "1" for line in rest.splitlines() if len(words := line.split()) == 2
@@ -57,10 +58,11 @@ def parse(text: str) -> LinksFact:
         if not isinstance(entry, dict) or "ifname" not in entry:
             continue
         name = str(entry["ifname"])
-        flags = entry.get("flags", [])
+        flags = entry.get("flags")
+        flags = flags if isinstance(flags, list) else []
         links[name] = Link(
             name=name,
-            mtu=int(entry.get("mtu", 0)),
+            mtu=number(str(entry.get("mtu"))) or 0,
             up="UP" in flags,
             carrier="LOWER_UP" in flags,
             ipv4=_addresses(entry, "inet"),
@@ -75,7 +77,8 @@ def _addresses(entry: dict[str, object], family: str) -> tuple[str, ...]:
     return tuple(
         f"{info['local']}/{info['prefixlen']}"
         for info in (infos if isinstance(infos, list) else [])
-        if isinstance(info, dict) and info.get("family") == family and "local" in info
+        if isinstance(info, dict) and info.get("family") == family
+        if "local" in info and "prefixlen" in info
     )
 
 
@@ -115,8 +118,9 @@ def parse_pings(text: str) -> PingFact:
     pings = []
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 4 and words[2].isdigit() and words[3] in ("yes", "no"):
-            pings.append(Ping(words[0], words[1], int(words[2]), words[3] == "yes"))
+        size = number(words[2]) if len(words) == 4 else None
+        if size is not None and words[3] in ("yes", "no"):
+            pings.append(Ping(words[0], words[1], size, words[3] == "yes"))
     return PingFact(tuple(sorted(pings, key=lambda ping: (ping.interface, ping.peer))))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.rdma.counters import number
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ def parse_memory(text: str) -> MemoryFact:
     values: dict[str, int] = {}
     for line in text.splitlines():
         words = line.replace(":", " ").split()
-        if len(words) >= 2 and words[1].isdigit():
-            values[words[0]] = int(words[1]) * 1024
+        kibibytes = number(words[1]) if len(words) >= 2 else None
+        if kibibytes is not None:
+            values[words[0]] = kibibytes * 1024
     get = values.get
     cache = get("Cached", 0) + get("Buffers", 0) - get("Shmem", 0) - get("Mapped", 0)
     return MemoryFact(get("MemTotal", 0), get("MemAvailable", 0), max(cache, 0))
@@ -33,10 +35,12 @@ MEMORY = Fact("memory", lambda _: "cat /proc/meminfo", parse_memory)
 
 @dataclass(frozen=True)
 class SwapFact:
-    """`active` maps each device or file to its size in bytes; `boot` are fstab's swap lines."""
+    """`active` maps each device or file to its size in bytes; `boot` are fstab's swap lines;
+    `read` is False when /proc/swaps gave nothing, not even its heading."""
 
     active: dict[str, int]
     boot: tuple[str, ...] = ()
+    read: bool = True
 
 
 def _swap_script(_: ProbeContext) -> str:
@@ -48,9 +52,11 @@ def parse_swap(text: str) -> SwapFact:
     table, _, boot = text.partition("\n\n")
     for line in table.splitlines()[1:]:
         words = line.split()
-        if len(words) >= 3 and words[2].isdigit():
-            active[words[0]] = int(words[2]) * 1024
-    return SwapFact(active, tuple(line.strip() for line in boot.splitlines() if line.strip()))
+        kibibytes = number(words[2]) if len(words) >= 3 else None
+        if kibibytes is not None:
+            active[words[0]] = kibibytes * 1024
+    lines = tuple(line.strip() for line in boot.splitlines() if line.strip())
+    return SwapFact(active, lines, table.startswith("Filename"))
 
 
 SWAP = Fact("swap", _swap_script, parse_swap)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from spark_cluster.document import LOADER_FAULTS
 from spark_cluster.facts.base import Fact, ProbeContext
 
 _MARK = "@@file"
@@ -66,7 +67,7 @@ def interfaces(content: str) -> frozenset[str] | None:
                 matched = match.get("name") if isinstance(match, dict) else None
                 names.add(str(matched or name))
         return frozenset(names)
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+    except (yaml.YAMLError, *LOADER_FAULTS):
         return None
 
 

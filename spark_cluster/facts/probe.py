@@ -17,11 +17,15 @@ _MARK = "@@spark-cluster-fact"
 
 
 def script(facts: Sequence[Fact[Any]], context: ProbeContext) -> str:
-    """The probe: each fact's output between its mark and the next; errors are part of it."""
+    """The probe: each fact's output between its mark and the next; errors are part of it.
+
+    An empty line before each mark ends an output that has no newline at its end.
+    """
     parts = [PRELUDE]
     for fact in facts:
-        parts.append(f"echo '{_MARK} {fact.name}'\n{{\n:\n{fact.script(context).rstrip()}\n}} 2>&1\n")
-    parts.append(f"echo '{_MARK} .'\n")
+        mark = f"echo; echo '{_MARK} {fact.name}'"
+        parts.append(f"{mark}\n{{\n:\n{fact.script(context).rstrip()}\n}} 2>&1\n")
+    parts.append(f"echo; echo '{_MARK} .'\n")
     return "".join(parts)
 
 
@@ -29,13 +33,13 @@ def sections(output: str) -> dict[str, str]:
     """The output of each fact by its name. The last mark is missing if the probe broke off."""
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
-    for line in output.splitlines():
+    for line in output.split("\n"):
         if line.startswith(_MARK):
             name = line[len(_MARK) :].strip()
             current = found.setdefault(name, [])
         elif current is not None:
             current.append(line)
-    return {name: "\n".join(lines) for name, lines in found.items()}
+    return {name: "\n".join(lines).removesuffix("\n") for name, lines in found.items()}
 
 
 def complete(output: str) -> bool:

@@ -63,7 +63,7 @@ def _access_script(_: ProbeContext) -> str:
     return f"""\
 [ -e /dev/infiniband/rdma_cm ] && echo cm || echo no-cm
 grep -sH . /sys/class/infiniband/*/ports/1/state
-echo '@@ {MODULES_FILE}'; cat {MODULES_FILE} 2>/dev/null
+echo '@@ {MODULES_FILE}'; cat {MODULES_FILE} 2>/dev/null; echo
 echo '@@ {LIMITS_FILE}'; cat {LIMITS_FILE} 2>/dev/null
 true
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from spark_cluster.core.shell import quote
 from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.rdma.counters import number
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def parse_model(text: str) -> ModelFact:
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
         values.setdefault(kind, []).append(rest.strip())
-    sizes = [int(size) for size in values.get("weight", []) if size.isdigit()]
+    sizes = [size for text in values.get("weight", []) if (size := number(text)) is not None]
     return ModelFact(
         revision=values.get("revision", [""])[0],
         missing=tuple(values.get("missing", ())),
@@ -86,8 +87,9 @@ def parse_disk(text: str) -> DiskFact:
     free: dict[str, int] = {}
     for line in text.splitlines()[1:]:
         words = line.split(None, 1)
-        if len(words) == 2 and words[0].isdigit():
-            free[words[1]] = int(words[0])
+        available = number(words[0]) if len(words) == 2 else None
+        if available is not None:
+            free[words[1]] = available
     return DiskFact(free)
 
 
@@ -123,10 +125,10 @@ def parse_ports(text: str) -> PortsFact:
         words = line.split(None, 5)
         if len(words) < 4 or words[0] != "LISTEN":
             continue
-        port = words[3].rpartition(":")[2]
-        if port.isdigit():
+        port = number(words[3].rpartition(":")[2])
+        if port is not None:
             who = words[5].strip() if len(words) > 5 else ""
-            listening.setdefault(int(port), who)
+            listening.setdefault(port, who)
     return PortsFact(listening)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from spark_cluster import places
 from spark_cluster.core.error import InputError
 from spark_cluster.document import Source, read, suggest, validate
-from spark_cluster.inventory.models import Inventory, Managed
+from spark_cluster.inventory.models import HOST_NAME, Inventory, Managed
 from spark_cluster.transport.protocol import Target
 
 FILE = "sparks.yaml"
@@ -42,10 +42,19 @@ def load(path: Path) -> Inventory:
     source = read(path.absolute())
     inventory = validate(source, Inventory)
     inventory._path = path.absolute()
+    _check_names(source, inventory)
     _check_addresses(source, inventory)
     _check_rails(source, inventory)
     _check_groups(source, inventory)
     return inventory
+
+
+def _check_names(source: Source, inventory: Inventory) -> None:
+    for name in inventory.hosts:
+        if not HOST_NAME.fullmatch(name):
+            raise source.error(
+                ("hosts", name), f"{name!r} is no host name", "Use letters, digits and '-'."
+            )
 
 
 def _check_addresses(source: Source, inventory: Inventory) -> None:
@@ -91,9 +100,10 @@ def _check_rails(source: Source, inventory: Inventory) -> None:
                     f"{other.mtu}",
                     "Both ends of a cable need the same MTU; 9000 is the default.",
                 )
-        if len(inventory.hosts[name].rails) and not inventory.peers(name, rail):
+    for name, number, rail in entries:
+        if not inventory.peers(name, rail):
             raise source.error(
-                (*at, "address"),
+                ("hosts", name, "rails", number, "address"),
                 f"{rail.address} is outside its subnet: no other host has a rail in {rail.network}",
                 "The two ends of a cable need addresses in one subnet, such as 192.168.100.10/24 "
                 "and 192.168.100.11/24. Correct the address, or remove the rail.",

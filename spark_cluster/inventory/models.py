@@ -15,7 +15,7 @@ from spark_cluster.document import Document
 
 #: Linux: IFNAMSIZ is 16 with the terminating zero (include/uapi/linux/if.h).
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 #: Jumbo frames: RoCE's active MTU reaches 4096 bytes only when the Ethernet MTU is 4200 or more.
 JUMBO = 9000
@@ -152,10 +152,8 @@ class Inventory(Document):
     _path: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")
-    def _names(self) -> Inventory:
+    def _tell_names(self) -> Inventory:
         for name, host in self.hosts.items():
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no host name | Letters, digits and '-'.")
             host._name = name
         return self
 

@@ -14,6 +14,7 @@ from spark_cluster.lab import manage, nodes, vm
 from spark_cluster.lab.agent import Agent
 from spark_cluster.lab.image import ENGINE_IMAGE
 from spark_cluster.lab.layers import Say
+from spark_cluster.lab.machine import nic
 from spark_cluster.lab.qmp import Qmp
 from spark_cluster.lab.topology import HALVES, INTERFACES, topology
 
@@ -126,6 +127,22 @@ def _link(up: bool) -> Action:
     return act
 
 
+def _hot_remove(target: Target) -> None:
+    known = manage.must_be_up()
+    with Qmp(manage.machine_of(known, target.node).qmp) as monitor:
+        monitor.execute("device_del", id=target.interface)
+
+
+def _hot_add(target: Target) -> None:
+    known = manage.must_be_up()
+    plan = topology(known.topology)
+    with Qmp(manage.machine_of(known, target.node).qmp) as monitor:
+        driver, *settings = nic(plan.node(target.node), target.interface).split(",")
+        fields = dict(setting.split("=", 1) for setting in settings)
+        monitor.execute("device_add", driver=driver, **fields)
+        monitor.set_link(target.interface, plan.carrier(target.node, target.interface))
+
+
 def _monitor(command: str) -> Action:
     def act(target: Target) -> None:
         known = manage.must_be_up()
@@ -151,6 +168,10 @@ FAULTS = (
     Fault(
         "unplug", "pulls one half of a cable: no carrier at either end",
         "plugs it in again", _link(False), _link(True),
+    ),
+    Fault(
+        "hot-remove", "takes an interface away, as a Spark does when its cable is pulled",
+        "gives it back", _hot_remove, _hot_add,
     ),
     Fault(
         "mtu", "sets an interface's live MTU to 1500", "sets it to 9000",
@@ -239,7 +260,9 @@ def inject(
     fault = find(name)
     known = manage.must_be_up()
     topology(known.topology).node(node)
-    if interface not in INTERFACES or (name == "unplug" and interface not in HALVES):
+    if interface not in INTERFACES or (
+        name in ("unplug", "hot-remove") and interface not in HALVES
+    ):
         raise InputError(
             f"{interface} is not an interface for {name}", remedy=f"use one of {', '.join(HALVES)}"
         )

@@ -87,7 +87,7 @@ def ensure_base(mirror: Mirror, say: Say) -> Base:
         rootfs.make_disk(root, work / "disk.img", log)
         shutil.rmtree(root)
 
-    return Base(layers.layer("base", base_key(mirror), build))
+    return Base(layers.layer("base", base_key(mirror), build, say))
 
 
 def ensure_engine(mirror: Mirror, say: Say) -> Path:
@@ -103,7 +103,7 @@ def ensure_engine(mirror: Mirror, say: Say) -> Path:
             tar.add(root, ".", filter=_without_devices)
         shutil.rmtree(root)
 
-    return layers.layer("engine", engine_key(mirror), build) / "root.tar"
+    return layers.layer("engine", engine_key(mirror), build, say) / "root.tar"
 
 
 def write_container_tar(system: Path, target: Path) -> None:
@@ -114,8 +114,8 @@ def write_container_tar(system: Path, target: Path) -> None:
             if path.is_file() and "__pycache__" not in path.parts:
                 _add(tar, f"./{_HOME}/{path.relative_to(ENGINE).as_posix()}", path)
         for name in _PROGRAMS:
-            folder = "bin" if name == "nvidia-smi" else "local/bin"
-            link = tarfile.TarInfo(f"./usr/{folder}/{name}")
+            place = "bin" if name == "nvidia-smi" else "local/bin"
+            link = tarfile.TarInfo(f"./usr/{place}/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, f"/{_HOME}/bin/{name}"
             tar.addfile(link)
         # where the real image's Python keeps the file that recipes mount over

@@ -7,14 +7,17 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from spark_cluster.lab import qmp
 from spark_cluster.places import cache_dir
 
 Say = Callable[[str], None]
+RECENT = 3600.0
 
 
 def root() -> Path:
@@ -53,28 +56,109 @@ def existing(kind: str, key: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def layer(kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The folder of that kind and key, built if it is not there. Older ones of the kind go."""
+def layer(kind: str, key: str, build: Callable[[Path], None], say: Say) -> Path:
+    """The folder of that kind and key, built if it is not there; two builders make it once."""
     folder = root() / f"{kind}-{key}"
-    if folder.is_dir():
-        return folder
-    with locked(root()):
-        if folder.is_dir():
-            return folder
-        for left in root().glob("tmp-*"):  # whoever made it does not hold the lock: it crashed
-            shutil.rmtree(left, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix="tmp-", dir=root()))
-        try:
-            work.chmod(0o755)
-            build(work)
-            for old in root().glob(f"{kind}-*"):
-                shutil.rmtree(old, ignore_errors=True)
-            work.rename(folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    while not folder.is_dir():
+        work = root() / f"tmp-{kind}-{key}"
+        work.mkdir(mode=0o755, exist_ok=True)
+        with _held(
+            work, lambda: say(f"another process builds {folder.name}: waiting for it")
+        ) as ok:
+            if not ok:
+                continue  # it was finished or given up while we waited
+            try:
+                qmp.quit_all(work)
+                for left in work.iterdir():  # by a builder that was killed, like those machines
+                    remove(left)
+                build(work)
+                give_to_owner(work)
+                work.rename(folder)
+            finally:
+                remove(work)
     return folder
 
 
+@contextmanager
+def _held(work: Path, wait: Callable[[], None]) -> Iterator[bool]:
+    """Hold a folder under construction; False if it is another one or none by then."""
+    try:
+        handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wait()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield work.is_dir() and work.stat().st_ino == os.fstat(handle).st_ino
+    finally:
+        os.close(handle)
+
+
+def remove(path: Path) -> None:
+    """Delete, after taking out what an interrupted debootstrap left mounted (/proc, /sys)."""
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in sorted((m for m in mounts if m.startswith(f"{path}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], check=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def give_to_owner(folder: Path) -> None:
+    """What root builds in a user's cache belongs to that user, who is to run it without root."""
+    owner = cache_dir().parent.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    for path in (root().parent, root(), *root().glob("*.json"), folder, *folder.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def tidy(kept: Collection[Path]) -> None:
+    """Drop older layers of the same kinds, and what killed builders left.
+
+    The cache may serve several labs: what a machine has open stays, and what was made or used
+    within the last hour, for its machines may be about to start.
+    """
+    opened = open_files()
+    for folder in kept:
+        os.utime(folder)
+        for old in root().glob(f"{folder.name.partition('-')[0]}-*"):
+            recent = time.time() - old.stat().st_mtime < RECENT
+            used = any(path.startswith(f"{old}/") for path in opened)
+            if old not in kept and not recent and not used:
+                shutil.rmtree(old, ignore_errors=True)
+    for work in root().glob("tmp-*"):
+        with _held_now(work) as ours:
+            if ours:
+                qmp.quit_all(work)
+                remove(work)
+
+
+def open_files() -> set[str]:
+    """Every file that a process which we may look at has open."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # the process ended, or is another user's
+            found.add(str(link.readlink()))
+    return found
+
+
+@contextmanager
+def _held_now(work: Path) -> Iterator[bool]:
+    handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(handle)
+
+
 def purge() -> None:
-    with locked(root()):
-        shutil.rmtree(root(), ignore_errors=True)
+    shutil.rmtree(root(), ignore_errors=True)

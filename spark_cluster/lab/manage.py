@@ -6,12 +6,12 @@ import shutil
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_cluster.core.error import LabError
-from spark_cluster.lab import accel, layers, nodes, snapshot, sources, state, vm
+from spark_cluster.lab import accel, layers, nodes, qmp, snapshot, sources, state, vm
 from spark_cluster.lab.image import Base
 from spark_cluster.lab.machine import Machine
 from spark_cluster.lab.qmp import Qmp
@@ -60,12 +60,18 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def build(options: Options, say: Say) -> Image:
-    """Everything that needs root or minutes, without starting the lab."""
+def build(options: Options, say: Say, *, keep: bool = True) -> tuple[Image, Saved | None]:
+    """Everything that needs root or minutes, without starting the lab.
+
+    Older images go, unless a lab may run from them (`keep`)."""
     made = snapshot.ensure_image(sources.this_machine(options.mirror, options.suite), say)
+    saved = None
     if not options.fresh_boot:
-        snapshot.ensure_saved(made, accel.choose(made.base), options.memory_mib, say)
-    return made
+        saved = snapshot.ensure_saved(made, accel.choose(made.base), options.memory_mib, say)
+    if not keep or state.load(state.folder()) is None:
+        kept = [made.base.folder, made.engine, made.disk.parent, *([saved.folder] if saved else [])]
+        layers.tidy(kept)
+    return made, saved
 
 
 def up(options: Options, say: Say) -> State:
@@ -73,18 +79,20 @@ def up(options: Options, say: Say) -> State:
     with _alone():
         where = state.folder()
         known = state.load(where)
-        if known is not None and all(n.running.alive() for n in known.nodes.values()):
-            if known.topology != options.topology:
-                raise LabError(
-                    f"a lab with the topology {known.topology} is up",
-                    remedy="`spark-cluster lab down` first",
-                )
+        if known is not None and len(_dead(known)) == len(topology(known.topology).nodes):
+            known = None  # nothing of it runs: begin anew, from what the image is now
+        if known is None:
+            made, saved = build(options, say, keep=False)
+            known = _new_state(where, made, saved, options)
+        elif known.topology != options.topology:
+            raise LabError(
+                f"a lab with the topology {known.topology} is up",
+                remedy="`spark-cluster lab down` first",
+            )
+        elif not _dead(known):
             state.write_files(where, topology(known.topology), known, Base(Path(known.base)).keys)
             say("all nodes are up already")
             return known
-        if known is None:
-            made = build(options, say)
-            known = _new_state(where, made, options)
         return _start(where, known, options.fresh_boot, set(_dead(known)), say)
 
 
@@ -110,7 +118,9 @@ def down(say: Say, *, purge: bool = False) -> None:
             _stop(known, set(known.nodes))
             shutil.rmtree(known.sockets, ignore_errors=True)
             say(f"{len(known.nodes)} nodes are down")
-        elif not where.exists():
+        elif where.exists():
+            qmp.quit_all(where / "run")
+        else:
             say("there is no lab")
         state.remove_files(where)
     if purge:
@@ -176,7 +186,7 @@ def _dead(known: State) -> list[str]:
     return [node.name for node in plan.nodes if node.name not in alive]
 
 
-def _new_state(where: Path, made: Image, options: Options) -> State:
+def _new_state(where: Path, made: Image, saved: Saved | None, options: Options) -> State:
     topology(options.topology)
     where.mkdir(parents=True, exist_ok=True)
     where.chmod(0o700)
@@ -191,6 +201,7 @@ def _new_state(where: Path, made: Image, options: Options) -> State:
         sockets=str(sockets),
         base=str(made.base.folder),
         disk=str(made.disk),
+        saved=str(saved.folder) if saved else None,
     )
 
 
@@ -202,30 +213,31 @@ def _stop(known: State, names: set[str]) -> None:
 
 def _start(where: Path, known: State, fresh_boot: bool, names: set[str], say: Say) -> State:
     plan = topology(known.topology)
-    made = Image(Base(Path(known.base)), Path(known.disk))
-    saved = None if fresh_boot else snapshot.find_saved(made, known.accel, known.memory_mib)
+    disk = Path(known.disk)
+    saved = Saved(Path(known.saved)) if known.saved and not fresh_boot else None
     if saved:
         try:
-            _run_nodes(where, known, plan, saved, made, names)
+            _run_nodes(where, known, plan, saved, disk, names)
             _make_usable(where, known, plan, names, restored=True, say=say)
             return known
         except LabError as error:
             say(f"the saved nodes do not restore ({error.message}); booting for real")
             snapshot.drop(saved)
+            known.saved = None
             _stop(known, names)
-    _run_nodes(where, known, plan, None, made, names)
+    _run_nodes(where, known, plan, None, disk, names)
     _make_usable(where, known, plan, names, restored=False, say=say)
     return known
 
 
 def _run_nodes(
-    where: Path, known: State, plan: Topology, saved: Saved | None, made: Image, names: set[str]
+    where: Path, known: State, plan: Topology, saved: Saved | None, disk: Path, names: set[str]
 ) -> None:
     for node in plan.nodes:
         if node.name not in names:
             continue
         machine = machine_of(known, node.name)
-        machine = _with_disk(machine, node, saved, made)
+        machine = _with_disk(machine, node, saved, disk)
         running = vm.start(machine, where / f"{node.name}.qemu.log")
         known.nodes[node.name] = NodeState(
             running.pid,
@@ -244,12 +256,10 @@ def _run_nodes(
     nodes.wire(plan, alive, names, known.segment)
 
 
-def _with_disk(machine: Machine, node: Node, saved: Saved | None, made: Image) -> Machine:
-    from dataclasses import replace
-
+def _with_disk(machine: Machine, node: Node, saved: Saved | None, disk: Path) -> Machine:
     machine.disk.unlink(missing_ok=True)
     if saved is None:
-        snapshot.overlay(machine.disk, made.disk, "qcow2")
+        snapshot.overlay(machine.disk, disk, "qcow2")
         return machine
     snapshot.overlay(machine.disk, saved.disk(node.name), "qcow2")
     return replace(machine, ram=saved.ram(node.name), incoming=True)
@@ -263,4 +273,6 @@ def _make_usable(
     if restored:
         for machine in started:
             nodes.set_clock(machine)
-    nodes.wait_ready(started, say, limit=120.0 if restored else nodes.BOOT_LIMIT)
+    nodes.wait_ready(started, say, limit=180.0 if restored else nodes.BOOT_LIMIT)
+    if not restored:
+        nodes.settle(started)

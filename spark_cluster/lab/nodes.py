@@ -15,19 +15,33 @@ from spark_cluster.lab.agent import Agent, AgentSilent, Answer
 from spark_cluster.lab.layers import Say
 from spark_cluster.lab.machine import Machine
 from spark_cluster.lab.qmp import Qmp
-from spark_cluster.lab.topology import MANAGEMENT, Topology
+from spark_cluster.lab.topology import HALVES, MANAGEMENT, Topology
 
 BOOT_LIMIT = 900.0
 """Far more than a boot takes under TCG on a busy machine, so that only a dead one hits it."""
 
 _READY = f"""
 fail() {{ echo "$1"; exit 1; }}
-[ "$(systemctl is-active NetworkManager)" = active ] || fail "NetworkManager is starting"
+[ -d /sys/class/net/{MANAGEMENT} ] || fail "waiting for {MANAGEMENT}"
+[ -S /run/docker.sock ] || fail "starting services"
+set -- $(systemctl is-active NetworkManager ssh docker)
+[ "$1" = active ] || fail "NetworkManager is starting"
 ip -4 -br addr show dev {MANAGEMENT} | grep -q /24 || fail "waiting for the address of {MANAGEMENT}"
-[ "$(systemctl is-active ssh)" = active ] || fail "sshd is starting"
-[ "$(systemctl is-active docker)" = active ] || fail "docker is starting"
+[ "$2" = active ] || fail "sshd is starting"
+[ "$3" = active ] || fail "docker is starting"
 [ "$(cat /sys/class/infiniband/*/ports/1/state | wc -l)" = 4 ] || fail "RDMA devices are missing"
 """
+
+_SETTLE = f"""
+for i in {" ".join(HALVES)}; do
+    [ "$(cat /sys/class/net/$i/carrier 2>/dev/null)" != 0 ] || {{
+        ip link set dev $i multicast off
+        ip link set dev $i multicast on
+    }}
+done
+"""
+"""rxe calls a port active when its interface is set up, cable or not. Any change of the
+interface makes it look again."""
 
 
 def wire(topology: Topology, machines: Iterable[Machine], started: set[str], segment: int) -> None:
@@ -39,10 +53,10 @@ def wire(topology: Topology, machines: Iterable[Machine], started: set[str], seg
             vm.set_carriers(topology, name, monitors[name])
             vm.join_segment(monitors[name], segment)
         for cable in topology.cables:
-            if cable.left in monitors and cable.right in monitors:
-                if {cable.left, cable.right} & started:
-                    vm.plug(cable, monitors[cable.left], monitors[cable.right],
-                            by_name[cable.left].sockets)  # fmt: skip
+            ends = {cable.left, cable.right}
+            if ends & started and ends <= monitors.keys():
+                sockets = by_name[cable.left].sockets
+                vm.plug(cable, monitors[cable.left], monitors[cable.right], sockets)
         for name in started:
             monitors[name].execute("cont")
 
@@ -50,6 +64,12 @@ def wire(topology: Topology, machines: Iterable[Machine], started: set[str], seg
 def set_clock(machine: Machine) -> None:
     """A restored machine still lives in the second it was saved in."""
     Agent(machine.agent).run(f"date -s @{time.time():.3f}", limit=60)
+
+
+def settle(machines: list[Machine]) -> None:
+    """Correct what the stand-in for the RDMA hardware gets wrong at boot."""
+    for machine in machines:
+        Agent(machine.agent).run(_SETTLE, limit=120)
 
 
 def wait_ready(machines: list[Machine], say: Say, *, limit: float = BOOT_LIMIT) -> None:
@@ -77,7 +97,7 @@ def _wait_one(machine: Machine, say: Say, limit: float) -> None:
         if state != shown:
             shown = state
             say(f"{machine.node.name}: {state}")
-        time.sleep(1.0)
+        time.sleep(1.5)  # each look costs the guest more than us
     raise LabError(
         f"{machine.node.name} was not ready within {limit:.0f} s: {state}",
         remedy=f"read its console, {machine.console}; then `spark-cluster lab down` and `up`",

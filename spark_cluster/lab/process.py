@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -44,10 +45,8 @@ def end(pid: int, ticks: int, *, limit: float = 10.0) -> bool:
 def wait_gone(pid: int, ticks: int, *, limit: float) -> bool:
     deadline = time.monotonic() + limit
     while is_ours(pid, ticks):
-        try:  # ours may be a child of this very process: reap it
+        with suppress(ChildProcessError):  # ours may be a child of this very process: reap it
             os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -117,3 +118,10 @@ class Qmp:
                     remedy="`spark-cluster lab up --fresh-boot` does without saved states",
                 )
             time.sleep(0.05)
+
+
+def quit_all(folder: Path) -> None:
+    """End machines whose note is lost: they still listen in the folder they were started for."""
+    for path in folder.glob("*.qmp"):
+        with suppress(QmpError), Qmp(path, limit=3.0) as monitor:
+            monitor.execute("quit")

@@ -57,6 +57,8 @@ class Image:
     base: Base
     disk: Path
     """The node's disk with the engine's image in Docker."""
+    engine: Path
+    """The folder of the engine's own layer."""
 
     @property
     def key(self) -> str:
@@ -92,9 +94,8 @@ def ensure_image(mirror: Mirror, say: Say) -> Image:
     base = image.ensure_base(mirror, say)
     system = image.ensure_engine(mirror, say)
     key = layers.digest(base.key, system.parent.name, image.programs_key(), _JOIN)
-    return Image(
-        base, layers.layer("node", key, lambda work: _join(base, system, work, say)) / "disk.qcow2"
-    )  # noqa: E501
+    folder = layers.layer("node", key, lambda work: _join(base, system, work, say), say)
+    return Image(base, folder / "disk.qcow2", system.parent)
 
 
 def _join(base: Base, system: Path, work: Path, say: Say) -> None:
@@ -149,17 +150,12 @@ def saved_key(made: Image, kind: str, memory_mib: int) -> str:
     )
 
 
-def find_saved(made: Image, kind: str, memory_mib: int) -> Saved | None:
-    folder = layers.existing("saved", saved_key(made, kind, memory_mib))
-    return Saved(folder) if folder else None
-
-
 def ensure_saved(made: Image, kind: str, memory_mib: int, say: Say) -> Saved:
     def build(work: Path) -> None:
         say("first boot of the nodes (minutes without KVM; kept, so only this once)")
         _first_boot(made, kind, memory_mib, Saved(work), say)
 
-    return Saved(layers.layer("saved", saved_key(made, kind, memory_mib), build))
+    return Saved(layers.layer("saved", saved_key(made, kind, memory_mib), build, say))
 
 
 def _first_boot(made: Image, kind: str, memory_mib: int, target: Saved, say: Say) -> None:
@@ -191,9 +187,10 @@ def _first_boot(made: Image, kind: str, memory_mib: int, target: Saved, say: Say
             stack.callback(vm.stop, running, machine.qmp)
         nodes.wire(plan, machines, {m.node.name for m in machines}, vm.free_port())
         nodes.wait_ready(machines, say)
+        nodes.settle(machines)
         for machine in machines:
             Agent(machine.agent).run(_QUIET, limit=300)
-            with Qmp(machine.qmp) as monitor:
+            with Qmp(machine.qmp, limit=60.0) as monitor:
                 monitor.execute("stop")
                 monitor.save(target.devices(machine.node.name), limit=120)
     dig = find_program("fallocate")

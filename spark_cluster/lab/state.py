@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,8 @@ class State:
     sockets: str
     base: str
     disk: str
+    saved: str | None = None
+    """The folder of the nodes' saved first boot; None: boot for real."""
     nodes: dict[str, NodeState] = field(default_factory=dict)
 
     def save(self, where: Path) -> None:
@@ -60,7 +63,7 @@ def load(where: Path) -> State | None:
         raw = json.loads((where / "lab.json").read_text())
         raw["nodes"] = {name: NodeState(**node) for name, node in raw["nodes"].items()}
         return State(**raw)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
@@ -139,9 +142,7 @@ def write_files(where: Path, topology: Topology, state: State, keys: Path) -> No
 
 def remove_files(where: Path) -> None:
     pointer = current_inventory_pointer()
-    try:
+    with suppress(OSError):
         if pointer.read_text().strip() == str(where / "inventory.yaml"):
             pointer.unlink()
-    except OSError:
-        pass
     shutil.rmtree(where, ignore_errors=True)

@@ -13,7 +13,7 @@ from spark_cluster import places
 from spark_cluster.core.error import InputError
 from spark_cluster.core.plan import PlannedStep
 from spark_cluster.core.step import Step
-from spark_cluster.document import Source, read, suggest, validate, validate_data
+from spark_cluster.document import LOADER_FAULTS, Source, read, suggest, validate, validate_data
 from spark_cluster.playbook.models import Playbook
 
 
@@ -57,13 +57,37 @@ def load(
                 f"there is no step {line.step!r}",
                 suggest(line.step, list(registry), "steps"),
             )
-        params = _params(source, index, step, {**line.parameters, **overrides.get(line.step, {})})
+        settings_here = overrides.get(line.step, {})
+        params = _params(source, index, step, line.parameters, settings_here)
         steps.append(PlannedStep(index, step, params))
     return BoundPlaybook(path, playbook.name, playbook.title, tuple(steps))
 
 
-def _params(source: Source, index: int, step: Step[Any], given: dict[str, Any]) -> Any:
-    return validate_data(source, step.params, given, at=("steps", index, "with"))
+class _WithSettings(Source):
+    """The playbook, and what the command line sets over it: a fault of that names the option."""
+
+    def __init__(self, below: Source, step: str, settings: Mapping[str, Any]) -> None:
+        super().__init__(below.path, below.data, below._root)
+        self._step = step
+        self._settings = settings
+
+    def error(self, loc: tuple[str | int, ...], message: str, remedy: str) -> InputError:
+        parameter = str(loc[3]) if len(loc) > 3 else ""
+        if parameter not in self._settings:
+            return super().error(loc, message, remedy)
+        return InputError(f"--set {self._step}.{parameter}: {message}", remedy=remedy)
+
+
+def _params(
+    source: Source,
+    index: int,
+    step: Step[Any],
+    written: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> Any:
+    with_settings = _WithSettings(source, step.name, settings)
+    at = ("steps", index, "with")
+    return validate_data(with_settings, step.params, {**written, **settings}, at=at)
 
 
 def _parse_settings(settings: Sequence[str], playbook: Playbook) -> dict[str, dict[str, Any]]:
@@ -92,7 +116,7 @@ def _scalar(setting: str, value: str) -> Any:
         return value
     try:
         return yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *LOADER_FAULTS) as error:
         raise InputError(
             f"--set {setting}: {value!r} is no YAML value", remedy="Quote it."
         ) from error

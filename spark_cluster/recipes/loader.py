@@ -105,32 +105,41 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _files(chain: list[Source]) -> list[dict[str, Any]]:
-    """`files` of the nearest recipe that has any, their sources made absolute."""
+def _files(chain: list[Source]) -> list[Any]:
+    """`files` of the nearest recipe that names any (or null), their sources made absolute."""
     for source in chain:
-        entries = source.data.get("files")
-        if isinstance(entries, list):
-            return [
-                {**entry, "source": str(source.path.parent / str(entry.get("source", "")))}
-                for entry in entries
-                if isinstance(entry, dict)
-            ]
+        if "files" in source.data:
+            entries = source.data["files"]
+            return [_absolute(source, e) for e in entries] if isinstance(entries, list) else []
     return []
 
 
+def _absolute(source: Source, entry: Any) -> Any:
+    if isinstance(entry, dict) and isinstance(entry.get("source"), str):
+        return {**entry, "source": str(source.path.parent / entry["source"])}
+    return entry
+
+
 class _Merged(Source):
-    """Places in a merged recipe: the nearest file that has the field."""
+    """Places in a merged recipe: the nearest file that has the field, or most of its path."""
 
     def __init__(self, chain: list[Source], data: Any) -> None:
         super().__init__(chain[0].path, data, None)
         self._sources = chain
 
     def place(self, loc: tuple[str | int, ...]) -> str:
-        for source in self._sources:
-            data: Any = source.data
-            if loc and isinstance(data, dict) and loc[0] in data:
-                return source.place(loc)
-        return self._sources[0].place(loc)
+        return max(self._sources, key=lambda source: _depth(source.data, loc)).place(loc)
+
+
+def _depth(data: Any, loc: tuple[str | int, ...]) -> int:
+    """How many parts of `loc` are there in `data`."""
+    for number, part in enumerate(loc):
+        is_key = isinstance(data, dict) and part in data
+        is_index = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if not (is_key or is_index):
+            return number
+        data = data[part]
+    return len(loc)
 
 
 def _place_in(chain: list[Source], merged: dict[str, Any]) -> Source:

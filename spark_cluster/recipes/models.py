@@ -48,6 +48,13 @@ def _variables(value: Mapping[str, Choice]) -> Mapping[str, Choice]:
     return value
 
 
+def _folder(value: str) -> str:
+    """docker would take a bare name for one of its volumes."""
+    if not value.startswith(("/", "~/")):
+        raise ValueError(f"{value!r} is no folder on the hosts | Begin it with / or ~/.")
+    return value
+
+
 AnyChoice = Annotated[Choice, BeforeValidator(_choice)]
 Variables = Annotated[Mapping[str, AnyChoice], AfterValidator(_variables)]
 
@@ -107,7 +114,7 @@ class Recipe(Document):
     ray: RayPorts = RayPorts()
     args: Mapping[str, AnyChoice] = {}
     env: Variables = Field(default={})
-    model_cache: str = "~/.cache/huggingface"
+    model_cache: Annotated[str, AfterValidator(_folder)] = "~/.cache/huggingface"
     files: tuple[FileMount, ...] = ()
     shm_size: str = Field(default="10.24g", pattern=r"^[0-9.]+[bkmg]$")
     requires: Requires

@@ -17,91 +17,8 @@ from spark_cluster.core.error import CheckFailed, SparkError, StateUnknown, Step
 from spark_cluster.core.event import Guarded, Listener
 from spark_cluster.core.step import Change
 from spark_cluster.facts.base import Fact, Facts
+from spark_cluster.runner import guard_scripts as scripts
 from spark_cluster.runner.session import Lane, Stop, tail
-
-_FOLDER = "/var/lib/spark-cluster/guard"
-
-#: Statuses of the arming script, chosen outside the shell's own (sysexits.h begins at 64).
-REJECTED, NOT_ARMED = 65, 66
-
-
-def _revert_script(folder: str, run: str) -> str:
-    """What the dead-man runs: the snapshot as it was, files that we added removed, applied."""
-    return f"""\
-#!/bin/sh
-# Written by spark-cluster: puts back the network configuration of before run {run}.
-cd /etc/netplan || exit 1
-touch {folder}/reverting
-for _f in * .[!.]*; do
-  [ -e "$_f" ] || continue
-  [ -e "{folder}/before/$_f" ] || rm -rf -- "$_f"
-done
-cp -a {folder}/before/. /etc/netplan/
-netplan apply
-touch {folder}/reverted
-logger -t spark-cluster "network guard {run}: reverted, nobody confirmed the change"
-"""
-
-
-def arm_script(run: str, seconds: int, changes: Sequence[Change]) -> str:
-    """Snapshot, try, arm, write, apply. Statuses: 0, REJECTED, NOT_ARMED, or netplan's."""
-    folder = f"{_FOLDER}/{run}"
-    unit = unit_name(run)
-    edits = "".join(change.commands for change in changes)
-    return f"""\
-set -eu
-umask 077
-mkdir -p {folder}/before {folder}/try/etc
-cp -a /etc/netplan/. {folder}/before/
-ip addr show > {folder}/addresses
-cp -a /etc/netplan {folder}/try/etc/
-edit() {{
-:
-{edits}}}
-(cd {folder}/try/etc/netplan && edit)
-if ! netplan generate --root-dir {folder}/try; then
-  logger -t spark-cluster "network guard {run}: rejected by netplan generate, nothing applied"
-  exit {REJECTED}
-fi
-rm -rf {folder}/try
-cat > {folder}/revert.sh <<'SPARK_CLUSTER_REVERT'
-{_revert_script(folder, run)}SPARK_CLUSTER_REVERT
-if ! systemd-run --quiet --unit={unit} --on-active={seconds} \
-    --timer-property=AccuracySec=1s /bin/sh {folder}/revert.sh; then
-  logger -t spark-cluster "network guard {run}: the timer could not be armed, nothing applied"
-  exit {NOT_ARMED}
-fi
-systemctl is-active --quiet {unit}.timer || exit {NOT_ARMED}
-logger -t spark-cluster "network guard {run}: armed for {seconds} s"
-(cd /etc/netplan && edit)
-logger -t spark-cluster "network guard {run}: applying"
-systemd-run --quiet --collect --wait --pipe --unit={unit}-apply netplan apply
-logger -t spark-cluster "network guard {run}: applied"
-"""
-
-
-def confirm_script(run: str) -> str:
-    """Disarm. Status 1 if the dead-man was faster."""
-    return f"""\
-systemctl stop {unit_name(run)}.timer 2>/dev/null
-if [ -e {_FOLDER}/{run}/reverting ]; then exit 1; fi
-touch {_FOLDER}/{run}/confirmed
-logger -t spark-cluster "network guard {run}: confirmed"
-"""
-
-
-def revert_now_script(run: str) -> str:
-    """Take the change back at once; under systemd, because it may cut this very connection."""
-    unit = unit_name(run)
-    return f"""\
-systemctl stop {unit}.timer 2>/dev/null
-[ -e {_FOLDER}/{run}/reverting ] && exit 0
-systemd-run --quiet --collect --wait --unit={unit}-revert /bin/sh {_FOLDER}/{run}/revert.sh
-"""
-
-
-def unit_name(run: str) -> str:
-    return f"spark-cluster-guard-{run}"
 
 
 @dataclass
@@ -138,13 +55,13 @@ class Guard:
         armed = Armed(lane, self.run, time.monotonic() + self.seconds)
         self._say(lane, "arming", f"takes itself back after {self.seconds} s if not confirmed")
         try:
-            done = lane.run(arm_script(self.run, self.seconds, changes), timeout=self.seconds)
+            done = lane.run(scripts.arm(self.run, self.seconds, changes), timeout=self.seconds)
         except StateUnknown:
             self._say(
                 lane, "applied", "the connection broke while netplan applied; connecting anew"
             )
             return armed
-        if done.status == REJECTED:
+        if done.status == scripts.REJECTED:
             self._say(lane, "rejected", "netplan generate rejects it; nothing applied")
             raise CheckFailed(
                 "netplan rejects the configuration; nothing was applied",
@@ -153,7 +70,7 @@ class Guard:
                 stderr=tail(done.stderr + done.stdout),
                 remedy="Mend the line that netplan names, then run again.",
             )
-        if done.status == NOT_ARMED:
+        if done.status == scripts.NOT_ARMED:
             self._say(lane, "not armed", "the guard's timer could not be armed; nothing applied")
             raise StepFailed(
                 "the guard's timer could not be armed; nothing was applied",
@@ -176,13 +93,12 @@ class Guard:
         does not come back at all.
         """
         lane = armed.lane
-        margin = min(20.0, self.seconds / 4)
         left = ["the host does not answer over a new connection"]
-        while time.monotonic() < armed.until - margin:
+        while time.monotonic() < armed.until:
             try:
                 lane.open.reconnect()
                 self._on_reconnect(lane)
-                left = self._settle(armed, facts, differences, armed.until - margin)
+                left = self._settle(lane, facts, differences)
                 break
             except (SparkError, OSError) as error:
                 left = [str(error)]
@@ -194,21 +110,21 @@ class Guard:
         self._revert(armed, left)
 
     def _settle(
-        self,
-        armed: Armed,
-        facts: Sequence[Fact[Any]],
-        differences: Callable[[Facts], list[str]],
-        until: float,
+        self, lane: Lane, facts: Sequence[Fact[Any]], differences: Callable[[Facts], list[str]]
     ) -> list[str]:
-        """Read again while something differs; NetworkManager takes seconds after `apply`."""
+        """Read again while something differs; NetworkManager takes seconds after `apply`.
+
+        Every reading is a sign of life, so that a slow host is not reverted under our hands.
+        """
+        until = time.monotonic() + self.seconds
         while True:
-            armed.lane.read(facts)
-            left = differences(armed.lane.facts)
+            lane.read(facts, prefix=scripts.alive(self.run))
+            left = differences(lane.facts)
             if not left or time.monotonic() >= until or self._stop.wait(1.0):
                 return left
 
     def _confirm(self, lane: Lane) -> None:
-        done = lane.run(confirm_script(self.run), timeout=30)
+        done = lane.run(scripts.confirm(self.run), timeout=30)
         if not done.ok:
             self._say(lane, "reverted", "the dead-man was faster than the check")
             raise CheckFailed(
@@ -222,7 +138,7 @@ class Guard:
     def _revert(self, armed: Armed, left: list[str]) -> None:
         lane = armed.lane
         try:
-            lane.run(revert_now_script(self.run), timeout=self.seconds)
+            lane.run(scripts.revert_now(self.run), timeout=self.seconds)
         except SparkError:
             self._say(lane, "waiting", "not reachable; the dead-man on the host reverts by itself")
         self._await_return(armed)
@@ -236,20 +152,20 @@ class Guard:
         )
 
     def _await_return(self, armed: Armed) -> None:
-        """Connect until the revert is seen done. Raises StateUnknown after twice the limit."""
+        """Connect until the revert is seen done. Raises StateUnknown if it never is."""
         lane = armed.lane
-        limit = armed.until + self.seconds
+        limit = max(armed.until, time.monotonic()) + 2 * self.seconds
         while time.monotonic() < limit:
             try:
                 lane.open.reconnect()
-                done = lane.run(f"[ -e {_FOLDER}/{self.run}/reverted ]", timeout=15)
+                done = lane.run(scripts.reverted(self.run), timeout=15)
                 if done.ok:
                     return
             except (SparkError, OSError):
                 pass
             self._stop.wait(1.0)
         raise StateUnknown(
-            f"{lane.name} did not come back within {2 * self.seconds} s of the network change",
+            f"{lane.name} did not come back within {2 * self.seconds} s after the guard's limit",
             host=lane.name,
             remedy="Reach it by its console; `journalctl -t spark-cluster` there tells the story.",
         )

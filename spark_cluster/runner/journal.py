@@ -29,7 +29,7 @@ class Journal:
     """
 
     def __init__(self, run: str, verb: str) -> None:
-        self.path = folder() / f"{run}-{verb}.jsonl"
+        self.path = folder() / f"{run}-{verb.replace(' ', '-')}.jsonl"
         self.problem: str | None = None
         self._file: IO[str] | None = None
         try:

@@ -22,12 +22,18 @@ from spark_cluster.inventory.models import Inventory
 
 def change_script(run: str, step: str, commands: str) -> str:
     """The commands under `set -eu`, told to the host's own journal; then the script goes on."""
-    return (
-        f"{probe.PRELUDE}"
-        f"( set -eu\n{commands}) || {{ _rc=$?; "
-        f'logger -t spark-cluster "run {run}: {step} failed with status $_rc"; exit $_rc; }}\n'
-        f'logger -t spark-cluster "run {run}: {step} changed"\n'
-    )
+    # Not `( … ) || …`: sh ignores `set -e` in a command whose status is tested.
+    return f"""\
+{probe.PRELUDE}(
+set -eu
+{commands})
+_rc=$?
+if [ $_rc -ne 0 ]; then
+  logger -t spark-cluster "run {run}: {step} failed with status $_rc"
+  exit $_rc
+fi
+logger -t spark-cluster "run {run}: {step} changed"
+"""
 
 
 def silent_peers(

@@ -45,19 +45,22 @@ def script(holder: Holder, *, preempt: tuple[str, ...] = (), wait: int = 0) -> s
 
     First line: `taken`, `taken-from WHO` or `held WHO`.
     """
-    patterns = "|".join(f"{quote(verb)}\\ by\\ *" for verb in preempt) or "''"
+    patterns = "|".join(f"{quote(verb)}\\ by\\ *" for verb in preempt)
+    takes_over = f"""\
+  case "$_who" in {patterns})
+    _pid=$(cat {_FILE}.pid)
+    # The file may be left over: only a process that has the lock open holds it.
+    if [ "$(readlink "/proc/$_pid/fd/9")" = {_FILE} ]; then kill -TERM "$_pid"; fi
+    flock -w 10 9 && _how="taken-from $_who" ;;
+  esac
+"""
     return f"""\
 exec 9>>{_FILE}
 _how=taken
 if ! flock -w {wait} 9; then
+  _how=
   _who=$(cat {_FILE}.holder 2>/dev/null)
-  case "$_who" in
-    {patterns})
-      kill -TERM "$(cat {_FILE}.pid)" 2>/dev/null
-      flock -w 10 9 || {{ echo "held $_who"; exit 75; }}
-      _how="taken-from $_who" ;;
-    *) echo "held $_who"; exit 75 ;;
-  esac
+{takes_over if preempt else ""}  [ -n "$_how" ] || {{ echo "held $_who"; exit 75; }}
 fi
 printf '%s\\n' {quote(str(holder))} > {_FILE}.holder
 echo $$ > {_FILE}.pid

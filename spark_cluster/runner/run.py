@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_if_result,
+    stop_after_delay,
+    wait_incrementing,
+)
 
 from spark_cluster.core.error import Interrupted, Locked, SparkError, StepFailed
 from spark_cluster.core.event import Listener, Note, Progress, StepFinished, StepStarted
@@ -26,13 +32,16 @@ from spark_cluster.runner.session import Lane, Session, tail
 from spark_cluster.steps.view import Options, View
 from spark_cluster.transport.protocol import Held
 
-#: Seconds between two readings of a waiting step.
-_POLL = 1.0
+#: Seconds between two readings of a waiting step: quick at first, then sparing with the host.
+_POLL = wait_incrementing(start=1.0, increment=0.5, max=10.0)
 
 
 @dataclass
 class Run:
-    """One playbook over one session. `plan()`, then `apply(plan)`."""
+    """One playbook over one session. `plan()`, then `apply(plan)`.
+
+    `carry_on`: a host that fails does not end the run for the others (teardown).
+    """
 
     name: str
     verb: str
@@ -45,6 +54,7 @@ class Run:
     templates: Mapping[str, str] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
     preempt: tuple[str, ...] = ()
+    carry_on: bool = False
     before: Mapping[str, Facts] | None = None
     output: str | None = None
 
@@ -67,10 +77,12 @@ class Run:
         wanted = self._facts_of(self.playbook.steps)
 
         def read(lane: Lane) -> None:
-            lane.read(wanted)
+            if wanted:
+                lane.read(wanted)
             lane.first = lane.facts
 
         self._lose(self.session.each(self.session.alive, read))
+        self._heed_stop()
         assessments = {
             (planned.index, name): self._assess(planned, name)
             for planned in self.playbook.steps
@@ -128,17 +140,22 @@ class Run:
             self._lock()
         try:
             for planned in plan.steps:
-                if self._failed or self.session.stop.requested or not self.session.alive:
+                if self.session.stop.requested or not self.session.alive:
+                    break
+                if self._failed and not self.carry_on:
                     break
                 self._step(planned)
         finally:
             self._unlock()
+        self._heed_stop()
+        return self.results
+
+    def _heed_stop(self) -> None:
         if self.session.stop.requested:
             raise Interrupted(
                 f"stopped before the end of {self.playbook.name}",
                 remedy="What was done stands above. Run the command again: it goes on from there.",
             )
-        return self.results
 
     def _lock(self) -> None:
         preempt = (*PREEMPTIBLE, "bootstrap", "teardown") if self.options.force else self.preempt
@@ -270,10 +287,11 @@ class Run:
         started = time.monotonic()
 
         def look() -> Assessment:
+            self._check_lock(lane)
             lane.read(facts)
             now = self._assess(planned, lane.name)
-            if now.waiting:
-                message = "; ".join(now.waiting)
+            message = "; ".join(what for what in now.waiting if what)
+            if message:
                 self.listener(Progress(lane.name, step.name, message, time.monotonic() - started))
             return now
 
@@ -285,13 +303,15 @@ class Run:
                 lambda now: bool(now.waiting) and not self.session.stop.requested
             ),
             stop=stop_after_delay(step.wait(planned.params)),
-            wait=lambda _: _POLL,
+            wait=_POLL,
             sleep=pause,
         )
         try:
             last = retry(look)
         except RetryError as error:
             last = error.last_attempt.result()
+        if last.waiting and self.session.stop.requested:
+            return Assessment(skipped="interrupted while waiting")
         if not last.waiting or last.problems:
             return replace(last, waiting=())
         waited = f"{time.monotonic() - started:.0f} s"

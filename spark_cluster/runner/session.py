@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -161,7 +162,8 @@ class Session:
         """Stop the remote commands in flight."""
         for lane in self.lanes.values():
             if lane.connection is not None:
-                lane.connection.abort()
+                with contextlib.suppress(SparkError):
+                    lane.connection.abort()
 
     def close(self) -> None:
         for lane in self.lanes.values():

@@ -58,7 +58,7 @@ def _absent(view: View, params: Params) -> Assessment:
             f"{container.label('rank')})",
             container.state,
             "gone",
-            f"docker stop --time {seconds} {quote(container.name)} >/dev/null || true\n"
+            f"docker stop -t {seconds} {quote(container.name)} >/dev/null || true\n"
             f"docker rm --force --volumes {quote(container.name)} >/dev/null\n",
         )
         for container in view.facts[CONTAINERS].containers

@@ -46,6 +46,8 @@ def _left_over(view: View) -> list[Problem]:
     if view.facts[CONTAINERS].error:
         problems.append(problem("DOCKER001", f"docker says: {view.facts[CONTAINERS].error}"))
     listening = view.facts[PORTS].listening
+    if not listening:
+        problems.append(problem("HOST003", "ss lists no port at all, not even sshd's"))
     problems.extend(
         problem("SERVE008", f"port {port} is still in use by {listening[port] or 'a process'}")
         for port in _ports(view.first[CONTAINERS])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spark_cluster.core.step import Assessment, Step, skip
-from spark_cluster.facts.links import PING
+from spark_cluster.facts.links import PING, PING_OVERHEAD
 from spark_cluster.steps.base import NoParams, problem
 from spark_cluster.steps.view import View
 
@@ -11,16 +11,22 @@ from spark_cluster.steps.view import View
 def assess(view: View, _: NoParams) -> Assessment:
     if not view.host.rails:
         return skip("the inventory gives it no rails")
-    pings = view.facts[PING].pings
-    silent = [ping for ping in pings if not ping.answered]
+    pings = {(ping.interface, ping.peer): ping for ping in view.facts[PING].pings}
+    wanted = [
+        (rail.interface, peer.ip, rail.mtu - PING_OVERHEAD)
+        for rail in view.host.rails
+        for _, peer in view.inventory.peers(view.name, rail)
+    ]
+    silent = [
+        (interface, peer, size)
+        for interface, peer, size in wanted
+        if (interface, peer) not in pings or not pings[interface, peer].answered
+    ]
     problems = tuple(
-        problem(
-            "NET004",
-            f"{ping.peer} does not answer a {ping.size} byte ping from {ping.interface}",
-        )
-        for ping in silent
+        problem("NET004", f"{peer} does not answer a {size} byte ping from {interface}")
+        for interface, peer, size in silent
     )
-    answered = f"{len(pings) - len(silent)} of {len(pings)} peers answered at full size"
+    answered = f"{len(wanted) - len(silent)} of {len(wanted)} peers answered at full size"
     # The first frames after a change may be lost while neighbours are found.
     waiting = tuple(fault.what for fault in problems)
     return Assessment(problems=problems, waiting=waiting, notes=(answered,))

@@ -73,12 +73,18 @@ def model_files(view: View, _: NoParams) -> Assessment:
             problem("SERVE004", f"revision {model.revision[:12]} here, {head.revision[:12]} on "
                     f"{view.serving.head}")
         )  # fmt: skip
+    if not model.weights and not problems:
+        problems.append(
+            problem("SERVE004", f"{name} has no weight files in revision {model.revision[:12]}")
+        )
     size = human_bytes(model.weight_bytes)
     return found(*problems, notes=(f"{model.weights} weight files, {size}",))
 
 
 def disk_space(view: View, _: NoParams) -> Assessment:
     wanted = view.serving.disk_gib * GIB
+    if not view.facts[DISK].free:
+        return found(problem("HOST003", "df printed nothing"))
     problems = [
         problem(
             "SERVE002",
@@ -95,6 +101,8 @@ def ports_free(view: View, _: NoParams) -> Assessment:
     if view.own_container() is not None:
         return skip(_RUNNING)
     listening = view.facts[PORTS].listening
+    if not listening:
+        return found(problem("HOST003", "ss lists no port at all, not even sshd's"))
     return found(
         *(
             problem("SERVE005", f"port {port} is in use by {listening[port] or 'another process'}")

@@ -20,7 +20,7 @@ from spark_cluster.steps.view import View
 
 
 class Params(Document):
-    """`tokens` to generate; `seconds` that this may take."""
+    """`tokens` to generate; `seconds` that a request for 256 of them may take."""
 
     tokens: int = Field(default=32, ge=1, le=100_000)
     seconds: float = Field(default=300.0, gt=0)
@@ -30,7 +30,8 @@ def head(facts: Mapping[str, Facts]) -> tuple[str, Container] | None:
     """The host and the container of rank 0 of what runs, if anything does."""
     for name, readings in facts.items():
         for container in readings[CONTAINERS].containers:
-            if container.running and container.label("role") == "head":
+            is_head = container.label("role") == "head" and container.label("port").isdigit()
+            if container.running and is_head:
                 return name, container
     return None
 
@@ -58,13 +59,14 @@ def generate(view: View, params: Params) -> Stimulus | None:
     if found is None or found[0] != view.name:
         return None
     container = found[1]
+    requests = -(-params.tokens // api.CHUNK)
     script = api.generate_script(
         int(container.label("port")),
         container.label("model"),
         params.tokens,
         timeout=params.seconds,
     )
-    return Stimulus(view.name, script, params.seconds + 15)
+    return Stimulus(view.name, script, requests * params.seconds + 15)
 
 
 def verdict(view: View) -> Verdict | None:

@@ -1,6 +1,6 @@
 """The engine comes up: Ray's head, the workers, the server, the first token.
 
-All of it is about the head; on the workers these steps do not apply.
+The head is asked. The workers wait with it, silently, so that a rank that dies is seen at once.
 """
 
 from __future__ import annotations
@@ -57,15 +57,20 @@ def ray_joined(view: View, _: Patience) -> Assessment:
 
 
 def _ray(view: View, addresses: list[str], gpus: float) -> Assessment:
-    if not view.is_head:
-        return skip(_NOT_HEAD)
     dead = _dead_rank(view)
     if dead is not None:
         return Assessment(problems=(dead,))
-    status = view.facts[RAY]
+    status = view.all_facts[view.serving.head][RAY]
     missing = tuple(ray.joined(status, addresses, gpus))
     note = f"{status.active} nodes ALIVE, {status.gpus_total or 0:g} GPUs"
-    return Assessment(waiting=missing, notes=(note,))
+    return _for_all(view, Assessment(waiting=missing, notes=(note,)))
+
+
+def _for_all(view: View, head: Assessment) -> Assessment:
+    """The head's outcome on the head; elsewhere a silent wait while the head waits."""
+    if view.is_head:
+        return head
+    return Assessment(waiting=("",)) if head.waiting else Assessment()
 
 
 def serve(view: View, _: NoParams) -> Assessment:
@@ -84,19 +89,19 @@ def serve(view: View, _: NoParams) -> Assessment:
 
 def ready(view: View, _: Ready) -> Assessment:
     """The log's milestones are through and /health answers; a failure in the log ends the wait."""
-    if not view.is_head:
-        return skip(_NOT_HEAD)
     dead = _dead_rank(view)
     if dead is not None:
         return Assessment(problems=(dead,))
-    server = view.facts[SERVER]
+    server = view.all_facts[view.serving.head][SERVER]
     progress = server.progress
     if progress.failure is not None:
         fault = problem("SERVE007", progress.failure, progress.remedy)
-        return Assessment(problems=(fault,), notes=progress.tail)
+        failed = Assessment(problems=(fault,), notes=progress.tail)
+        return failed if view.is_head else Assessment(skipped="the head failed")
     if not server.healthy:
-        return Assessment(waiting=(progress.current or "the server's first line",))
-    return Assessment(notes=("/health answers",))
+        waiting = progress.current or "the server's first line"
+        return _for_all(view, Assessment(waiting=(waiting,)))
+    return _for_all(view, Assessment(notes=("/health answers",)))
 
 
 def ask_canary(view: View, params: Patience) -> Stimulus | None:

@@ -8,10 +8,11 @@ from typing import Literal
 from pydantic import field_validator
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Step, skip
+from spark_cluster.core.step import Assessment, Change, Step, found, skip
 from spark_cluster.core.units import human_bytes
 from spark_cluster.document import Document
 from spark_cluster.facts.memory import MEMORY, SWAP
+from spark_cluster.steps.base import problem
 from spark_cluster.steps.view import View
 
 
@@ -32,6 +33,8 @@ class Params(Document):
 def assess(view: View, params: Params) -> Assessment:
     if params.state == "keep" and params.at_boot == "keep":
         return skip("left as it is")
+    if not view.facts[SWAP].read:
+        return found(problem("HOST003", "/proc/swaps could not be read"))
     return Assessment(changes=(*_now(view, params), *_at_boot(view, params)))
 
 
@@ -42,11 +45,13 @@ def _now(view: View, params: Params) -> Iterator[Change]:
             yield Change(
                 f"swap {device}", f"on, {human_bytes(size)}", "off", f"swapoff {quote(device)}\n"
             )
+    # fstab may name a device by UUID or LABEL, /proc/swaps never does: then only the number counts.
+    missing = [name for line in swap.boot if (name := line.split()[0]) not in swap.active][
+        : max(len(swap.boot) - len(swap.active), 0)
+    ]
     if params.state == "on":
-        for line in swap.boot:
-            device = line.split()[0]
-            if device.startswith("/") and device not in swap.active:
-                yield Change(f"swap {device}", "off", "on", f"swapon {quote(device)}\n")
+        for name in missing:
+            yield Change(f"swap {name}", "off", "on", f"swapon {quote(name)}\n")
 
 
 def _at_boot(view: View, params: Params) -> Iterator[Change]:

@@ -30,31 +30,35 @@ class Cluster:
     def inventory(self) -> Path:
         return self.lab / "inventory.yaml"
 
-    def environment(self, **more: str) -> dict[str, str]:
+    def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
         return {
             **os.environ,
             "XDG_STATE_HOME": str(self.home),
             "SPARK_CLUSTER_LAB": str(self.lab),
             "COLUMNS": "120",
-            **more,
+            **(more or {}),
         }
 
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=self.environment(**more),
+            env=self.environment(env),
             cwd=self.home,
         )
 
     def run(
-        self, *arguments: str, code: int | None = 0, seconds: float = 600, **more: str
+        self,
+        *arguments: str,
+        code: int | None = 0,
+        seconds: float = 600,
+        env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run; fail the test with the whole output if the exit code is another than `code`."""
-        process = self.start(*arguments, **more)
+        process = self.start(*arguments, env=env)
         try:
             out, err = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -67,10 +71,10 @@ class Cluster:
         return done
 
     def events(
-        self, *arguments: str, code: int | None = 0, **more: str
+        self, *arguments: str, code: int | None = 0
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Run with --json: all events, and the last one."""
-        done = self.run(*arguments, "--json", code=code, **more)
+        done = self.run(*arguments, "--json", code=code)
         events = [json.loads(line) for line in done.stdout.splitlines()]
         return events, events[-1]
 

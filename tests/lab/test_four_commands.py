@@ -175,7 +175,7 @@ def test_status_shows_the_ranks(cluster: Cluster) -> None:
 
 def test_teardown_from_another_machine_without_state(cluster: Cluster, tmp_path: Path) -> None:
     done = cluster.run(
-        "teardown", "--inventory", str(cluster.inventory), XDG_STATE_HOME=str(tmp_path)
+        "teardown", "--inventory", str(cluster.inventory), env={"XDG_STATE_HOME": str(tmp_path)}
     )
     assert "nothing of ours runs on spark-1, spark-2, spark-3" in done.stdout
     for name in PAIR:

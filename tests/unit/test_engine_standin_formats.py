@@ -14,7 +14,19 @@ from spark_cluster.lab.engine.metrics import Metrics, number, one_two_five
 from spark_cluster.lab.engine.words import words
 
 DATA = Path(__file__).parent / "data"
-STABLE = ["vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total", "vllm:time_to_first_token_seconds_bucket", "vllm:inter_token_latency_seconds_bucket", "vllm:num_preemptions_total", "vllm:request_success_total"]
+STABLE = [
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:kv_cache_usage_perc",
+    "vllm:prompt_tokens_total",
+    "vllm:generation_tokens_total",
+    "vllm:prefix_cache_queries_total",
+    "vllm:prefix_cache_hits_total",
+    "vllm:time_to_first_token_seconds_bucket",
+    "vllm:inter_token_latency_seconds_bucket",
+    "vllm:num_preemptions_total",
+    "vllm:request_success_total",
+]
 
 
 def _node(ip: str, head: bool, state: str = "ALIVE") -> dict[str, Any]:

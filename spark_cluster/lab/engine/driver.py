@@ -22,6 +22,7 @@ from .wire import Json, Wire, listen
 COPIED = ("VLLM_", "NCCL_", "UCX_", "HF_")
 NOT_COPIED = ("VLLM_HOST_IP", "VLLM_HOST_PORT", "LOCAL_RANK", "CUDA_VISIBLE_DEVICES")
 WHO = "EngineCore_DP0"
+RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 
 class StartError(Exception):
@@ -66,6 +67,7 @@ class Driver:
         self._ips: dict[int, str] = {}
         self._gcs: Wire | None = None
         self._step = 0
+        self._closing = False
         self.kv_gib = 0.0
         self.kv_tokens = 0
 
@@ -270,6 +272,11 @@ class Driver:
             if message.get("what") == "exit":
                 self._events.put({**message, "ev": "gone"})
         self._events.put({"ev": "gone", "rank": -1, "reason": "lost the Ray head"})
+        if not self._closing:
+            # A Ray driver ends itself when its head does not come back.
+            time.sleep(float(os.environ.get(RECONNECT) or 60))
+            say("gcs_rpc_client.h:151", "Failed to connect to GCS; the driver exits.", "ERROR")
+            os._exit(1)
 
     def _all(self, message: Json) -> None:
         for wire in self._wires.values():
@@ -359,6 +366,7 @@ class Driver:
 
     def close(self) -> None:
         """Ranks end when their connection does."""
+        self._closing = True
         for wire in list(self._wires.values()):
             wire.close()
         if self._gcs:

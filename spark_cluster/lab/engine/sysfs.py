@@ -29,9 +29,13 @@ def _names(path: str) -> list[str]:
 
 
 def _uverbs(sys: str, dev: str) -> dict[str, bool]:
-    """RDMA device -> is its character file in this container, readable and writable?"""
+    """RDMA device -> is its character file in this container, readable and writable?
+
+    In the order of uverbsN, which is libibverbs' order and so that of NCCL's numbers.
+    """
     found: dict[str, bool] = {}
-    for name in _names(f"{sys}/class/infiniband_verbs"):
+    names = _names(f"{sys}/class/infiniband_verbs")
+    for name in sorted(names, key=lambda item: (len(item), item)):
         device = _read(f"{sys}/class/infiniband_verbs/{name}/ibdev")
         if device:
             path = f"{dev}/infiniband/{name}"
@@ -55,8 +59,9 @@ def _gids(port: str) -> tuple[Gid, ...]:
 def rdma_ports(sys: str = "/sys", dev: str = "/dev") -> list[Port]:
     """Every port of every RDMA device."""
     usable = _uverbs(sys, dev)
+    names = _names(f"{sys}/class/infiniband")
     ports = []
-    for device in _names(f"{sys}/class/infiniband"):
+    for device in [name for name in usable if name in names] + sorted({*names} - {*usable}):
         base = f"{sys}/class/infiniband/{device}/ports"
         for number in _names(base):
             port = f"{base}/{number}"

@@ -262,7 +262,7 @@ class VerbsTransport:
             if pending:
                 # Sleeping leaves the CPU to the soft-RoCE threads that move the bytes.
                 time.sleep(pause)
-                pause = min(pause + 0.0001, 0.001)
+                pause = min(pause + 0.0005, 0.004)
                 if time.monotonic() > deadline:
                     raise TransferError(f"no progress for {limit:.0f} s")
 

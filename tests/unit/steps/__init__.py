@@ -1,0 +1,1 @@
+"""The steps: cases as data, see README.md."""

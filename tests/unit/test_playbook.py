@@ -1,0 +1,154 @@
+"""Playbooks: each fault with its line and remedy, --set, and the playbooks that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from spark_cluster import places
+from spark_cluster.core.error import InputError
+from spark_cluster.playbook.loader import BoundPlaybook, find, load
+from spark_cluster.steps import registry
+
+from . import world
+from .cases import refused, refused_as_its_head_says, write
+
+CASES = sorted((world.DATA / "playbooks").glob("*.yaml"))
+SHIPPED = sorted(places.shipped("playbooks").glob("*.yaml"))
+BOOTSTRAP = places.shipped("playbooks") / "bootstrap.yaml"
+
+
+def params(playbook: BoundPlaybook, step: str) -> Any:
+    return next(planned.params for planned in playbook.steps if planned.step.name == step)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_fault_names_file_line_field_and_what_would_be_right(path: Path) -> None:
+    refused_as_its_head_says(path, lambda: load(path, registry()))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_playbook_binds_to_the_registry(path: Path) -> None:
+    bound = load(path, registry())
+    assert bound.name == path.stem
+    assert bound.title
+    assert [planned.index for planned in bound.steps] == list(range(len(bound.steps)))
+
+
+def test_every_step_is_used_by_a_shipped_playbook() -> None:
+    used = {planned.step.name for path in SHIPPED for planned in load(path, registry()).steps}
+    assert used == set(registry())
+
+
+def test_the_four_commands_have_their_playbooks() -> None:
+    assert {path.stem for path in SHIPPED} == {"bootstrap", "launch", "teardown", "verify-rdma"}
+
+
+def test_the_network_comes_before_what_rests_on_it() -> None:
+    names = [planned.step.name for planned in load(BOOTSTRAP, registry()).steps]
+    assert names.index("netplan") < names.index("mtu") < names.index("jumbo-ping")
+    assert names.index("ipv6") < names.index("rdma-devices")
+
+
+@pytest.mark.parametrize(
+    ("setting", "step", "parameter", "value"),
+    [
+        ("swap.at_boot=off", "swap", "at_boot", "off"),
+        ("swap.state=on", "swap", "state", "on"),
+        ("swap.state=keep", "swap", "state", "keep"),
+        ("netplan.guard_seconds=300", "netplan", "guard_seconds", 300),
+        ("netplan.templates=[a.j2, b.j2]", "netplan", "templates", ("a.j2", "b.j2")),
+        ("docker.group=true", "docker", "group", True),
+        ("docker.group=yes", "docker", "group", True),
+    ],
+)
+def test_set_changes_a_parameter(setting: str, step: str, parameter: str, value: object) -> None:
+    bound = load(BOOTSTRAP, registry(), [setting])
+    assert getattr(params(bound, step), parameter) == value
+
+
+def test_set_keeps_the_other_parameters() -> None:
+    bound = load(BOOTSTRAP, registry(), ["netplan.guard_seconds=60", "swap.state=keep"])
+    assert params(bound, "netplan").guard_seconds == 60
+    assert params(bound, "netplan").templates == ("40-cx7.yaml.j2", "50-10gbe.yaml.j2")
+    assert params(bound, "swap").at_boot == "keep"
+
+
+def test_the_last_set_wins() -> None:
+    bound = load(BOOTSTRAP, registry(), ["swap.state=on", "swap.state=keep"])
+    assert params(bound, "swap").state == "keep"
+
+
+@pytest.mark.parametrize(
+    ("setting", "says", "remedy"),
+    [
+        ("swap", "not of the form STEP.PARAMETER=VALUE", "--set swap.at_boot=off"),
+        ("swap.state", "not of the form STEP.PARAMETER=VALUE", "--set swap.at_boot=off"),
+        ("swap=off", "not of the form STEP.PARAMETER=VALUE", "--set swap.at_boot=off"),
+        ("swap.=off", "not of the form STEP.PARAMETER=VALUE", "--set swap.at_boot=off"),
+        ("swop.state=off", "has no step 'swop'", "Did you mean `swap`?"),
+        ("canary.seconds=1", "has no step 'canary'", "Known steps"),
+        ("swap.bogus=1", "--set swap.bogus: there is no such field", "at_boot"),
+        ("swap.state=gone", "--set swap.state: input should be 'off', 'on' or 'keep'", "'gone'"),
+        ("swap.state=", "--set swap.state: input should be", "None"),
+        ("netplan.guard_seconds=1", "--set netplan.guard_seconds: input should be greater", "1"),
+        ("netplan.guard_seconds=[1", "'[1' is no YAML value", "Quote it"),
+        ("netplan.guard_seconds=2026-13-45", "is no YAML value", "Quote it"),
+        ("netplan.guard_seconds=!!int ''", "is no YAML value", "Quote it"),
+    ],
+)
+def test_a_wrong_set_names_itself(setting: str, says: str, remedy: str) -> None:
+    error = refused(lambda: load(BOOTSTRAP, registry(), [setting]))
+    assert says in error.message
+    assert remedy in error.remedy
+    assert error.place is None  # it is not the file's fault
+
+
+def test_a_fault_of_the_file_is_the_files_whatever_is_set(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "mine.yaml",
+        "name: mine\ntitle: M\nsteps:\n  - step: swap\n    with:\n      stat: off\n",
+    )
+    error = refused(lambda: load(path, registry(), ["swap.at_boot=off"]))
+    assert error.place == f"{path}:6"
+
+
+def test_set_reaches_every_line_of_a_step() -> None:
+    path = places.shipped("playbooks") / "launch.yaml"
+    bound = load(path, registry(), ["containers.stop_seconds=7"])
+    seconds = [p.params.stop_seconds for p in bound.steps if p.step.name == "containers"]
+    assert seconds == [7, 7]
+
+
+def test_an_unknown_playbook_suggests_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    error = refused(lambda: find("boostrap"))
+    assert "'boostrap'" in error.message
+    assert "Did you mean `bootstrap`?" in error.remedy
+
+
+def test_a_playbook_beside_the_user_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    assert find("bootstrap") == BOOTSTRAP
+    own = write(tmp_path / "config/spark-cluster/playbooks/bootstrap.yaml", "")
+    assert find("bootstrap") == own
+    here = write(tmp_path / "playbooks/bootstrap.yaml", "")
+    assert find("bootstrap") == here
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=30) | st.text(max_size=20).map("swap.state=".__add__))
+@example("swap.state=*a")
+@example("swap.state=!!bool maybe")
+@example("netplan.templates={? [a] : b}")
+def test_any_set_gives_a_playbook_or_an_input_error(setting: str) -> None:
+    try:
+        load(BOOTSTRAP, registry(), [setting])
+    except InputError as error:
+        assert error.remedy

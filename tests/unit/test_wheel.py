@@ -1,0 +1,84 @@
+"""The wheel carries the data folders and works without a checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from spark_cluster import places
+
+ROOT = Path(places.__file__).resolve().parents[1]
+
+_OFFLINE = (
+    "Could not find a version",
+    "Connection",
+    "Temporary failure",
+    "No matching distribution",
+)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout. pip fetches hatchling: that needs the package index."""
+    if not (ROOT / "pyproject.toml").is_file():
+        pytest.skip("not a checkout")
+    folder = tmp_path_factory.mktemp("wheel")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(folder), str(ROOT)],
+        text=True,
+        capture_output=True,
+    )
+    if done.returncode and any(word in done.stdout + done.stderr for word in _OFFLINE):
+        pytest.skip("hatchling cannot be fetched: no package index")
+    assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.index
+def test_the_wheel_carries_all_data_files(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("inventory", "playbooks", "netplan"):
+        files = [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+        assert files
+        for path in files:
+            if "__pycache__" not in path.parts:
+                assert f"spark_cluster/_data/{path.relative_to(ROOT)}" in names
+    assert "spark_cluster/cli/app.py" in names
+    assert not any(name.startswith(("tests/", "bench/")) for name in names)
+
+
+@pytest.mark.index
+def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    here = tmp_path / "empty"
+    here.mkdir()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, spark_cluster\nfrom spark_cluster.cli.app import run\n"
+            "print(spark_cluster.__file__)\nsys.exit(run(['recipes', 'show', 'qwen3-vl-235b']))",
+        ],
+        text=True,
+        capture_output=True,
+        cwd=here,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(here),
+            "PYTHONPATH": str(tmp_path / "site"),
+            "PYTHONSAFEPATH": "1",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith(str(tmp_path / "site"))
+    shown = "\n".join(rest)
+    assert str(tmp_path / "site/spark_cluster/_data/playbooks/recipes/qwen3-vl-235b.yaml") in shown
+    assert "sitecustomize.py" in shown
