@@ -11,7 +11,9 @@ import typer
 from spark_cluster import __version__
 from spark_cluster.cli import (
     bootstrap,
+    doctor,
     explain,
+    init,
     lab,
     launch,
     plan,
@@ -49,7 +51,9 @@ def _root(
     pass
 
 
-for module in (bootstrap, plan, launch, verify_rdma, status, teardown, trust, explain):
+for module in (
+    bootstrap, plan, launch, verify_rdma, status, teardown, trust, doctor, explain, init,
+):  # fmt: skip
     module.register(app)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(lab.app, name="lab")

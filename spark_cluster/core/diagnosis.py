@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spark_cluster.core.diagnosis_doctor import ENTRIES
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -238,9 +240,40 @@ _TABLE = (
         "A rank's container is not running any more: the job cannot continue.",
         "`docker logs NAME` on the host shows why; `spark-cluster teardown` clears the rest.",
     ),
+    Diagnosis(
+        "RDMA020",
+        "A half delivers far less than its link",
+        "The link reports its full speed and a measurement with ib_write_bw reached less than half "
+        "of what such a half delivers (92 to 112 Gb/s at 200 Gb/s), or far less than the other "
+        "halves. Link speed is no proof: a bad unit showed 200G, clean counters and 13 Gb/s.",
+        "Make sure that nothing else used the link (`spark-cluster status`) and measure again. "
+        "Then swap the cable, and its ends; compare PCIe width and speed of the half (`lspci -vv`) "
+        "with the other host's. What stays with the host is the host.",
+    ),
+    Diagnosis(
+        "RDMA021",
+        "A half could not be measured",
+        "ib_write_bw gave no result, so nothing is known about this half. The usual causes: the "
+        "device or its address is missing, rdma_ucm is not loaded, memory cannot be locked, or a "
+        "firewall drops UDP port 4791.",
+        "`spark-cluster bootstrap` sets addresses and modules; the line names what ib_write_bw "
+        "said. Then measure again.",
+    ),
+    Diagnosis(
+        "RDMA022",
+        "Both halves together deliver little more than one",
+        "Each half is its own PCIe Gen5 x4 link, so both at once should reach nearly twice one "
+        "half (161 to 212 Gb/s). Less means that they share something: one route, one PCIe link, "
+        "or the CPU.",
+        "Check that each half has its own subnet and `ip route get PEER` names its own interface; "
+        "then the PCIe width of both halves (`lspci -vv`).",
+    ),
 )
 
-DIAGNOSES = {diagnosis.code: diagnosis for diagnosis in _TABLE}
+DIAGNOSES = {
+    diagnosis.code: diagnosis
+    for diagnosis in (*_TABLE, *(Diagnosis(*entry) for entry in ENTRIES))
+}
 
 
 def explain(code: str) -> Diagnosis | None:

@@ -144,7 +144,7 @@ def _image_script(context: ProbeContext) -> str:
     if context.deployment is None:
         return "true"
     image = quote(context.deployment.image)
-    template = quote('{{.Id}} {{join .RepoDigests " "}}')
+    template = quote("{{.Id}} {{range .RepoDigests}}{{.}} {{end}}")
     return f"docker image inspect --format {template} {image} 2>/dev/null || true"
 
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from spark_cluster.facts.base import Fact
+from spark_cluster.facts.cache import CACHE
+from spark_cluster.facts.clock import CLOCK
 from spark_cluster.facts.docker import CONTAINERS, DOCKER, IMAGE
+from spark_cluster.facts.firewall import FIREWALL
 from spark_cluster.facts.gpu import GPU
+from spark_cluster.facts.gpu_state import GPU_STATE
+from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS, PING
+from spark_cluster.facts.load import LOAD
+from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.netplan import NETPLAN
 from spark_cluster.facts.rdma import ACCESS, COUNTERS, GIDS, NCCL
+from spark_cluster.facts.routes import ROUTES
 from spark_cluster.facts.serving import RAY, SERVER
+from spark_cluster.facts.software import SOFTWARE
 from spark_cluster.facts.storage import DISK, FILES, MODEL, PORTS
 
 FACTS: dict[str, Fact[Any]] = {
@@ -20,5 +29,6 @@ FACTS: dict[str, Fact[Any]] = {
     for fact in (
         HOST, LINKS, NETPLAN, GIDS, ACCESS, PING, MEMORY, SWAP, DOCKER, GPU, CONTAINERS, IMAGE,
         MODEL, DISK, FILES, PORTS, RAY, SERVER, COUNTERS, NCCL,
+        HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CLOCK,
     )
 }  # fmt: skip

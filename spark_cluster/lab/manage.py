@@ -80,10 +80,12 @@ def up(options: Options, say: Say) -> State:
         where = state.folder()
         known = state.load(where)
         if known is not None and len(_dead(known)) == len(topology(known.topology).nodes):
+            shutil.rmtree(known.sockets, ignore_errors=True)
             known = None  # nothing of it runs: begin anew, from what the image is now
         if known is None:
             made, saved = build(options, say, keep=False)
             known = _new_state(where, made, saved, options)
+            known.save(where)  # so that `lab down` finds the folder of the sockets
         elif known.topology != options.topology:
             raise LabError(
                 f"a lab with the topology {known.topology} is up",

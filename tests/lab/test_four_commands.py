@@ -28,7 +28,7 @@ _STATE = """
 sudo sh -c 'cat /etc/netplan/*; ls -la --time-style=full-iso /etc/netplan'
 ip -o addr show | sed 's/valid_lft.*//'; ip -o link show | sed 's/qlen.*//'
 cat /proc/swaps; ls /etc/modules-load.d /etc/security/limits.d; lsmod | cut -d' ' -f1 | sort
-sudo docker ps -a --format '{{.ID}} {{.Status}}'; sudo ls /var/lib/spark-cluster 2>&1
+sudo docker ps -a --format '{{.ID}} {{.Status}}'; sudo ls /var/lib/spark-cluster 2>&1 || true
 """
 
 

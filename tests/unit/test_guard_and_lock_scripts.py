@@ -16,7 +16,8 @@ from spark_cluster.core.step import Change
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.table import FACTS
-from spark_cluster.runner import guard, lock
+from spark_cluster.runner import guard_scripts as guard
+from spark_cluster.runner import lock
 from spark_cluster.runner.judge import change_script
 from spark_cluster.steps import registry
 
@@ -83,7 +84,7 @@ class Node:
         )
 
     def arm(self, *changes: Change) -> int:
-        return self.sh(guard.arm_script(RUN, 120, changes or (NEW,))).returncode
+        return self.sh(guard.arm(RUN, 120, changes or (NEW,))).returncode
 
     def files(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in self.netplan.iterdir()}
@@ -171,7 +172,7 @@ def test_the_dead_man_puts_everything_back(node: Node) -> None:
 
 def test_confirming_disarms(node: Node) -> None:
     assert node.arm() == 0
-    assert node.sh(guard.confirm_script(RUN)).returncode == 0
+    assert node.sh(guard.confirm(RUN)).returncode == 0
     assert node.ran(f"systemctl stop {guard.unit_name(RUN)}.timer")
     assert (node.folder / "confirmed").exists()
     assert node.files() == {"01-old.yaml": "old\n", "40-cx7.yaml": "new\n"}
@@ -182,13 +183,13 @@ def test_confirming_disarms(node: Node) -> None:
 def test_confirming_too_late_says_so(node: Node) -> None:
     assert node.arm() == 0
     node.revert()
-    assert node.sh(guard.confirm_script(RUN)).returncode == 1
+    assert node.sh(guard.confirm(RUN)).returncode == 1
     assert not (node.folder / "confirmed").exists()
 
 
 def test_taking_it_back_at_once(node: Node) -> None:
     assert node.arm() == 0
-    assert node.sh(guard.revert_now_script(RUN)).returncode == 0
+    assert node.sh(guard.revert_now(RUN)).returncode == 0
     assert node.files() == {"01-old.yaml": "old\n"}
     assert (node.folder / "reverted").exists()
     assert node.ran(f"systemctl stop {guard.unit_name(RUN)}.timer")
@@ -198,7 +199,7 @@ def test_taking_it_back_while_the_dead_man_does_is_left_to_it(node: Node) -> Non
     assert node.arm() == 0
     (node.folder / "reverting").touch()
     before = len(node.log)
-    assert node.sh(guard.revert_now_script(RUN)).returncode == 0
+    assert node.sh(guard.revert_now(RUN)).returncode == 0
     assert not any("revert" in line for line in node.log[before:] if "systemd-run" in line)
 
 
@@ -341,10 +342,10 @@ def test_a_holder_without_a_name_is_not_killed(host: Host) -> None:
 
 def scripts() -> dict[str, str]:
     found = {
-        "guard: arm": guard.arm_script(RUN, 120, (NEW,)),
-        "guard: confirm": guard.confirm_script(RUN),
-        "guard: revert": guard.revert_now_script(RUN),
-        "guard: dead-man": guard.arm_script(RUN, 120, ())
+        "guard: arm": guard.arm(RUN, 120, (NEW,)),
+        "guard: confirm": guard.confirm(RUN),
+        "guard: revert": guard.revert_now(RUN),
+        "guard: dead-man": guard.arm(RUN, 120, ())
         .partition("<<'SPARK_CLUSTER_REVERT'\n")[2]
         .partition("SPARK_CLUSTER_REVERT\n")[0],
         "lock": lock.script(lock.Holder("launch", "me"), preempt=lock.PREEMPTIBLE),

@@ -18,6 +18,8 @@ def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SPARK_CLUSTER_LAB", raising=False)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     folder = state.folder()
     folder.mkdir(parents=True)
     return folder
@@ -69,6 +71,7 @@ def test_a_lab_of_which_nothing_runs_is_begun_anew(
     where: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note(where, set())
+    (where / "run").mkdir()
     image = Image(Base(where / "base-1"), where / "node-1" / "disk", where / "engine-1")
     for name in ("base-1", "node-1", "engine-1", "saved-1"):
         (where / name).mkdir()
@@ -86,6 +89,9 @@ def test_a_lab_of_which_nothing_runs_is_begun_anew(
     manage.up(manage.Options(mirror="http://m.example/"), lambda _: None)
     assert started[0].base == str(where / "base-1")
     assert started[0].saved == str(where / "saved-1")
+    assert not (where / "run").exists()  # the last lab's sockets
+    manage.down(lambda _: None)
+    assert not list((where.parents[2] / "tmp").iterdir())
 
 
 def test_another_topology_is_refused_while_one_is_up(where: Path) -> None:

@@ -1,0 +1,36 @@
+"""What a rule of the doctor says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """critical: the cluster cannot serve, or not over RDMA. warning: it serves worse, or will
+    fail some day. note: worth knowing, nothing to do at once."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    NOTE = "note"
+
+    @property
+    def rank(self) -> int:
+        """0 is the gravest."""
+        return list(Severity).index(self)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`what` was seen, with numbers and units. `fix` is the command or the act that mends it.
+
+    `repair` is the step of the bootstrap playbook that mends it, None where a person must decide.
+    `explain CODE` says why it matters.
+    """
+
+    code: str
+    severity: Severity
+    host: str
+    what: str
+    fix: str
+    repair: str | None = None

@@ -1,0 +1,97 @@
+"""Memory: CPU and GPU share it, and a Spark that runs out freezes without an OOM kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spark_cluster.core.units import human_bytes
+from spark_cluster.doctor.catalogue import find
+from spark_cluster.doctor.cluster import Cluster
+from spark_cluster.doctor.finding import Finding, Severity
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.load import GUARDS, LOAD
+from spark_cluster.facts.memory import MEMORY, SWAP
+
+#: Shares of MemTotal. Below a tenth a launch with the usual 0.85 utilisation is at its edge; at
+#: 3 percent (3.6 GiB of a 119.7 GiB Spark) the host is about to freeze.
+_LITTLE = 0.10
+_ALARM = 0.03
+
+#: Page cache that drop_caches gives back, as a share of MemTotal: above it, what the CUDA driver
+#: calls free memory is far from what is available.
+_CACHE = 0.25
+
+
+def swap(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        active = facts[SWAP].active
+        if active:
+            what = ", ".join(f"{name} ({human_bytes(size)})" for name, size in active.items())
+            yield find("HOST002", host.name, f"swap is on: {what}", fix="swapoff -a")
+
+
+def available(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        memory = facts[MEMORY]
+        if not memory.total or memory.available >= _LITTLE * memory.total:
+            continue
+        severity = Severity.CRITICAL if memory.available < _ALARM * memory.total else None
+        share = 100 * memory.available / memory.total
+        yield find(
+            "HOST011",
+            host.name,
+            f"{human_bytes(memory.available)} of {human_bytes(memory.total)} available "
+            f"({share:.0f} percent); held by {_holders(facts)}",
+            severity=severity,
+        )
+
+
+def _holders(facts: Facts) -> str:
+    load = facts[LOAD]
+    held = [
+        (
+            process.rss,
+            f"{process.name} (pid {process.pid}, {process.user}) {human_bytes(process.rss)}",
+        )
+        for process in load.processes
+    ]
+    if load.shared:
+        held.append((load.shared, f"tmpfs and shared memory {human_bytes(load.shared)}"))
+    largest = sorted(held, reverse=True)[:3]
+    return ", ".join(text for _, text in largest) or "processes that could not be read"
+
+
+def page_cache(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        memory = facts[MEMORY]
+        if memory.total and memory.droppable > _CACHE * memory.total:
+            yield find(
+                "HOST012",
+                host.name,
+                f"the page cache holds {human_bytes(memory.droppable)} of "
+                f"{human_bytes(memory.total)}",
+                fix="`spark-cluster launch` drops it; by hand: sync; echo 1 > "
+                "/proc/sys/vm/drop_caches",
+            )
+
+
+def killed(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        load = facts[LOAD]
+        if load.oom_kills:
+            last = f"; the last: {load.victims[-1][:160]}" if load.victims else ""
+            yield find(
+                "HOST021",
+                host.name,
+                f"the kernel ended processes for want of memory, {load.oom_kills} since boot{last}",
+            )
+
+
+def guard(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        units = facts[LOAD].units
+        if units and not any(state == "active" for state in units.values()):
+            yield find("HOST020", host.name, f"none of {', '.join(GUARDS)} is active")
+
+
+RULES = (swap, available, page_cache, killed, guard)

@@ -1,0 +1,235 @@
+"""Addresses, MTU, owners and routes: is the network on top of the cables as the inventory says?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Interface
+
+import yaml
+
+from spark_cluster.doctor.catalogue import find
+from spark_cluster.doctor.cluster import Cluster
+from spark_cluster.doctor.fabric import PORTS
+from spark_cluster.doctor.finding import Finding, Severity
+from spark_cluster.document import LOADER_FAULTS
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.hardware import HARDWARE
+from spark_cluster.facts.links import LINKS, PING, Link
+from spark_cluster.facts.netplan import NETPLAN, NetplanFile
+from spark_cluster.facts.routes import ROUTES
+from spark_cluster.inventory.models import Host, Rail
+from spark_cluster.inventory.models import Link as ManagedLink
+
+
+def mtu(cluster: Cluster) -> Iterator[Finding]:
+    """netplan's file, the kernel and the peer agree on the MTU."""
+    for host, facts in cluster.hosts():
+        managed: list[Rail | ManagedLink] = [*host.rails, *host.links]
+        for item in managed:
+            if item.mtu is None:
+                continue
+            link = facts[LINKS].links.get(item.interface)
+            if link is not None and link.mtu != item.mtu:
+                ends = _peer_mtus(cluster, host, item) if isinstance(item, Rail) else ""
+                yield find(
+                    "NET015",
+                    host.name,
+                    f"{item.interface} has MTU {link.mtu} bytes in the kernel, the inventory says "
+                    f"{item.mtu}{ends}",
+                )
+            for file in effective(facts[NETPLAN].files):
+                configured = file_mtu(file.content, item.interface)
+                if configured is not None and configured != item.mtu:
+                    yield find(
+                        "NET015",
+                        host.name,
+                        f"{file.path} gives {item.interface} MTU {configured} bytes, the inventory "
+                        f"says {item.mtu}: it will be wrong after the next boot",
+                        repair="netplan",
+                    )
+
+
+def _peer_mtus(cluster: Cluster, host: Host, rail: Rail) -> str:
+    ends = [
+        f"{name} has {link.mtu}"
+        for name, peer in cluster.peers(host.name, rail)
+        if (link := cluster.link(name, peer.interface)) is not None
+    ]
+    return f"; {', '.join(ends)}" if ends else ""
+
+
+def file_mtu(content: str, interface: str) -> int | None:
+    """The MTU that a netplan file gives to an interface."""
+    try:
+        network = (yaml.safe_load(content) or {}).get("network") or {}
+        for entries in network.values():
+            settings = entries.get(interface) if isinstance(entries, dict) else None
+            value = settings.get("mtu") if isinstance(settings, dict) else None
+            if isinstance(value, int):
+                return value
+    except (yaml.YAMLError, *LOADER_FAULTS):
+        return None
+    return None
+
+
+def effective(files: dict[str, NetplanFile]) -> list[NetplanFile]:
+    """The files that netplan reads: of several with one name /run wins over /etc over /lib
+    (netplan(5))."""
+    found: dict[str, NetplanFile] = {}
+    for folder in ("/lib/", "/etc/", "/run/"):
+        for path, file in files.items():
+            if path.startswith(folder):
+                found[path.rpartition("/")[2]] = file
+    return list(found.values())
+
+
+def addresses(cluster: Cluster) -> Iterator[Finding]:
+    """The kernel has the inventory's address on every interface that is linked."""
+    for host, facts in cluster.hosts():
+        for item in host.interfaces:
+            link = facts[LINKS].links.get(item.interface)
+            if link is None or not link.carrier or item.address in link.ipv4:
+                continue
+            there = ", ".join(link.ipv4) or "no IPv4 address"
+            rail = isinstance(item, Rail)
+            yield find(
+                "NET016",
+                host.name,
+                f"{item.interface} has {there}, the inventory says {item.address}",
+                severity=None if rail else Severity.WARNING,
+            )
+
+
+def ipv6(cluster: Cluster) -> Iterator[Finding]:
+    """IPv6 is off on the rails: each of its addresses takes GID slots."""
+    for host, facts in cluster.hosts():
+        for rail in host.rails:
+            link = facts[LINKS].links.get(rail.interface)
+            if link is not None and link.ipv6:
+                yield find(
+                    "NET017",
+                    host.name,
+                    f"{rail.interface} has {len(link.ipv6)} IPv6 addresses: "
+                    f"{', '.join(link.ipv6[:4])}",
+                )
+
+
+def one_subnet(cluster: Cluster) -> Iterator[Finding]:
+    """Two halves of a host are in one subnet, as the kernel has it."""
+    halves = [half for pair in PORTS.values() for half in pair]
+    for host, facts in cluster.hosts():
+        names = dict.fromkeys((*(rail.interface for rail in host.rails), *halves))
+        links = [link for name in names if (link := facts[LINKS].links.get(name)) is not None]
+        for place, link in enumerate(links):
+            for other in links[:place]:
+                for mine, theirs in _overlaps(link, other):
+                    has_own = all(
+                        rail.address in facts[LINKS].links[rail.interface].ipv4
+                        for rail in host.rails
+                        if rail.interface in (link.name, other.name)
+                    )
+                    yield find(
+                        "NET018",
+                        host.name,
+                        f"{other.name} ({theirs}) and {link.name} ({mine}) are in one subnet",
+                        repair=None if has_own else "netplan",
+                    )
+
+
+def _overlaps(link: Link, other: Link) -> Iterator[tuple[str, str]]:
+    for mine in link.ipv4:
+        for theirs in other.ipv4:
+            try:
+                one, two = IPv4Interface(mine).network, IPv4Interface(theirs).network
+            except ValueError:
+                continue
+            if one.overlaps(two):
+                yield mine, theirs
+
+
+def owners(cluster: Cluster) -> Iterator[Finding]:
+    """Each interface has one owner: one netplan file, and no other NetworkManager connection."""
+    for host, facts in cluster.hosts():
+        files = effective(facts[NETPLAN].files)
+        for file in files:
+            if file.interfaces is None:
+                yield find("NET005", host.name, f"{file.path} is no valid netplan file")
+        for item in host.interfaces:
+            name = item.interface
+            named = [file.path for file in files if _names(file, name)]
+            if len(named) > 1:
+                yield find(
+                    "NET003",
+                    host.name,
+                    f"{name} is configured by {len(named)} files: {', '.join(named)}",
+                    fix=f"Decide which file owns {name}, remove it from the other, then run "
+                    f"`spark-cluster bootstrap`.",
+                )
+            for profile in facts[ROUTES].profiles:
+                if profile.device == name and not profile.of_netplan:
+                    yield find(
+                        "NET019",
+                        host.name,
+                        f"NetworkManager has '{profile.name}' active on {name}, "
+                        f"which is not netplan's",
+                        fix=f"nmcli connection delete '{profile.name}', then "
+                        f"`spark-cluster bootstrap`",
+                    )
+
+
+def _names(file: NetplanFile, interface: str) -> bool:
+    return any(fnmatchcase(interface, pattern) for pattern in file.interfaces or ())
+
+
+def leaves_by(cluster: Cluster) -> Iterator[Finding]:
+    """No rail carries the default route, and the cluster is not on Wi-Fi."""
+    for host, facts in cluster.hosts():
+        rail_names = {rail.interface for rail in host.rails}
+        for item in host.interfaces:
+            name = item.interface
+            nic = facts[HARDWARE].nics.get(name)
+            if name.startswith("wl") or (nic is not None and nic.wifi):
+                yield find(
+                    "NET020",
+                    host.name,
+                    f"the inventory has {name} for the cluster, and it is Wi-Fi",
+                    fix=f"Take {name} out of the inventory; use enP7s7 or the QSFP halves.",
+                )
+            elif name in facts[ROUTES].default_devices:
+                severity = None if name in rail_names else Severity.NOTE
+                yield find(
+                    "NET020",
+                    host.name,
+                    f"{name} carries the default route",
+                    severity=severity,
+                    fix=f"Remove the gateway from the configuration of {name} "
+                    f"(`ip route show default`).",
+                )
+
+
+def jumbo(cluster: Cluster) -> Iterator[Finding]:
+    """Frames of the full MTU reach every peer. Silent where another finding already says why."""
+    for host, facts in cluster.hosts():
+        pings = {(ping.interface, ping.peer): ping for ping in facts[PING].pings}
+        for rail in host.rails:
+            for peer_name, peer in cluster.peers(host.name, rail):
+                ping = pings.get((rail.interface, peer.ip))
+                if ping is None or ping.answered:
+                    continue
+                if _sound(facts, rail) and _sound(cluster.facts[peer_name], peer):
+                    yield find(
+                        "NET004",
+                        host.name,
+                        f"{peer_name} ({peer.ip}) does not answer a {ping.size} byte ping from "
+                        f"{rail.interface}",
+                    )
+
+
+def _sound(facts: Facts, rail: Rail) -> bool:
+    """The rail's own end is linked, addressed, and has its MTU."""
+    link = facts[LINKS].links.get(rail.interface)
+    return link is not None and link.carrier and link.mtu == rail.mtu and rail.address in link.ipv4
+
+
+RULES = (mtu, addresses, ipv6, one_subnet, owners, leaves_by, jumbo)

@@ -1,0 +1,94 @@
+"""How the GPU does: clocks, power, load, why it is held back, and whose its processes are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.rdma.counters import number
+
+_FIELDS = "clocks.sm,clocks.max.sm,power.draw,utilization.gpu,temperature.gpu"
+
+
+@dataclass(frozen=True)
+class GpuOwner:
+    """A process on the GPU: its user's id, and the container's id from its cgroup, if any."""
+
+    pid: int
+    uid: int | None = None
+    container: str = ""
+
+
+@dataclass(frozen=True)
+class GpuStateFact:
+    """MHz, W, percent, degrees Celsius; None where nvidia-smi says N/A. `reasons` is the bit mask
+    of clocks_event_reasons.active (NVML's nvmlClocksEventReason constants)."""
+
+    sm_mhz: float | None = None
+    max_sm_mhz: float | None = None
+    watts: float | None = None
+    utilization: float | None = None
+    celsius: float | None = None
+    reasons: int | None = None
+    owners: tuple[GpuOwner, ...] = ()
+
+
+def _script(_: ProbeContext) -> str:
+    # Older drivers call the reasons clocks_throttle_reasons and refuse the newer name.
+    return f"""\
+_q() {{ nvidia-smi --query-gpu={_FIELDS},"$1" --format=csv,noheader,nounits 2>/dev/null; }}
+_o=$(_q clocks_event_reasons.active) || _o=$(_q clocks_throttle_reasons.active) || _o=
+[ -z "$_o" ] || echo "$_o" | sed 's/^/state,/'
+for _p in $(nvidia-smi --query-compute-apps=pid --format=csv,noheader 2>/dev/null); do
+  [ -r "/proc/$_p/cgroup" ] || continue
+  _uid= _cg=
+  while read -r _k _v _rest; do
+    [ "$_k" != Uid: ] || {{ _uid=$_v; break; }}
+  done <"/proc/$_p/status"
+  while read -r _v; do _cg="$_cg$_v;"; done <"/proc/$_p/cgroup"
+  echo "owner $_p ${{_uid:-?}} $_cg"
+done 2>/dev/null
+true
+"""
+
+
+_CONTAINER = re.compile(r"(?:docker[-/]|containerd[-/]|libpod-)([0-9a-f]{64})", re.ASCII)
+_NUMBER = re.compile(r"\d{1,7}(?:\.\d{1,4})?", re.ASCII)
+_MASK = re.compile(r"0x[0-9a-fA-F]{1,16}", re.ASCII)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _owner(rest: str) -> GpuOwner | None:
+    words = rest.split(None, 2)
+    pid = number(words[0]) if words else None
+    if pid is None or len(words) < 2:
+        return None
+    found = _CONTAINER.search(words[2]) if len(words) > 2 else None
+    return GpuOwner(pid, number(words[1]), found[1] if found else "")
+
+
+def parse(text: str) -> GpuStateFact:
+    owners: list[GpuOwner] = []
+    state: list[str] = []
+    for line in text.split("\n"):
+        if line.startswith("owner ") and (owner := _owner(line.removeprefix("owner "))):
+            owners.append(owner)
+        elif line.startswith("state,") and not state:
+            state = [word.strip() for word in line.split(",")[1:]]
+    state += [""] * (6 - len(state))
+    return GpuStateFact(
+        sm_mhz=_number(state[0]),
+        max_sm_mhz=_number(state[1]),
+        watts=_number(state[2]),
+        utilization=_number(state[3]),
+        celsius=_number(state[4]),
+        reasons=int(state[5], 16) if _MASK.fullmatch(state[5]) else None,
+        owners=tuple(owners),
+    )
+
+
+GPU_STATE = Fact("gpu-state", _script, parse)

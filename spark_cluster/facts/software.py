@@ -1,0 +1,55 @@
+"""Versions that must be the same on every host: the container toolkit and the images."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from spark_cluster.core.shell import quote
+from spark_cluster.facts.base import Fact, ProbeContext
+
+
+@dataclass(frozen=True)
+class Image:
+    """`id` is the content's, `digest` the registry's (empty for one that was built or loaded)."""
+
+    id: str
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class SoftwareFact:
+    """`toolkit` is nvidia-container-toolkit's version, empty if it is not there. `images` is by
+    `repository:tag`."""
+
+    toolkit: str = ""
+    images: dict[str, Image] = field(default_factory=dict)
+
+
+def _script(_: ProbeContext) -> str:
+    template = quote("image {{.Repository}}:{{.Tag}} {{.ID}} {{.Digest}}")
+    return f"""\
+nvidia-ctk --version 2>/dev/null | sed 's/^/toolkit /'
+docker image ls --no-trunc --digests --format {template} 2>/dev/null
+true
+"""
+
+
+_VERSION = re.compile(r"version v?(\d[\w.+~-]{0,40})", re.ASCII)
+
+
+def parse(text: str) -> SoftwareFact:
+    toolkit = ""
+    images: dict[str, Image] = {}
+    for line in text.split("\n"):
+        kind, _, rest = line.partition(" ")
+        words = rest.split()
+        if kind == "toolkit" and not toolkit and (found := _VERSION.search(rest)):
+            toolkit = found[1]
+        elif kind == "image" and len(words) >= 2 and "<none>" not in words[0]:
+            digest = words[2] if len(words) > 2 and words[2] != "<none>" else ""
+            images[words[0]] = Image(words[1], digest)
+    return SoftwareFact(toolkit, images)
+
+
+SOFTWARE = Fact("software", _script, parse)

@@ -1,0 +1,234 @@
+"""ib_write_bw of perftest: the scripts that run it, and what its output says. Pure.
+
+The server is held open by the controller's connection and ends with it; the client is bounded by
+`timeout`. With `-R` both meet through rdma_cm, whose ports `ss` does not show: `rdma resource show
+cm_id` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spark_cluster.core.shell import quote
+
+PROGRAM = "ib_write_bw"
+
+#: Queue pairs and message size in bytes, as the Spark's own bandwidth test is usually run.
+QUEUE_PAIRS = 4
+MESSAGE_BYTES = 65536
+
+#: Seconds that all servers of a measurement may take until they listen.
+LISTEN_SECONDS = 40
+#: Seconds that the two sides may take to meet, beyond the time of measuring.
+MEET_SECONDS = 30
+#: The first port to try; perftest's own default. Others follow if it is taken.
+FIRST_PORT = 18515
+#: How many ports are tried.
+PORTS = 200
+
+_MARK = "@@spark-cluster-test"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row of perftest's table: Gb/s (10^9 bits), million messages per second."""
+
+    gbits: float
+    message_rate: float | None = None
+    size: int | None = None
+    iterations: int | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one side printed: a measurement, or the lines that say why there is none."""
+
+    measured: Measured | None = None
+    reasons: tuple[str, ...] = ()
+
+
+# Reading
+
+_UNIT = re.compile(r"BW average\[([A-Za-z]+)/sec\]")
+#: To Gb/s. perftest before 4.5 says MB/sec and means MiB (2^20 bytes), as newer ones say.
+_GIGABITS = {"Gb": 1.0, "MB": 2**20 * 8 / 1e9, "MiB": 2**20 * 8 / 1e9}
+_ROW = re.compile(r"\s*(\d+)\s+(\d+)\s+([\d.]+|-?nan|inf)\s+([\d.]+|-?nan|inf)(?:\s+([\d.]+))?")
+_FAULT = re.compile(
+    r"couldn't|unable to|fail|not found|no ib devices|error|can't|cannot|incompatib|unsupported|"
+    r"not support|mismatch|is down|refused|denied|timed out|command not found",
+    re.IGNORECASE,
+)
+_HARMLESS = re.compile(r"^\W*(warning|conflicting cpu frequency)|correctable")
+
+
+def parse(text: str) -> Output:
+    """The output of one ib_write_bw, whole or broken off, of any version."""
+    unit, row = None, None
+    for line in text.splitlines():
+        found = _UNIT.search(line)
+        if found:
+            unit = found[1]
+            continue
+        if unit in _GIGABITS and (columns := _ROW.match(line)):
+            row = columns
+    if row is not None and unit is not None and _number(row[4]):
+        gbits = float(row[4]) * _GIGABITS[unit]
+        rate = float(row[5]) if row[5] and _number(row[5]) else None
+        return Output(Measured(gbits, rate, int(row[1]), int(row[2])))
+    return Output(reasons=_reasons(text))
+
+
+def _number(text: str) -> bool:
+    """Whether it is a finite amount above nothing; a run without one completion prints 0 or nan."""
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False
+
+
+def _reasons(text: str) -> tuple[str, ...]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    faults = [line for line in lines if _FAULT.search(line) and not _HARMLESS.match(line.lower())]
+    if any("Failed status" in line for line in faults):
+        faults = [_status(line) or line for line in faults if "Failed to complete" not in line]
+    return tuple(dict.fromkeys(faults))[:4]
+
+
+#: enum ibv_wc_status (libibverbs, verbs.h): those that a link or a peer can cause.
+_STATUSES = {
+    4: "local protection error",
+    5: "flushed: the queue pair failed before",
+    9: "the peer found the request invalid",
+    10: "the peer refused the access",
+    12: "no answer from the peer after all retries",
+    13: "the peer was not ready after all retries",
+}
+
+
+def _status(line: str) -> str | None:
+    found = re.search(r"Failed status (\d+)", line)
+    if found is None:
+        return None
+    meaning = _STATUSES.get(int(found[1]))
+    return f"Failed status {found[1]}: {meaning}" if meaning else None
+
+
+# Running
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One half in one measurement: the device of either side, and the server's address on it."""
+
+    rail: str
+    server_device: str
+    client_device: str
+    address: str
+
+
+_PREAMBLE = """\
+ulimit -l unlimited 2>/dev/null
+_line=; command -v stdbuf >/dev/null && _line='stdbuf -oL'
+_dir=$(mktemp -d /tmp/spark-cluster-bandwidth.XXXXXX) || exit 70
+_pids=
+_end() {
+  [ -z "$_pids" ] || kill -TERM $_pids 2>/dev/null
+  wait
+  rm -rf "$_dir"
+}
+trap _end EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 141' PIPE
+trap 'exit 143' TERM
+"""
+
+
+def _command(device: str, seconds: int, port: str) -> str:
+    return (
+        f"{PROGRAM} -R --report_gbits -d {device} -q {QUEUE_PAIRS} -s {MESSAGE_BYTES} "
+        f"-D {seconds} -p {port}"
+    )
+
+
+def server_script(lanes: Sequence[Lane], seconds: int) -> str:
+    """To hold: starts a server per lane and prints one line when all listen, then waits.
+
+    The line is `ready DIR PORT PORT …`, or `failed` and why. The servers end when standard input
+    ends, on a signal, or after their time, whichever is first. DIR holds what they printed.
+    """
+    limit = LISTEN_SECONDS + MEET_SECONDS + seconds + 15
+    starts = "\n".join(
+        f"_start {number} {quote(lane.server_device)}" for number, lane in enumerate(lanes)
+    )
+    return f"""\
+{_PREAMBLE}\
+_listens() {{
+  rdma resource show cm_id 2>/dev/null | grep -Eq "LISTEN.*:$1( |\\$)" && return 0
+  ss -Hltn "sport = :$1" 2>/dev/null | grep -q .
+}}
+_fail() {{ echo "failed $*"; exit 71; }}
+_port={FIRST_PORT - 1}
+_ports=
+_deadline=$(($(date +%s) + {LISTEN_SECONDS}))
+_start() {{
+  _port=$((_port + 1))
+  while _listens $_port; do
+    _port=$((_port + 1))
+    [ $_port -lt {FIRST_PORT + PORTS} ] || _fail "no free port from {FIRST_PORT} on"
+  done
+  timeout -k 3 {limit} $_line {_command('"$2"', seconds, "$_port")} \\
+    > "$_dir/$1" 2>&1 < /dev/null &
+  _pid=$!; _pids="$_pids $_pid"; _ports="$_ports $_port"
+  until _listens $_port; do
+    kill -0 $_pid 2>/dev/null || _fail $(tr '\\n' ' ' < "$_dir/$1" | tail -c 600)
+    [ "$(date +%s)" -lt $_deadline ] || _fail "does not listen within {LISTEN_SECONDS} s"
+    sleep 0.1
+  done
+}}
+{starts}
+echo "ready $_dir$_ports"
+cat > /dev/null
+"""
+
+
+def client_script(lanes: Sequence[Lane], ports: Sequence[int], seconds: int) -> str:
+    """To run: a client per lane, all at once; prints what each one said after its mark."""
+    limit = MEET_SECONDS + seconds
+    starts = "".join(
+        f"timeout -k 3 {limit} $_line {_command(quote(lane.client_device), seconds, str(port))} "
+        f'{quote(lane.address)} > "$_dir/{number}" 2>&1 < /dev/null &\n_pids="$_pids $!"\n'
+        for number, (lane, port) in enumerate(zip(lanes, ports, strict=True))
+    )
+    ends = "".join(
+        f"echo '{_MARK} {number}'; cat \"$_dir/{number}\"; echo\n" for number in range(len(lanes))
+    )
+    return f"{_PREAMBLE}{starts}wait $_pids\n_pids=\n{ends}"
+
+
+def client_seconds(seconds: int) -> float:
+    """How long the client's script may take, with room for its own ends."""
+    return MEET_SECONDS + seconds + 10.0
+
+
+def ready(line: str) -> tuple[str, tuple[int, ...]] | None:
+    """The folder and the ports of `ready DIR PORT …`; None for any other line."""
+    words = line.split()
+    if len(words) < 3 or words[0] != "ready" or not all(word.isdigit() for word in words[2:]):
+        return None
+    return words[1], tuple(int(word) for word in words[2:])
+
+
+def sections(text: str, count: int) -> list[Output]:
+    """What each client said, in the order of the lanes."""
+    parts: dict[int, list[str]] = {}
+    current: list[str] | None = None
+    for line in text.splitlines():
+        if line.startswith(_MARK):
+            number = line.removeprefix(_MARK).strip()
+            current = parts.setdefault(int(number), []) if number.isdigit() else None
+        elif current is not None:
+            current.append(line)
+    return [parse("\n".join(parts.get(number, []))) for number in range(count)]
