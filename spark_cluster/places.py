@@ -47,3 +47,11 @@ def search_path(folder: str) -> list[Path]:
 def current_inventory_pointer() -> Path:
     """A one-line file naming the inventory to use by default; `lab up` writes it."""
     return state_dir() / "current-inventory"
+
+
+def short(path: Path) -> str:
+    """`path` as a person would write it here: relative below the current folder, `~` below home."""
+    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if path.is_relative_to(base) and path != base:
+            return prefix + str(path.relative_to(base))
+    return str(path)

@@ -16,6 +16,7 @@ from spark_cluster.cli import (
     init,
     lab,
     launch,
+    mesh,
     plan,
     recipes,
     status,
@@ -52,7 +53,7 @@ def _root(
 
 
 for module in (
-    bootstrap, plan, launch, verify_rdma, status, teardown, trust, doctor, explain, init,
+    bootstrap, plan, launch, verify_rdma, status, teardown, trust, doctor, explain, init, mesh,
 ):  # fmt: skip
     module.register(app)
 app.add_typer(recipes.app, name="recipes")

@@ -100,6 +100,7 @@ def launch_request(
     from spark_cluster.engines.placement import place
     from spark_cluster.engines.table import ENGINES
     from spark_cluster.inventory import loader as inventories
+    from spark_cluster.places import short
     from spark_cluster.recipes import loader as recipes
     from spark_cluster.runner.journal import new_run
 
@@ -111,7 +112,7 @@ def launch_request(
     deployment = ENGINES[recipe.engine](recipe, placement, run, recipes.file_contents(recipe))
     note = None
     if len(recipe.chain) > 1:
-        note = f"recipe {recipe.path} extends {recipe.chain[1]}" + (
+        note = f"recipe {short(recipe.path)} extends {short(recipe.chain[1])}" + (
             f": {recipe.note}" if recipe.note else ""
         )
     return Request(

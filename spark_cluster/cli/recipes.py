@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spark_cluster.cli.options import InventoryOption, JsonOption
+from spark_cluster.places import short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def list_recipes(
     for recipe in rows:
         typer.echo(f"{recipe.name:<20} {recipe.nodes} hosts  {recipe.engine:<10} {recipe.title}")
         if len(recipe.chain) > 1:
-            typer.echo(f"{'':<20} {recipe.path} extends {recipe.chain[1]}")
+            typer.echo(f"{'':<20} {short(recipe.path)} extends {short(recipe.chain[1])}")
 
 
 @app.command("show")
@@ -53,7 +54,7 @@ def show(
         return
     typer.echo(f"{recipe.name}: {recipe.title}")
     for path in recipe.chain:
-        typer.echo(f"  file     {path}")
+        typer.echo(f"  file     {short(path)}")
     typer.echo(f"  image    {recipe.image} ({recipe.engine} {recipe.engine_version})")
     typer.echo(f"  model    {recipe.model}")
     typer.echo(

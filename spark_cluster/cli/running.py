@@ -152,7 +152,7 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
             request.verb,
             request.run,
             tuple(request.hosts),
-            str(request.inventory.path),
+            places.short(request.inventory.path),
             request.deployment.recipe if request.deployment else None,
             request.note,
         )

@@ -18,6 +18,7 @@ from spark_cluster.facts.host import HOST
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.inventory.loader import target
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.places import short
 from spark_cluster.runner.session import Lane, Session
 from spark_cluster.serving import api
 
@@ -92,7 +93,7 @@ def _row(name: str, outcome: tuple[Facts, bool | None] | SparkError) -> dict[str
 def show(
     console: Console, inventory: Inventory, rows: list[dict[str, Any]], *, verbose: bool
 ) -> None:
-    console.print(f"[dim]inventory {escape(str(inventory.path))}[/]")
+    console.print(f"[dim]inventory {escape(short(inventory.path))}[/]")
     for row in rows:
         if row["state"] == "unknown":
             console.print(f"  [bold magenta]unknown[/]  {row['host']}: {escape(row['reason'])}")

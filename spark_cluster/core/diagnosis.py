@@ -268,6 +268,14 @@ _TABLE = (
         "Check that each half has its own subnet and `ip route get PEER` names its own interface; "
         "then the PCIe width of both halves (`lspci -vv`).",
     ),
+    Diagnosis(
+        "SSH001",
+        "A node does not reach another by SSH",
+        "rsync of model files from node to node, mpirun and scp need a login without a question.",
+        "`spark-cluster mesh` makes a key on each node and lets the others know it. If it says so "
+        "afterwards, the line names what ssh said: a firewall on port 22, another "
+        "AuthorizedKeysFile, or AllowUsers in sshd_config.",
+    ),
 )
 
 DIAGNOSES = {

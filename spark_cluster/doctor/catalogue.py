@@ -63,7 +63,7 @@ CATALOGUE: dict[str, Entry] = {
     "HOST013": Entry(WARNING, "memlock"),
     "HOST014": Entry(NOTE),
     "HOST015": Entry(WARNING),
-    "HOST016": Entry(WARNING),
+    "HOST016": Entry(NOTE),
     "HOST017": Entry(WARNING),
     "HOST018": Entry(WARNING),
     "HOST019": Entry(WARNING),

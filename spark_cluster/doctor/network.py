@@ -123,7 +123,11 @@ def one_subnet(cluster: Cluster) -> Iterator[Finding]:
         links = [link for name in names if (link := facts[LINKS].links.get(name)) is not None]
         for place, link in enumerate(links):
             for other in links[:place]:
+                ours = {rail.interface for rail in host.rails} >= {link.name, other.name}
                 for mine, theirs in _overlaps(link, other):
+                    # NVIDIA's first netplan file gives link-local addresses to unused halves.
+                    if not ours and IPv4Interface(mine).is_link_local:
+                        continue
                     has_own = all(
                         rail.address in facts[LINKS].links[rail.interface].ipv4
                         for rail in host.rails

@@ -42,7 +42,7 @@ _o=$(_q clocks_event_reasons.active) || _o=$(_q clocks_throttle_reasons.active) 
 [ -z "$_o" ] || echo "$_o" | sed 's/^/state,/'
 for _p in $(nvidia-smi --query-compute-apps=pid --format=csv,noheader 2>/dev/null); do
   [ -r "/proc/$_p/cgroup" ] || continue
-  _uid= _cg=
+  _uid='' _cg=''
   while read -r _k _v _rest; do
     [ "$_k" != Uid: ] || {{ _uid=$_v; break; }}
   done <"/proc/$_p/status"

@@ -48,6 +48,7 @@ while read -r _key _value _unit; do
 done </proc/meminfo
 [ "${{_kills:-0}}" = 0 ] ||
   dmesg 2>/dev/null | grep -F 'Killed process' | tail -n 3 | sed 's/^/victim /'
+# shellcheck disable=SC2046
 set -- $(systemctl is-active {names} 2>/dev/null)
 for _u in {names}; do echo "unit $_u ${{1:-unknown}}"; [ $# = 0 ] || shift; done
 true

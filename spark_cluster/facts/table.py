@@ -17,6 +17,7 @@ from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.facts.load import LOAD
 from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.memory import MEMORY, SWAP
+from spark_cluster.facts.mesh import CALLS, MESH
 from spark_cluster.facts.netplan import NETPLAN
 from spark_cluster.facts.rdma import ACCESS, COUNTERS, GIDS, NCCL
 from spark_cluster.facts.routes import ROUTES
@@ -30,5 +31,6 @@ FACTS: dict[str, Fact[Any]] = {
         HOST, LINKS, NETPLAN, GIDS, ACCESS, PING, MEMORY, SWAP, DOCKER, GPU, CONTAINERS, IMAGE,
         MODEL, DISK, FILES, PORTS, RAY, SERVER, COUNTERS, NCCL,
         HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CLOCK,
+        MESH, CALLS,
     )
 }  # fmt: skip

@@ -45,6 +45,7 @@ def load(path: Path) -> Inventory:
     _check_names(source, inventory)
     _check_addresses(source, inventory)
     _check_rails(source, inventory)
+    _check_links(source, inventory)
     _check_groups(source, inventory)
     return inventory
 
@@ -108,6 +109,39 @@ def _check_rails(source: Source, inventory: Inventory) -> None:
                 "The two ends of a cable need addresses in one subnet, such as 192.168.100.10/24 "
                 "and 192.168.100.11/24. Correct the address, or remove the rail.",
             )
+
+
+def _check_links(source: Source, inventory: Inventory) -> None:
+    """A link shares no subnet with a rail, and links that share one agree on its size."""
+    rails = [(name, rail) for name, host in inventory.hosts.items() for rail in host.rails]
+    links = [(name, number, link) for name, host in inventory.hosts.items()
+             for number, link in enumerate(host.links)]  # fmt: skip
+    for position, (name, number, link) in enumerate(links):
+        at = ("hosts", name, "links", number, "address")
+        for owner, rail in rails:
+            if link.network.overlaps(rail.network):
+                raise source.error(
+                    at,
+                    f"{link.address} is in the subnet of a rail: {owner} {rail.interface} has "
+                    f"{rail.address}",
+                    "Give the link a subnet of its own: with one for both, the kernel chooses the "
+                    "way, and what should cross the QSFP cable may take the slow link.",
+                )
+        for owner, _, other in links[:position]:
+            if link.network == other.network and owner == name:
+                raise source.error(
+                    at,
+                    f"{link.interface} and {other.interface} ({other.address}) are in one subnet",
+                    "Give each interface of a host a subnet of its own; the kernel uses only one "
+                    "of two for both.",
+                )
+            if link.network.overlaps(other.network) and link.network != other.network:
+                raise source.error(
+                    at,
+                    f"{link.address} is in {link.network}, but {owner} {other.interface} has the "
+                    f"overlapping network {other.network}",
+                    "Use the same prefix length on all hosts of a segment.",
+                )
 
 
 def _check_groups(source: Source, inventory: Inventory) -> None:

@@ -205,7 +205,7 @@ def _no_cable(sight: Sight) -> list[str]:
     if not any(sight.ports[name].carrier for name in halves):
         if not any(sight.ports[name].up for name in halves):
             return ["All QSFP halves are set down; init sets none up, so no cable could be seen."]
-        return ["No QSFP half has a link: unknown: cable not seen."]
+        return ["No QSFP half has a link: cable not seen."]
     return []
 
 

@@ -71,12 +71,13 @@ class Guard:
                 remedy="Mend the line that netplan names, then run again.",
             )
         if done.status == scripts.NOT_ARMED:
-            self._say(lane, "not armed", "the guard's timer could not be armed; nothing applied")
+            self._say(lane, "not armed", "the guard could not be armed; nothing applied")
             raise StepFailed(
-                "the guard's timer could not be armed; nothing was applied",
+                "the network guard could not be armed; nothing was applied",
                 host=lane.name,
                 stderr=tail(done.stderr),
-                remedy="Check `systemd-run --on-active=60 true` on the host.",
+                remedy="Mend what the host says; `systemd-run --on-active=60 true` and writing to "
+                "/var/lib/spark-cluster must work there.",
             )
         if done.ok:
             self._say(lane, "applied", "netplan apply finished; connecting anew")
@@ -105,7 +106,7 @@ class Guard:
                 if self._stop.wait(1.0):
                     break
         if not left:
-            self._confirm(lane)
+            self._confirm(armed)
             return
         self._revert(armed, left)
 
@@ -123,9 +124,11 @@ class Guard:
             if not left or time.monotonic() >= until or self._stop.wait(1.0):
                 return left
 
-    def _confirm(self, lane: Lane) -> None:
-        done = lane.run(scripts.confirm(self.run), timeout=30)
+    def _confirm(self, armed: Armed) -> None:
+        lane = armed.lane
+        done = lane.run(scripts.confirm(armed.run), timeout=self.seconds)
         if not done.ok:
+            self._await_return(armed)
             self._say(lane, "reverted", "the dead-man was faster than the check")
             raise CheckFailed(
                 "the guard reverted the change before it was confirmed",

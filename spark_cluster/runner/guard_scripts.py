@@ -33,7 +33,9 @@ def _revert_script(folder: str, run: str, seconds: int) -> str:
 # Written by spark-cluster: puts back the network configuration of before run {run}.
 cd /etc/netplan || exit 1
 if [ -z "${{1:-}}" ]; then
-  while [ $(($(date +%s) - $(stat -c %Y {folder}/alive))) -lt {seconds} ]; do sleep 2; done
+  # Uptime, not the clock: setting the clock must neither hold nor hasten a revert.
+  while _then=$(cat {folder}/alive 2>/dev/null || echo 0)
+    [ $(($(cut -d. -f1 /proc/uptime) - ${{_then:-0}})) -lt {seconds} ]; do sleep 2; done
 fi
 touch {folder}/reverting
 for _f in * .[!.]*; do
@@ -84,6 +86,7 @@ set -eu
 umask 077
 _armed=
 disarm() {{
+  systemctl stop {unit}.timer 2>/dev/null || true
 {_remove_boot_unit(run)}}}
 ended() {{
   _rc=$?
@@ -112,8 +115,7 @@ cat > {_UNITS}/{unit}-boot.service <<'SPARK_CLUSTER_UNIT'
 {_boot_unit(run)}SPARK_CLUSTER_UNIT
 mkdir -p {_UNITS}/sysinit.target.wants
 ln -sf ../{unit}-boot.service {_UNITS}/sysinit.target.wants/{unit}-boot.service
-touch {folder}/alive
-systemd-run --quiet --unit={unit} --on-active={seconds} \
+{alive(run)}systemd-run --quiet --unit={unit} --on-active={seconds} \
   --timer-property=AccuracySec=1s /bin/sh {folder}/revert.sh
 systemctl is-active --quiet {unit}.timer
 sync
@@ -128,15 +130,21 @@ logger -t spark-cluster "network guard {run}: applied"
 
 def alive(run: str) -> str:
     """A sign of life, put before every reading: the dead-man waits on."""
-    return f"touch {_FOLDER}/{run}/alive\n"
+    file = f"{_FOLDER}/{run}/alive"
+    return f"cut -d. -f1 /proc/uptime > {file}.new && mv {file}.new {file}\n"
 
 
 def confirm(run: str) -> str:
     """Disarm. Status 1 if the dead-man was faster."""
     unit = unit_name(run)
     return f"""\
+[ -e {_FOLDER}/{run}/reverting ] && exit 1
 systemctl stop {unit}.timer {unit}.service 2>/dev/null
-if [ -e {_FOLDER}/{run}/reverting ]; then exit 1; fi
+if [ -e {_FOLDER}/{run}/reverting ]; then
+  # It began between the two lines: stopped half-way it must be finished.
+  systemd-run --quiet --collect --wait --unit={unit}-revert /bin/sh {_FOLDER}/{run}/revert.sh now
+  exit 1
+fi
 {_remove_boot_unit(run)}touch {_FOLDER}/{run}/confirmed
 logger -t spark-cluster "network guard {run}: confirmed"
 """

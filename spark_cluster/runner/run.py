@@ -317,7 +317,11 @@ class Run:
         waited = f"{time.monotonic() - started:.0f} s"
         return Assessment(
             problems=tuple(
-                Problem("", f"after {waited}: {what}", "Look at `spark-cluster status`.")
+                Problem(
+                    "",
+                    f"after {waited}: {what or 'the head is not ready'}",
+                    "Look at `spark-cluster status`.",
+                )
                 for what in last.waiting
             )
         )

@@ -22,6 +22,7 @@ def registry() -> dict[str, Step[Any]]:
         ipv6,
         jumbo_ping,
         memlock,
+        mesh,
         mtu,
         netplan,
         page_cache,
@@ -38,4 +39,4 @@ def registry() -> dict[str, Step[Any]]:
         page_cache, rdma_devices, rdma_modules, rdma_verdict, swap,
     )  # fmt: skip
     steps: list[Step[Any]] = [module.STEP for module in modules]
-    return {step.name: step for step in (*steps, *preflight.STEPS, *serving.STEPS)}
+    return {step.name: step for step in (*steps, *preflight.STEPS, *serving.STEPS, *mesh.STEPS)}

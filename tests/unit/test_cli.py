@@ -341,11 +341,6 @@ def test_a_plan_shows_its_commands_when_asked(cli: Cli) -> None:
     assert commands == ["swapoff /swap.img\n"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the journal's file is made also where nothing will be written to it, with the space "
-    "of `plan bootstrap` in its name",
-)
 def test_a_plan_writes_no_journal(cli: Cli, tmp_path: Path) -> None:
     cli("plan", "bootstrap", "-i", INVENTORY, hosts=sparks())
     assert journal(tmp_path) == []

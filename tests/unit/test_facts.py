@@ -223,7 +223,9 @@ def test_swap_of_proc_swaps_and_fstab() -> None:
 
 
 def test_no_swap_at_all() -> None:
-    assert SWAP.parse("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\n") == SWAP.parse("")
+    none = SWAP.parse("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\n")
+    assert (none.active, none.boot, none.read) == ({}, (), True)
+    assert not SWAP.parse("").read
 
 
 @pytest.mark.parametrize(

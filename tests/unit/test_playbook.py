@@ -45,7 +45,7 @@ def test_every_step_is_used_by_a_shipped_playbook() -> None:
 
 
 def test_the_four_commands_have_their_playbooks() -> None:
-    assert {path.stem for path in SHIPPED} == {"bootstrap", "launch", "teardown", "verify-rdma"}
+    assert {"bootstrap", "launch", "teardown", "verify-rdma"} <= {path.stem for path in SHIPPED}
 
 
 def test_the_network_comes_before_what_rests_on_it() -> None:

@@ -286,6 +286,7 @@ def stage(
     path: Path | None = None,
     options: Options | None = None,
     preempt: tuple[str, ...] = (),
+    carry_on: bool = False,
 ) -> Stage:
     """A connected session, ready to plan and apply a playbook."""
     there = list(hosts)
@@ -315,5 +316,6 @@ def stage(
         templates=templates(),
         options=options or Options(),
         preempt=preempt,
+        carry_on=carry_on,
     )
     return Stage(session, events, run)
