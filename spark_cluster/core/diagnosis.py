@@ -279,8 +279,7 @@ _TABLE = (
 )
 
 DIAGNOSES = {
-    diagnosis.code: diagnosis
-    for diagnosis in (*_TABLE, *(Diagnosis(*entry) for entry in ENTRIES))
+    diagnosis.code: diagnosis for diagnosis in (*_TABLE, *(Diagnosis(*entry) for entry in ENTRIES))
 }
 
 
