@@ -23,11 +23,13 @@ RECIPE = "qwen3-vl-235b"
 HOSTS = ("spark-1", "spark-2", "spark-3")
 PAIR = ("spark-2", "spark-3")
 
-#: What `plan` must leave alone, as a node sees it.
+#: What `plan` must leave alone, as a node sees it. Not the fe80 addresses and the operational states:
+#: NetworkManager's own tries for DHCP on interfaces without a configuration come and go.
 _STATE = """
 sudo sh -c 'cat /etc/netplan/*; ls -la --time-style=full-iso /etc/netplan'
-ip -o addr show | sed 's/valid_lft.*//'; ip -o link show | sed 's/qlen.*//'
-cat /proc/swaps; ls /etc/modules-load.d /etc/security/limits.d; lsmod | cut -d' ' -f1 | sort
+ip -4 -o addr show | sed 's/valid_lft.*//'; ip -o link show | cut -d' ' -f2,4,5
+cat /proc/swaps /proc/sys/net/ipv6/conf/*/disable_ipv6; ls /dev/infiniband
+ls /etc/modules-load.d /etc/security/limits.d; lsmod | cut -d' ' -f1 | sort
 sudo docker ps -a --format '{{.ID}} {{.Status}}'; sudo ls /var/lib/spark-cluster 2>&1 || true
 """
 
