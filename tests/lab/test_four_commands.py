@@ -23,7 +23,7 @@ RECIPE = "qwen3-vl-235b"
 HOSTS = ("spark-1", "spark-2", "spark-3")
 PAIR = ("spark-2", "spark-3")
 
-#: What `plan` must leave alone, as a node sees it. Not the fe80 addresses and the operational states:
+#: What `plan` must leave alone, as a node sees it. Not the fe80 addresses and operational states:
 #: NetworkManager's own tries for DHCP on interfaces without a configuration come and go.
 _STATE = """
 sudo sh -c 'cat /etc/netplan/*; ls -la --time-style=full-iso /etc/netplan'
