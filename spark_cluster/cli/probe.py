@@ -19,7 +19,7 @@ def probe(request: Request, *, seconds: int, both: bool) -> int:
     from spark_cluster.core.event import as_json
     from spark_cluster.core.units import human_seconds
     from spark_cluster.rdma import bandwidth
-    from spark_cluster.runner.bandwidth import Bench, journals, tests
+    from spark_cluster.runner.bandwidth import Bench, journals, results, tests
 
     wanted = tests(request.inventory, request.hosts, both=both)
     if not wanted:
@@ -48,7 +48,7 @@ def probe(request: Request, *, seconds: int, both: bool) -> int:
         lost = lost_results(active.session, "bandwidth")
         code = 3 if lost else 4 if findings else 0
         data = {"bandwidth": bandwidth.as_data(rows), "findings": as_json(findings)}
-        return active.finish([*bench.results, *lost], data=data, code=code)
+        return active.finish([*results(rows), *lost], data=data, code=code)
 
 
 def _table(rows: Sequence[Row]) -> Table:

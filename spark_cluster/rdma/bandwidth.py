@@ -54,7 +54,8 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: `source` writes to `sink`. `parts` are the Gb/s of each rail.
+    """One measurement: `source` writes to `sink`. `parts` are the Gb/s of each rail; `rails` are
+    the source's interfaces, `peer_rails` the sink's.
 
     `state` is good, low (under what is expected, no finding), bad, failed or unknown.
     """
@@ -67,6 +68,7 @@ class Row:
     before: Earlier | None = None
     notes: tuple[str, ...] = ()
     state: str = "unknown"
+    peer_rails: tuple[str, ...] = ()
 
     @property
     def gbits(self) -> float | None:
@@ -119,16 +121,27 @@ def _state(row: Row, rows: Sequence[Row]) -> str:
 
 
 def _lags(row: Row, rows: Sequence[Row]) -> bool:
-    """Whether another half between the same two hosts is faster by more than the spread."""
+    """Whether this half, at its better direction, is behind another of the same two hosts by more
+    than the spread. One direction alone says little where software and emulation share a CPU."""
     spread = row.expected.spread if row.expected else None
     if spread is None or row.is_both or row.gbits is None:
         return False
-    pair = {row.source, row.sink}
-    others = [
-        other.gbits for other in rows
-        if {other.source, other.sink} == pair and not other.is_both and other.gbits is not None
-    ]  # fmt: skip
-    return max(others) > row.gbits * spread
+    best: dict[frozenset[tuple[str, str]], float] = {}
+    mine: frozenset[tuple[str, str]] = frozenset()
+    for other in rows:
+        if {other.source, other.sink} == {row.source, row.sink} and other.gbits is not None:
+            half = _half(other)
+            mine = half if other is row else mine
+            if not other.is_both:
+                best[half] = max(best.get(half, 0.0), other.gbits)
+    return max(best.values()) > best[mine] * spread
+
+
+def _half(row: Row) -> frozenset[tuple[str, str]]:
+    """Both ends of a half, whichever way it was measured."""
+    here = zip((row.source,) * len(row.rails), row.rails, strict=True)
+    there = zip((row.sink,) * len(row.peer_rails), row.peer_rails, strict=True)
+    return frozenset((*here, *there))
 
 
 def _finding(row: Row) -> Finding | None:

@@ -1,8 +1,7 @@
 """ib_write_bw of perftest: the scripts that run it, and what its output says. Pure.
 
-The server is held open by the controller's connection and ends with it; the client is bounded by
-`timeout`. With `-R` both meet through rdma_cm, whose ports `ss` does not show: `rdma resource show
-cm_id` does.
+Both sides are held open by the controller's connection and end with it, or after their time. With
+`-R` they meet through rdma_cm, whose ports `ss` does not show: `rdma resource show cm_id` does.
 """
 
 from __future__ import annotations
@@ -195,26 +194,39 @@ cat > /dev/null
 
 
 def client_script(lanes: Sequence[Lane], ports: Sequence[int], seconds: int) -> str:
-    """To run: a client per lane, all at once; prints what each one said after its mark."""
+    """To hold: starts a client per lane, all at once, and prints `ready DIR PID PID …`.
+
+    The clients end as the servers do.
+    """
     limit = MEET_SECONDS + seconds
     starts = "".join(
         f"timeout -k 3 {limit} $_line {_command(quote(lane.client_device), seconds, str(port))} "
         f'{quote(lane.address)} > "$_dir/{number}" 2>&1 < /dev/null &\n_pids="$_pids $!"\n'
         for number, (lane, port) in enumerate(zip(lanes, ports, strict=True))
     )
+    return f'{_PREAMBLE}{starts}echo "ready $_dir$_pids"\ncat > /dev/null\n'
+
+
+def result_script(folder: str, pids: Sequence[int]) -> str:
+    """To run beside the held clients: waits for their end, prints what each said after its mark.
+
+    A process that ended and was not yet waited for has no /proc/PID/exe.
+    """
+    waits = "".join(f"while [ -e /proc/{pid}/exe ]; do sleep 0.1; done\n" for pid in pids)
     ends = "".join(
-        f"echo '{_MARK} {number}'; cat \"$_dir/{number}\"; echo\n" for number in range(len(lanes))
+        f"echo '{_MARK} {number}'; cat {quote(folder)}/{number}; echo\n"
+        for number in range(len(pids))
     )
-    return f"{_PREAMBLE}{starts}wait $_pids\n_pids=\n{ends}"
+    return waits + ends
 
 
-def client_seconds(seconds: int) -> float:
-    """How long the client's script may take, with room for its own ends."""
+def result_seconds(seconds: int) -> float:
+    """How long the clients may take, with room for their ends."""
     return MEET_SECONDS + seconds + 10.0
 
 
 def ready(line: str) -> tuple[str, tuple[int, ...]] | None:
-    """The folder and the ports of `ready DIR PORT …`; None for any other line."""
+    """The folder and the ports or processes of `ready DIR N …`; None for any other line."""
     words = line.split()
     if len(words) < 3 or words[0] != "ready" or not all(word.isdigit() for word in words[2:]):
         return None

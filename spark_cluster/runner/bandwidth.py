@@ -132,7 +132,6 @@ class Bench:
     listener: Listener
     seconds: int
     before: Mapping[Key, Earlier] = field(default_factory=dict)
-    results: list[Result] = field(default_factory=list)
 
     def look(self) -> None:
         """One exec per host. Raises StepFailed when a host cannot measure at all."""
@@ -197,6 +196,7 @@ class Bench:
         row = Row(
             test.source, test.sink, test.names,
             expected=self._expected(test), before=self.before.get(test.key),
+            peer_rails=tuple(peer.interface for _, peer in test.rails),
         )  # fmt: skip
         started = time.monotonic()
         self.listener(StepStarted(STEP, row.name, (test.source,)))
@@ -250,13 +250,17 @@ class Bench:
             return (), [f"the server on {test.sink} did not start: {why}"]
         folder, ports = ready
         script = perftest.client_script(test.lanes, ports, self.seconds)
-        limit = perftest.client_seconds(self.seconds)
-        done = self._on(test.source, lambda lane: lane.run(script, timeout=limit))
-        if isinstance(done, SparkError):
-            return (), [done.message]
-        outputs = perftest.sections(done.stdout, len(ports))
+        client = self._on(test.source, lambda lane: lane.open.hold(script))
+        if isinstance(client, SparkError):
+            return (), [client.message]
+        try:
+            outputs = self._outputs(test, client)
+        finally:
+            self._on(test.source, lambda _: client.release())
+        if isinstance(outputs, SparkError):
+            return (), [outputs.message]
         parts = tuple(output.measured.gbits for output in outputs if output.measured is not None)
-        if len(parts) == len(outputs):
+        if parts and len(parts) == len(outputs):
             return parts, []
         said = [f"{test.source}: {reason}" for output in outputs for reason in output.reasons]
         show = f"cat {quote(folder)}/* 2>/dev/null; true"
@@ -266,18 +270,29 @@ class Bench:
         seconds = perftest.MEET_SECONDS + self.seconds
         return (), list(dict.fromkeys(said)) or [f"no result within {seconds} s: they did not meet"]
 
+    def _outputs(self, test: Test, client: Held) -> list[perftest.Output] | SparkError:
+        started = perftest.ready(client.first_line)
+        if started is None:
+            return StepFailed(
+                f"the client on {test.source} did not start: {client.first_line}",
+                remedy="See whether /tmp is writable there.",
+            )
+        script = perftest.result_script(*started)
+        limit = perftest.result_seconds(self.seconds)
+        done = self._on(test.source, lambda lane: lane.run(script, timeout=limit))
+        if isinstance(done, SparkError):
+            return done
+        return perftest.sections(done.stdout, len(test.rails))
+
     def _tell(self, row: Row, seconds: float) -> None:
         state = judge([row])[0][0].state
         said = f"{amount(row.gbits)} Gb/s" if row.gbits is not None else "not measured"
         status = Status.FAILED if state in ("bad", "failed") else Status.OK
         if not {row.source, row.sink} <= set(self.session.alive):
             status = Status.UNKNOWN
-        result = Result(row.source, STEP, status, said, (said, *row.notes), seconds=seconds)
-        self.results.append(result)
+        lines = (said, *row.notes)
         self.listener(
-            StepFinished(
-                row.source, STEP, row.name, status.value, said, result.details, seconds, None
-            )
+            StepFinished(row.source, STEP, row.name, status.value, said, lines, seconds, None)
         )
 
     def _on(self, name: str, work: Callable[[Lane], T]) -> T | SparkError:
@@ -291,6 +306,19 @@ class Bench:
         if name in self.session.alive:
             self.session.lanes[name].lost = error
             self.listener(HostLost(name, error))
+
+
+def results(rows: Sequence[Row]) -> list[Result]:
+    """The judged rows as a run's results."""
+    return [
+        Result(
+            row.source,
+            STEP,
+            Status.FAILED if row.state in ("bad", "failed") else Status.OK,
+            row.name,
+        )
+        for row in rows
+    ]
 
 
 def journals(own: str) -> list[str]:

@@ -89,7 +89,7 @@ LANE = perftest.Lane("enp1s0f1np1", "rocep1s0f1", "rocep1s0f1", "127.0.0.1")
 
 
 @pytest.fixture
-def started(
+def hosts(
     dial: Dial, other_server: StartServer, standin: Standin
 ) -> tuple[SshConnection, Server, Standin]:
     server = other_server(f"SetEnv PATH={standin.path}")
@@ -104,16 +104,19 @@ def folders() -> set[Path]:
 
 
 @pytest.mark.contract
-def test_server_and_client_meet_and_both_end(started: Started) -> None:
-    connection, _, standin = started
+def test_server_and_client_meet_and_both_end(hosts: Started) -> None:
+    connection, _, standin = hosts
     before = folders()
     held = connection.hold(perftest.server_script([LANE, LANE], 1), root=False)
     ready = perftest.ready(held.first_line)
     assert ready is not None, held.first_line
     assert len(set(ready[1])) == 2
     assert len(standin.pids("server")) == 2
-    script = perftest.client_script([LANE, LANE], ready[1], 1)
-    done = connection.run(script, root=False, timeout=30)
+    client = connection.hold(perftest.client_script([LANE, LANE], ready[1], 1), root=False)
+    started = perftest.ready(client.first_line)
+    assert started is not None
+    done = connection.run(perftest.result_script(*started), root=False, timeout=30)
+    client.release()
     outputs = perftest.sections(done.stdout, 2)
     assert [output.measured.gbits for output in outputs if output.measured] == [98.02, 98.02]
     held.release()
@@ -122,8 +125,8 @@ def test_server_and_client_meet_and_both_end(started: Started) -> None:
 
 
 @pytest.mark.contract
-def test_a_port_in_use_is_passed_over(started: Started) -> None:
-    connection, _, _ = started
+def test_a_port_in_use_is_passed_over(hosts: Started) -> None:
+    connection, _, _ = hosts
     first = connection.hold(perftest.server_script([LANE], 1), root=False)
     second = connection.hold(perftest.server_script([LANE], 1), root=False)
     ports = [perftest.ready(held.first_line) for held in (first, second)]
@@ -134,8 +137,8 @@ def test_a_port_in_use_is_passed_over(started: Started) -> None:
 
 
 @pytest.mark.contract
-def test_a_server_that_does_not_start_says_why_at_once(started: Started) -> None:
-    connection, _, standin = started
+def test_a_server_that_does_not_start_says_why_at_once(hosts: Started) -> None:
+    connection, _, standin = hosts
     begun = time.monotonic()
     lane = perftest.Lane("x", "broken", "broken", "127.0.0.1")
     held = connection.hold(perftest.server_script([lane], 1), root=False)
@@ -146,17 +149,24 @@ def test_a_server_that_does_not_start_says_why_at_once(started: Started) -> None
 
 
 @pytest.mark.contract
-@pytest.mark.parametrize("how", ["close", "lost"])
-def test_the_server_ends_with_our_connection(started: Started, how: str) -> None:
-    connection, server, standin = started
+@pytest.mark.parametrize("how", ["close", "lost", "released"])
+def test_both_sides_end_with_our_connection(hosts: Started, how: str) -> None:
+    connection, server, standin = hosts
     before = folders()
-    held = connection.hold(perftest.server_script([LANE], 600), root=False)
-    assert perftest.ready(held.first_line)
-    assert standin.running()
+    held = connection.hold(perftest.server_script([LANE], 500), root=False)
+    ready = perftest.ready(held.first_line)
+    assert ready
+    client = connection.hold(perftest.client_script([LANE], ready[1], 500), root=False)
+    assert perftest.ready(client.first_line)
+    eventually(lambda: len(standin.running()) == 2)
     if how == "close":
         connection.close()
-    else:
+    elif how == "lost":
         server.signal_sessions(signal.SIGKILL)
+    else:
+        client.release()
+        held.release()
+        assert not standin.running()
     eventually(lambda: not standin.running())
     eventually(lambda: folders() == before)
 
@@ -173,28 +183,6 @@ def test_one_that_ignores_term_is_killed(
     assert perftest.ready(held.first_line)
     connection.close()
     eventually(lambda: not standin.running(), 15)
-
-
-@pytest.mark.contract
-def test_abort_ends_a_client_that_would_run_for_ever(started: Started) -> None:
-    import threading
-
-    connection, _, standin = started
-    held = connection.hold(perftest.server_script([LANE], 500), root=False)
-    ready = perftest.ready(held.first_line)
-    assert ready is not None
-    script = perftest.client_script([LANE], ready[1], 500)
-    thread = threading.Thread(
-        target=lambda: connection.run(script, root=False, timeout=600), daemon=True
-    )
-    thread.start()
-    eventually(lambda: standin.pids("client"))
-    connection.abort()
-    thread.join(20)
-    assert not thread.is_alive()
-    eventually(lambda: not [pid for pid in standin.pids("client") if running(pid)])
-    held.release()
-    eventually(lambda: not standin.running())
 
 
 INVENTORY = """\
@@ -270,9 +258,7 @@ def test_nothing_runs_on_when_the_program_is_ended(
         if how == "ctrl-c":
             assert program.returncode == 130, out
             assert json.loads(out.splitlines()[-1])["error"]["kind"] == "Interrupted"
-        eventually(lambda: not [p for p in standin.pids("server") if running(p)], 15)
-        if how == "ctrl-c":
-            eventually(lambda: not standin.running(), 15)
+        eventually(lambda: not standin.running(), 15)
     finally:
         if program.poll() is None:
             program.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ TABLE = """\
  #bytes     #iterations    BW peak[Gb/sec]    BW average[Gb/sec]   MsgRate[Mpps]
  65536      560845           0.00               {gbits}                0.186950
 """
+
+#: The script that holds the clients.
+CLIENT = re.compile(r"-D \d+ -p \d+ 192")
 
 Said = tuple[int, str, str]
 Cli = Callable[..., Said]
@@ -56,19 +60,25 @@ class Meter(Spark):
         super().__init__(name, {"bandwidth": READY})
         self.gbits = gbits
         self.by_device = by_device
+        self.devices: list[str] = []
         self.on("_listens()", self.serve)
-        self.on("wait $_pids\n_pids=", self.measure)
-        self.on("cat /tmp/spark-cluster-bandwidth.", "")
+        self.on(CLIENT, self.call)
+        self.on("/exe ]; do sleep", self.measure)
+        self.on("bandwidth.1/* 2>/dev/null", "")
 
     def serve(self, script: str) -> str:
         count = script.count("\n_start ")
         return f"ready /tmp/spark-cluster-bandwidth.1 {' '.join(['18515', '18516'][:count])}\n"
 
-    def measure(self, script: str) -> str:
-        lines = [line for line in script.splitlines() if "ib_write_bw" in line]
+    def call(self, script: str) -> str:
+        self.devices = re.findall(r"-d (roce\S+)", script)
+        return (
+            f"ready /tmp/spark-cluster-bandwidth.2 {' '.join(['71', '72'][: len(self.devices)])}\n"
+        )
+
+    def measure(self, _: str) -> str:
         parts = []
-        for number, line in enumerate(lines):
-            device = line.partition("-d ")[2].split()[0]
+        for number, device in enumerate(self.devices):
             gbits = self.by_device.get(device, self.gbits)
             parts.append(f"@@spark-cluster-test {number}\n{TABLE.format(gbits=gbits)}")
         return "\n".join(parts)
@@ -111,6 +121,7 @@ def test_one_connection_per_host_and_every_server_let_go(cli: Cli) -> None:
     for host in hosts:
         servers = [held for held in host.held if "_listens()" in held.script]
         assert len(servers) == 3
+        assert len([held for held in host.held if CLIENT.search(held.script)]) == 3
         assert all(held.released for held in host.held)
 
 
@@ -148,14 +159,14 @@ def test_the_duration_reaches_both_sides(cli: Cli) -> None:
 def test_a_client_that_fails_is_tried_again_and_then_a_finding(cli: Cli) -> None:
     hosts = pair()
     said = "@@spark-cluster-test 0\n Couldn't allocate MR\n"
-    hosts[0].on("wait $_pids\n_pids=", said)
+    hosts[0].on("/exe ]; do sleep", said)
     code, out, _ = run(cli, hosts, "--no-both", "--json")
     assert code == 4
     rows = data_of(out)["bandwidth"]
     assert [row["state"] for row in rows] == ["failed", "good", "failed", "good"]
     assert rows[0]["notes"] == ["spark-2: Couldn't allocate MR"]
     assert {found["code"] for found in data_of(out)["findings"]} == {"RDMA021"}
-    tries = [script for script in hosts[0].scripts if "_pids=\necho" in script]
+    tries = [script for script in hosts[0].scripts if "/exe ]; do sleep" in script]
     assert len(tries) == 2 * bandwidth.ATTEMPTS
     assert all(held.released for host in hosts for held in host.held)
 
@@ -171,7 +182,7 @@ def test_a_server_that_does_not_start_says_why(cli: Cli) -> None:
 def test_a_host_lost_on_the_way_is_unknown_with_exit_3(cli: Cli) -> None:
     hosts = pair()
     gone = StateUnknown("spark-2: the connection broke", host="spark-2", remedy="Run it again.")
-    hosts[0].on("wait $_pids\n_pids=", gone)
+    hosts[0].on("/exe ]; do sleep", gone)
     code, out, _ = run(cli, hosts)
     assert code == 3
     assert "spark-2: the connection broke" in out

@@ -20,6 +20,7 @@ from spark_cluster.facts.mesh import CALLS, MESH, MeshFact
 from spark_cluster.facts.table import FACTS
 from spark_cluster.steps import mesh, registry
 from spark_cluster.steps.view import View
+from spark_cluster.transport.fake import FakeConnector
 
 from . import world
 
@@ -234,3 +235,31 @@ def test_whatever_comes_is_read(text: str) -> None:
 def test_the_facts_are_known() -> None:
     assert {MESH.name, CALLS.name} <= set(FACTS)
     assert [step.name for step in mesh.STEPS] == ["mesh-keys", "mesh-trust", "mesh-connect"]
+
+
+# The verb
+
+
+def test_the_verb_runs_the_steps_and_undo_their_opposite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from spark_cluster.cli import app
+
+    hosts = [world.Spark("spark-2"), world.Spark("spark-3")]
+    hosts[0].effect("rm -f", mesh="user nvidia\nthere authorized_keys\n")
+    hosts[1].effect("rm -f", mesh="user nvidia\nthere authorized_keys\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
+    options = ["--hosts", "pair", "-i", str(world.inventory().path)]
+    assert app.run(["mesh", *options]) == 0
+    assert "mesh: 6 ok" in capsys.readouterr().out
+    assert [host.changes for host in hosts] == [[], []]
+    assert app.run(["mesh", "--undo", "--dry-run", *options]) == 0
+    assert "~/.ssh/known_hosts: 1 line of ours -> none" in capsys.readouterr().out
+    assert [host.changes for host in hosts] == [[], []]
+    assert app.run(["mesh", "--undo", *options]) == 0
+    out = capsys.readouterr().out
+    assert "undo: what mesh added is removed" in out
+    assert "~/.ssh/id_ed25519_spark_cluster: a key -> absent" in out
+    assert all("rm -f" in "".join(host.changes) for host in hosts)

@@ -196,13 +196,24 @@ def test_a_slower_link_is_expected_to_deliver_less() -> None:
     assert expectation("siw", 10.0) is None
 
 
+def soft(gbits: float, half: str, *, back: bool = False) -> Row:
+    hosts = ("spark-3", "spark-2") if back else ("spark-2", "spark-3")
+    return Row(*hosts, (half,), (gbits,), RXE, peer_rails=(half,))
+
+
 def test_software_halves_must_be_alike() -> None:
-    rows = [half(0.5, expected=RXE), half(0.11, expected=RXE, rails=("enP2p1s0f1np1",))]
+    rows = [soft(0.5, "enp1s0f1np1"), soft(0.11, "enP2p1s0f1np1")]
     judged, (found,) = judge(rows)
     assert [row.state for row in judged] == ["good", "bad"]
     assert found.code == "RDMA020"
     assert "enP2p1s0f1np1: 0.11 Gb/s, far less than the other halves" in found.what
-    assert judge([rows[0], half(0.13, expected=RXE)])[1] == []
+    assert judge([rows[0], soft(0.13, "enP2p1s0f1np1")])[1] == []
+
+
+def test_a_software_half_counts_at_its_better_direction() -> None:
+    rows = [soft(0.5, "enp1s0f1np1"), soft(0.11, "enP2p1s0f1np1"),
+            soft(0.4, "enP2p1s0f1np1", back=True)]  # fmt: skip
+    assert judge(rows)[1] == []
 
 
 def test_a_finding_says_what_it_was() -> None:
