@@ -13,6 +13,7 @@ from spark_cluster.cli import (
     bootstrap,
     doctor,
     explain,
+    history,
     init,
     lab,
     launch,
@@ -22,6 +23,7 @@ from spark_cluster.cli import (
     status,
     teardown,
     trust,
+    undo,
     verify_rdma,
 )
 from spark_cluster.core.error import Interrupted, SparkError
@@ -53,9 +55,11 @@ def _root(
 
 
 for module in (
-    bootstrap, plan, launch, verify_rdma, status, teardown, trust, doctor, explain, init, mesh,
+    bootstrap, plan, launch, verify_rdma, status, teardown, trust, doctor, explain, history,
+    init, mesh,
 ):  # fmt: skip
     module.register(app)
+app.add_typer(undo.app, name="undo")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(lab.app, name="lab")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from spark_cluster.cli.options import (
@@ -26,6 +28,14 @@ def bootstrap(
     dry_run: DryRunOption = False,
     settings: SetOption = None,
     allow_management: AllowManagementOption = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Remove other netplan files that configure our interfaces alone; `undo network` "
+            "brings them back.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
@@ -41,7 +51,7 @@ def bootstrap(
         playbook="bootstrap",
         hosts=select(loaded, split(hosts)),
         inventory=loaded,
-        settings=settings or (),
+        settings=[*(settings or ()), *(["netplan.take_over=true"] if take_over else [])],
         options=Options(allow_management=allow_management),
         as_json=as_json,
         verbose=verbose,

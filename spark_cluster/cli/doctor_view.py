@@ -11,16 +11,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from spark_cluster.cli.running import ask_password, connector
+from spark_cluster.cli.running import looking
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.error import InputError, SparkError
-from spark_cluster.core.event import Event
 from spark_cluster.core.units import count
 from spark_cluster.doctor.cluster import FACTS, Clock, Cluster
 from spark_cluster.doctor.examine import exit_code
 from spark_cluster.doctor.finding import Finding, Severity
-from spark_cluster.facts.base import Facts, ProbeContext
-from spark_cluster.inventory.loader import target
+from spark_cluster.facts.base import Facts
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.runner.session import Lane, Session
 
@@ -33,16 +31,8 @@ _STYLES = {
 
 def read(inventory: Inventory, names: list[str]) -> Cluster:
     """Every host's facts in one exec each; a host that does not answer is `away`."""
-    lanes = [
-        Lane(target(inventory, name), ProbeContext(inventory.hosts[name], inventory))
-        for name in names
-    ]
-    session = Session(lanes, connector(), ask_password())
-    try:
-        session.connect(_quiet)
+    with looking(inventory, names) as session:
         return look(session, inventory)
-    finally:
-        session.close()
 
 
 def look(session: Session, inventory: Inventory) -> Cluster:
@@ -77,10 +67,6 @@ def _images(inventory: Inventory) -> frozenset[str]:
         except InputError:
             continue
     return frozenset(found)
-
-
-def _quiet(_: Event) -> None:
-    """The findings say who is away."""
 
 
 def as_data(cluster: Cluster, findings: Sequence[Finding], phase: str) -> dict[str, Any]:

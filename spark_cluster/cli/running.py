@@ -13,12 +13,12 @@ from typing import Any
 from spark_cluster import places
 from spark_cluster.cli.console import ConsoleView, JsonLines
 from spark_cluster.core.error import SparkError, Unreachable
-from spark_cluster.core.event import Listener, Note, RunFinished, RunStarted
+from spark_cluster.core.event import Listener, Note, RunFailed, RunFinished, RunStarted
 from spark_cluster.core.plan import Plan
 from spark_cluster.core.result import Result, Status, exit_code
 from spark_cluster.core.secret import Secret
 from spark_cluster.engines.spec import Deployment
-from spark_cluster.facts.base import ProbeContext
+from spark_cluster.facts.base import Fact, Facts, ProbeContext
 from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
@@ -183,12 +183,36 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
         if view is not None:
             view.flush()
         if book is not None:
-            book(Note(f"error: {error.message}", error.host))
+            book(RunFailed(error))
         raise
     finally:
         session.close()
         if book is not None:
             book.close()
+
+
+@contextlib.contextmanager
+def looking(inventory: Inventory, names: list[str]) -> Iterator[Session]:
+    """A connected session for one look: no run, no lock, no journal."""
+    lanes = [
+        Lane(inventories.target(inventory, name), ProbeContext(inventory.hosts[name], inventory))
+        for name in names
+    ]
+    session = Session(lanes, connector(), ask_password())
+    try:
+        session.connect(lambda _: None)
+        yield session
+    finally:
+        session.close()
+
+
+def read_hosts(
+    inventory: Inventory, names: list[str], facts: Sequence[Fact[Any]]
+) -> dict[str, Facts | SparkError]:
+    """These facts of each host in one exec each; the error of a host that is away."""
+    with looking(inventory, names) as session:
+        found = session.each(session.alive, lambda lane: lane.read(facts))
+        return {name: session.lost.get(name) or found[name] for name in names}
 
 
 def _away(session: Session) -> SparkError:

@@ -7,19 +7,17 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from spark_cluster.cli.running import ask_password, connector
+from spark_cluster.cli.running import looking
 from spark_cluster.core.error import SparkError
-from spark_cluster.core.event import Event
 from spark_cluster.core.units import human_bytes
-from spark_cluster.facts.base import Facts, ProbeContext
+from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.memory import MEMORY, SWAP
-from spark_cluster.inventory.loader import target
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import Lane
 from spark_cluster.serving import api
 
 _FACTS = (HOST, CONTAINERS, MEMORY, SWAP, GPU)
@@ -27,21 +25,9 @@ _FACTS = (HOST, CONTAINERS, MEMORY, SWAP, GPU)
 
 def read(inventory: Inventory, names: list[str]) -> list[dict[str, Any]]:
     """One row a host; `state` is `up` or `unknown`, with the reason."""
-    lanes = [
-        Lane(target(inventory, name), ProbeContext(inventory.hosts[name], inventory))
-        for name in names
-    ]
-    session = Session(lanes, connector(), ask_password())
-    try:
-        session.connect(_quiet)
+    with looking(inventory, names) as session:
         outcomes = session.each(session.alive, _look)
         return [_row(name, session.lost.get(name) or outcomes[name]) for name in names]
-    finally:
-        session.close()
-
-
-def _quiet(_: Event) -> None:
-    """Status says the same in its table."""
 
 
 def _look(lane: Lane) -> tuple[Facts, bool | None]:

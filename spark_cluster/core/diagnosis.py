@@ -42,8 +42,9 @@ _TABLE = (
         "Another netplan file configures the same interface",
         "netplan merges all files: two owners of one interface give it both sets of addresses, and "
         "which MTU wins depends on the files' names.",
-        "Remove the interface from the other file, or move that file away, then run the command "
-        "again.",
+        "Remove the interface from the other file; or `spark-cluster bootstrap --take-over` "
+        "removes a file that configures nothing else, and `spark-cluster undo network` brings it "
+        "back.",
     ),
     Diagnosis(
         "NET004",
@@ -76,6 +77,14 @@ _TABLE = (
         "If that interface fails, nobody reaches the host any more; the guard could put it back "
         "only after its time limit.",
         "Reach the host over another interface, or allow it with --allow-management-interface.",
+    ),
+    Diagnosis(
+        "NET008",
+        "The run whose network should come back has no snapshot",
+        "The network guard keeps the netplan files of before each change of ours in "
+        "/var/lib/spark-cluster/guard on the host. That run changed nothing there.",
+        "`spark-cluster history --nodes` names the runs that did; without --to, `undo network` "
+        "goes back to before the first of them.",
     ),
     Diagnosis(
         "RDMA001",

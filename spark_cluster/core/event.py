@@ -111,6 +111,14 @@ class RunFinished(Event):
     data: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class RunFailed(Event):
+    """A run that an error ended, written down in place of its end."""
+
+    kind: str = field(default="run_failed", init=False)
+    error: SparkError
+
+
 Listener = Callable[[Event], None]
 
 

@@ -89,6 +89,7 @@ class Step(Generic[ViewT]):
     reads      facts that `assess` looks at
     affects    facts that its changes may alter beyond its own: read again before the next step
     guarded    its changes go through the network guard (runner/guard.py)
+    keeps_peers  a guarded change is taken back if a peer no longer answers
     wait       seconds to keep reading until `waiting` is empty; None: it does not wait
     stimulus   traffic to make between a first and a second reading (verify-rdma)
     timeout    seconds that the commands of its changes may take on a host
@@ -101,6 +102,7 @@ class Step(Generic[ViewT]):
     assess: Callable[[ViewT, Any], Assessment]
     affects: tuple[str, ...] = ()
     guarded: bool = False
+    keeps_peers: bool = True
     wait: Callable[[Any], float] | None = None
     stimulus: Callable[[ViewT, Any], Stimulus | None] | None = None
     timeout: float = 120.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from ipaddress import IPv4Interface
 
 import yaml
@@ -16,7 +15,7 @@ from spark_cluster.document import LOADER_FAULTS
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.links import LINKS, PING, Link
-from spark_cluster.facts.netplan import NETPLAN, NetplanFile
+from spark_cluster.facts.netplan import NETPLAN
 from spark_cluster.facts.routes import ROUTES
 from spark_cluster.inventory.models import Host, Rail
 from spark_cluster.inventory.models import Link as ManagedLink
@@ -38,7 +37,7 @@ def mtu(cluster: Cluster) -> Iterator[Finding]:
                     f"{item.interface} has MTU {link.mtu} bytes in the kernel, the inventory says "
                     f"{item.mtu}{ends}",
                 )
-            for file in effective(facts[NETPLAN].files):
+            for file in facts[NETPLAN].effective:
                 configured = file_mtu(file.content, item.interface)
                 if configured is not None and configured != item.mtu:
                     yield find(
@@ -71,17 +70,6 @@ def file_mtu(content: str, interface: str) -> int | None:
     except (yaml.YAMLError, *LOADER_FAULTS):
         return None
     return None
-
-
-def effective(files: dict[str, NetplanFile]) -> list[NetplanFile]:
-    """The files that netplan reads: of several with one name /run wins over /etc over /lib
-    (netplan(5))."""
-    found: dict[str, NetplanFile] = {}
-    for folder in ("/lib/", "/etc/", "/run/"):
-        for path, file in files.items():
-            if path.startswith(folder):
-                found[path.rpartition("/")[2]] = file
-    return list(found.values())
 
 
 def addresses(cluster: Cluster) -> Iterator[Finding]:
@@ -155,21 +143,31 @@ def _overlaps(link: Link, other: Link) -> Iterator[tuple[str, str]]:
 def owners(cluster: Cluster) -> Iterator[Finding]:
     """Each interface has one owner: one netplan file, and no other NetworkManager connection."""
     for host, facts in cluster.hosts():
-        files = effective(facts[NETPLAN].files)
+        files = facts[NETPLAN].effective
         for file in files:
             if file.interfaces is None:
                 yield find("NET005", host.name, f"{file.path} is no valid netplan file")
         for item in host.interfaces:
             name = item.interface
-            named = [file.path for file in files if _names(file, name)]
+            named = [file.path for file in files if file.names(name)]
             if len(named) > 1:
                 yield find(
                     "NET003",
                     host.name,
                     f"{name} is configured by {len(named)} files: {', '.join(named)}",
                     fix=f"Decide which file owns {name}, remove it from the other, then run "
-                    f"`spark-cluster bootstrap`.",
+                    f"`spark-cluster bootstrap`; or `spark-cluster bootstrap --take-over`.",
                 )
+            active = {profile.name for profile in facts[ROUTES].profiles}
+            for keyfile in facts[NETPLAN].keyfiles:
+                if keyfile.interface == name and keyfile.name not in active:
+                    yield find(
+                        "NET019",
+                        host.name,
+                        f"NetworkManager keeps '{keyfile.name}' for {name} in {keyfile.path}",
+                        fix=f"nmcli connection delete '{keyfile.name}', then "
+                        f"`spark-cluster bootstrap`",
+                    )
             for profile in facts[ROUTES].profiles:
                 if profile.device == name and not profile.of_netplan:
                     yield find(
@@ -180,10 +178,6 @@ def owners(cluster: Cluster) -> Iterator[Finding]:
                         fix=f"nmcli connection delete '{profile.name}', then "
                         f"`spark-cluster bootstrap`",
                     )
-
-
-def _names(file: NetplanFile, interface: str) -> bool:
-    return any(fnmatchcase(interface, pattern) for pattern in file.interfaces or ())
 
 
 def leaves_by(cluster: Cluster) -> Iterator[Finding]:

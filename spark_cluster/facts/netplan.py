@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import yaml
 
@@ -11,15 +13,39 @@ from spark_cluster.facts.base import Fact, ProbeContext
 
 _MARK = "@@file"
 
+#: How the first line of every file that our templates render begins.
+OURS = "# Written by spark-cluster"
+
+#: Where NetworkManager keeps the connections that somebody made with it (NetworkManager.conf(5)).
+_KEYFILES = "/etc/NetworkManager/system-connections"
+
 
 @dataclass(frozen=True)
 class NetplanFile:
-    """`interfaces` are the names under any kind of device; None if it is no valid YAML."""
+    """`interfaces` are the names under any kind of device, or the patterns that they match; None
+    if it is no valid YAML."""
 
     path: str
     mode: str
     content: str
     interfaces: frozenset[str] | None
+
+    @property
+    def is_ours(self) -> bool:
+        return self.content.startswith(OURS)
+
+    def names(self, interface: str) -> bool:
+        """Whether it configures this interface."""
+        return any(fnmatchcase(interface, pattern) for pattern in self.interfaces or ())
+
+
+@dataclass(frozen=True)
+class Keyfile:
+    """A connection that NetworkManager keeps itself, bound to one interface."""
+
+    path: str
+    name: str
+    interface: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +54,18 @@ class NetplanFact:
 
     renderer: str = "networkd"
     files: dict[str, NetplanFile] = field(default_factory=dict)
+    keyfiles: tuple[Keyfile, ...] = ()
+
+    @property
+    def effective(self) -> list[NetplanFile]:
+        """The files that netplan reads: of several with one name /run wins over /etc over /lib
+        (netplan(5))."""
+        found: dict[str, NetplanFile] = {}
+        for folder in ("/lib/", "/etc/", "/run/"):
+            for path, file in self.files.items():
+                if path.startswith(folder):
+                    found[path.rpartition("/")[2]] = file
+        return list(found.values())
 
 
 def _script(_: ProbeContext) -> str:
@@ -39,19 +77,41 @@ for _f in /etc/netplan/*.yaml /run/netplan/*.yaml /lib/netplan/*.yaml; do
   cat "$_f"
   echo
 done
+for _f in {_KEYFILES}/*; do
+  grep -qs '^interface-name=' "$_f" || continue
+  echo "{_MARK} 600 $_f"
+  awk '/^\\[/ {{ section = $0 }} section == "[connection]"' "$_f"
+done
+true
 """
 
 
 def parse(text: str) -> NetplanFact:
     renderer, _, rest = text.partition("\n")
     files: dict[str, NetplanFile] = {}
+    keyfiles: list[Keyfile] = []
     for block in ("\n" + rest).split(f"\n{_MARK} ")[1:]:
         header, _, content = block.partition("\n")
         mode, _, path = header.partition(" ")
+        if path.startswith(_KEYFILES):
+            keyfiles.extend(_keyfile(path, content))
+            continue
         content = content.rstrip("\n") + "\n"
         files[path] = NetplanFile(path, mode, content, interfaces(content))
     name = "NetworkManager" if renderer.strip() == "active" else "networkd"
-    return NetplanFact(name, files)
+    return NetplanFact(name, files, tuple(keyfiles))
+
+
+def _keyfile(path: str, content: str) -> list[Keyfile]:
+    reader = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        reader.read_string(content)
+    except configparser.Error:
+        return []
+    section = dict(reader["connection"]) if "connection" in reader else {}
+    interface = section.get("interface-name", "")
+    name = section.get("id") or path.rpartition("/")[2]
+    return [Keyfile(path, name, interface)] if interface else []
 
 
 def interfaces(content: str) -> frozenset[str] | None:

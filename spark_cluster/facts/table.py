@@ -8,9 +8,12 @@ from spark_cluster.facts.base import Fact
 from spark_cluster.facts.cache import CACHE
 from spark_cluster.facts.clock import CLOCK
 from spark_cluster.facts.docker import CONTAINERS, DOCKER, IMAGE
+from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.firewall import FIREWALL
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
+from spark_cluster.facts.grants import GRANTS
+from spark_cluster.facts.guard import GUARD
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS, PING
@@ -29,8 +32,8 @@ FACTS: dict[str, Fact[Any]] = {
     fact.name: fact
     for fact in (
         HOST, LINKS, NETPLAN, GIDS, ACCESS, PING, MEMORY, SWAP, DOCKER, GPU, CONTAINERS, IMAGE,
-        MODEL, DISK, FILES, PORTS, RAY, SERVER, COUNTERS, NCCL,
+        MODEL, DISK, FILES, PORTS, RAY, SERVER, COUNTERS, NCCL, ENGINE, GRANTS,
         HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CLOCK,
-        MESH, CALLS,
+        MESH, CALLS, GUARD,
     )
 }  # fmt: skip

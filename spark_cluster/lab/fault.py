@@ -75,6 +75,31 @@ network:
 END
 """
 
+_TO_NETWORKD = """
+umask 077
+mkdir -p /var/lib/spark-lab
+cp -a /etc/netplan/01-network-manager-all.yaml /var/lib/spark-lab/
+cat > /etc/netplan/01-network-manager-all.yaml <<END
+network:
+  version: 2
+  renderer: networkd
+  ethernets:
+    wlP9s9: {dhcp4: true, dhcp6: false}
+END
+netplan generate
+systemctl disable --now NetworkManager
+systemctl enable --now systemd-networkd
+netplan apply
+"""
+
+_TO_NETWORK_MANAGER = """
+cp -a /var/lib/spark-lab/01-network-manager-all.yaml /etc/netplan/
+netplan generate
+systemctl disable --now systemd-networkd.socket systemd-networkd
+systemctl enable --now NetworkManager
+netplan apply
+"""
+
 _FILL_MEMORY = """
 left=$(awk '/MemAvailable/ {print int($2 / 1024) - 150}' /proc/meminfo)
 mount -o remount,size=100% /dev/shm
@@ -201,6 +226,10 @@ FAULTS = (
     Fault(
         "second-owner", "writes another netplan file that names a rail", "removes it",
         _SECOND_OWNER, "rm -f /etc/netplan/60-someone-else.yaml",
+    ),
+    Fault(
+        "networkd", "gives the node's interfaces from NetworkManager to systemd-networkd",
+        "gives them back", _TO_NETWORKD, _TO_NETWORK_MANAGER,
     ),
     Fault(
         "fill-memory", "leaves 150 MiB of memory", "frees it",

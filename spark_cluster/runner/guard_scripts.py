@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spark_cluster.core.step import Change
+from spark_cluster.facts.guard import FOLDER
 
-_FOLDER = "/var/lib/spark-cluster/guard"
 _UNITS = "/etc/systemd/system"
 
 #: Statuses of the arming script, chosen outside the shell's own (sysexits.h begins at 64).
@@ -60,7 +60,7 @@ Wants=network-pre.target
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh {_FOLDER}/{run}/revert.sh boot
+ExecStart=/bin/sh {FOLDER}/{run}/revert.sh boot
 
 [Install]
 WantedBy=sysinit.target
@@ -78,7 +78,7 @@ def arm(run: str, seconds: int, changes: Sequence[Change]) -> str:
     Statuses: REJECTED and NOT_ARMED mean that nothing was touched; anything else that the change
     is applied, in whole or in part.
     """
-    folder = f"{_FOLDER}/{run}"
+    folder = f"{FOLDER}/{run}"
     unit = unit_name(run)
     edits = "".join(change.commands for change in changes)
     return f"""\
@@ -130,7 +130,7 @@ logger -t spark-cluster "network guard {run}: applied"
 
 def alive(run: str) -> str:
     """A sign of life, put before every reading: the dead-man waits on."""
-    file = f"{_FOLDER}/{run}/alive"
+    file = f"{FOLDER}/{run}/alive"
     return f"cut -d. -f1 /proc/uptime > {file}.new && mv {file}.new {file}\n"
 
 
@@ -138,14 +138,14 @@ def confirm(run: str) -> str:
     """Disarm. Status 1 if the dead-man was faster."""
     unit = unit_name(run)
     return f"""\
-[ -e {_FOLDER}/{run}/reverting ] && exit 1
+[ -e {FOLDER}/{run}/reverting ] && exit 1
 systemctl stop {unit}.timer {unit}.service 2>/dev/null
-if [ -e {_FOLDER}/{run}/reverting ]; then
+if [ -e {FOLDER}/{run}/reverting ]; then
   # It began between the two lines: stopped half-way it must be finished.
-  systemd-run --quiet --collect --wait --unit={unit}-revert /bin/sh {_FOLDER}/{run}/revert.sh now
+  systemd-run --quiet --collect --wait --unit={unit}-revert /bin/sh {FOLDER}/{run}/revert.sh now
   exit 1
 fi
-{_remove_boot_unit(run)}touch {_FOLDER}/{run}/confirmed
+{_remove_boot_unit(run)}touch {FOLDER}/{run}/confirmed
 logger -t spark-cluster "network guard {run}: confirmed"
 """
 
@@ -154,12 +154,12 @@ def revert_now(run: str) -> str:
     """Take the change back at once; under systemd, because it may cut this very connection."""
     unit = unit_name(run)
     return f"""\
-[ -e {_FOLDER}/{run}/reverting ] && exit 0
+[ -e {FOLDER}/{run}/reverting ] && exit 0
 systemctl stop {unit}.timer {unit}.service 2>/dev/null
-systemd-run --quiet --collect --wait --unit={unit}-revert /bin/sh {_FOLDER}/{run}/revert.sh now
+systemd-run --quiet --collect --wait --unit={unit}-revert /bin/sh {FOLDER}/{run}/revert.sh now
 """
 
 
 def reverted(run: str) -> str:
     """Status 0 once the old configuration is back."""
-    return f"[ -e {_FOLDER}/{run}/reverted ]\n"
+    return f"[ -e {FOLDER}/{run}/reverted ]\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from spark_cluster.core.error import (
     CheckFailed,
@@ -16,7 +16,7 @@ from spark_cluster.core.result import Result, Status
 from spark_cluster.core.step import Assessment, Change, Problem
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Facts
-from spark_cluster.facts.links import PING
+from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.inventory.models import Inventory
 
 
@@ -36,21 +36,35 @@ logger -t spark-cluster "run {run}: {step} changed"
 """
 
 
-def silent_peers(
-    first: Facts, now: Facts, configured_hosts: set[str], inventory: Inventory
-) -> list[str]:
-    """Peers that were silent at full size, of those that this run has just configured or that
-    answered before."""
+def silent_peers(first: Facts, now: Facts, present: frozenset[str]) -> list[str]:
+    """Peers that were silent at full size, of those that answered before or whose address is
+    `present` on a host of this run."""
     answered_before = (
         {(p.interface, p.peer) for p in first[PING].pings if p.answered} if PING in first else set()
     )
-    configured = {rail.ip for name in configured_hosts for rail in inventory.hosts[name].rails}
     return [
         f"{ping.peer} does not answer a {ping.size} byte ping from {ping.interface}"
         for ping in now[PING].pings
         if not ping.answered
-        and (ping.peer in configured or (ping.interface, ping.peer) in answered_before)
+        and (ping.peer in present or (ping.interface, ping.peer) in answered_before)
     ]
+
+
+def present_addresses(
+    first: Mapping[str, Facts], changing: set[str], inventory: Inventory
+) -> frozenset[str]:
+    """The rails' addresses that this run gives its hosts, or that they already have on a link with
+    a carrier: these must answer."""
+    given = {rail.ip for name in changing for rail in inventory.hosts[name].rails}
+    there = {
+        address.partition("/")[0]
+        for name, facts in first.items()
+        if name not in changing and LINKS in facts
+        for link in facts[LINKS].links.values()
+        if link.carrier
+        for address in link.ipv4
+    }
+    return frozenset(given | there)
 
 
 def judge(

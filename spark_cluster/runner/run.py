@@ -26,7 +26,14 @@ from spark_cluster.facts.base import Fact, Facts
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.playbook.loader import BoundPlaybook
 from spark_cluster.runner.guard import Armed, Guard
-from spark_cluster.runner.judge import as_result, change_script, failure, judge, silent_peers
+from spark_cluster.runner.judge import (
+    as_result,
+    change_script,
+    failure,
+    judge,
+    present_addresses,
+    silent_peers,
+)
 from spark_cluster.runner.lock import PREEMPTIBLE, Holder, take
 from spark_cluster.runner.session import Lane, Session, tail
 from spark_cluster.steps.view import Options, View
@@ -341,6 +348,8 @@ class Run:
             self._check_lock(lane)
             return guard.apply(lane, assessments[lane.name].changes)
 
+        first = {name: self.session.lanes[name].first for name in assessments}
+        present = present_addresses(first, changing, self.inventory)
         started = time.monotonic()
         armed = self.session.each(assessments, arm)
         facts = [self.facts[name] for name in (*planned.step.reads, *planned.step.affects)]
@@ -355,7 +364,9 @@ class Run:
             def differences(_: Facts) -> list[str]:
                 assessment = self._assess(planned, lane.name)
                 changes = [f"{c.what} is {c.before}, not {c.after}" for c in assessment.changes]
-                return [*changes, *silent_peers(lane.first, lane.facts, changing, self.inventory)]
+                if not planned.step.keeps_peers:
+                    return changes
+                return [*changes, *silent_peers(lane.first, lane.facts, present)]
 
             guard.check(state, list(dict.fromkeys(facts)), differences)
             result = judge(lane.name, planned, Assessment(), assessments[lane.name].changes)

@@ -25,6 +25,7 @@ def registry() -> dict[str, Step[Any]]:
         mesh,
         mtu,
         netplan,
+        netplan_undo,
         page_cache,
         preflight,
         rdma_devices,
@@ -38,5 +39,7 @@ def registry() -> dict[str, Step[Any]]:
         containers, docker, gone, gpu, host, host_files, ipv6, jumbo_ping, memlock, mtu, netplan,
         page_cache, rdma_devices, rdma_modules, rdma_verdict, swap,
     )  # fmt: skip
+    several = (preflight, serving, mesh, netplan_undo)
     steps: list[Step[Any]] = [module.STEP for module in modules]
-    return {step.name: step for step in (*steps, *preflight.STEPS, *serving.STEPS, *mesh.STEPS)}
+    steps += [step for module in several for step in module.STEPS]
+    return {step.name: step for step in steps}

@@ -58,10 +58,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr("spark_cluster.runner.run._POLL", lambda _: 0.0)
 
     def run(*arguments: str, hosts: Sequence[FakeHost] = ()) -> Said:
-        for module in ("running", "status_view"):
-            monkeypatch.setattr(
-                f"spark_cluster.cli.{module}.connector", lambda: FakeConnector(hosts)
-            )
+        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
         capsys.readouterr()
         code = app.run(list(arguments))
         captured = capsys.readouterr()

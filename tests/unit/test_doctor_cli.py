@@ -49,10 +49,7 @@ def doctor(
     monkeypatch.setattr("spark_cluster.cli.doctor_view.time.time", lambda: CLOCK.after)
 
     def run(*arguments: str, hosts: Sequence[FakeHost]) -> Said:
-        for module in ("running", "doctor_view"):
-            monkeypatch.setattr(
-                f"spark_cluster.cli.{module}.connector", lambda: FakeConnector(hosts)
-            )
+        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
         capsys.readouterr()
         code = app.run(["doctor", "-i", INVENTORY, *arguments])
         captured = capsys.readouterr()

@@ -1,0 +1,138 @@
+"""`spark-cluster history`: what was done, by the journals of this machine and of the nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+
+if TYPE_CHECKING:
+    from spark_cluster.runner.history import Past
+
+
+def register(app: typer.Typer) -> None:
+    app.command("history")(history)
+
+
+def history(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Tell this run; `last` is the newest one."),
+    ] = None,
+    nodes: Annotated[
+        bool,
+        typer.Option(
+            "--nodes", help="What the hosts themselves wrote down, whoever ran the command."
+        ),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="How many runs or lines a host.")
+    ] = 20,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what was run, when, and how it ended; with RUN, its story."""
+    from spark_cluster.runner.history import past_run, past_runs
+
+    if nodes:
+        return _nodes(inventory, split(hosts), run, limit, as_json=as_json)
+    if run is not None:
+        return _story(past_run(run), as_json=as_json)
+    return _runs(past_runs()[:limit], as_json=as_json)
+
+
+def _runs(runs: list[Past], *, as_json: bool) -> int:
+    import json
+
+    from rich.table import Table
+
+    from spark_cluster.cli.console import make_console
+    from spark_cluster.core.units import human_seconds
+
+    if as_json:
+        typer.echo(json.dumps({"runs": [past.as_dict() for past in runs]}))
+        return 0
+    console = make_console()
+    if not runs:
+        console.print("No run of this user on this machine yet; `--nodes` asks the hosts.")
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("run", "started", "what", "hosts", "took", "outcome"):
+        table.add_column(title)
+    for past in runs:
+        table.add_row(
+            past.run,
+            past.started.astimezone().strftime("%Y-%m-%d %H:%M:%S") if past.started else "",
+            f"{past.verb} {past.recipe}" if past.recipe else past.verb,
+            ", ".join(past.hosts),
+            human_seconds(past.seconds) if past.seconds is not None else "",
+            past.outcome,
+        )
+    console.print(table)
+    return 0
+
+
+def _story(past: Past, *, as_json: bool) -> int:
+    import json
+
+    from rich.markup import escape
+
+    from spark_cluster.cli.console import make_console
+    from spark_cluster.places import short
+    from spark_cluster.runner.history import story
+
+    if as_json:
+        typer.echo(json.dumps({**past.as_dict(), "entries": list(past.entries)}))
+        return 0
+    console = make_console()
+    console.print(
+        f"[bold]{escape(past.verb)}[/] on {', '.join(past.hosts)}: {past.outcome}  "
+        f"[dim]run {past.run}, {escape(short(past.path))}[/]"
+    )
+    for when, host, word, text in story(past):
+        console.print(f"  {when}  {word:<8} {host:<10} {escape(text)}")
+    return 0
+
+
+def _nodes(
+    inventory: str | None, chosen: list[str] | None, run: str | None, limit: int, *, as_json: bool
+) -> int:
+    import json
+
+    from rich.markup import escape
+
+    from spark_cluster.cli.console import make_console
+    from spark_cluster.cli.running import load_inventory, read_hosts
+    from spark_cluster.core.error import SparkError
+    from spark_cluster.facts.story import STORY
+    from spark_cluster.inventory.loader import select
+
+    loaded = load_inventory(inventory)
+    found = read_hosts(loaded, select(loaded, chosen), (STORY,))
+    away = [name for name, facts in found.items() if isinstance(facts, SparkError)]
+    lines = {
+        name: [line for line in facts[STORY] if run is None or run in line[1]][-limit:]
+        for name, facts in found.items()
+        if not isinstance(facts, SparkError)
+    }
+    if as_json:
+        rows = {
+            name: [{"time": t, "text": text} for t, text in said] for name, said in lines.items()
+        }
+        typer.echo(json.dumps({"hosts": rows, "unknown": away}))
+        return 3 if away else 0
+    console = make_console()
+    for name, facts in found.items():
+        console.print(f"[bold]{name}[/]")
+        if isinstance(facts, SparkError):
+            console.print(f"  unknown: {escape(facts.message)}")
+            console.print(f"  next: {escape(facts.remedy)}")
+            continue
+        for when, text in lines[name]:
+            console.print(f"  {when}  {escape(text)}")
+        if not lines[name]:
+            console.print("  nothing written down here")
+    return 3 if away else 0

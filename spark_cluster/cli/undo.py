@@ -1,0 +1,62 @@
+"""`spark-cluster undo network`: the netplan files as they were before us."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spark_cluster.cli.options import (
+    AllowManagementOption,
+    DryRunOption,
+    HostsOption,
+    InventoryOption,
+    JsonOption,
+    SetOption,
+    VerboseOption,
+    split,
+)
+
+app = typer.Typer(name="undo", help="Take back what bootstrap changed.", no_args_is_help=True)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+@app.command("network")
+def network(
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="RUN", help="Go back to before this run; `history --nodes` names them."
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+    settings: SetOption = None,
+    allow_management: AllowManagementOption = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Put the netplan files back as they were before our first change, through the guard."""
+    from spark_cluster.cli.running import Request, load_inventory
+    from spark_cluster.cli.verbs import run_playbook
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.steps.view import Options
+
+    loaded = load_inventory(inventory)
+    chosen = [f"netplan-restore.to={to}", f"netplan-forget.to={to}"] if to else []
+    request = Request(
+        verb="undo network",
+        playbook="undo-network",
+        hosts=select(loaded, split(hosts)),
+        inventory=loaded,
+        settings=[*(settings or ()), *chosen],
+        options=Options(allow_management=allow_management),
+        as_json=as_json,
+        verbose=verbose,
+    )
+    return run_playbook(request, dry_run=dry_run)

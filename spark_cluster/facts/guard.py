@@ -1,0 +1,68 @@
+"""What the network guard keeps on the host: the netplan files of before each change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spark_cluster.facts.base import Fact, ProbeContext
+
+#: Where the guard keeps a folder for each run.
+FOLDER = "/var/lib/spark-cluster/guard"
+
+_MARK = "@@snapshot"
+_NOW = "."
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The netplan files of before a run. `state` is how its change ended: `confirmed`, `reverted`,
+    `undone` or `open`. `files` is name → SHA-256."""
+
+    run: str
+    state: str
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class GuardFact:
+    """`snapshots` are ordered, the oldest first; `files` are those of /etc/netplan now."""
+
+    snapshots: tuple[Snapshot, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def _script(_: ProbeContext) -> str:
+    sums = "find . -type f -exec sha256sum {} +"
+    return f"""\
+echo '{_MARK} {_NOW} now'
+(cd /etc/netplan && {sums})
+for _d in {FOLDER}/*/; do
+  [ -d "$_d/before" ] || continue
+  _s=open
+  for _f in confirmed reverted undone; do [ ! -e "$_d/$_f" ] || _s=$_f; done
+  echo "{_MARK} $(basename "$_d") $_s"
+  (cd "$_d/before" && {sums})
+done
+true
+"""
+
+
+def parse(text: str) -> GuardFact:
+    now: dict[str, str] = {}
+    snapshots: list[Snapshot] = []
+    for block in ("\n" + text).split(f"\n{_MARK} ")[1:]:
+        header, *lines = block.split("\n")
+        run, _, state = header.partition(" ")
+        files = {}
+        for line in lines:
+            digest, _, name = line.partition("  ")
+            if name.startswith("./"):
+                files[name[2:]] = digest
+        if run == _NOW:
+            now = files
+        else:
+            snapshots.append(Snapshot(run, state.strip(), files))
+    return GuardFact(tuple(sorted(snapshots, key=lambda each: each.run)), now)
+
+
+GUARD = Fact("guard", _script, parse)

@@ -1,0 +1,26 @@
+"""What we wrote into the host's own journal with `logger -t spark-cluster`."""
+
+from __future__ import annotations
+
+from spark_cluster.facts.base import Fact, ProbeContext
+
+#: How many lines are read; a bootstrap writes about ten.
+LINES = 200
+
+
+def _script(_: ProbeContext) -> str:
+    return f"journalctl -t spark-cluster -o short-iso --no-pager -q -n {LINES} 2>&1\n"
+
+
+def parse(text: str) -> tuple[tuple[str, str], ...]:
+    """(time, text) of each line, the oldest first."""
+    lines = []
+    for line in text.splitlines():
+        when, _, rest = line.partition(" ")
+        _, _, said = rest.partition(": ")
+        if said and when[:4].isdigit():
+            lines.append((when, said))
+    return tuple(lines)
+
+
+STORY = Fact("story", _script, parse)

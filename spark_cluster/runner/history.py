@@ -1,0 +1,149 @@
+"""The journal read again: which runs there were, and what each did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from spark_cluster.core.error import InputError
+from spark_cluster.runner import journal
+
+
+@dataclass(frozen=True)
+class Past:
+    """A run as its journal tells it. `exit_code` None: it never came to its end."""
+
+    run: str
+    verb: str
+    started: datetime | None
+    hosts: tuple[str, ...]
+    recipe: str | None
+    exit_code: int | None
+    seconds: float | None
+    counts: dict[str, int]
+    entries: tuple[dict[str, Any], ...] = field(repr=False)
+    path: Path
+
+    @property
+    def outcome(self) -> str:
+        """In a word or two."""
+        if self.exit_code is None:
+            return "broke off"
+        return "done" if self.exit_code == 0 else f"exit {self.exit_code}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "run": self.run,
+            "verb": self.verb,
+            "started": self.started.isoformat() if self.started else None,
+            "hosts": list(self.hosts),
+            "recipe": self.recipe,
+            "exit_code": self.exit_code,
+            "seconds": self.seconds,
+            "counts": self.counts,
+            "journal": str(self.path),
+        }
+
+
+def past_runs(folder: Path | None = None) -> list[Past]:
+    """Every run, the newest first."""
+    paths = sorted((folder or journal.folder()).glob("*.jsonl"), reverse=True)
+    return [parse(path, path.read_text(encoding="utf-8", errors="replace")) for path in paths]
+
+
+def past_run(name: str, folder: Path | None = None) -> Past:
+    """One run by its name or the name's beginning; `last` is the newest. Raises InputError."""
+    runs = past_runs(folder)
+    found = runs[:1] if name == "last" else [run for run in runs if run.run.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    what = f"there is no run {name}" if not found else f"{len(found)} runs begin with {name}"
+    raise InputError(what, remedy="`spark-cluster history` names them all.")
+
+
+def parse(path: Path, text: str) -> Past:
+    """The run of one journal file; lines that are torn or foreign are left out."""
+    entries = tuple(_entries(text))
+    first: dict[str, Any] = next((e for e in entries if e["kind"] == "run_started"), {})
+    last: dict[str, Any] = next((e for e in reversed(entries) if e["kind"] == "run_finished"), {})
+    parts = path.stem.split("-")
+    return Past(
+        run=str(first.get("run") or "-".join(parts[:3])),
+        verb=str(first.get("verb") or " ".join(parts[3:])),
+        started=_time(entries[0]) if entries else None,
+        hosts=tuple(first.get("hosts") or ()),
+        recipe=first.get("recipe"),
+        exit_code=last.get("exit_code", _error_code(entries)),
+        seconds=last.get("seconds"),
+        counts=dict(last.get("counts") or {}),
+        entries=entries,
+        path=path,
+    )
+
+
+def _entries(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("kind"), str):
+            yield entry
+
+
+def _error_code(entries: tuple[dict[str, Any], ...]) -> int | None:
+    """A run that ended by an error wrote that instead of its end."""
+    for entry in reversed(entries):
+        if entry["kind"] == "run_failed":
+            code = (entry.get("error") or {}).get("exit_code")
+            return code if isinstance(code, int) else 1
+    return None
+
+
+def _time(entry: dict[str, Any]) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(entry.get("time")))
+    except ValueError:
+        return None
+
+
+def story(past: Past) -> Iterator[tuple[str, str, str, str]]:
+    """What the run did, a line each: time, host, word, text. Steps that were in order are left
+    out."""
+    for entry in past.entries:
+        when = _time(entry)
+        line = _line(entry)
+        if line is not None:
+            host, word, text = line
+            yield (when.astimezone().strftime("%H:%M:%S") if when else ""), host, word, text
+
+
+def _line(entry: dict[str, Any]) -> tuple[str, str, str] | None:
+    host = str(entry.get("host") or "")
+    match entry["kind"]:
+        case "guarded":
+            return host, "guard", f"{entry.get('state')}: {entry.get('message')}"
+        case "step_finished" if entry.get("status") not in ("ok", "skipped"):
+            details = entry.get("details") or [entry.get("summary") or ""]
+            return host, str(entry["status"]), f"{entry.get('step')}: {'; '.join(details)}"
+        case "host_lost":
+            return host, "lost", _message(entry)
+        case "note":
+            return host, "note", str(entry.get("message"))
+        case "run_failed":
+            where = str((entry.get("error") or {}).get("host") or "")
+            return where, "error", _message(entry)
+        case "run_finished":
+            counts = entry.get("counts") or {}
+            words = ", ".join(f"{count} {status}" for status, count in counts.items())
+            return "", "end", f"exit {entry.get('exit_code')}; {words or 'no steps'}"
+        case _:
+            return None
+
+
+def _message(entry: dict[str, Any]) -> str:
+    return str((entry.get("error") or {}).get("message", ""))
