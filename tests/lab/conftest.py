@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,12 +93,28 @@ class Cluster:
         return done.stdout
 
 
+def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.5)
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     missing = requirements.missing()
     if missing:
         pytest.skip(f"the lab needs {', '.join(package.name for package in missing)}")
     home = tmp_path_factory.mktemp("controller")
+    running = os.environ.get("SPARK_CLUSTER_TEST_LAB")
+    if running:
+        # A lab that is up already, for whoever works on one test; it is left up.
+        cluster = Cluster(home, Path(running))
+        (home / "spark-cluster").mkdir()
+        (home / "spark-cluster/current-inventory").write_text(f"{cluster.inventory}\n")
+        yield cluster
+        return
     cluster = Cluster(home, home / "lab")
     cluster.run("lab", "up", seconds=1800)
     try:

@@ -6,8 +6,6 @@ The tests of this module build on each other: each leaves the lab as the next on
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib import request
@@ -15,7 +13,7 @@ from urllib import request
 import pytest
 import yaml
 
-from tests.lab.conftest import Cluster
+from tests.lab.conftest import Cluster, wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -32,14 +30,6 @@ cat /proc/swaps /proc/sys/net/ipv6/conf/*/disable_ipv6; ls /dev/infiniband
 ls /etc/modules-load.d /etc/security/limits.d; lsmod | cut -d' ' -f1 | sort
 sudo docker ps -a --format '{{.ID}} {{.Status}}'; sudo ls /var/lib/spark-cluster 2>&1 || true
 """
-
-
-def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.5)
 
 
 def finished(events: list[dict[str, Any]], step: str) -> dict[str, dict[str, Any]]:
