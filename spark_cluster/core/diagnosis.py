@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_cluster.core.diagnosis_doctor import ENTRIES
+from spark_cluster.core import diagnosis_doctor, diagnosis_models, diagnosis_recipes
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,14 @@ _TABLE = (
         "goes back to before the first of them.",
     ),
     Diagnosis(
+        "NET024",
+        "The network guard of another run is still armed",
+        "A run changed the network and was never confirmed: its controller died, or works right "
+        "now. The guard on the host will put the old files back, also over what we would write.",
+        "Wait until `spark-cluster history --nodes` says confirmed or reverted, three minutes at "
+        "most, then run again.",
+    ),
+    Diagnosis(
         "RDMA001",
         "The RDMA device is not there",
         "The netdev exists and /sys/class/infiniband has no device for it: the mlx5_ib driver is "
@@ -152,6 +160,50 @@ _TABLE = (
         "The reasons name what was unreadable. Mend that, then verify again.",
     ),
     Diagnosis(
+        "RDMA015",
+        "Generation is stuck",
+        "Requests are running, no token comes and RDMA carries nothing, while the API answers: one "
+        "rank waits for ever for another (a wedge). /health does not see it. On a GB10 the GPUs then "
+        "show about 96 % at under 30 W.",
+        "If it lasts longer than your longest prompt takes (`spark-cluster verify-rdma --watch`), "
+        "keep the logs (`docker logs`) of all ranks, then `spark-cluster teardown` and launch again.",
+    ),
+    Diagnosis(
+        "RDMA016",
+        "A rank is dead",
+        "A rank's process is gone. The server's /health does not look at its ranks and stays 200 "
+        "until the next request, which fails and ends the server.",
+        "`docker logs` of the named container and `journalctl -k` of its host say why it ended; "
+        "then `spark-cluster teardown` and launch again.",
+    ),
+    Diagnosis(
+        "RDMA017",
+        "The container lacks what RDMA needs",
+        "NCCL opens the device files in /dev/infiniband and locks its buffers in memory. Without "
+        "the files, or with a small memlock limit and no IPC_LOCK, it takes TCP sockets, and without "
+        "NCCL_NET=IB it says nothing.",
+        "Start the container with --device=/dev/infiniband --cap-add=IPC_LOCK --ulimit memlock=-1, "
+        "as `spark-cluster launch` does.",
+    ),
+    Diagnosis(
+        "RDMA018",
+        "NCCL's variables select no device, or the wrong one",
+        "NCCL_IB_HCA lists the devices that NCCL may use: `=` exactly these, `^` all but these, "
+        "otherwise by prefix. A device that is not there is passed over without an error; "
+        "NCCL_NET=Socket and NCCL_IB_DISABLE turn RDMA off.",
+        "Set NCCL_IB_HCA to the rail's device (`rdma link show`) in the container's own environment, "
+        "or leave it out of the recipe: launch sets it for each rank.",
+    ),
+    Diagnosis(
+        "RDMA019",
+        "The GID of the rail moved",
+        "RoCE addresses a port by an index into its GID table. The index differs between hosts and "
+        "moves when an address comes or goes or a link flaps; connections made with the old index "
+        "break, and a pinned NCCL_IB_GID_INDEX names another address.",
+        "Leave NCCL_IB_GID_INDEX unset, as launch does, and launch again. `spark-cluster bootstrap` "
+        "turns off IPv6 on the rails, so that the index stays.",
+    ),
+    Diagnosis(
         "HOST001",
         "The host lacks a program",
         "A step needs a program that is not installed.",
@@ -201,22 +253,23 @@ _TABLE = (
         "SERVE002",
         "The container image is missing",
         "The recipe's image is not on the host, and launch does not download silently.",
-        "`docker pull` the image on the named hosts.",
+        "`docker pull` the image on one host, then `spark-cluster image sync RECIPE` brings it to "
+        "the others over the fabric.",
     ),
     Diagnosis(
         "SERVE003",
         "The image differs between hosts",
         "A moving tag was pulled on different days: two ranks with different NCCL or vLLM builds "
         "hang or crash.",
-        "`docker pull` on all hosts, or `docker save | docker load` from one to the others.",
+        "`spark-cluster image sync RECIPE --from HOST` brings that host's image to the others.",
     ),
     Diagnosis(
         "SERVE004",
         "Model files are missing or incomplete",
         "With HF_HUB_OFFLINE=1 every rank loads from its own cache; a missing shard ends the "
         "launch after minutes.",
-        "Download with `huggingface-cli download MODEL` on one host and copy the cache to the "
-        "others over the fabric's address with `rsync -a`.",
+        "`spark-cluster model pull MODEL` downloads it once and copies it to the others over the "
+        "fabric; `spark-cluster model sync MODEL` copies what one host has already.",
     ),
     Diagnosis(
         "SERVE005",
@@ -248,6 +301,17 @@ _TABLE = (
         "A container of ours ended",
         "A rank's container is not running any more: the job cannot continue.",
         "`docker logs NAME` on the host shows why; `spark-cluster teardown` clears the rest.",
+    ),
+    Diagnosis(
+        "SERVE012",
+        "A secret is missing, or others may read it",
+        "An engine that may fetch its model needs the token of a gated one. It comes from the "
+        "environment of `spark-cluster`, or from a file on the node that nobody else may read; it "
+        "stands in no argument, plan or log. `docker inspect` on the host shows it: the engine "
+        "reads it from its environment.",
+        "`export HF_TOKEN=…` where spark-cluster runs; or a line HF_TOKEN=… in "
+        "~/.config/spark-cluster/env on the node, with chmod 600. `spark-cluster model pull` and "
+        "HF_HUB_OFFLINE in the recipe make it unnecessary.",
     ),
     Diagnosis(
         "RDMA020",
@@ -287,8 +351,10 @@ _TABLE = (
     ),
 )
 
+_MORE = (*diagnosis_doctor.ENTRIES, *diagnosis_models.ENTRIES, *diagnosis_recipes.ENTRIES)
+
 DIAGNOSES = {
-    diagnosis.code: diagnosis for diagnosis in (*_TABLE, *(Diagnosis(*entry) for entry in ENTRIES))
+    diagnosis.code: diagnosis for diagnosis in (*_TABLE, *(Diagnosis(*entry) for entry in _MORE))
 }
 
 

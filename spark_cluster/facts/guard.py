@@ -15,8 +15,9 @@ _NOW = "."
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The netplan files of before a run. `state` is how its change ended: `confirmed`, `reverted`,
-    `undone` or `open`. `files` is name → SHA-256."""
+    """The netplan files of before a run. `state` is how its change ended: `confirmed`, `reverted`
+    or `undone`; `armed` while the dead-man waits or works; `open` if nothing says how it ended.
+    `files` is name → SHA-256."""
 
     run: str
     state: str
@@ -40,7 +41,12 @@ for _d in {FOLDER}/*/; do
   [ -d "$_d/before" ] || continue
   _s=open
   for _f in confirmed reverted undone; do [ ! -e "$_d/$_f" ] || _s=$_f; done
-  echo "{_MARK} $(basename "$_d") $_s"
+  _n=$(basename "$_d")
+  if [ $_s = open ] && {{ systemctl is-active -q "spark-cluster-guard-$_n.timer" ||
+      pgrep -f "$_n/[r]evert.sh" >/dev/null; }}; then
+    _s=armed
+  fi
+  echo "{_MARK} $_n $_s"
   (cd "$_d/before" && {sums})
 done
 true

@@ -12,6 +12,7 @@ from spark_cluster.core.error import InputError
 from spark_cluster.core.shell import quote, write_file
 from spark_cluster.core.step import Assessment, Change, Problem, Step
 from spark_cluster.document import Document
+from spark_cluster.facts.guard import GUARD
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.facts.netplan import NETPLAN, NetplanFact, NetplanFile, interfaces
@@ -71,6 +72,7 @@ def assess(view: View, params: Params) -> Assessment:
     changes.extend(_address_changes(view) if not changes else ())
     if changes:
         problems.extend(_management(view, wanted))
+        problems.extend(_armed(view))
     return Assessment(changes=tuple(changes), problems=tuple(problems))
 
 
@@ -177,11 +179,20 @@ def _management(view: View, wanted: frozenset[str]) -> Iterator[Problem]:
         yield problem("NET007", f"SSH came in on {management}, which this would configure")
 
 
+def _armed(view: View) -> Iterator[Problem]:
+    """A guard of another run that still waits would put its own old files over ours."""
+    for snapshot in view.first[GUARD].snapshots if GUARD in view.first else ():
+        if snapshot.state == "armed":
+            yield problem(
+                "NET024", f"the network guard of run {snapshot.run} is still armed on {view.name}"
+            )
+
+
 STEP = Step(
     name="netplan",
     title="Network configuration (netplan, guarded)",
     params=Params,
-    reads=(HOST.name, NETPLAN.name, LINKS.name),
+    reads=(HOST.name, NETPLAN.name, LINKS.name, GUARD.name),
     assess=assess,
     affects=(LINKS.name, GIDS.name, PING.name),
     guarded=True,

@@ -83,7 +83,7 @@ def forget(view: View, params: Forget) -> Assessment:
     runs = [
         each.run
         for each in fact.snapshots
-        if each.run >= snapshot.run and each.state in ("confirmed", "open")
+        if each.run >= snapshot.run and each.state in ("confirmed", "armed", "open")
     ]
     commands = "".join(f"touch {FOLDER}/{quote(run)}/undone\n" for run in runs)
     if not runs:

@@ -150,6 +150,9 @@ def test_a_controller_that_is_killed(cluster: Cluster, tmp_path: Path, renderer:
     wrong = variant(cluster, tmp_path, {RAIL: NEW})
     run = start_and_kill_when_applied(cluster, "-i", wrong, "--set", "netplan.guard_seconds=60")
     wait_for(lambda: address(cluster) == NEW, 50, "the change is in force")
+    # Whoever comes now must not take the unconfirmed files for the old ones.
+    events, _ = cluster.events("bootstrap", "--hosts", NODE, code=4)
+    assert codes(events) == {"NET024"}
     wait_for(lambda: back(cluster, before), 180, "the old network is back by itself")
     told = cluster.run("history", "--nodes", run, "--hosts", NODE).stdout
     assert "armed for 60 s" in told

@@ -1,0 +1,176 @@
+"""`spark-cluster logs`: the logs of all ranks, merged by time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable
+
+    from spark_cluster.runner.session import Session
+    from spark_cluster.serving.logs import LogLine
+
+_COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "bright_red", "bright_cyan", "white")
+
+#: Seconds after which following ends by itself: the host's time limit must be finite.
+_FOLLOW_SECONDS = 7 * 24 * 3600.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command("logs")(logs)
+
+
+def logs(
+    ranks: Annotated[
+        list[int] | None, typer.Argument(metavar="[RANK]...", help="Only these ranks.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on; Ctrl-C detaches and stops nothing.")
+    ] = False,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="10m, 2h, or 2026-11-21T03:15:00.")
+    ] = "",
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", min=0, help="So many last lines of each rank.")
+    ] = None,
+    grep: Annotated[
+        str | None, typer.Option("--grep", metavar="REGEX", help="Only lines that match.")
+    ] = None,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show the logs of all ranks, merged by time; each line names its rank and host."""
+    from spark_cluster.cli.running import load_inventory, looking
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.serving import logs as reading
+
+    loaded = load_inventory(inventory)
+    pattern = _pattern(grep)
+    if since:
+        reading.check_since(since)
+    if tail is None and not since:
+        tail = 20 if follow else 200
+    script = reading.script(ranks or (), since=since, tail=tail, follow=follow)
+    show = _printer(pattern, as_json=as_json)
+    with looking(loaded, select(loaded, split(hosts))) as session:
+        for name, error in session.lost.items():
+            typer.echo(f"unknown: {name}: {error.message}", err=True)
+        shown = (_follow if follow else _once)(session, script, show)
+        away = bool(session.lost)
+    if not shown and not follow:
+        typer.echo("no log line of ours; `spark-cluster status` shows what runs", err=True)
+    return 3 if away else 0
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    import re
+
+    from spark_cluster.core.error import InputError
+
+    try:
+        return re.compile(text) if text is not None else None
+    except re.error as error:
+        raise InputError(
+            f"--grep {text}: {error}", remedy="Give a regular expression as Python writes them."
+        ) from error
+
+
+def _printer(pattern: re.Pattern[str] | None, *, as_json: bool) -> Callable[[LogLine], None]:
+    import json
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    from spark_cluster.cli.console import make_console
+
+    console = make_console()
+
+    def show(line: LogLine) -> None:
+        if pattern is not None and not pattern.search(line.text):
+            return
+        if as_json:
+            typer.echo(json.dumps(asdict(line)))
+            return
+        colour = _COLOURS[line.rank % len(_COLOURS)]
+        where = f"{line.time[11:23]} rank {line.rank} {line.host}"
+        console.print(f"[{colour}]{where}[/] {escape(line.text)}", highlight=False)
+
+    return show
+
+
+def _once(session: Session, script: str, show: Callable[[LogLine], None]) -> bool:
+    from spark_cluster.core.error import SparkError
+    from spark_cluster.serving.logs import merge, parse
+
+    outcomes = session.each(session.alive, lambda lane: lane.run(script, timeout=120.0).stdout)
+    found = []
+    for name, text in outcomes.items():
+        if isinstance(text, SparkError):
+            session.lanes[name].lost = text
+            typer.echo(f"unknown: {name}: {text.message}", err=True)
+            continue
+        lines = [line for raw in text.split("\n") if (line := parse(name, raw)) is not None]
+        by_rank: dict[int, list[LogLine]] = {}
+        for line in lines:
+            by_rank.setdefault(line.rank, []).append(line)
+        found += list(by_rank.values())
+    any_line = False
+    for line in merge(found):
+        any_line = True
+        show(line)
+    return any_line
+
+
+def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> bool:
+    """Until every container has ended, or Ctrl-C."""
+    import contextlib
+    import functools
+    import queue
+    import time
+    from concurrent.futures import wait
+
+    from spark_cluster.core.error import SparkError
+    from spark_cluster.runner.session import Lane
+    from spark_cluster.serving.logs import WINDOW, Window, parse
+
+    arrived: queue.SimpleQueue[LogLine] = queue.SimpleQueue()
+
+    def read(lane: Lane) -> None:
+        def take(raw: str) -> None:
+            line = parse(lane.name, raw)
+            if line is not None:
+                arrived.put(line)
+
+        try:
+            lane.run(script, timeout=_FOLLOW_SECONDS, on_line=take)
+        except SparkError as error:
+            lane.lost = error
+            typer.echo(f"unknown: {lane.name}: {error.message}", err=True)
+
+    lanes = [session.lanes[name] for name in session.alive]
+    pending = {lane.submit(functools.partial(read, lane)) for lane in lanes}
+    window = Window()
+    try:
+        while pending:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    window.add(arrived.get(timeout=WINDOW / 2), time.monotonic())
+                    if arrived.empty():
+                        break
+            for line in window.ripe(time.monotonic()):
+                show(line)
+            pending = wait(pending, timeout=0).not_done
+    except KeyboardInterrupt:
+        session.abort()
+        typer.echo("detached; the ranks run on", err=True)
+    while not arrived.empty():
+        window.add(arrived.get(), time.monotonic())
+    for line in window.rest():
+        show(line)
+    return True

@@ -1,0 +1,103 @@
+"""The logs of all ranks as one: the script that reads them on a host, and the merge by time."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from spark_cluster.core.error import InputError
+from spark_cluster.core.shell import quote
+from spark_cluster.engines.spec import LABEL
+
+#: Seconds for which a line that was followed waits for an older one of another host.
+WINDOW = 0.5
+
+#: docker(1): a duration as Go writes it, or a date, RFC 3339 or a part of it.
+_SINCE = re.compile(
+    r"(\d+(\.\d+)?(ns|us|ms|s|m|h))+|\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?"
+)
+
+_MARK = "@"
+
+
+@dataclass(frozen=True, order=True)
+class LogLine:
+    """`time` is docker's, RFC 3339 in UTC with nanoseconds: it sorts as text."""
+
+    time: str
+    rank: int
+    host: str
+    container: str
+    text: str
+
+
+def check_since(value: str) -> str:
+    """Raises InputError for what docker would not take."""
+    if not _SINCE.fullmatch(value):
+        raise InputError(
+            f"--since {value} is no time", remedy="For example 10m, 2h or 2026-11-21T03:15:00."
+        )
+    return value
+
+
+def script(ranks: Sequence[int], *, since: str = "", tail: int | None = None, follow: bool) -> str:
+    """Print `@ RANK NAME LINE` for each line of our containers' logs on the host.
+
+    `ranks` empty: all. The host's containers are read side by side; it ends with the last one.
+    """
+    options = ["--timestamps"]
+    options += ["--since", quote(since)] if since else []
+    options += ["--tail", str(tail)] if tail is not None else []
+    options += ["--follow"] if follow else []
+    wanted = "|".join(str(rank) for rank in ranks) or "*"
+    form = f'{{{{.Names}}}} {{{{.Label "{LABEL}.rank"}}}}'
+    return f"""\
+_list=$(docker ps --all --filter label={LABEL}.recipe --format {quote(form)}) || exit 1
+while read -r _name _rank; do
+  case "$_rank" in {wanted}) ;; *) continue ;; esac
+  docker logs {" ".join(options)} "$_name" 2>&1 | sed -u "s/^/{_MARK} $_rank $_name /" &
+done <<SPARK_CLUSTER_LIST
+$_list
+SPARK_CLUSTER_LIST
+wait
+"""
+
+
+def parse(host: str, line: str) -> LogLine | None:
+    """One line of the script's output; None if it is none."""
+    mark, _, rest = line.partition(" ")
+    words = rest.split(" ", 3)
+    if mark != _MARK or len(words) < 3 or not words[0].isdigit() or not words[2][:4].isdigit():
+        return None
+    text = words[3] if len(words) == 4 else ""
+    return LogLine(words[2], int(words[0]), host, words[1], text.rstrip("\r"))
+
+
+def merge(logs: Iterable[Sequence[LogLine]]) -> Iterator[LogLine]:
+    """All lines by time; those of one rank keep their order."""
+    return heapq.merge(*logs, key=lambda line: line.time)
+
+
+class Window:
+    """Puts lines that are followed in order, as far as they arrive within WINDOW seconds."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[float, LogLine]] = []
+
+    def add(self, line: LogLine, now: float) -> None:
+        """`now` is monotonic time."""
+        self._held.append((now, line))
+
+    def ripe(self, now: float) -> list[LogLine]:
+        """The lines that have waited long enough, and those that are older than one of them."""
+        limit = max((line.time for at, line in self._held if now - at >= WINDOW), default="")
+        out = [line for _, line in self._held if line.time <= limit]
+        self._held = [(at, line) for at, line in self._held if line.time > limit]
+        return sorted(out, key=lambda line: line.time)
+
+    def rest(self) -> list[LogLine]:
+        """All that is left, in order."""
+        held, self._held = self._held, []
+        return sorted((line for _, line in held), key=lambda line: line.time)
