@@ -12,7 +12,7 @@ help:  ## List the targets
 demo: setup lab-packages  ## Three nodes in VMs: bootstrap, launch, verify-rdma, a chat, teardown (KEEP=1 leaves them up)
 	$(PY) -m spark_cluster.lab.demo
 
-test: setup lab-packages lint  ## All tests: unit, contract, and the lab end to end
+test: setup lab-packages engines lint  ## All tests: unit, contract, and the lab end to end
 	$(PY) -m pytest --cov --cov-report=term:skip-covered
 
 unit: setup  ## The fast tests only
@@ -32,6 +32,10 @@ setup: $(VENV)/.installed  ## The virtual environment
 $(VENV)/.installed: pyproject.toml .ci/setup
 	@bash .ci/setup $(VENV)
 	@touch $@
+
+.PHONY: engines
+engines: setup  ## Ray and vLLM for the contract tests, where the machine can (SPARK_CLUSTER_ENGINES=0: not)
+	@$(PY) -m tests.contract.engines_venv
 
 .PHONY: lab-packages
 lab-packages:

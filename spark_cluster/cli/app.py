@@ -10,14 +10,20 @@ import typer
 
 from spark_cluster import __version__
 from spark_cluster.cli import (
+    bench,
     bootstrap,
+    compose,
     doctor,
     explain,
     history,
+    image,
     init,
     lab,
     launch,
+    logs,
     mesh,
+    model,
+    monitor,
     plan,
     recipes,
     status,
@@ -56,11 +62,15 @@ def _root(
 
 for module in (
     bootstrap, plan, launch, verify_rdma, status, teardown, trust, doctor, explain, history,
-    init, mesh,
+    logs, init, mesh, compose,
 ):  # fmt: skip
     module.register(app)
 app.add_typer(undo.app, name="undo")
+app.add_typer(model.app, name="model")
+app.add_typer(image.app, name="image")
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(monitor.app, name="monitor")
+app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
 
 

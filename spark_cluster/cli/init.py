@@ -83,7 +83,8 @@ def init(
 def _text(answers: list[Answer], config: str | None) -> str:
     from datetime import UTC, datetime
 
-    from spark_cluster.inventory.proposal import propose, render
+    from spark_cluster.inventory.draft import render
+    from spark_cluster.inventory.proposal import propose
     from spark_cluster.runner import discover
 
     sights = {answer.node.name: answer.sight for answer in answers}

@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spark_cluster.cli.options import (
+    DebugOption,
     DryRunOption,
+    DualRailOption,
     GroupOption,
     InventoryOption,
     JsonOption,
+    PpOption,
+    ProfileOption,
     SetOption,
     VerboseOption,
+    WithOption,
 )
 
 if TYPE_CHECKING:
+    from spark_cluster.cli.deploying import Choices
     from spark_cluster.cli.running import Request
     from spark_cluster.inventory.models import Inventory
+    from spark_cluster.recipes.models import Recipe
 
 #: The steps after which the server is started and only waited for.
-_WAITS = ("ready", "canary")
+_WAITS = ("ready", "canary", "rdma-verdict")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +38,14 @@ def register(app: typer.Typer) -> None:
 def launch(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file.")],
     group: GroupOption = None,
+    profile: ProfileOption = None,
+    options: WithOption = None,
+    pp: PpOption = False,
+    dual_rail: DualRailOption = False,
+    debug: DebugOption = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also a recipe that is known not to work.")
+    ] = False,
     dry_run: DryRunOption = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return once the server is started.")
@@ -41,13 +56,18 @@ def launch(
     verbose: VerboseOption = False,
 ) -> int:
     """Serve a model on a group of hosts; ready only when a real token came back."""
+    from spark_cluster.cli.deploying import Choices, chosen_options
     from spark_cluster.cli.running import activate, load_inventory, refuse
     from spark_cluster.cli.verbs import show_plan
+    from spark_cluster.cli.verify_rdma import judged
     from spark_cluster.core.error import Interrupted
+    from spark_cluster.serving.apis import APIS
 
     loaded = load_inventory(inventory)
+    names = chosen_options(options, pp=pp, debug=debug, dual_rail=dual_rail)
+    choices = Choices(group, profile, names, anyway)
     request = launch_request(
-        loaded, recipe, group, settings or (), as_json=as_json, verbose=verbose
+        loaded, recipe, choices, settings or (), as_json=as_json, verbose=verbose
     )
     deployment = request.deployment
     assert deployment is not None
@@ -70,14 +90,22 @@ def launch(
                 "`spark-cluster teardown` removes it."
             )
             raise
-        api = api_address(loaded, deployment.head, deployment.port)
-        data = {"endpoint": f"http://{api}/v1", "model": deployment.model, "already_up": was_up}
-        code = active.finish(results, data=data)
+        address = f"http://{api_address(loaded, deployment.head, deployment.port)}"
+        endpoint = address + APIS[deployment.api].root
+        model = deployment.client_model
+        data = {"endpoint": endpoint, "model": model, "already_up": was_up}
+        verdict = judged(active, results)
+        code = active.finish(results, data={**data, **verdict})
         if code == 0:
             state = "started, not yet ready" if no_wait else "ready"
-            active.say(f"{recipe} is {'already up' if was_up else state}: http://{api}/v1")
-            active.say(_curl(api, deployment.model))
-            active.say("next: spark-cluster verify-rdma")
+            active.say(f"{recipe} is {'already up' if was_up else state}: {endpoint}")
+            active.say(_curl(address + APIS[deployment.api].chat, model))
+            if len(deployment.hosts) > 1:
+                more = " --watch" if verdict else ""
+                active.say(f"next: spark-cluster verify-rdma{more}")
+        elif verdict:
+            active.say(f"{recipe} is up and answers: {endpoint}")
+            active.say("Its tokens do not travel by RDMA as they should: see the verdict above.")
         else:
             active.say(
                 "The containers are left as they are, for their logs. "
@@ -89,32 +117,20 @@ def launch(
 def launch_request(
     inventory: Inventory,
     name: str,
-    group: str | None,
+    choices: Choices,
     settings: Sequence[str],
     *,
     as_json: bool,
     verbose: bool,
 ) -> Request:
     """Load the recipe, place it on the group, make the deployment. Raises InputError."""
+    from spark_cluster.cli.deploying import deploy, load_recipe
     from spark_cluster.cli.running import Request
-    from spark_cluster.engines.placement import place
-    from spark_cluster.engines.table import ENGINES
-    from spark_cluster.inventory import loader as inventories
-    from spark_cluster.places import short
-    from spark_cluster.recipes import loader as recipes
     from spark_cluster.runner.journal import new_run
 
-    own = recipes.own_recipes(inventory.path, inventory.recipes)
-    recipe = recipes.load(name, own)
-    group_name, members = inventories.group(inventory, group)
-    placement = place(recipe, inventory, group_name, members)
+    recipe = load_recipe(inventory, name, choices)
     run = new_run()
-    deployment = ENGINES[recipe.engine](recipe, placement, run, recipes.file_contents(recipe))
-    note = None
-    if len(recipe.chain) > 1:
-        note = f"recipe {short(recipe.path)} extends {short(recipe.chain[1])}" + (
-            f": {recipe.note}" if recipe.note else ""
-        )
+    deployment, members = deploy(inventory, recipe, choices, run)
     return Request(
         verb="launch",
         playbook="launch",
@@ -122,11 +138,25 @@ def launch_request(
         inventory=inventory,
         settings=settings,
         deployment=deployment,
-        note=note,
+        note=_note(recipe, choices),
         as_json=as_json,
         verbose=verbose,
         run=run,
     )
+
+
+def _note(recipe: Recipe, choices: Choices) -> str | None:
+    """What of the recipe one should know when it is launched."""
+    from spark_cluster.places import short
+
+    parts = []
+    if len(recipe.chain) > 1:
+        parts.append(f"recipe {short(recipe.path)} extends {short(recipe.chain[1])}")
+    if choices.profile:
+        parts.append(f"profile {choices.profile}: {recipe.profiles[choices.profile].why}")
+    parts += [f"{name}: {recipe.options[name].why}" for name in choices.options]
+    parts += [text for text in (recipe.note, recipe.known_broken) if text]
+    return "; ".join(parts) or None
 
 
 def api_address(inventory: Inventory, head: str, port: int) -> str:
@@ -140,9 +170,6 @@ def api_address(inventory: Inventory, head: str, port: int) -> str:
     return f"{inventory.reachable_address(head)}:{port}"
 
 
-def _curl(api: str, model: str) -> str:
+def _curl(url: str, model: str) -> str:
     body = '{"model": "%s", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 32}'
-    return (
-        f"  curl http://{api}/v1/chat/completions -H 'Content-Type: application/json' "
-        f"-d '{body % model}'"
-    )
+    return f"  curl {url} -H 'Content-Type: application/json' -d '{body % model}'"

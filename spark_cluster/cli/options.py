@@ -31,12 +31,47 @@ GroupOption = Annotated[
     str | None,
     typer.Option("--group", help="The inventory's group that serves, head first."),
 ]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="One of the recipe's profiles."),
+]
+WithOption = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="NAME", help="One of the recipe's options; repeat it."),
+]
+PpOption = Annotated[bool, typer.Option("--pp", help="The recipe's option pp: pipeline parallel.")]
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="The recipe's option debug: more in the logs.")
+]
+DualRailOption = Annotated[
+    bool,
+    typer.Option("--dual-rail", help="The recipe's option dual-rail: both halves of the port."),
+]
 AllowManagementOption = Annotated[
     bool,
     typer.Option(
         "--allow-management-interface",
         help="Allow changes to the interface that SSH came in on.",
     ),
+]
+
+ToOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to",
+        metavar="NAME",
+        help="Hosts or groups that should have it; default: the only group, else all hosts.",
+    ),
+]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="HOST", help="Copy from this host.")
+]
+EncryptOption = Annotated[
+    bool,
+    typer.Option("--encrypt", help="Copy through the nodes' own SSH (needs `mesh`); slower."),
+]
+IperfOption = Annotated[
+    bool, typer.Option("--iperf", help="Measure the way with iperf3 first, to compare.")
 ]
 
 

@@ -8,12 +8,17 @@ import typer
 
 from spark_cluster.cli.options import (
     AllowManagementOption,
+    DebugOption,
+    DualRailOption,
     GroupOption,
     HostsOption,
     InventoryOption,
     JsonOption,
+    PpOption,
+    ProfileOption,
     SetOption,
     VerboseOption,
+    WithOption,
     split,
 )
 
@@ -31,6 +36,11 @@ def plan(
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     group: GroupOption = None,
+    profile: ProfileOption = None,
+    options: WithOption = None,
+    pp: PpOption = False,
+    dual_rail: DualRailOption = False,
+    debug: DebugOption = False,
     settings: SetOption = None,
     allow_management: AllowManagementOption = False,
     as_json: JsonOption = False,
@@ -45,14 +55,17 @@ def plan(
 
     loaded = load_inventory(inventory)
     if what == "launch":
+        from spark_cluster.cli.deploying import Choices, chosen_options
         from spark_cluster.cli.launch import launch_request
 
         if not recipe:
             raise InputError(
                 "plan launch: which recipe?", remedy="`spark-cluster recipes` lists them."
             )
+        names = chosen_options(options, pp=pp, debug=debug, dual_rail=dual_rail)
+        choices = Choices(group, profile, names, anyway=True)
         request = launch_request(
-            loaded, recipe, group, settings or (), as_json=as_json, verbose=verbose
+            loaded, recipe, choices, settings or (), as_json=as_json, verbose=verbose
         )
     else:
         request = Request(

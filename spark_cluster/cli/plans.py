@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -40,8 +42,13 @@ def as_data(plan: Plan, *, commands: bool) -> list[dict[str, object]]:
     return rows
 
 
-def show(plan: Plan, console: Console, *, commands: bool) -> None:
-    """Per step and host: what would change, what is in the way, what is checked later."""
+def show(
+    plan: Plan, console: Console, refused: Collection[tuple[str, str]], *, commands: bool
+) -> None:
+    """Per step and host: what would change, what is in the way, what is checked later.
+
+    `refused`: step and host of the problems that no earlier step of the plan will have mended.
+    """
     for planned, assessments in plan:
         step = planned.step
         if step.stimulus is not None:
@@ -55,7 +62,8 @@ def show(plan: Plan, console: Console, *, commands: bool) -> None:
                 f"  [dim]{words:<11}[/] [bold]{escape(step.title)}[/]  {escape(', '.join(idle))}"
             )
         for host, assessment in busy.items():
-            _show_host(console, planned, host, assessment, commands=commands)
+            way = "in the way" if (step.name, host) in refused else "now"
+            _show_host(console, planned, host, assessment, way, commands=commands)
     total = plan.change_count
     console.print(
         f"[bold]plan[/]: {count(total, 'change')}" if total else "[bold]plan[/]: no change"
@@ -63,7 +71,13 @@ def show(plan: Plan, console: Console, *, commands: bool) -> None:
 
 
 def _show_host(
-    console: Console, planned: PlannedStep, host: str, assessment: Assessment, *, commands: bool
+    console: Console,
+    planned: PlannedStep,
+    host: str,
+    assessment: Assessment,
+    way: str,
+    *,
+    commands: bool,
 ) -> None:
     word = "would change" if assessment.changes else "would check"
     console.print(f"  [yellow]{word:<11}[/] [bold]{escape(planned.step.title)}[/]  {escape(host)}")
@@ -81,8 +95,7 @@ def _show_host(
         seconds = int(planned.params.guard_seconds)
         _show_commands(console, guard_scripts.arm("RUN", seconds, assessment.changes))
     for problem in assessment.problems:
-        now = "now" if assessment.waiting else "in the way"
-        console.print(f"                {now}: {problem.code} {escape(problem.what)}")
+        console.print(f"                {way}: {problem.code} {escape(problem.what)}")
 
 
 def _show_commands(console: Console, commands: str) -> None:

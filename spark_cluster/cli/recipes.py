@@ -1,4 +1,4 @@
-"""`spark-cluster recipes`: what can be served, and why it is set up so."""
+"""`spark-cluster recipes`: what can be served and why it is set up so; does it fit, is it sound."""
 
 from __future__ import annotations
 
@@ -6,96 +6,154 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spark_cluster.cli.options import InventoryOption, JsonOption
-from spark_cluster.places import short
+from spark_cluster.cli.options import (
+    InventoryOption,
+    JsonOption,
+    PpOption,
+    ProfileOption,
+    WithOption,
+    split,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spark_cluster.recipes.models import Recipe
+    from spark_cluster.inventory.models import Inventory
+    from spark_cluster.recipes.lint_finding import Finding
 
-app = typer.Typer(help="List the recipes, or show one with its reasons.", rich_markup_mode=None)
+app = typer.Typer(help="List, show, fit and check the recipes.", rich_markup_mode=None)
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file, also of sparkrun's.")
+]
 
 
 @app.callback(invoke_without_command=True)
 def list_recipes(
     context: typer.Context, inventory: InventoryOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the recipes, or show one with its reasons."""
+    """List the recipes; show one, see whether it fits, or check it."""
     if context.invoked_subcommand is not None:
         return
     import json
 
+    from spark_cluster.cli import recipes_view as view
     from spark_cluster.recipes import loader
 
-    own = _own(inventory)
-    rows = [_load(name, own) for name in sorted(loader.known(own))]
+    own = _own(_inventory(inventory))
+    rows = [loader.load(name, own) for name in sorted(loader.known(own))]
     if as_json:
-        typer.echo(json.dumps([_summary(recipe) for recipe in rows]))
+        typer.echo(json.dumps([view.summary(recipe) for recipe in rows]))
         return
-    for recipe in rows:
-        typer.echo(f"{recipe.name:<20} {recipe.nodes} hosts  {recipe.engine:<10} {recipe.title}")
-        if len(recipe.chain) > 1:
-            typer.echo(f"{'':<20} {short(recipe.path)} extends {short(recipe.chain[1])}")
+    for line in view.listed(rows):
+        typer.echo(line)
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="RECIPE")],
-    inventory: InventoryOption = None,
-    as_json: JsonOption = False,
+    name: RecipeArgument, inventory: InventoryOption = None, as_json: JsonOption = False
 ) -> None:
     """Show a recipe: every argument and variable with the reason for it."""
     import json
 
-    recipe = _load(name, _own(inventory))
+    from spark_cluster.cli import recipes_view as view
+    from spark_cluster.recipes.loader import load
+
+    recipe = load(name, _own(_inventory(inventory)))
     if as_json:
         typer.echo(json.dumps({**recipe.model_dump(mode="json"), "path": str(recipe.path)}))
         return
-    typer.echo(f"{recipe.name}: {recipe.title}")
-    for path in recipe.chain:
-        typer.echo(f"  file     {short(path)}")
-    typer.echo(f"  image    {recipe.image} ({recipe.engine} {recipe.engine_version})")
-    typer.echo(f"  model    {recipe.model}")
-    typer.echo(
-        f"  needs    {recipe.nodes} hosts, {recipe.requires.memory_gib:g} GiB memory and "
-        f"{recipe.requires.disk_gib:g} GiB disk on each, {recipe.rails} rail"
-    )
-    for title, choices in (("arguments", recipe.args), ("environment", recipe.env)):
-        typer.echo(f"  {title}")
-        for key, choice in choices.items():
-            prefix = "--" if title == "arguments" else ""
-            value = "" if choice.value is True and prefix else f" {choice.text}"
-            typer.echo(f"    {prefix}{key}{value}")
-            if choice.why:
-                typer.echo(f"        {choice.why}")
-    for file in recipe.files:
-        typer.echo(f"  mounts   {file.target}\n        {file.why}")
-    for seen in recipe.measured:
-        typer.echo(f"  measured {seen.what}: {seen.value} ({seen.where})")
+    for line in view.shown(recipe):
+        typer.echo(line)
 
 
-def _own(inventory: str | None) -> dict[str, Path]:
+@app.command("fit")
+def fit(
+    name: RecipeArgument,
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hosts", metavar="NAME", help="Read these hosts or this group; repeat or use commas."
+        ),
+    ] = None,
+    profile: ProfileOption = None,
+    options: WithOption = None,
+    pp: PpOption = False,
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Add up the memory: weights, KV cache, tokens. Exit 4 if it does not fit, 3 if unknown."""
+    import json
+
+    from spark_cluster.cli import recipes_view as view
+    from spark_cluster.cli.deploying import Choices, chosen_options, load_recipe
+    from spark_cluster.cli.recipes_fit import nominal, on_hosts
+
+    loaded = _inventory(inventory)
+    chosen = chosen_options(options, pp=pp, debug=False, dual_rail=False)
+    choices = Choices(profile=profile, options=chosen, anyway=True)
+    recipe = load_recipe(loaded, name, choices)
+    names = split(hosts)
+    result = on_hosts(loaded, recipe, names) if names else nominal(recipe)
+    if as_json:
+        typer.echo(json.dumps(view.fit_data(recipe, result, names or [])))
+    else:
+        for line in view.fitted(recipe, result, is_nominal=not names):
+            typer.echo(line)
+    return view.FIT_EXIT[result.verdict]
+
+
+@app.command("lint")
+def lint(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RECIPE]...", help="Names or files; all recipes if none."),
+    ] = None,
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Check recipes against their engine's version and against RDMA. Exit 2 on an error."""
+    import json
+
+    from spark_cluster.cli import recipes_view as view
+    from spark_cluster.recipes import loader
+
+    own = _own(_inventory(inventory))
+    chosen = names or sorted(loader.known(own))
+    found = [(name, place, finding) for name in chosen for place, finding in _linted(name, own)]
+    errors = sum(finding.is_error for _, _, finding in found)
+    if as_json:
+        rows = [view.finding_data(*row) for row in found]
+        typer.echo(json.dumps({"recipes": chosen, "findings": rows, "errors": errors}))
+    else:
+        for line in view.linted(chosen, found):
+            typer.echo(line)
+    return 2 if errors else 0
+
+
+def _linted(name: str, own: dict[str, Path]) -> list[tuple[str, Finding]]:
+    """Each finding with file and line. A recipe that cannot be read is one more finding."""
+    from spark_cluster.core.error import InputError
+    from spark_cluster.recipes import lint as rules
+    from spark_cluster.recipes import loader
+    from spark_cluster.recipes.lint_finding import Finding
+
+    try:
+        recipe = loader.load(name, own)
+    except InputError as error:
+        said = Finding("error", (), error.code or "RECIPE005", error.message, error.remedy)
+        return [(error.place or name, said)]
+    found = [*rules.lint(recipe), *rules.lint_overlays(recipe)]
+    return [(loader.place(recipe, finding.loc), finding) for finding in found]
+
+
+def _inventory(given: str | None) -> Inventory:
     from spark_cluster.cli.running import load_inventory
+
+    return load_inventory(given)
+
+
+def _own(inventory: Inventory) -> dict[str, Path]:
     from spark_cluster.recipes.loader import own_recipes
 
-    loaded = load_inventory(inventory)
-    return own_recipes(loaded.path, loaded.recipes)
-
-
-def _load(name: str, own: dict[str, Path]) -> Recipe:
-    from spark_cluster.recipes.loader import load
-
-    return load(name, own)
-
-
-def _summary(recipe: Recipe) -> dict[str, object]:
-    return {
-        "name": recipe.name,
-        "title": recipe.title,
-        "engine": recipe.engine,
-        "model": recipe.model,
-        "nodes": recipe.nodes,
-        "path": str(recipe.path),
-        "extends": recipe.extends,
-    }
+    return own_recipes(inventory.path, inventory.recipes)

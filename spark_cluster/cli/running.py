@@ -35,7 +35,7 @@ from spark_cluster.transport.protocol import Become, Connector
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asked for."""
+    """What the command line asked for; `playbook` is empty for a verb that has none."""
 
     verb: str
     playbook: str
@@ -131,7 +131,11 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
 
     Raises Unreachable if a host that is needed is away: nothing was changed anywhere.
     """
-    playbook = playbooks.load(playbooks.find(request.playbook), registry(), request.settings)
+    if request.playbook:
+        path = playbooks.find(request.playbook)
+        playbook = playbooks.load(path, registry(), request.settings)
+    else:
+        playbook = playbooks.BoundPlaybook(request.inventory.path, request.verb, request.verb, ())
     book = Journal(request.run, request.verb) if journal else None
     view = None if request.as_json else ConsoleView(verbose=request.verbose)
     listeners: list[Listener] = [view or JsonLines()]
@@ -145,7 +149,10 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
         )
         for name in request.hosts
     ]
-    session = Session(lanes, connector(), ask_password())
+    become = ask_password()
+    if request.deployment is not None:
+        become.secrets += request.deployment.secret_values.values()
+    session = Session(lanes, connector(), become)
     started = time.monotonic()
     bus(
         RunStarted(
@@ -192,10 +199,15 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
 
 
 @contextlib.contextmanager
-def looking(inventory: Inventory, names: list[str]) -> Iterator[Session]:
+def looking(
+    inventory: Inventory, names: list[str], deployment: Deployment | None = None
+) -> Iterator[Session]:
     """A connected session for one look: no run, no lock, no journal."""
     lanes = [
-        Lane(inventories.target(inventory, name), ProbeContext(inventory.hosts[name], inventory))
+        Lane(
+            inventories.target(inventory, name),
+            ProbeContext(inventory.hosts[name], inventory, deployment),
+        )
         for name in names
     ]
     session = Session(lanes, connector(), ask_password())
@@ -207,10 +219,13 @@ def looking(inventory: Inventory, names: list[str]) -> Iterator[Session]:
 
 
 def read_hosts(
-    inventory: Inventory, names: list[str], facts: Sequence[Fact[Any]]
+    inventory: Inventory,
+    names: list[str],
+    facts: Sequence[Fact[Any]],
+    deployment: Deployment | None = None,
 ) -> dict[str, Facts | SparkError]:
     """These facts of each host in one exec each; the error of a host that is away."""
-    with looking(inventory, names) as session:
+    with looking(inventory, names, deployment) as session:
         found = session.each(session.alive, lambda lane: lane.read(facts))
         return {name: session.lost.get(name) or found[name] for name in names}
 

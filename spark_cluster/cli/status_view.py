@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from spark_cluster.cli.running import looking
 from spark_cluster.core.error import SparkError
-from spark_cluster.core.units import human_bytes
+from spark_cluster.core.units import human_age, human_bytes
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.gpu import GPU
@@ -17,8 +17,10 @@ from spark_cluster.facts.host import HOST
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
+from spark_cluster.runner.last_verdict import last_verdict
 from spark_cluster.runner.session import Lane
 from spark_cluster.serving import api
+from spark_cluster.serving.apis import APIS
 
 _FACTS = (HOST, CONTAINERS, MEMORY, SWAP, GPU)
 
@@ -39,7 +41,7 @@ def _look(lane: Lane) -> tuple[Facts, bool | None]:
             and container.label("port").isdigit()
             and container.label("rank") == "0"
         ):
-            script = api.health_script(int(container.label("port")))
+            script = APIS[container.label("api") or "openai"].health(int(container.label("port")))
             answer = lane.run(script, timeout=15, root=False)
             return facts, api.parse_health(answer.stdout).ok
     return facts, None
@@ -76,8 +78,32 @@ def _row(name: str, outcome: tuple[Facts, bool | None] | SparkError) -> dict[str
     }
 
 
+def verdict_row(inventory: Inventory, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The last RDMA verdict that this controller gave; `current`: on the launch that runs now."""
+    last = last_verdict(inventory.path)
+    if last is None:
+        return None
+    runs = {c["run"] for row in rows for c in row.get("containers", ()) if c["state"] == "running"}
+    return {
+        "kind": last.kind,
+        "code": last.code,
+        "reason": last.reason,
+        "when": last.when.isoformat(),
+        "age_seconds": round(last.age()),
+        "by": last.verb,
+        "recipe": last.recipe,
+        "run": last.run,
+        "current": last.run in runs,
+    }
+
+
 def show(
-    console: Console, inventory: Inventory, rows: list[dict[str, Any]], *, verbose: bool
+    console: Console,
+    inventory: Inventory,
+    rows: list[dict[str, Any]],
+    verdict: dict[str, Any] | None,
+    *,
+    verbose: bool,
 ) -> None:
     console.print(f"[dim]inventory {escape(short(inventory.path))}[/]")
     for row in rows:
@@ -95,6 +121,19 @@ def show(
         if verbose:
             processes = ", ".join(row["gpu_processes"]) or "none"
             console.print(f"             GPU {', '.join(row['gpu'])}; processes: {processes}")
+    if verdict is not None:
+        console.print(f"  {escape(_verdict(verdict))}")
+
+
+def _verdict(verdict: dict[str, Any]) -> str:
+    """`RDMA verdict: rdma, 12 min ago, on qwen3-vl-235b`."""
+    age = human_age(verdict["age_seconds"])
+    text = f"RDMA verdict: {verdict['kind']}, {age} ago, on {verdict['recipe']}"
+    if not verdict["current"]:
+        text += f" of an earlier launch ({verdict['run']}), not on what runs now"
+    elif verdict["kind"] != "rdma":
+        text += f": {verdict['reason']}"
+    return text
 
 
 def _container(container: dict[str, Any], healthy: bool | None) -> str:

@@ -28,5 +28,6 @@ def show_plan(active: Active, plan: Plan, *, commands: bool) -> int:
         rows = plans.as_data(plan, commands=commands)
         return active.finish(active.run.results, data={"plan": rows})
     active.view.flush()
-    plans.show(plan, active.view.console, commands=commands)
+    refused = {(result.step, result.host) for result in active.run.refusals(plan)}
+    plans.show(plan, active.view.console, refused, commands=commands)
     return exit_code(active.run.results)

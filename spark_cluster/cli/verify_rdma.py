@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,9 +16,11 @@ from spark_cluster.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from spark_cluster.rdma.verdict import RailRow, Verdict
+    from spark_cluster.cli.running import Active, Request
+    from spark_cluster.core.error import SparkError
+    from spark_cluster.core.result import Result
+    from spark_cluster.rdma.verdict import Verdict
+    from spark_cluster.steps.served import HostFacts
 
 
 def register(app: typer.Typer) -> None:
@@ -25,9 +28,31 @@ def register(app: typer.Typer) -> None:
 
 
 def verify_rdma(
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="--from-log: further files.", show_default=False),
+    ] = None,
     tokens: Annotated[
         int | None,
         typer.Option("--tokens", min=1, max=100_000, help="How many tokens to generate."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Judge the traffic that is there; generate nothing.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Like --live, a line per interval until Ctrl-C.")
+    ] = False,
+    interval: Annotated[
+        float,
+        typer.Option("--interval", min=0.5, max=3600, help="--live, --watch: seconds to watch."),
+    ] = 5.0,
+    from_log: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from-log",
+            metavar="FILE",
+            help="Read NCCL's and the engine's logs alone; - is stdin.",
+        ),
     ] = None,
     probe: Annotated[
         bool,
@@ -48,14 +73,18 @@ def verify_rdma(
 ) -> int:
     """Prove that the running model's tokens travel by RDMA. Exit 0 only for the verdict rdma.
 
-    With --probe, measure each half between neighbours instead, each way. Exit 4 on a finding.
+    Without an option it generates tokens between two readings of the counters. --live and --watch
+    take the traffic that is there; --from-log takes log files and asks no cluster; --probe measures
+    each half between neighbours, each way. Exit 4 on any other verdict, or on a finding.
     """
-    from spark_cluster.cli.running import Request, activate, load_inventory
-    from spark_cluster.core.error import CheckFailed
-    from spark_cluster.core.event import as_json as to_json
-    from spark_cluster.core.result import exit_code
+    chosen = {"--tokens": tokens, "--live": live, "--watch": watch, "--probe": probe}
+    _one_of({**chosen, "--from-log": from_log}, more or ())
+    if from_log:
+        from spark_cluster.cli.from_log import from_log as read_logs
+
+        return read_logs([*from_log, *(more or ())], as_json=as_json)
+    from spark_cluster.cli.running import Request, load_inventory
     from spark_cluster.inventory.loader import select
-    from spark_cluster.steps.rdma_verdict import head, verdict
 
     loaded = load_inventory(inventory)
     request = Request(
@@ -72,71 +101,111 @@ def verify_rdma(
         from spark_cluster.cli.probe import probe as measure
 
         return measure(request, seconds=duration, both=both)
+    if live or watch:
+        from spark_cluster.cli import watching
+
+        return (watching.watch if watch else watching.live)(request, interval)
+    return _verify(request)
+
+
+def _one_of(chosen: dict[str, object], more: Sequence[str]) -> None:
+    """Ways to verify that exclude each other."""
+    from spark_cluster.core.error import InputError
+
+    given = [name for name, value in chosen.items() if value]
+    if len(given) > 1:
+        raise InputError(
+            f"{' and '.join(given)} do not go together", remedy="Choose one of them; see --help."
+        )
+    if more and "--from-log" not in given:
+        raise InputError(
+            f"{' '.join(more)}: verify-rdma takes files only with --from-log",
+            remedy=f"spark-cluster verify-rdma --from-log {' '.join(more)}",
+        )
+
+
+def _verify(request: Request) -> int:
+    """Counters, tokens of our own, counters."""
+    from spark_cluster.cli.running import activate
+    from spark_cluster.core.result import exit_code
+    from spark_cluster.steps.rdma_verdict import verdict
+    from spark_cluster.steps.served import served
+
     with activate(request) as active:
         results = active.run.apply(active.run.plan())
-        views = {name: active.run.view(name) for name in active.session.alive}
-        found = head({name: view.facts for name, view in views.items()})
-        result = verdict(views[found[0]]) if found else None
-        if result is None:
-            code = exit_code(results)
-            if code:
+        facts = active.session.all_facts()
+        found = served(facts)
+        if found is None:
+            if exit_code(results):
                 return active.finish(results)
-            raise CheckFailed(
-                f"no running head container of ours on {', '.join(views)}",
-                code="RDMA013",
-                remedy="Start one with `spark-cluster launch RECIPE`; "
-                "`spark-cluster status` shows what runs.",
-            )
-        members = found[1].label("group").split(",") if found else []
-        away = set(members) & set(active.session.lost)
-        code = 0 if result.kind == "rdma" else 3 if away else 4
-        if active.view is not None:
-            active.view.flush()
-            active.view.console.print(_table(result, verbose=verbose))
-            for reason in result.reasons:
-                active.say(f"  {reason}")
-            active.say(f"verdict: {result.kind}")
-            if result.code:
-                active.say(f"  more: spark-cluster explain {result.code}")
-        active.finish(results, data={"verdict": to_json(result)}, code=code)
-        return code
+            raise nothing_runs(active)
+        result = verdict(active.run.view(found.host))
+        assert result is not None
+        return conclude(active, result, facts, results)
 
 
-def _table(result: Verdict, *, verbose: bool) -> Table:
-    """A row a rail; rails that the recipe does not name only if they carried anything."""
-    from rich.table import Table
+def conclude(
+    active: Active,
+    result: Verdict,
+    facts: HostFacts,
+    results: Sequence[Result],
+    *,
+    table: bool = True,
+) -> int:
+    """Show the verdict, write it down with what was judged, give the exit code.
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("host")
-    for title in ("rank", "rail", "tx", "rx", "tx/token", "rx/token", "errors"):
-        table.add_column(title, justify="left" if title == "rail" else "right")
-    table.add_column("note")
-    for row in result.rows:
-        if verbose or row.is_expected or row.tx or row.rx or row.errors:
-            table.add_row(*_cells(row))
-    return table
+    Raises InputError for an engine on one host: it has no traffic to prove.
+    """
+    from spark_cluster.cli.verdict_view import show
+    from spark_cluster.core.error import InputError
+    from spark_cluster.steps.served import served
 
-
-def _cells(row: RailRow) -> list[str]:
-    from rich.markup import escape
-
-    note = row.note if row.is_expected or row.note else "not a rail of the recipe"
-    return [
-        row.host,
-        str(row.rank),
-        row.rail,
-        _amount(row.tx, row.unit),
-        _amount(row.rx, row.unit),
-        _amount(row.tx_per_token, row.unit),
-        _amount(row.rx_per_token, row.unit),
-        str(sum(row.errors.values())),
-        escape(note),
-    ]
+    found = served(facts)
+    if found is not None and len(found.hosts) == 1:
+        raise InputError(
+            f"{found.recipe} runs on one host ({found.host}): nothing travels between hosts, so "
+            "there is nothing to verify",
+            remedy="`spark-cluster verify-rdma --probe` measures the links without a model.",
+        )
+    away = set(found.hosts if found else ()) & set(active.session.lost)
+    code = 0 if result.kind == "rdma" else 3 if away else 4
+    if table:
+        show(active, result, verbose=active.request.verbose)
+    return active.finish(results, data=as_data(active, result, facts), code=code)
 
 
-def _amount(value: float | None, unit: str) -> str:
-    from spark_cluster.core.units import human_bytes
+def judged(active: Active, results: Sequence[Result]) -> dict[str, Any]:
+    """The verdict that a launch ended with, shown; empty if it did not come to one."""
+    from spark_cluster.cli.verdict_view import show
+    from spark_cluster.core.result import Status
+    from spark_cluster.steps.rdma_verdict import STEP, verdict
 
-    if value is None:
-        return "unknown"
-    return human_bytes(value) if unit == "B" else f"{value:,.0f} pkt"
+    ended = (Status.OK, Status.FAILED)
+    head = next((r.host for r in results if r.step == STEP.name and r.status in ended), None)
+    result = verdict(active.run.view(head)) if head in active.session.alive and head else None
+    if result is None:
+        return {}
+    show(active, result, verbose=active.request.verbose)
+    return as_data(active, result, active.session.all_facts())
+
+
+def as_data(active: Active, result: Verdict, facts: HostFacts) -> dict[str, Any]:
+    """A verdict as `--json` prints it and the journal keeps it, with what was judged."""
+    from spark_cluster.core.event import as_json
+    from spark_cluster.steps.served import served
+
+    found = served(facts)
+    about = {"inventory": str(active.request.inventory.path), **(found.as_dict() if found else {})}
+    return {"verdict": as_json(result), "served": about}
+
+
+def nothing_runs(active: Active) -> SparkError:
+    """The error for hosts on which no head of ours runs."""
+    from spark_cluster.core.error import CheckFailed
+
+    return CheckFailed(
+        f"no running head container of ours on {', '.join(active.session.alive)}",
+        code="RDMA013",
+        remedy="Start one with `spark-cluster launch RECIPE`; "
+        "`spark-cluster status` shows what runs.",
+    )

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_cluster.core import diagnosis_doctor, diagnosis_models, diagnosis_recipes
+from spark_cluster.core import (
+    diagnosis_doctor,
+    diagnosis_models,
+    diagnosis_monitor,
+    diagnosis_recipes,
+)
 
 
 @dataclass(frozen=True)
@@ -351,7 +356,12 @@ _TABLE = (
     ),
 )
 
-_MORE = (*diagnosis_doctor.ENTRIES, *diagnosis_models.ENTRIES, *diagnosis_recipes.ENTRIES)
+_MORE = (
+    *diagnosis_doctor.ENTRIES,
+    *diagnosis_models.ENTRIES,
+    *diagnosis_recipes.ENTRIES,
+    *diagnosis_monitor.ENTRIES,
+)
 
 DIAGNOSES = {
     diagnosis.code: diagnosis for diagnosis in (*_TABLE, *(Diagnosis(*entry) for entry in _MORE))

@@ -10,17 +10,44 @@ quote = shlex.quote
 _END = "SPARK_CLUSTER_END_OF_FILE"
 
 
+def held_folder(name: str) -> str:
+    """Commands that begin a script which is held: a folder `$_dir` of its own, and whatever ends
+    the script, the processes `$_pids` and the folder end with it."""
+    return f"""\
+_dir=$(mktemp -d /tmp/{name}.XXXXXX) || exit 70
+_pids=
+_end() {{
+  [ -z "$_pids" ] || kill -TERM $_pids 2>/dev/null
+  wait
+  rm -rf "$_dir"
+}}
+trap _end EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 141' PIPE
+trap 'exit 143' TERM
+"""
+
+
+def here_document(path: str, content: str) -> str:
+    """A command that writes `content`, which ends with a newline, to `path`, a word of the shell.
+
+    Raises ValueError for a content that holds the end marker.
+    """
+    if _END in content:
+        raise ValueError(f"{path}: the content holds the here-document's end marker")
+    return f"cat > {path} <<'{_END}'\n{content}{_END}\n"
+
+
 def write_file(path: str, content: str, mode: int) -> str:
     """Commands that put `content` at `path` atomically: a new file beside it, then a rename.
 
     `content` must end with a newline (a here-document always does).
     """
-    if _END in content:
-        raise ValueError(f"{path}: the content holds the here-document's end marker")
     temporary = quote(f"{path}.spark-cluster.new")
     return (
         f"mkdir -p {quote(path.rpartition('/')[0] or '/')}\n"
-        f"(umask 077 && cat > {temporary} <<'{_END}'\n{content}{_END}\n)\n"
+        f"(umask 077 && {here_document(temporary, content)})\n"
         f"chmod {mode:04o} {temporary}\n"
         f"mv -f {temporary} {quote(path)}\n"
     )

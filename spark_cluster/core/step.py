@@ -7,9 +7,11 @@ assessment shows no difference is the step `changed`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from spark_cluster.core.secret import Secret
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,7 +24,8 @@ class Change:
     """One difference and what closes it.
 
     `commands` is POSIX sh, run as root under `set -eu`. `before` and `after` are what a person
-    reads; `diff` may hold a longer text, one line each, already marked with + and -.
+    reads; `diff` may hold a longer text, one line each, already marked with + and -. `secrets` are
+    shell variables of `commands`: the runner sets them, no plan shows them.
     """
 
     what: str
@@ -30,6 +33,7 @@ class Change:
     after: str
     commands: str
     diff: tuple[str, ...] = ()
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,15 @@ def human_seconds(seconds: float) -> str:
     return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
 
 
+def human_age(seconds: float) -> str:
+    """`12 s`, `5 min`, `3 h`, `2 days`: how long ago, in its largest unit."""
+    for unit, size in (("day", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            number = int(seconds // size)
+            return count(number, unit) if unit == "day" else f"{number} {unit}"
+    return f"{int(seconds)} s"
+
+
 def count(number: int, noun: str) -> str:
     """`1 key`, `3 keys`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

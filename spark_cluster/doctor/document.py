@@ -16,6 +16,11 @@ _SUBJECTS = {
     "DOCKER": "Docker",
     "GPU": "GPU",
     "SERVE": "Serving",
+    "RECIPE": "Recipes",
+    "MODEL": "Models and images",
+    "IMAGE": "Models and images",
+    "MON": "Monitoring and services",
+    "SVC": "Monitoring and services",
 }
 
 _HEAD = """\

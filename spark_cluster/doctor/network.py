@@ -18,18 +18,17 @@ from spark_cluster.facts.links import LINKS, PING, Link
 from spark_cluster.facts.netplan import NETPLAN
 from spark_cluster.facts.routes import ROUTES
 from spark_cluster.inventory.models import Host, Rail
-from spark_cluster.inventory.models import Link as ManagedLink
 
 
 def mtu(cluster: Cluster) -> Iterator[Finding]:
     """netplan's file, the kernel and the peer agree on the MTU."""
     for host, facts in cluster.hosts():
-        managed: list[Rail | ManagedLink] = [*host.rails, *host.links]
-        for item in managed:
+        for item in host.configured:
             if item.mtu is None:
                 continue
             link = facts[LINKS].links.get(item.interface)
-            if link is not None and link.mtu != item.mtu:
+            # Without a carrier NetworkManager lets go of the interface, and of its MTU.
+            if link is not None and link.carrier and link.mtu != item.mtu:
                 ends = _peer_mtus(cluster, host, item) if isinstance(item, Rail) else ""
                 yield find(
                     "NET015",
@@ -80,13 +79,19 @@ def addresses(cluster: Cluster) -> Iterator[Finding]:
             if link is None or not link.carrier or item.address in link.ipv4:
                 continue
             there = ", ".join(link.ipv4) or "no IPv4 address"
-            rail = isinstance(item, Rail)
-            yield find(
-                "NET016",
-                host.name,
-                f"{item.interface} has {there}, the inventory says {item.address}",
-                severity=None if rail else Severity.WARNING,
-            )
+            what = f"{item.interface} has {there}, the inventory says {item.address}"
+            if item not in host.configured:
+                yield find(
+                    "NET016",
+                    host.name,
+                    f"{what} and `managed: false`",
+                    severity=Severity.WARNING,
+                    fix="Correct the inventory, or reserve the address in the DHCP server.",
+                    repair=None,
+                )
+                continue
+            severity = None if isinstance(item, Rail) else Severity.WARNING
+            yield find("NET016", host.name, what, severity=severity)
 
 
 def ipv6(cluster: Cluster) -> Iterator[Finding]:
@@ -147,7 +152,7 @@ def owners(cluster: Cluster) -> Iterator[Finding]:
         for file in files:
             if file.interfaces is None:
                 yield find("NET005", host.name, f"{file.path} is no valid netplan file")
-        for item in host.interfaces:
+        for item in host.configured:
             name = item.interface
             named = [file.path for file in files if file.names(name)]
             if len(named) > 1:
@@ -194,7 +199,7 @@ def leaves_by(cluster: Cluster) -> Iterator[Finding]:
                     f"the inventory has {name} for the cluster, and it is Wi-Fi",
                     fix=f"Take {name} out of the inventory; use enP7s7 or the QSFP halves.",
                 )
-            elif name in facts[ROUTES].default_devices:
+            elif name in facts[ROUTES].default_devices and item in host.configured:
                 severity = None if name in rail_names else Severity.NOTE
                 yield find(
                     "NET020",

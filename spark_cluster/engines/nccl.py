@@ -21,9 +21,13 @@ def environment(placement: Placement, rank: int) -> dict[str, str]:
     NCCL_IB_GID_INDEX is left out: the index differs between hosts and moves when addresses come and
     go, and vLLM copies the driver's value over every worker's. NCCL picks the GID itself by RoCE
     version, address family and (on a single rail) the rail's network.
+
+    In a ring each port faces another host: NCCL must neither take two ports for one device
+    (NCCL_IB_MERGE_NICS) nor connect by a port that does not face the peer, which ends in
+    `ibv_modify_qp` 110. NCCL_IB_SUBNET_AWARE_ROUTING, known from NCCL 2.30 on, sees to that.
     """
     rails = placement.rails[rank]
-    interface = rails[0].interface
+    interface = placement.sockets[rank].interface
     variables = {
         "NCCL_NET": "IB",
         "NCCL_NET_PLUGIN": "none",
@@ -40,6 +44,10 @@ def environment(placement: Placement, rank: int) -> dict[str, str]:
         "OMPI_MCA_btl_tcp_if_include": interface,
         "MN_IF_NAME": interface,
     }
-    if len(rails) == 1:
+    if len(placement.networks) == 1:
         variables["NCCL_IB_ADDR_RANGE"] = str(rails[0].network)
+    else:
+        variables["NCCL_IB_SUBNET_AWARE_ROUTING"] = "1"
+    if placement.is_ring:
+        variables["NCCL_IB_MERGE_NICS"] = "0"
     return variables

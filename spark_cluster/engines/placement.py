@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Network
+from itertools import combinations
 
 from spark_cluster.core.error import InputError
-from spark_cluster.inventory.models import Host, Inventory, Rail
+from spark_cluster.core.units import count
+from spark_cluster.inventory.models import Host, Inventory, Managed, Rail
 from spark_cluster.recipes.models import Recipe
 
 
 @dataclass(frozen=True)
 class Placement:
-    """`hosts` in the order of their ranks, the head first; `rails` are those that NCCL may use."""
+    """`hosts` in the order of their ranks, the head first; `rails` are those that NCCL may use.
+
+    `sockets` are the interfaces on the one network that all hosts are on, where the ranks find each
+    other: the first rail, or a link where each cable joins only two hosts, as in a ring. A host
+    that serves alone has neither.
+    """
 
     group: str
     hosts: tuple[Host, ...]
     rails: tuple[tuple[Rail, ...], ...]
+    sockets: tuple[Managed, ...]
 
     def address(self, rank: int) -> str:
-        """The rank's address on its first rail."""
-        return self.rails[rank][0].ip
+        """Where the other ranks find this one; this very host if it serves alone."""
+        return self.sockets[rank].ip if self.sockets else "127.0.0.1"
 
     @property
     def head(self) -> Host:
         return self.hosts[0]
+
+    @property
+    def networks(self) -> frozenset[IPv4Network]:
+        """Those of all rails: one, one for each half, or those of a ring's cables."""
+        return frozenset(rail.network for rails in self.rails for rail in rails)
+
+    @property
+    def is_ring(self) -> bool:
+        """Each cable joins only two of the hosts."""
+        return any(
+            rail.network not in {other.network for other in rails}
+            for mine in self.rails for rail in mine for rails in self.rails
+        )  # fmt: skip
 
 
 def place(recipe: Recipe, inventory: Inventory, group: str, names: tuple[str, ...]) -> Placement:
     """Put the recipe on the group's hosts. Raises InputError when it does not go there."""
     if len(names) != recipe.nodes:
         raise InputError(
-            f"{recipe.name} needs {recipe.nodes} hosts and the group {group} has {len(names)}",
+            f"{recipe.name} needs {count(recipe.nodes, 'host')} and the group {group} has "
+            f"{len(names)}",
             place=str(inventory.path),
-            remedy="Choose another group with --group, or change the group.",
+            remedy="Choose another group, or a host for a recipe of one host, with --group.",
         )
     hosts = tuple(inventory.hosts[name] for name in names)
+    if recipe.nodes == 1:
+        return Placement(group, hosts, ((),), ())
     wanted = 1 if recipe.rails == "single" else 2
     for host in hosts:
         if len(host.rails) < wanted:
@@ -43,14 +69,55 @@ def place(recipe: Recipe, inventory: Inventory, group: str, names: tuple[str, ..
                 place=str(inventory.path),
                 remedy=f"Add rails to {host.name}, or choose another group with --group.",
             )
-    rails = tuple(host.rails[:wanted] for host in hosts)
-    first = rails[0][0]
-    for host, chosen in zip(hosts, rails, strict=True):
-        if chosen[0].network != first.network:
+    shared = _shared(hosts)
+    if shared:
+        if len(shared) < wanted:
             raise InputError(
-                f"the first rail of {host.name} ({chosen[0].address}) is not in the network of "
-                f"the head's ({first.address})",
+                f"{', '.join(names)} share one rail; {recipe.name} uses {wanted} per host",
                 place=str(inventory.path),
-                remedy="List the rails of all hosts of a group in the same order.",
+                remedy="Give the other half of the port an address in one subnet on all of them.",
             )
-    return Placement(group, hosts, rails)
+        rails = tuple(tuple(_on(host.rails, shared[:wanted])) for host in hosts)
+        return Placement(group, hosts, rails, tuple(mine[0] for mine in rails))
+    return _ring(inventory, group, hosts, wanted)
+
+
+def _shared(hosts: tuple[Host, ...]) -> list[IPv4Network]:
+    """The networks in which every host has a rail, in the order of the head's rails."""
+    others = [{rail.network for rail in host.rails} for host in hosts[1:]]
+    return [rail.network for rail in hosts[0].rails if all(rail.network in mine for mine in others)]
+
+
+def _on(rails: Iterable[Rail], networks: Iterable[IPv4Network]) -> Iterator[Rail]:
+    """The rails in these networks, in the networks' order."""
+    known = {rail.network: rail for rail in rails}
+    return (known[network] for network in networks if network in known)
+
+
+def _ring(inventory: Inventory, group: str, hosts: tuple[Host, ...], wanted: int) -> Placement:
+    """Every two hosts have a cable of their own: NCCL uses all of them, the rest a common link."""
+    chosen: list[IPv4Network] = []
+    for one, other in combinations(hosts, 2):
+        between = _shared((one, other))
+        if not between:
+            raise InputError(
+                f"{one.name} and {other.name} have no rail in one subnet",
+                place=str(inventory.path),
+                remedy="Every two hosts of a group need a rail in one subnet, by a cable of their "
+                "own or by a switch. Choose another group with --group.",
+            )
+        chosen += between[:wanted]
+    links = [
+        [link for host in hosts for link in host.links if link.network == first.network]
+        for first in hosts[0].links
+    ]
+    common = next((them for them in links if len(them) == len(hosts)), None)
+    if common is None:
+        raise InputError(
+            f"no network joins all of {', '.join(host.name for host in hosts)}: each of their "
+            "cables joins two, and the ranks need one where all find each other",
+            place=str(inventory.path),
+            remedy="Add the 10GbE port to `links:` of all of them, with addresses in one subnet.",
+        )
+    rails = tuple(tuple(rail for rail in host.rails if rail.network in chosen) for host in hosts)
+    return Placement(group, hosts, rails, tuple(common))

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from spark_cluster.core.secret import Secret
 from spark_cluster.core.shell import quote
 
 LABEL = "spark-cluster"
@@ -38,7 +39,7 @@ class HostFile:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """One rank's container."""
+    """One rank's container. `secrets` names variables whose values stand nowhere in a spec."""
 
     host: str
     rank: int
@@ -54,11 +55,21 @@ class ContainerSpec:
     ulimits: Mapping[str, str] = field(default_factory=dict)
     shm_size: str = ""
     gpus: str = "all"
+    entrypoint: str = ""
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def env_file(self) -> str:
+        """Where docker reads the secrets, for the moment of its start; in memory only."""
+        return f"/run/spark-cluster/{self.name}.env"
 
     @property
     def digest(self) -> str:
         """Names this very spec, whichever run makes it: twelve hex digits."""
         fields = asdict(self)
+        for name in ("entrypoint", "secrets"):  # a spec without them is what it was before them
+            if not fields[name]:
+                del fields[name]
         fields["labels"] = {k: v for k, v in self.labels.items() if k != f"{LABEL}.run"}
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -66,16 +77,31 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class ServeSpec:
-    """A process started inside the head's container once all ranks have joined."""
+    """A process started inside the head's container once all ranks are there. `name` is the part
+    of its command line by which it is told from others: the first two words if not given."""
 
     host: str
     container: str
     command: tuple[str, ...]
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.name or " ".join(self.command[:2])
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A recipe on its hosts: everything that launch will make, as data."""
+    """A recipe on its hosts: everything that launch will make, as data.
+
+    `client_model` is the model's name in requests. `api` is a key of serving/apis.py. `health` is
+    a command that succeeds inside the head's container while the server is well.
+    `model_folder` is the model's folder in the Hugging Face cache, empty if the engine keeps its
+    models itself; `downloads`: the engine may fetch what is not there. `secret_values` are those
+    that the controller's environment has; the others are read from `secrets_file` on the node.
+    `ray_dashboard_port` is None for an engine without Ray; `needs_ssh`: its ranks reach each other
+    by SSH.
+    """
 
     recipe: str
     model: str
@@ -95,7 +121,17 @@ class Deployment:
     disk_gib: float
     ready_seconds: float
     bytes_per_token: float | None
-    ray_dashboard_port: int = 8265
+    client_model: str = ""
+    api: str = "openai"
+    health: tuple[str, ...] = ()
+    model_folder: str = ""
+    downloads: bool = False
+    download_gib: float = 0.0
+    first_token_seconds: float = 180.0
+    ray_dashboard_port: int | None = None
+    needs_ssh: bool = False
+    secret_values: Mapping[str, Secret] = field(default_factory=dict)
+    secrets_file: str = ""
 
     def container(self, host: str) -> ContainerSpec:
         return next(spec for spec in self.containers if spec.host == host)
@@ -111,6 +147,8 @@ def host_path(path: str) -> str:
 def docker_run(spec: ContainerSpec) -> str:
     """The `docker run` line of a spec."""
     words = ["docker", "run", "--detach", "--name", quote(spec.name)]
+    if spec.entrypoint:
+        words += ["--entrypoint", quote(spec.entrypoint)]
     if spec.gpus:
         words += ["--gpus", quote(spec.gpus)]
     words += ["--network", "host", "--ipc", "host"]
@@ -126,6 +164,8 @@ def docker_run(spec: ContainerSpec) -> str:
         words += ["--label", quote(f"{key}={value}")]
     for key, value in spec.env.items():
         words += ["-e", quote(f"{key}={value}")]
+    if spec.secrets:
+        words += ["--env-file", quote(spec.env_file)]
     for mount in spec.mounts:
         suffix = ":ro" if mount.read_only else ""
         words += ["-v", f"{host_path(mount.source)}:{quote(mount.target + suffix)}"]
@@ -138,7 +178,6 @@ def docker_exec(serve: ServeSpec) -> str:
     """Start the process so that its output is in `docker logs` and its end is written there."""
     command = " ".join(quote(word) for word in serve.command)
     inner = (
-        f"{command} >/proc/1/fd/1 2>&1; "
-        f'echo "{LABEL}: {serve.command[0]} {serve.command[1]} exited with $?" >/proc/1/fd/1'
+        f'{command} >/proc/1/fd/1 2>&1; echo "{LABEL}: {serve.title} exited with $?" >/proc/1/fd/1'
     )
     return f"docker exec --detach {quote(serve.container)} sh -c {quote(inner)}"

@@ -46,6 +46,11 @@ class Facts:
         value: T = self._values[fact.name]
         return value
 
+    def get(self, fact: Fact[T]) -> T | None:
+        """The reading; None if the fact was not read."""
+        value: T | None = self._values.get(fact.name)
+        return value
+
     def __contains__(self, fact: Fact[Any]) -> bool:
         return fact.name in self._values
 

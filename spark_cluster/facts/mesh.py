@@ -59,7 +59,9 @@ class MeshFact:
     included: bool = False
 
 
-def _script(_: ProbeContext) -> str:
+def _script(context: ProbeContext) -> str:
+    if context.deployment is not None and not context.deployment.needs_ssh:
+        return "true"
     return f"""\
 _s=$SPARK_HOME/.ssh
 echo "user $SPARK_USER"
@@ -122,16 +124,19 @@ class CallsFact:
 
 
 def _calls_script(context: ProbeContext) -> str:
+    """All peers at once, a peer's addresses one after the other: sshd drops connections when ten
+    have not logged in yet (MaxStartups 10:30:100). The name stands for the first address."""
     lines = [
         "_as=; [ \"$SPARK_USER\" = \"$(id -un)\" ] || _as=\"runuser -u $SPARK_USER --\"",
         "_call() {",
-        f"  _out=$($_as timeout -k 2 {2 * ANSWER} ssh -n -o BatchMode=yes -o "
+        f"  _out=$($_as timeout -k 2 {2 * ANSWER} ssh -n -o BatchMode=yes -o UpdateHostKeys=no -o "
         f"StrictHostKeyChecking=yes -o ConnectTimeout={ANSWER} \"$2\" true 2>&1)",
         "  _rc=$?; echo \"$1 $2 $_rc $(echo \"$_out\" | tail -n 1)\"",
         "}",
     ]  # fmt: skip
     for name, there in peers(context.inventory, context.host).items():
-        lines += [f"_call {quote(name)} {target} &" for target in (name, *there)]
+        calls = [f"_call {quote(name)} {target}" for target in (name, *there[1:])]
+        lines.append(f"{{ {'; '.join(calls)}; }} &")
     return "\n".join([*lines, "wait"]) + "\n"
 
 
@@ -140,9 +145,16 @@ def parse_calls(text: str) -> CallsFact:
     for line in text.splitlines():
         words = line.split(maxsplit=3)
         if len(words) >= 3 and words[2].isdigit():
-            why = words[3] if len(words) > 3 else f"ssh ended with status {words[2]}"
-            calls.append(Call(words[0], words[1], words[2] == "0", "" if words[2] == "0" else why))
+            calls.append(Call(words[0], words[1], words[2] == "0", _why(words[2], words[3:])))
     return CallsFact(tuple(sorted(calls, key=lambda call: (call.peer, call.address))))
+
+
+def _why(status: str, said: Sequence[str]) -> str:
+    if status == "0":
+        return ""
+    if status in ("124", "137"):  # of timeout(1): it ended ssh, or had to kill it
+        return f"not done within {2 * ANSWER} s"
+    return said[0] if said else f"ssh ended with status {status}"
 
 
 CALLS = Fact("mesh-calls", _calls_script, parse_calls, across=True)

@@ -36,10 +36,17 @@ COUNTERS = Fact("counters", _counters_script, counters.parse)
 
 
 def _nccl_script(_: ProbeContext) -> str:
-    # Lines that Ray forwards from other hosts carry `ip=`: they are those hosts' own witnesses.
+    # Lines that Ray forwards from other hosts carry `ip=`: they are those hosts' own witnesses. A
+    # worker's own lines are in its container's log, or only in the files of Ray's session.
     return f"""\
 for _id in $(docker ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
-  docker logs "$_id" 2>&1 | grep -F NCCL | grep -vF ' ip=' | tail -n 400
+  _said=$(docker logs "$_id" 2>&1 | grep -F NCCL | grep -vF ' ip=' | tail -n 400)
+  if [ -z "$_said" ]; then
+    _pid=$(docker inspect --format '{{{{.State.Pid}}}}' "$_id")
+    _said=$(cat /proc/"$_pid"/root/tmp/ray/session_2*/logs/worker-*.out 2>/dev/null |
+      grep -F NCCL | tail -n 400)
+  fi
+  printf '%s\n' "$_said"
 done
 true
 """

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.serving import api, milestones, ray
+from spark_cluster.serving import api, milestones, ollama, ray
+from spark_cluster.serving.apis import APIS
 
 _HEALTH = "@@health"
 
@@ -18,6 +19,8 @@ def _ray_script(context: ProbeContext) -> str:
     deployment = context.deployment
     if deployment is None or deployment.head != context.host.name:
         return "true"
+    if deployment.ray_dashboard_port is None:
+        return "true"
     name = deployment.container(deployment.head).name
     return ray.nodes_script(deployment.ray_dashboard_port, name)
 
@@ -27,10 +30,12 @@ RAY = Fact("ray", _ray_script, ray.parse, across=True)
 
 @dataclass(frozen=True)
 class ServerFact:
-    """`progress` is read from the log, `healthy` from /health."""
+    """`progress` is read from the log, `healthy` from the API; `models` are those that an API lists
+    which is healthy without one."""
 
     progress: milestones.Progress
     healthy: bool = False
+    models: tuple[str, ...] = ()
 
 
 def _server_script(context: ProbeContext) -> str:
@@ -40,13 +45,14 @@ def _server_script(context: ProbeContext) -> str:
     name = quote(deployment.container(deployment.head).name)
     return (
         f"docker logs --tail {_LOG_LINES} {name} 2>&1 || true\n"
-        f"echo '{_HEALTH}'\n{api.health_script(deployment.port)}"
+        f"echo '{_HEALTH}'\n{APIS[deployment.api].health(deployment.port)}"
     )
 
 
 def parse_server(text: str) -> ServerFact:
-    log, _, health = text.rpartition(f"{_HEALTH}\n") if _HEALTH in text else (text, "", "")
-    return ServerFact(milestones.read(log), api.parse_health(health).ok)
+    log, _, answer = text.rpartition(f"{_HEALTH}\n") if _HEALTH in text else (text, "", "")
+    health = api.parse_health(answer)
+    return ServerFact(milestones.read(log), health.ok, ollama.listed(health))
 
 
 SERVER = Fact("server", _server_script, parse_server, across=True)

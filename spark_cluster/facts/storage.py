@@ -25,14 +25,18 @@ class ModelFact:
     weight_bytes: int = 0
     path: str = ""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether an engine could load it without the network."""
+        return bool(self.revision and self.weights) and not (self.missing or self.partial)
+
 
 def _model_script(context: ProbeContext) -> str:
-    if context.deployment is None:
+    deployment = context.deployment
+    if deployment is None or not deployment.model_folder:
         return "true"
-    model = context.deployment.model
-    folder = f"{context.deployment.model_cache}/hub/models--{model.replace('/', '--')}"
     return f"""\
-_m={host_path(folder)}
+_m={host_path(deployment.model_folder)}
 echo "path $_m"
 _rev=$(cat "$_m/refs/main" 2>/dev/null)
 echo "revision $_rev"
@@ -79,8 +83,9 @@ class DiskFact:
     free: dict[str, int] = field(default_factory=dict)
 
 
-def _disk_script(_: ProbeContext) -> str:
-    return 'df -B1 --output=avail,target /var/lib/docker "$SPARK_HOME" 2>/dev/null || true'
+def _disk_script(context: ProbeContext) -> str:
+    cache = f" {host_path(context.deployment.model_cache)}" if context.deployment else ""
+    return f'df -B1 --output=avail,target /var/lib/docker "$SPARK_HOME"{cache} 2>/dev/null || true'
 
 
 def parse_disk(text: str) -> DiskFact:

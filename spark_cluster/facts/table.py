@@ -21,9 +21,12 @@ from spark_cluster.facts.load import LOAD
 from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.mesh import CALLS, MESH
+from spark_cluster.facts.model_config import MODEL_CONFIG
+from spark_cluster.facts.monitor import MONITOR, SCRAPED
 from spark_cluster.facts.netplan import NETPLAN
 from spark_cluster.facts.rdma import ACCESS, COUNTERS, GIDS, NCCL
 from spark_cluster.facts.routes import ROUTES
+from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.serving import RAY, SERVER
 from spark_cluster.facts.software import SOFTWARE
 from spark_cluster.facts.storage import DISK, FILES, MODEL, PORTS
@@ -32,8 +35,8 @@ FACTS: dict[str, Fact[Any]] = {
     fact.name: fact
     for fact in (
         HOST, LINKS, NETPLAN, GIDS, ACCESS, PING, MEMORY, SWAP, DOCKER, GPU, CONTAINERS, IMAGE,
-        MODEL, DISK, FILES, PORTS, RAY, SERVER, COUNTERS, NCCL, ENGINE, GRANTS,
+        MODEL, DISK, FILES, PORTS, SECRETS, RAY, SERVER, COUNTERS, NCCL, ENGINE, GRANTS,
         HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CLOCK,
-        MESH, CALLS, GUARD,
+        MESH, CALLS, GUARD, MONITOR, SCRAPED, MODEL_CONFIG,
     )
 }  # fmt: skip

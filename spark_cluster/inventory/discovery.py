@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from spark_cluster.inventory.sight import DEVICES, ETHERNET, HALVES, INTERFACES, Glimpse, Sight
+from spark_cluster.inventory.sight import (
+    DEVICES,
+    ETHERNET,
+    INTERFACES,
+    Glimpse,
+    Sight,
+    half,
+    other_half,
+    port,
+)
 
 #: Names of what can prove that two interfaces hear each other, best first.
 PROOFS = ("frames", "IPv6 neighbours", "LLDP", "IPv4 neighbours")
@@ -52,19 +61,6 @@ class Network:
 
     def interface(self, host: str) -> str:
         return next(interface for name, interface in self.ends if name == host)
-
-
-def half(interface: str) -> int:
-    """0 for the halves on PCI domain 0, 1 for those on domain 2."""
-    return HALVES.index(interface) % 2
-
-
-def port(interface: str) -> int:
-    return HALVES.index(interface) // 2
-
-
-def other_half(interface: str) -> str:
-    return HALVES[HALVES.index(interface) ^ 1]
 
 
 # Solving
@@ -201,3 +197,15 @@ def groups(found: Sequence[Network], hosts: Sequence[str]) -> dict[str, tuple[st
         return {name: tuple(joined)}
     ordered = [tuple(host for host in hosts if host in pair) for pair in pairs]
     return {"-and-".join(pair): pair for pair in sorted(ordered)}
+
+
+def lacks_a_common_rail(found: Sequence[Network], hosts: Sequence[str]) -> set[str]:
+    """The hosts of a group whose cables join only two each, as in a ring; empty if there is none.
+
+    They need another network to find each other.
+    """
+    rails = [set(network.hosts) for network in found if network.is_rail]
+    for members in groups(found, hosts).values():
+        if len(members) > 2 and not any(set(members) <= joined for joined in rails):
+            return set(members)
+    return set()

@@ -56,7 +56,7 @@ Address = Annotated[str, AfterValidator(_address)]
 
 
 class Managed(Document):
-    """An interface whose address this program sets."""
+    """An interface with its address."""
 
     interface: Interface
     address: Address
@@ -78,9 +78,23 @@ class Rail(Managed):
 
 
 class Link(Managed):
-    """Any other managed interface: the 10GbE port enP7s7. `mtu` None leaves it as it is."""
+    """Any other interface: the 10GbE port enP7s7. `mtu` None leaves it as it is.
+
+    `managed` false: the address is there already, from DHCP or from another file; it is used and
+    never set.
+    """
 
     mtu: int | None = Field(default=None, ge=1280, le=9978)
+    managed: bool = True
+
+    @model_validator(mode="after")
+    def _mtu_of_others(self) -> Link:
+        if not self.managed and self.mtu is not None:
+            raise ValueError(
+                f"{self.interface} is not managed, so its MTU is not set either | "
+                f"Remove `mtu`, or `managed: false`."
+            )
+        return self
 
 
 class Host(Document):
@@ -131,6 +145,11 @@ class Host(Document):
     @property
     def interfaces(self) -> tuple[Managed, ...]:
         return (*self.rails, *self.links)
+
+    @property
+    def configured(self) -> tuple[Rail | Link, ...]:
+        """Those that this program sets up."""
+        return (*self.rails, *(link for link in self.links if link.managed))
 
 
 class SshOptions(Document):

@@ -1,4 +1,4 @@
-"""Addresses that collide with nothing, and the inventory that `init` would write. Pure."""
+"""Which interfaces `init` would write, with addresses that collide with nothing. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface, IPv4Network
 
 from spark_cluster.inventory import discovery
 from spark_cluster.inventory.discovery import Network
-from spark_cluster.inventory.sight import DEVICES, ETHERNET, HALVES, Port, Sight
+from spark_cluster.inventory.sight import DEVICES, ETHERNET, HALVES, Port, Sight, port
 
 #: The first /24 for halves and for the 10GbE segment: 192.168.100.0 and 192.168.102.0.
 FIRST_RAIL, FIRST_LINK = 100, 102
@@ -28,15 +28,7 @@ class Entry:
     address: str
     device: str = ""
     why: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Node:
-    """A host as the inventory names it; `address` is empty where the name is enough."""
-
-    name: str
-    address: str = ""
-    user: str = ""
+    managed: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,14 @@ def propose(sights: Mapping[str, Sight], foreign: Iterable[IPv4Network] = ()) ->
     kept: list[IPv4Network] = []
     fresh: list[Network] = []
     used: list[Network] = []
+    meeting = discovery.lacks_a_common_rail(found, list(sights))
     for network in found:
+        if not network.is_rail and meeting and meeting <= set(network.hosts):
+            lent = _lent(network, sights, kept)
+            if lent:
+                used.append(network)
+                entries += lent
+                continue
         usable = network if network.is_rail else _free_of_uplinks(network, sights, notes)
         if usable is None:
             continue
@@ -68,14 +67,15 @@ def propose(sights: Mapping[str, Sight], foreign: Iterable[IPv4Network] = ()) ->
             fresh.append(usable)
             continue
         kept.append(there[0].network)
-        why = f"{there[0].network} is configured on both already: kept"
+        why = f"{there[0].network} is kept"
         entries += _entries(usable, [str(address) for address in there], why, sights)
     for network in fresh:
         subnet = _next(taken, FIRST_RAIL if network.is_rail else FIRST_LINK)
         taken.append(subnet)
         addresses = [f"{subnet[FIRST_HOST + place]}/24" for place in range(len(network.ends))]
-        why = f"{subnet} is new: nothing that any of them or this machine routes overlaps it"
+        why = f"{subnet} is new"
         entries += _entries(network, addresses, why, sights)
+    _tell_plugs(used, notes)
     _tell_unknown(sights, entries, notes)
     order = {(host, name): place for place, (host, name) in enumerate(_ends(sights))}
     entries.sort(key=lambda entry: order[(entry.host, entry.interface)])
@@ -91,25 +91,46 @@ def _ends(sights: Mapping[str, Sight]) -> list[tuple[str, str]]:
     return [(host, name) for host in sights for name in (*HALVES, ETHERNET)]
 
 
+def _owner(sight: Sight, name: str) -> str:
+    """Who needs this interface as it is; empty if nobody does."""
+    there = sight.ports[name]
+    if sight.management == name:
+        return "SSH came in on it"
+    if sight.uplink == name:
+        return "the default route uses it"
+    return f"DHCP gave it {there.dynamic[0]}" if there.dynamic else ""
+
+
 def _free_of_uplinks(
     network: Network, sights: Mapping[str, Sight], notes: dict[str, list[str]]
 ) -> Network | None:
     """The 10GbE ends that nobody else owns: not those that carry SSH, the default route or DHCP."""
     ends = []
     for host, name in network.ends:
-        sight, there = sights[host], sights[host].ports[name]
-        owner = ""
-        if sight.management == name:
-            owner = "SSH came in on it"
-        elif sight.uplink == name:
-            owner = "the default route uses it"
-        elif there.dynamic:
-            owner = f"DHCP gave it {there.dynamic[0]}"
+        owner = _owner(sights[host], name)
         if owner:
             notes[host].append(f"{name} is left alone: {owner}.")
         else:
             ends.append((host, name))
     return Network(tuple(ends), network.proofs) if len(ends) > 1 else None
+
+
+def _lent(
+    network: Network, sights: Mapping[str, Sight], kept: Sequence[IPv4Network]
+) -> list[Entry]:
+    """The 10GbE ends as they are, where somebody else owns them and a ring needs them to meet."""
+    owners = [_owner(sights[host], name) for host, name in network.ends]
+    there = _consistent(network, sights, kept) if any(owners) else None
+    if there is None:
+        return []
+    found = []
+    for (host, name), address, owner in zip(network.ends, there, owners, strict=True):
+        why = (
+            f"{owner or 'the others need it as it is'}: it is used and never set. Without it the",
+            "ring's hosts share no network. Reserve the address, so that it stays.",
+        )
+        found.append(Entry(host, name, str(address), why=why, managed=False))
+    return found
 
 
 def _consistent(
@@ -154,25 +175,41 @@ def _entries(
 ) -> list[Entry]:
     found = []
     for (host, name), address in zip(network.ends, addresses, strict=True):
-        others = ", ".join(f"{peer} {port}" for peer, port in network.ends if peer != host)
-        seen = f"seen by {', '.join(network.proofs)}"
-        if network.inferred:
-            seen = "not seen itself; the other half of this cable was"
-        lines = [f"faces {others} ({seen})", why]
+        lines = [f"{_faces(network, host)}; {why}"]
         there = sights[host].ports[name]
         if not any(text == address for text in there.ipv4):
             strange = [text for text in there.ipv4 if IPv4Interface(text).network != _LINK_LOCAL]
             lines += [f"it has {text} now" for text in strange]
-        if network.is_rail and len(network.ends) == 2:
-            lines += _crossed(network)
         device = (there.device or DEVICES[name]) if name in DEVICES else ""
         found.append(Entry(host, name, address, device, tuple(lines)))
     return found
 
 
-def _crossed(network: Network) -> list[str]:
-    ports = {discovery.port(name) for _, name in network.ends}
-    return [] if len(ports) == 1 else ["port 0 to port 1, as in a ring"]
+def _faces(network: Network, host: str) -> str:
+    seen = "not seen itself; the other half of this cable was"
+    if not network.inferred:
+        seen = f"seen by {network.proofs[0]}"
+    others = [(peer, name) for peer, name in network.ends if peer != host]
+    if len(others) > 1:
+        return f"on one segment with {', '.join(peer for peer, _ in others)}, {seen}"
+    return f"faces {others[0][0]} {others[0][1]}, {seen}"
+
+
+def _tell_plugs(used: Sequence[Network], notes: dict[str, list[str]]) -> None:
+    """Cables that work as Ethernet and are known to fail above it."""
+    cables = [network for network in used if network.is_rail and len(network.ends) == 2]
+    pairs = {frozenset(network.hosts) for network in cables}
+    for network in cables:
+        (host, name), (peer, other) = network.ends
+        same = port(name) == port(other)
+        if len(pairs) > 1 and same:
+            why = "a ring goes port 0 to port 1 on every cable; with others NCCL ended with "
+            why += "`ibv_modify_qp` 110"
+        elif len(pairs) == 1 and not same:
+            why = "pairs with a crossed cable have failed: plug it into the same port of both"
+        else:
+            continue
+        notes[host].append(f"{name} faces {peer} {other}: {why}.")
 
 
 def _tell_unknown(
@@ -207,49 +244,3 @@ def _no_cable(sight: Sight) -> list[str]:
             return ["All QSFP halves are set down; init sets none up, so no cable could be seen."]
         return ["No QSFP half has a link: cable not seen."]
     return []
-
-
-# Writing
-
-
-def render(
-    nodes: Sequence[Node],
-    proposal: Proposal,
-    *,
-    head: Sequence[str] = (),
-    ssh: Mapping[str, str] | None = None,
-) -> str:
-    """The inventory's text. Comments give the reason of each choice."""
-    lines = [f"# {text}" for text in (*head, f"Topology: {proposal.topology}.")]
-    lines += ["version: 1", ""]
-    if ssh:
-        lines += ["ssh:", *(f"  {key}: {value}" for key, value in ssh.items()), ""]
-    lines.append("hosts:")
-    for place, node in enumerate(nodes):
-        lines += [""] if place else []
-        lines += _host(node, proposal)
-    if proposal.groups:
-        lines += ["", "# Hosts that serve together, the head first.", "groups:"]
-        lines += [f"  {name}: [{', '.join(them)}]" for name, them in proposal.groups.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _host(node: Node, proposal: Proposal) -> list[str]:
-    mine = [entry for entry in proposal.entries if entry.host == node.name]
-    body = [f"    # {text}" for text in proposal.notes.get(node.name, ())]
-    if node.address:
-        body.append(f"    address: {node.address}")
-    if node.user:
-        body.append(f"    user: {node.user}")
-    for kind, wanted in (("rails", True), ("links", False)):
-        chosen = [entry for entry in mine if bool(entry.device) is wanted]
-        if chosen:
-            body.append(f"    {kind}:")
-        for entry in chosen:
-            body += [f"      # {text}" for text in entry.why]
-            device = f"device: {entry.device}, " if entry.device else ""
-            body.append(
-                f"      - {{interface: {entry.interface}, {device}address: {entry.address}}}"
-            )
-    filled = any(not line.lstrip().startswith("#") for line in body)
-    return [f"  {node.name}:" + ("" if filled else " {}"), *body]

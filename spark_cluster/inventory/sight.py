@@ -24,6 +24,19 @@ ETHERNET = "enP7s7"
 INTERFACES = (*HALVES, ETHERNET, "wlP9s9")
 
 
+def half(interface: str) -> int:
+    """0 for the halves on PCI domain 0, 1 for those on domain 2."""
+    return HALVES.index(interface) % 2
+
+
+def port(interface: str) -> int:
+    return HALVES.index(interface) // 2
+
+
+def other_half(interface: str) -> str:
+    return HALVES[HALVES.index(interface) ^ 1]
+
+
 @dataclass(frozen=True)
 class Port:
     """An interface. `ipv4` are `address/prefix`; `dynamic` are those that DHCP gave."""

@@ -23,6 +23,12 @@ ENGINE = Path(__file__).parent / "engine"
 ENGINE_IMAGE = "nvcr.io/nvidia/vllm:25.11-py3"
 """The name under which recipes ask for the engine: the product has no lab branch."""
 
+OTHER_IMAGES = {
+    "nvcr.io/nvidia/vllm:25.09-py3": "0.10.1",
+    "nvcr.io/nvidia/vllm:26.05-py3": "0.20.1",
+}
+"""The same system under the names of NVIDIA's other releases, each with the vLLM that it plays."""
+
 _PROGRAMS = ("ray", "vllm", "nvidia-smi")
 _HOME = "opt/spark-lab"
 
@@ -71,7 +77,7 @@ def engine_key(mirror: Mirror) -> str:
 
 
 def programs_key() -> str:
-    return layers.digest(layers.digest_tree(ENGINE), ENGINE_IMAGE)
+    return layers.digest(layers.digest_tree(ENGINE), ENGINE_IMAGE, OTHER_IMAGES)
 
 
 def ensure_base(mirror: Mirror, say: Say) -> Base:

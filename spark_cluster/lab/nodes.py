@@ -51,7 +51,8 @@ def wire(topology: Topology, machines: Iterable[Machine], started: set[str], seg
         monitors = {n: stack.enter_context(Qmp(m.qmp)) for n, m in by_name.items()}
         for name in started:
             vm.set_carriers(topology, name, monitors[name])
-            vm.join_segment(monitors[name], segment)
+            for interface, number in topology.segments_of(name).items():
+                vm.join_segment(monitors[name], interface, number, segment)
         for cable in topology.cables:
             ends = {cable.left, cable.right}
             if ends & started and ends <= monitors.keys():

@@ -16,7 +16,7 @@ from pathlib import Path
 from spark_cluster.core.error import LabError
 from spark_cluster.lab import accel, image, layers, nodes, vm
 from spark_cluster.lab.agent import Agent
-from spark_cluster.lab.image import ENGINE_IMAGE, Base
+from spark_cluster.lab.image import ENGINE_IMAGE, OTHER_IMAGES, Base
 from spark_cluster.lab.layers import Say
 from spark_cluster.lab.machine import CPU, Machine, command
 from spark_cluster.lab.qmp import Qmp
@@ -24,10 +24,17 @@ from spark_cluster.lab.requirements import find_program
 from spark_cluster.lab.sources import Mirror
 from spark_cluster.lab.topology import Node, topology
 
+_NAME_AGAIN = "".join(
+    f"docker commit --change 'ENV SPARK_LAB_VLLM_VERSION={version}' $container {name}\n"
+    for name, version in OTHER_IMAGES.items()
+)
+
 _JOIN = f"""
 set -e
 docker import --change 'ENV NVIDIA_VISIBLE_DEVICES=all' --change 'CMD ["/bin/bash"]' \
     - {ENGINE_IMAGE} < /dev/vdb
+container=$(docker create {ENGINE_IMAGE})
+{_NAME_AGAIN}docker rm $container
 tar -xf /dev/vdc -C /
 [ -e /swap.img ] || fallocate -l 96M /swap.img
 chmod 600 /swap.img

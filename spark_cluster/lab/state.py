@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from spark_cluster.lab import model
 from spark_cluster.lab.topology import DEVICES, ETHERNET, Topology
 from spark_cluster.lab.vm import Running
 from spark_cluster.places import current_inventory_pointer, state_dir
@@ -85,7 +86,7 @@ def inventory(topology: Topology, api_ports: dict[str, int]) -> str:
         "ssh": {"config": "ssh_config", "known_hosts": "known_hosts"},
         "hosts": hosts,
         "groups": {name: list(members) for name, members in topology.groups.items()},
-        "recipes": {MODEL_RECIPE: f"recipes/{MODEL_RECIPE}.yaml"},
+        "recipes": {name: f"recipes/{name}.yaml" for name in _RECIPES},
     }
     return yaml.safe_dump(document, sort_keys=False)
 
@@ -112,14 +113,33 @@ def known_hosts(keys: Path, ssh_ports: dict[str, int]) -> str:
     return "".join(lines)
 
 
-_RECIPE = f"""\
-# The lab's variant of {MODEL_RECIPE}: there is no GPU and no 235-billion-parameter file, so only
+def _recipe(name: str) -> str:
+    return f"""\
+# The lab's variant of {name}: there is no GPU and no 235-billion-parameter file, so only
 # the sizes differ. Image, arguments and environment are those of the recipe that it extends.
-extends: {MODEL_RECIPE}
-name: {MODEL_RECIPE}
+extends: {name}
+name: {name}
 note: the lab's variant, with only the sizes changed
 requires: {{memory_gib: 0.4, disk_gib: 0.1}}
 """
+
+
+_ONE_HOST = "qwen3-32b-fp8"
+_RECIPES = {
+    **{name: _recipe(name) for name in (MODEL_RECIPE, f"{MODEL_RECIPE}-mp")},
+    _ONE_HOST: f"""\
+# The lab's variant of {_ONE_HOST}: a node has one model, which is another one.
+extends: {_ONE_HOST}
+name: {_ONE_HOST}
+note: the lab's variant, with the lab's model and its sizes
+model: {model.NAME}
+model_cache: ~/.cache/huggingface
+args: {{download-dir: null}}
+env: {{HF_HUB_OFFLINE: {{value: true, why: the lab has no model hub}}}}
+shape: null
+requires: {{memory_gib: 0.4, disk_gib: 0.1}}
+""",
+}
 
 
 def write_files(where: Path, topology: Topology, state: State, keys: Path) -> None:
@@ -127,7 +147,8 @@ def write_files(where: Path, topology: Topology, state: State, keys: Path) -> No
     ssh = {name: node.ssh_port for name, node in state.nodes.items()}
     api = {name: node.api_port for name, node in state.nodes.items()}
     (where / "recipes").mkdir(exist_ok=True)
-    (where / "recipes" / f"{MODEL_RECIPE}.yaml").write_text(_RECIPE)
+    for name, text in _RECIPES.items():
+        (where / "recipes" / f"{name}.yaml").write_text(text)
     key = where / "id_ed25519"
     key.unlink(missing_ok=True)
     key.touch(mode=0o600)

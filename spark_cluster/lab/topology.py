@@ -94,6 +94,8 @@ class Topology:
     rails: dict[str, dict[str, str]]
     """Per node: the address of each half that the lab's inventory names."""
     groups: dict[str, tuple[str, ...]]
+    switched: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Nodes and halves that a switch joins: all of one network, then all of the next."""
 
     def node(self, name: str) -> Node:
         for node in self.nodes:
@@ -113,7 +115,16 @@ class Topology:
 
     def carrier(self, node: str, interface: str) -> bool:
         """Whether the interface has a cable; the Wi-Fi and the 10GbE segment always have."""
-        return interface not in HALVES or self.cable_at(node, interface) is not None
+        if interface not in HALVES or self.cable_at(node, interface) is not None:
+            return True
+        return any((node, interface) in network for network in self.switched)
+
+    def segments_of(self, node: str) -> dict[str, int]:
+        """The interfaces that share a segment with others, and its number: 0 is the 10GbE one."""
+        found = {ETHERNET: 0}
+        for number, network in enumerate(self.switched, 1):
+            found |= {interface: number for name, interface in network if name == node}
+        return found
 
 
 def _pair() -> Topology:
@@ -143,7 +154,33 @@ def _ring() -> Topology:
     return Topology("ring", nodes, tuple(cables), rails, {"ring": tuple(names)})
 
 
-TOPOLOGIES = {"pair": _pair, "ring": _ring}
+def _both() -> Topology:
+    """spark-2 and spark-3 joined by both ports, four subnets; no spark-1."""
+    nodes = tuple(Node(number) for number in (2, 3))
+    cables = tuple(Cable("spark-2", half, "spark-3", half) for half in HALVES)
+    rails = {
+        name: {half: f"192.168.{120 + i}.{octet}/24" for i, half in enumerate(HALVES)}
+        for name, octet in (("spark-2", 10), ("spark-3", 11))
+    }
+    return Topology("both", nodes, cables, rails, {"pair": ("spark-2", "spark-3")})
+
+
+def _switch() -> Topology:
+    """Three nodes on a switch by port 0, but spark-3 by port 1; a subnet for each half."""
+    nodes = tuple(Node(number) for number in (1, 2, 3))
+    ports = {"spark-1": PORTS[0], "spark-2": PORTS[0], "spark-3": PORTS[1]}
+    rails = {
+        node.name: {
+            half: f"192.168.{130 + i}.{node.last_octet}/24"
+            for i, half in enumerate(ports[node.name])
+        }
+        for node in nodes
+    }
+    switched = tuple(tuple((name, port[i]) for name, port in ports.items()) for i in (0, 1))
+    return Topology("switch", nodes, (), rails, {"all": tuple(ports)}, switched)
+
+
+TOPOLOGIES = {"pair": _pair, "ring": _ring, "both": _both, "switch": _switch}
 
 
 def topology(name: str) -> Topology:

@@ -13,7 +13,7 @@ from spark_cluster.core.error import LabError
 from spark_cluster.lab import process
 from spark_cluster.lab.machine import Machine, command, hub
 from spark_cluster.lab.qmp import Qmp, QmpError
-from spark_cluster.lab.topology import ETHERNET, HALVES, Cable, Topology
+from spark_cluster.lab.topology import HALVES, Cable, Topology
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,10 @@ def set_carriers(topology: Topology, node: str, monitor: Qmp) -> None:
         monitor.set_link(interface, topology.carrier(node, interface))
 
 
-def join_segment(monitor: Qmp, port: int) -> None:
-    """Put the 10GbE port on the segment that all nodes share."""
-    _plug(
-        monitor,
-        ETHERNET,
-        {"type": "socket", "mcast": f"239.255.77.1:{port}", "localaddr": "127.0.0.1"},
-    )
+def join_segment(monitor: Qmp, interface: str, number: int, port: int) -> None:
+    """Put an interface on a segment that several nodes share: the 10GbE network, or a switch."""
+    group = f"239.255.77.{1 + number}:{port}"
+    _plug(monitor, interface, {"type": "socket", "mcast": group, "localaddr": "127.0.0.1"})
 
 
 def plug(cable: Cable, left: Qmp, right: Qmp, sockets: Path) -> None:

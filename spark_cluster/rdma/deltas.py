@@ -20,6 +20,9 @@ from spark_cluster.rdma.counters import (
     Source,
 )
 
+#: The problem of a device whose driver counts nothing that this program knows.
+NO_COUNTERS = "has no traffic counters that this program knows"
+
 
 @dataclass(frozen=True)
 class RdmaDelta:
@@ -27,7 +30,8 @@ class RdmaDelta:
 
     `problem` is empty, or says why the readings do not compare; the traffic is then None. `absent`:
     the device was there in neither reading, so it carried nothing. `errors` holds what grew;
-    `at_least` names those among them that stand at their highest value.
+    `at_least` names those among them that stand at their highest value; `full` names those that
+    stood there before, so that their growth does not show.
     """
 
     device: str
@@ -38,6 +42,7 @@ class RdmaDelta:
     rcv_packets: int | None = None
     errors: dict[str, int] = field(default_factory=dict)
     at_least: frozenset[str] = frozenset()
+    full: frozenset[str] = frozenset()
     problem: str = ""
     absent: bool = False
     state: str = ""
@@ -124,9 +129,15 @@ def _traffic(before: RdmaCounters, after: RdmaCounters) -> dict[str, int] | None
     return grown
 
 
-def _errors(before: RdmaCounters, after: RdmaCounters) -> tuple[dict[str, int], frozenset[str]]:
-    grown: dict[str, int] = {}
-    at_least: set[str] = set()
+@dataclass
+class _Errors:
+    grown: dict[str, int] = field(default_factory=dict)
+    at_least: set[str] = field(default_factory=set)
+    full: set[str] = field(default_factory=set)
+
+
+def _errors(before: RdmaCounters, after: RdmaCounters) -> _Errors:
+    found = _Errors()
     for key, value in after.raw.items():
         name = key.partition("/")[2]
         if name not in ERROR_COUNTERS or key not in before.raw:
@@ -135,11 +146,12 @@ def _errors(before: RdmaCounters, after: RdmaCounters) -> tuple[dict[str, int], 
         more = growth(before.raw[key], value, bits, saturating=saturating)
         if more is None:  # reset by hand (`perfquery -R`): what stands there came since
             more = value
+        at_top = saturating and value == (1 << bits) - 1
         if more:
-            grown[name] = grown.get(name, 0) + more
-            if saturating and value == (1 << bits) - 1:
-                at_least.add(name)
-    return grown, frozenset(at_least)
+            found.grown[name] = found.grown.get(name, 0) + more
+        if at_top:
+            (found.at_least if more else found.full).add(name)
+    return found
 
 
 def _incomparable(before: RdmaCounters | None, after: RdmaCounters | None) -> str:
@@ -152,7 +164,7 @@ def _incomparable(before: RdmaCounters | None, after: RdmaCounters | None) -> st
     if after.present and not before.present:
         return "appeared between the two readings"
     if after.present and (before.source == "none" or after.source == "none"):
-        return "has no traffic counters that this program knows"
+        return NO_COUNTERS
     if before.source != after.source:
         return "changed its counters between the two readings"
     return ""
@@ -163,7 +175,13 @@ def device_delta(name: str, before: RdmaCounters | None, after: RdmaCounters | N
     source: Source = after.source if after else "none"
     problem = _incomparable(before, after)
     if before is None or after is None or problem:
-        return RdmaDelta(name, source, problem=problem, state=after.state if after else "")
+        return RdmaDelta(
+            name,
+            source,
+            problem=problem,
+            state=after.state if after else "",
+            driver=after.driver if after else "unknown",
+        )
     if not after.present:
         return RdmaDelta(name, source, absent=True)
     traffic = _traffic(before, after)
@@ -176,7 +194,7 @@ def device_delta(name: str, before: RdmaCounters | None, after: RdmaCounters | N
             driver=after.driver,
             netdev=after.netdev,
         )
-    errors, at_least = _errors(before, after)
+    errors = _errors(before, after)
     return RdmaDelta(
         device=name,
         source=source,
@@ -184,8 +202,9 @@ def device_delta(name: str, before: RdmaCounters | None, after: RdmaCounters | N
         rcv_bytes=traffic.get("rcv_bytes"),
         xmit_packets=traffic.get("xmit_packets"),
         rcv_packets=traffic.get("rcv_packets"),
-        errors=errors,
-        at_least=at_least,
+        errors=errors.grown,
+        at_least=frozenset(errors.at_least),
+        full=frozenset(errors.full),
         state=after.state,
         driver=after.driver,
         netdev=after.netdev,

@@ -9,7 +9,7 @@ from typing import Literal
 from spark_cluster.core.units import human_bytes
 from spark_cluster.rdma.deltas import CounterDelta, RdmaDelta
 from spark_cluster.rdma.nccl_log import NcclWitness
-from spark_cluster.rdma.volume import Flow, carries, flows
+from spark_cluster.rdma.volume import Flow, Need, carries, flows
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,17 @@ class Rail:
 
 @dataclass(frozen=True)
 class Rank:
-    """A rank, its host, and the rails that it is meant to use."""
+    """A rank, its host, the rails that it is meant to use, and what a token makes it exchange
+    (None if unknown)."""
 
     host: str
     rank: int
     rails: tuple[Rail, ...]
+    need: Need | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.host} (rank {self.rank})"
 
 
 @dataclass(frozen=True)
@@ -35,15 +41,12 @@ class Work:
 
     tokens             generated tokens; None if they could not be counted
     seconds            between the readings
-    bytes_per_token    what the model makes each rank send, and receive, for a token; None if
-                       unknown (see `volume.expected_bytes_per_token`)
     prompt_tokens      tokens of the prompts
     requests_running   requests in the engine at the second reading; None if unknown
     """
 
     tokens: int | None
     seconds: float
-    bytes_per_token: float | None = None
     prompt_tokens: int = 0
     requests_running: int | None = None
 
@@ -72,7 +75,11 @@ class RailRow:
 
 @dataclass(frozen=True)
 class Seen:
-    """One device of one rank, understood. `sent` and `received` are None if it was not readable."""
+    """One device of one rank, understood.
+
+    `sent` and `received` are None if it was not readable; `share` is its part of what the rank
+    needs, None if unknown; `sends` and `receives`: tokens went that way.
+    """
 
     rank: Rank
     device: str
@@ -81,12 +88,36 @@ class Seen:
     delta: RdmaDelta | None
     sent: Flow | None
     received: Flow | None
+    share: Need | None
     sends: bool = False
     receives: bool = False
 
     @property
     def where(self) -> str:
-        return f"{self.rank.host} (rank {self.rank.rank}), {self.device}"
+        return f"{self.rank.where}, {self.device}"
+
+    @property
+    def flows(self) -> bool:
+        """Whether tokens went by it, any way."""
+        return self.sends or self.receives
+
+    @property
+    def must_send(self) -> bool:
+        return self.share is None or self.share.sent > 0
+
+    @property
+    def must_receive(self) -> bool:
+        return self.share is None or self.share.received > 0
+
+    @property
+    def moved(self) -> float:
+        """Bytes at most, the busier way, if that is as much as one token moves; else 0."""
+        ways = (
+            (self.sent, self.share.sent if self.share else None),
+            (self.received, self.share.received if self.share else None),
+        )
+        busy = [flow.estimate for flow, need in ways if flow and carries(flow, 1, need)]
+        return max(busy, default=0.0)
 
 
 @dataclass(frozen=True)
@@ -104,18 +135,17 @@ class Case:
         return [item for item in self.seen if item.rank == rank and item.expected == expected]
 
 
-def see(rank: Rank, host: CounterDelta | None, work: Work) -> Iterator[Seen]:
+def see(rank: Rank, host: CounterDelta | None, tokens: int) -> Iterator[Seen]:
     """The rank's devices: first those that the recipe names, then the others that were read."""
     named = {rail.device: rail.netdev for rail in rank.rails}
     others = [name for name in (host.devices if host else {}) if name not in named]
-    share = work.bytes_per_token / max(1, len(named)) if work.bytes_per_token else None
+    share = rank.need.divided(max(1, len(named))) if rank.need else None
     for name in [*named, *others]:
         found = host.devices.get(name) if host else None
         netdev = named.get(name) or (found.netdev if found else None)
         statistics = host.netdevs.get(netdev) if host and netdev else None
         pair = flows(found, statistics) if found else None
         sent, received = pair or (None, None)
-        tokens = work.tokens or 0
         yield Seen(
             rank=rank,
             device=name,
@@ -124,8 +154,10 @@ def see(rank: Rank, host: CounterDelta | None, work: Work) -> Iterator[Seen]:
             delta=found,
             sent=sent,
             received=received,
-            sends=sent is not None and carries(sent, tokens, share),
-            receives=received is not None and carries(received, tokens, share),
+            share=share,
+            sends=sent is not None and carries(sent, tokens, share.sent if share else None),
+            receives=received is not None
+            and carries(received, tokens, share.received if share else None),
         )
 
 
@@ -142,7 +174,7 @@ def _row_note(item: Seen) -> str:
     if item.sent and item.received and not item.sent.exact:
         bounds = [human_bytes(flow.estimate) for flow in (item.sent, item.received)]
         notes.append(f"at most {bounds[0]} out, {bounds[1]} in")
-    if not item.expected and (item.sends or item.receives):
+    if not item.expected and item.flows:
         notes.append("carries traffic and is not named by the recipe")
     return "; ".join(notes)
 

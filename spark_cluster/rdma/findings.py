@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from spark_cluster.core.units import human_bytes
 from spark_cluster.rdma.counter_names import ERROR_COUNTERS, Severity, meaning
-from spark_cluster.rdma.deltas import NetdevDelta
+from spark_cluster.rdma.deltas import NO_COUNTERS
 from spark_cluster.rdma.evidence import Case, Rank
 from spark_cluster.rdma.nccl_log import describe
-from spark_cluster.rdma.volume import LOW_FACTOR, MIN_BYTES_PER_TOKEN, PROOF_FRACTION, off_volume
+from spark_cluster.rdma.volume import off_volume
 
 #: Share of all packets that may be lost or sent again before warnings become `degraded`. RoCE is
 #: meant to lose none; a late CPU makes soft-RoCE repeat a few.
@@ -21,10 +21,10 @@ def unreadable(case: Case) -> list[str]:
     for rank in case.ranks:
         host = case.deltas.get(rank.host)
         if host is None:
-            reasons.append(f"{rank.host} (rank {rank.rank}) could not be read.")
+            reasons.append(f"{rank.where} could not be read.")
             continue
         if not rank.rails:
-            reasons.append(f"The recipe names no rail for {rank.host} (rank {rank.rank}).")
+            reasons.append(f"The recipe names no rail for {rank.where}.")
         for item in case.of(rank, expected=True):
             if item.sent is None:
                 why = item.delta.problem if item.delta and item.delta.problem else "was not read"
@@ -36,15 +36,17 @@ def silent(case: Case) -> list[str]:
     """What is missing on the rails that the recipe names."""
     reasons = []
     for item in case.seen:
-        if not item.expected or (item.sends and item.receives):
+        lacks_sent = item.must_send and not item.sends
+        lacks_received = item.must_receive and not item.receives
+        if not item.expected or not (lacks_sent or lacks_received):
             continue
         if item.delta is not None and item.delta.absent:
             reasons.append(f"{item.where}: the device is not there.")
-        elif item.sends or item.receives:
-            done, missing = ("sent", "received") if item.sends else ("received", "sent")
-            reasons.append(f"{item.where}: one direction only: {done}, not {missing}.")
-        else:
+        elif not item.flows:
             reasons.append(f"{item.where}: carried no tokens.")
+        else:
+            done, missing = ("received", "sent") if lacks_sent else ("sent", "received")
+            reasons.append(f"{item.where}: one direction only: {done}, not {missing}.")
     return reasons
 
 
@@ -54,20 +56,30 @@ def strays(case: Case) -> list[str]:
         f"{item.where}: wrong rail: it carried traffic and the recipe names "
         f"{', '.join(rail.device for rail in item.rank.rails)}."
         for item in case.seen
-        if not item.expected and (item.sends or item.receives)
+        if not item.expected and item.flows
     ]
 
 
 def error_reasons(case: Case, severity: Severity) -> list[str]:
     reasons = []
     for item in case.seen:
-        if item.delta is None or not (item.expected or item.sends or item.receives):
+        if item.delta is None or not (item.expected or item.flows):
             continue
         for name, count in sorted(item.delta.errors.items()):
             if ERROR_COUNTERS[name].severity is severity:
                 least = "at least " if name in item.delta.at_least else ""
                 reasons.append(f"{item.where}: {name} grew by {least}{count}: {meaning(name)}.")
     return reasons
+
+
+def full(case: Case) -> list[str]:
+    """Counters that stood at their highest value already: their silence proves nothing."""
+    return [
+        f"{item.where}: {', '.join(sorted(item.delta.full))} stood at the highest value before: "
+        "growth does not show."
+        for item in case.seen
+        if item.delta is not None and item.delta.full and (item.expected or item.flows)
+    ]
 
 
 def frequent_losses(case: Case) -> list[str]:
@@ -90,15 +102,16 @@ def frequent_losses(case: Case) -> list[str]:
 
 def off_volumes(case: Case) -> list[str]:
     """Ranks whose rails together carried far less or far more than the model needs."""
-    need = case.work.bytes_per_token
-    if not need:
-        return []
     reasons = []
     for rank in case.ranks:
         rails = case.of(rank, expected=True)
-        for word, chosen in (
-            ("sent", [item.sent for item in rails if item.sent]),
-            ("received", [item.received for item in rails if item.received]),
+        for word, need, chosen in (
+            ("sent", rank.need.sent if rank.need else 0.0, [r.sent for r in rails if r.sent]),
+            (
+                "received",
+                rank.need.received if rank.need else 0.0,
+                [r.received for r in rails if r.received],
+            ),
         ):
             total = sum(flow.estimate for flow in chosen)
             factor = off_volume(total, case.tokens, case.work.prompt_tokens, need)
@@ -106,79 +119,9 @@ def off_volumes(case: Case) -> list[str]:
             if factor is None or (factor > 1 and loose):
                 continue  # packets times the largest payload say nothing about "too much"
             reasons.append(
-                f"{rank.host} (rank {rank.rank}) {word} {human_bytes(total / case.tokens)} a token "
-                f"over RDMA, {factor:.2g} x the {human_bytes(need)} that the model needs."
+                f"{rank.where} {word} {human_bytes(total / case.tokens)} a token over RDMA, "
+                f"{factor:.2g} x the {human_bytes(need)} that the model needs."
             )
-    return reasons
-
-
-def carriers(case: Case, rank: Rank) -> list[NetdevDelta]:
-    """The rank's interfaces that moved token-sized volumes both ways, the busiest first.
-
-    Loopback is left out: what it carries does not reach another host.
-    """
-    host = case.deltas.get(rank.host)
-    if host is None:
-        return []
-    need = case.work.bytes_per_token
-    floor = (need * PROOF_FRACTION if need else MIN_BYTES_PER_TOKEN) * case.tokens
-    found = [
-        netdev
-        for netdev in host.netdevs.values()
-        if netdev.netdev != "lo"
-        and netdev.tx_bytes
-        and netdev.rx_bytes
-        and min(netdev.tx_bytes, netdev.rx_bytes) >= floor
-    ]
-    return sorted(found, key=lambda netdev: -min(netdev.tx_bytes or 0, netdev.rx_bytes or 0))
-
-
-def socket_reasons(case: Case) -> tuple[list[str], bool]:
-    """Where the bytes went, and whether any interface showed them."""
-    reasons = [
-        f"{case.tokens} tokens were generated and no RDMA device of any rank carried them: the job "
-        "uses TCP sockets."
-    ]
-    found = False
-    for rank in case.ranks:
-        busy = carriers(case, rank)
-        if not busy:
-            reasons.append(
-                f"{rank.host} (rank {rank.rank}): no interface that was read moved them."
-            )
-            continue
-        found = True
-        netdev = busy[0]
-        sent, received = netdev.tx_bytes or 0, netdev.rx_bytes or 0
-        is_rail = netdev.netdev in {rail.netdev for rail in rank.rails}
-        reasons.append(
-            f"{rank.host} (rank {rank.rank}): {netdev.netdev}"
-            f"{'' if is_rail else ', which is no rail of the recipe,'} carried "
-            f"{human_bytes(sent)} out and {human_bytes(received)} in, "
-            f"{human_bytes(max(sent, received) / case.tokens)} a token."
-        )
-    return reasons, found
-
-
-def elsewhere(case: Case) -> list[str]:
-    """Interfaces that are no rail and moved half of what the model needs, or more.
-
-    With RDMA they should carry the control connections only: kilobytes.
-    """
-    need = case.work.bytes_per_token
-    if not need:
-        return []
-    floor = LOW_FACTOR * need * case.tokens
-    reasons = []
-    for rank in case.ranks:
-        rails = {item.netdev for item in case.seen if item.rank == rank}
-        for netdev in carriers(case, rank):
-            low = min(netdev.tx_bytes or 0, netdev.rx_bytes or 0)
-            if netdev.netdev not in rails and low >= floor:
-                reasons.append(
-                    f"{rank.host} (rank {rank.rank}): {netdev.netdev}, which is no rail of the "
-                    f"recipe, carried {human_bytes(low)} or more each way meanwhile."
-                )
     return reasons
 
 
@@ -189,7 +132,7 @@ def witness_lines(case: Case, network: str) -> tuple[list[str], list[str]]:
         witness = case.witnesses.get(rank.rank)
         if witness is None:
             continue
-        line = f"NCCL's log of {rank.host} (rank {rank.rank}): {describe(witness)}"
+        line = f"NCCL's log of {rank.where}: {describe(witness)}"
         if witness.failed:
             against.append(f"{line}; yet tokens were generated.")
         elif witness.mixed or witness.network not in (network, None):
@@ -199,8 +142,16 @@ def witness_lines(case: Case, network: str) -> tuple[list[str], list[str]]:
     return agree, against
 
 
+def uncounted(case: Case) -> bool:
+    """Whether every rail that the recipe names has a driver without traffic counters."""
+    problems = [item.delta.problem if item.delta else "" for item in case.seen if item.expected]
+    return bool(problems) and all(problem == NO_COUNTERS for problem in problems)
+
+
 def source(case: Case) -> str:
     """Which counters the verdict rests on, and how precise they are."""
+    if uncounted(case):
+        return "Not counted by any RDMA device: judged by the interfaces' bytes and NCCL's log."
     sources = {item.delta.source for item in case.seen if item.expected and item.delta}
     lines = []
     if "octets" in sources:

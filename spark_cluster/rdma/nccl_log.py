@@ -6,12 +6,27 @@ fold repeated lines into one ("[repeated 12x across cluster]"), so counts are lo
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 Network = Literal["IB", "Socket"]
+
+#: Releases that users report to fail on these machines, and how. 2.28.9: vllm issues 42354, 52504.
+KNOWN_BAD = {"2.28.9": "reported to hang between two Sparks; 2.30.4 is reported to work"}
+
+
+@dataclass(frozen=True)
+class GidUse:
+    """A connection's end as NCCL logs it: index and address of its GID, and RoCE's MTU in bytes
+    (None if it is not one of enum ibv_mtu)."""
+
+    index: int
+    address: str
+    mtu: int | None
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,8 @@ class NcclWitness:
     failed          why NCCL gave up; None if it did not
     env             variables that NCCL says it was given
     warnings        what it complained about and went on
-    rank, nranks    of the last communicator
+    rank, nranks    of the largest communicator, the last of several
+    gids            each GID that its connections use, once
     """
 
     version: str | None = None
@@ -47,6 +63,17 @@ class NcclWitness:
     warnings: tuple[str, ...] = ()
     rank: int | None = None
     nranks: int | None = None
+    gids: tuple[GidUse, ...] = ()
+
+    @property
+    def says_anything(self) -> bool:
+        """Whether it is a rank's log at all."""
+        return bool(self.devices or self.networks or self.failed or self.network or self.version)
+
+    @property
+    def channels(self) -> int:
+        """Channels to other hosts."""
+        return self.channels_ib + self.channels_socket
 
     @property
     def mixed(self) -> bool:
@@ -74,6 +101,13 @@ _PLUGIN = re.compile(r"Assigned NET plugin (\S+) to comm")
 _CHANNEL = re.compile(r"\bvia NET/([A-Za-z]\w*)/", re.ASCII)
 _GDR = re.compile(r"/GDRDMA\b|Connected all \w+.*\bGDR 1\b")
 _ENVIRONMENT = re.compile(r"\b(NCCL_[A-Z0-9_]+) set (?:by environment )?to (.*)$", re.ASCII)
+_GID = re.compile(
+    r"NET/IB ?:.* IB_?Dev (\d{1,3}) .*\bmtu (\d) .*\bGID (\d{1,4}) "
+    r"\(([0-9A-F]{1,16})/([0-9A-F]{1,16})\)",
+    re.ASCII | re.IGNORECASE,
+)
+#: enum ibv_mtu: the number in the log -> bytes.
+_MTU = {"1": 256, "2": 512, "3": 1024, "4": 2048, "5": 4096}
 _RANK = re.compile(r"\brank (\d{1,6}) n[rR]anks (\d{1,6})\b", re.ASCII)
 
 #: NCCL gave up. In order of how much they explain.
@@ -128,6 +162,19 @@ class _Notes:
     env: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     rank: tuple[int, int] | None = None
+    gids: list[GidUse] = field(default_factory=list)
+
+
+def gid_address(prefix: str, interface: str) -> str:
+    """The address of a GID from its two halves as NCCL prints them: 64-bit numbers in the host's
+    byte order, little-endian, in hexadecimal.
+
+    >>> gid_address("0", "A64A8C0FFFF0000")
+    '192.168.100.10'
+    """
+    raw = b"".join(int(half, 16).to_bytes(8, "little") for half in (prefix, interface))
+    address = ipaddress.IPv6Address(raw)
+    return str(address.ipv4_mapped or address)
 
 
 def _fill(template: str, found: re.Match[str]) -> str:
@@ -182,8 +229,14 @@ def _note_rest(notes: _Notes, line: str) -> None:
         notes.version = found[1] or notes.version or found[2]
     if found := _ENVIRONMENT.search(line):
         notes.env[found[1]] = found[2].strip().removesuffix(".")
-    if found := _RANK.search(line):
+    if (found := _RANK.search(line)) and int(found[2]) >= (notes.rank or (0, 0))[1]:
         notes.rank = (int(found[1]), int(found[2]))
+    if found := _GID.search(line):
+        number = int(found[1])
+        device = notes.devices[number] if number < len(notes.devices) else ""
+        use = GidUse(int(found[3]), gid_address(found[4], found[5]), _MTU.get(found[2]), device)
+        if use not in notes.gids:
+            notes.gids.append(use)
 
 
 def _network(notes: _Notes) -> Network | None:
@@ -218,14 +271,17 @@ def parse(text: str) -> NcclWitness:
         warnings=tuple(notes.warnings),
         rank=notes.rank[0] if notes.rank else None,
         nranks=notes.rank[1] if notes.rank else None,
+        gids=tuple(notes.gids),
     )
 
 
-def _with_process(text: str) -> Iterator[tuple[str | None, str]]:
+def by_process(text: str) -> Iterator[tuple[str | None, str]]:
+    """Each line with the `host:pid` that NCCL put before it (None: no line of NCCL's), without
+    colours and without what Ray or vLLM put before that."""
     for raw in text.split("\n"):
         line = _ANSI.sub("", raw).rstrip()
         found = _PROCESS.search(line)
-        yield (f"{found[1]}:{found[2]}" if found else None), line
+        yield (f"{found[1]}:{found[2]}", line[found.start() :]) if found else (None, line)
 
 
 def parse_processes(text: str) -> dict[str, NcclWitness]:
@@ -233,7 +289,7 @@ def parse_processes(text: str) -> dict[str, NcclWitness]:
 
     Lines without a process, such as `NCCL version …`, are given to all.
     """
-    lines = list(_with_process(text))
+    lines = list(by_process(text))
     processes = list(dict.fromkeys(process for process, _ in lines if process))
     return {
         process: parse("\n".join(line for owner, line in lines if owner in (process, None)))

@@ -19,6 +19,10 @@ better. It makes one worse in two cases, each with its reason:
   The job then uses a device that was not read. If an interface did carry them, `socket` stands.
 
 In all other cases a contradiction is a reason line.
+
+Where no rail's driver counts its traffic, `rdma` cannot be proved. `socket` can: the interfaces
+moved what the tokens need, and either they are mlx5's, which do not count RDMA, or every rank's log
+says Socket. All else is `unknown`, with what the interfaces and the logs say.
 """
 
 from __future__ import annotations
@@ -27,11 +31,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from spark_cluster.rdma import findings
+from spark_cluster.core.units import count, human_bytes
+from spark_cluster.rdma import findings, interfaces
 from spark_cluster.rdma.counter_names import Severity
 from spark_cluster.rdma.counters import CounterReading
 from spark_cluster.rdma.deltas import CounterDelta, delta
-from spark_cluster.rdma.evidence import Case, Rail, RailRow, Rank, Work, row, see
+from spark_cluster.rdma.evidence import Case, Rail, RailRow, Rank, Seen, Work, row, see
 from spark_cluster.rdma.nccl_log import NcclWitness
 
 __all__ = ["Kind", "Rail", "RailRow", "Rank", "Verdict", "Work", "judge"]
@@ -48,19 +53,24 @@ CODES: dict[Kind, str] = {
 }
 
 
+#: No tokens although requests run: RDMA013's graver sister.
+STUCK = "RDMA015"
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """`reasons` are sentences for a person, the gravest first."""
+    """`reasons` are sentences for a person, the gravest first. `code` is the diagnosis that
+    `explain` knows; None for `rdma`. `tokens` and `seconds`: the work that was judged. `causes`:
+    the codes of what speaks against RDMA on some rank, whatever the verdict."""
 
     kind: Kind
     reasons: tuple[str, ...]
     rows: tuple[RailRow, ...]
     source: str = ""
-
-    @property
-    def code(self) -> str | None:
-        """The code that `explain` knows; None for `rdma`."""
-        return CODES.get(self.kind)
+    code: str | None = None
+    tokens: int | None = None
+    seconds: float = 0.0
+    causes: tuple[str, ...] = ()
 
 
 def _rdma(case: Case) -> tuple[Kind, list[str]]:
@@ -70,26 +80,48 @@ def _rdma(case: Case) -> tuple[Kind, list[str]]:
         + findings.frequent_losses(case)
         + findings.off_volumes(case)
     )
-    warnings = findings.error_reasons(case, Severity.WARN) + findings.elsewhere(case)
+    warnings = findings.error_reasons(case, Severity.WARN) + findings.full(case)
+    warnings += interfaces.elsewhere(case)
     agree, against = findings.witness_lines(case, "IB")
     if degraded:
         return "degraded", [*degraded, *warnings, *against, *agree]
+    ways = "both ways" if all(s.must_send and s.must_receive for s in case.seen) else "as they must"
     proof = (
-        f"{case.tokens} tokens in {case.work.seconds:.1f} s travelled by RDMA, both ways, on all "
+        f"{case.tokens} tokens in {case.work.seconds:.1f} s travelled by RDMA, {ways}, on all "
         f"{len(case.ranks)} ranks."
     )
-    if case.work.bytes_per_token is None:
+    if any(rank.need is None for rank in case.ranks):
         warnings.append("The model's need per token is unknown: the volume was not compared.")
     if any(findings.says_socket(case, rank) for rank in case.ranks):
         return "unknown", ["The counters and NCCL's log contradict each other.", *against, proof]
     return "rdma", [proof, *warnings, *against, *agree]
 
 
+def _uncounted(case: Case) -> tuple[Kind, list[str]]:
+    """No driver counts: the interfaces' bytes and NCCL's log are all there is."""
+    reasons, found = interfaces.socket_reasons(case)
+    agree, against = findings.witness_lines(case, "Socket")
+    all_say_socket = all(findings.says_socket(case, rank) for rank in case.ranks)
+    if interfaces.sockets_alone(case) or (found and all_say_socket):
+        return "socket", [*reasons, *against, *agree]
+    agree, against = findings.witness_lines(case, "IB")
+    carried = reasons[1:]  # where the bytes went, without the claim that they went by sockets
+    return "unknown", [
+        f"{case.tokens} tokens were generated, and no RDMA device of any rank counts its traffic: "
+        "RDMA cannot be proved here.",
+        *carried,
+        *against,
+        *agree,
+    ]
+
+
 def _rules(case: Case) -> tuple[Kind, list[str]]:
+    if findings.uncounted(case):
+        return _uncounted(case)
     if unreadable := findings.unreadable(case):
         return "unknown", [*unreadable, *findings.silent_of_read(case), *findings.strays(case)]
-    if not any(item.sends or item.receives for item in case.seen):
-        reasons, found = findings.socket_reasons(case)
+    if not any(item.flows for item in case.seen):
+        reasons, found = interfaces.socket_reasons(case)
         agree, against = findings.witness_lines(case, "Socket")
         if not found and any(findings.says_ib(case, rank) for rank in case.ranks):
             return "unknown", [*against, *reasons]
@@ -99,17 +131,23 @@ def _rules(case: Case) -> tuple[Kind, list[str]]:
         agree, against = findings.witness_lines(case, "IB")
         errors = findings.error_reasons(case, Severity.FAIL)
         errors += findings.error_reasons(case, Severity.WARN)
-        return "partial", [*partial, *findings.elsewhere(case), *errors, *against, *agree]
+        return "partial", [*partial, *interfaces.elsewhere(case), *errors, *against, *agree]
     return _rdma(case)
 
 
-def _idle_reason(work: Work) -> str:
-    if work.requests_running:
-        return (
-            f"No tokens in {work.seconds:.1f} s although {work.requests_running} requests are "
-            "running: generation is stuck."
+def _idle(seen: Sequence[Seen], work: Work) -> tuple[str, str]:
+    """The diagnosis and its reason. A prompt that is being read moves bytes and gives no token."""
+    passed = f"No tokens in {work.seconds:.1f} s"
+    if not work.requests_running:
+        return CODES["idle"], f"{passed}: nothing was generated, so nothing is proved."
+    verb = "is" if work.requests_running == 1 else "are"
+    passed += f" although {count(work.requests_running, 'request')} {verb} running"
+    moved = max((item.moved for item in seen), default=0.0)
+    if moved:
+        return CODES["idle"], (
+            f"{passed}: RDMA carried {human_bytes(moved)} meanwhile, so a prompt is being read."
         )
-    return f"No tokens in {work.seconds:.1f} s: nothing was generated, so nothing is proved."
+    return STUCK, f"{passed}, and RDMA carried nothing: generation is stuck."
 
 
 def judge(
@@ -129,16 +167,23 @@ def judge(
     for rank in ranks:
         first, second = before.get(rank.host), after.get(rank.host)
         deltas[rank.host] = delta(first, second) if first and second else None
-    seen = [item for rank in ranks for item in see(rank, deltas[rank.host], work)]
-    rows = tuple(row(item, work.tokens or 0) for item in seen)
+    tokens = work.tokens or 0
+    seen = [item for rank in ranks for item in see(rank, deltas[rank.host], tokens)]
+    rows = tuple(row(item, tokens) for item in seen)
+
+    def verdict(kind: Kind, reasons: Sequence[str], code: str | None, source: str = "") -> Verdict:
+        told = tuple(reasons) + ((source,) if source else ())
+        return Verdict(kind, told, rows, source, code, work.tokens, work.seconds)
+
     if len(ranks) < 2:
         reason = "One rank only: no traffic between hosts to prove."
-        return Verdict("unknown", (reason,), rows)
+        return verdict("unknown", [reason], CODES["unknown"])
     if work.tokens is None:
-        return Verdict("unknown", ("The generated tokens could not be counted.",), rows)
-    if work.tokens <= 0:
-        return Verdict("idle", (_idle_reason(work),), rows)
-    case = Case(ranks, deltas, work, work.tokens, seen, witnesses or {})
+        reason = "The generated tokens could not be counted."
+        return verdict("unknown", [reason], CODES["unknown"])
+    if tokens <= 0:
+        code, reason = _idle(seen, work)
+        return verdict("idle", [reason], code)
+    case = Case(ranks, deltas, work, tokens, seen, witnesses or {})
     kind, reasons = _rules(case)
-    source = findings.source(case)
-    return Verdict(kind, (*reasons, source) if source else tuple(reasons), rows, source)
+    return verdict(kind, reasons, CODES.get(kind), findings.source(case))

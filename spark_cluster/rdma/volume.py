@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from spark_cluster.rdma.deltas import NetdevDelta, RdmaDelta
@@ -53,6 +54,70 @@ def expected_bytes_per_token(
         return 0.0
     ring = 2 * (tensor_parallel - 1) / tensor_parallel
     return float(layers * 2 * hidden_size * bytes_per_element * ring)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that one generated token makes a rank send, and receive.
+
+    0: no token goes that way, as at the ends of a pipeline; such a direction proves nothing.
+    """
+
+    sent: float
+    received: float
+
+    def divided(self, rails: int) -> Need:
+        """One rail's part: NCCL spreads its channels evenly."""
+        return Need(self.sent / rails, self.received / rails)
+
+    @property
+    def label(self) -> str:
+        """As a container's label holds it: `1540096`, or `16384,0` where the ways differ."""
+        if self.sent == self.received:
+            return f"{self.sent:.0f}"
+        return f"{self.sent:.0f},{self.received:.0f}"
+
+
+_LABEL = re.compile(r"([0-9]{1,15})(?:,([0-9]{1,15}))?", re.ASCII)
+
+
+def parse_need(label: str) -> Need | None:
+    """What `Need.label` wrote; None for an empty or foreign text, or for two zeros."""
+    found = _LABEL.fullmatch(label.strip())
+    if not found:
+        return None
+    sent = float(found[1])
+    need = Need(sent, float(found[2]) if found[2] else sent)
+    return need if need.sent or need.received else None
+
+
+def need_per_token(
+    layers: int,
+    hidden_size: int,
+    bytes_per_element: float = 2,
+    *,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
+    rank: int = 0,
+) -> Need:
+    """What a token makes `rank` exchange with other hosts, one GPU a host.
+
+    Ranks count tensor-parallel first, as vLLM's do: with tp=2 and pp=2 ranks 0 and 1 are the first
+    stage. Each stage has its share of the layers' all-reduces (`expected_bytes_per_token`). Between
+    two stages go the hidden state and the residual (vLLM's IntermediateTensors), to the next stage
+    only: the first receives nothing, the last sends nothing.
+
+    >>> need_per_token(94, 4096, pipeline_parallel=2, rank=0)
+    Need(sent=16384.0, received=0.0)
+    """
+    stage = rank // tensor_parallel
+    both = expected_bytes_per_token(layers, hidden_size, bytes_per_element, tensor_parallel)
+    both /= pipeline_parallel
+    handed_on = 2 * hidden_size * bytes_per_element
+    return Need(
+        sent=both + (handed_on if stage < pipeline_parallel - 1 else 0.0),
+        received=both + (handed_on if stage > 0 else 0.0),
+    )
 
 
 def roce_mtu(netdev_mtu: int | None) -> int:

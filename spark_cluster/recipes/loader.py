@@ -9,6 +9,7 @@ from typing import Any
 from spark_cluster import places
 from spark_cluster.core.error import InputError
 from spark_cluster.document import Source, read, suggest, validate
+from spark_cluster.recipes.foreign import adopt
 from spark_cluster.recipes.models import Recipe
 
 
@@ -54,6 +55,11 @@ def load(name: str, own: Mapping[str, Path]) -> Recipe:
     return recipe
 
 
+def place(recipe: Recipe, loc: tuple[str | int, ...]) -> str:
+    """`file:line` of a field of a loaded recipe, in the nearest file that has it."""
+    return _Merged([adopt(read(path)) for path in recipe.chain], {}).place(loc)
+
+
 def file_contents(recipe: Recipe) -> dict[str, str]:
     """The text of each of the recipe's files, by its source. Raises InputError."""
     contents: dict[str, str] = {}
@@ -73,7 +79,7 @@ def file_contents(recipe: Recipe) -> dict[str, str]:
 def _chain(path: Path) -> list[Source]:
     sources: list[Source] = []
     while True:
-        source = read(path)
+        source = adopt(read(path))
         if any(path == earlier.path for earlier in sources):
             raise source.error(("extends",), "extends itself in a circle", "Break the circle.")
         sources.append(source)

@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo
 
 from spark_cluster.document import Document
 
 #: docker: [registry/]name[:tag][@digest]; loose on purpose, docker itself judges the rest.
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+EngineName = Literal["vllm-ray", "vllm-mp", "vllm", "sglang", "trtllm", "ollama"]
+ONE_HOST = ("vllm", "ollama")
+SEVERAL_HOSTS = ("vllm-ray", "vllm-mp", "trtllm")
 
 
 class Choice(Document):
@@ -41,10 +46,15 @@ def _image(value: str) -> str:
     return value
 
 
+def _variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(f"{name!r} is no environment variable | Letters, digits and '_'.")
+    return name
+
+
 def _variables(value: Mapping[str, Choice]) -> Mapping[str, Choice]:
     for name in value:
-        if not _VARIABLE.fullmatch(name):
-            raise ValueError(f"{name!r} is no environment variable | Letters, digits and '_'.")
+        _variable(name)
     return value
 
 
@@ -55,15 +65,28 @@ def _folder(value: str) -> str:
     return value
 
 
+def _hosts(nodes: int, info: ValidationInfo) -> int:
+    """Some engines know one host only, some need several."""
+    engine = info.data.get("engine")
+    if engine in ONE_HOST and nodes != 1:
+        raise ValueError(f"{engine} serves on one host | Write nodes: 1, or take another engine.")
+    if engine in SEVERAL_HOSTS and nodes == 1:
+        raise ValueError(f"{engine} joins several hosts | For one host: engine: vllm.")
+    return nodes
+
+
 AnyChoice = Annotated[Choice, BeforeValidator(_choice)]
+VariableName = Annotated[str, AfterValidator(_variable)]
 Variables = Annotated[Mapping[str, AnyChoice], AfterValidator(_variables)]
 
 
 class Requires(Document):
-    """What a host must have free before a launch, in GiB."""
+    """What a host must have free before a launch, in GiB. `download_gib` comes on top of the disk
+    while the model is not there and the engine may fetch it."""
 
     memory_gib: float = Field(gt=0)
     disk_gib: float = Field(default=1.0, ge=0)
+    download_gib: float = Field(default=0.0, ge=0)
 
 
 class Shape(Document):
@@ -82,6 +105,18 @@ class FileMount(Document):
     why: str = ""
 
 
+class Overlay(Document):
+    """A profile or an option: what it changes in the recipe, and why.
+
+    `args` and `env` go over the recipe's own; a null value leaves one out.
+    """
+
+    why: str
+    args: Mapping[str, AnyChoice] = {}
+    env: Variables = Field(default={})
+    rails: Literal["single", "dual"] | None = None
+
+
 class RayPorts(Document):
     """Where Ray listens on the head."""
 
@@ -98,20 +133,29 @@ class Measured(Document):
 
 
 class Recipe(Document):
-    """See playbooks/recipes/qwen3-vl-235b.yaml for a full example."""
+    """See playbooks/recipes/qwen3-vl-235b.yaml for a full example.
+
+    `served_name` is what clients call the model, if not `model`. `rendezvous_port` is where the
+    ranks of an engine without Ray find each other on the head; each engine has its usual one.
+    `profiles` exclude each other, `options` do not. `known_broken` says why a launch fails today.
+    `secrets` are variables for the container, from the controller's environment or from
+    `secrets_file` on the node.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str
     note: str = ""
     extends: str | None = None
-    engine: Literal["vllm-ray"]
+    engine: EngineName
     image: Annotated[str, AfterValidator(_image)]
     engine_version: str
     model: str
-    nodes: int = Field(ge=1, le=8)
+    nodes: Annotated[int, Field(ge=1, le=8), AfterValidator(_hosts)]
     rails: Literal["single", "dual"] = "single"
     port: int = Field(default=8000, ge=1024, le=65535)
     ray: RayPorts = RayPorts()
+    served_name: str = ""
+    rendezvous_port: int | None = Field(default=None, ge=1024, le=65535)
     args: Mapping[str, AnyChoice] = {}
     env: Variables = Field(default={})
     model_cache: Annotated[str, AfterValidator(_folder)] = "~/.cache/huggingface"
@@ -120,6 +164,12 @@ class Recipe(Document):
     requires: Requires
     shape: Shape | None = None
     ready_minutes: float = Field(default=90, gt=0)
+    first_token_minutes: float = Field(default=3, gt=0)
+    profiles: Mapping[str, Overlay] = {}
+    options: Mapping[str, Overlay] = {}
+    known_broken: str = ""
+    secrets: tuple[VariableName, ...] = ()
+    secrets_file: Annotated[str, AfterValidator(_folder)] = "~/.config/spark-cluster/env"
     measured: tuple[Measured, ...] = ()
     _chain: tuple[Path, ...] = PrivateAttr(default=())
 
@@ -132,3 +182,14 @@ class Recipe(Document):
     def chain(self) -> tuple[Path, ...]:
         """The recipe's own file and those that it extends, nearest first."""
         return self._chain
+
+    @property
+    def client_model(self) -> str:
+        """The model's name in requests."""
+        return self.served_name or self.model
+
+    @property
+    def downloads(self) -> bool:
+        """Whether the engine may fetch a model that is not there."""
+        offline = self.env.get("HF_HUB_OFFLINE")
+        return offline is None or offline.value in (None, False, 0, "0", "")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from spark_cluster.core.error import Interrupted, SparkError, StateUnknown, StepFailed, Unreachable
-from spark_cluster.core.event import HostLost, Listener, Note, StepFinished, StepStarted
+from spark_cluster.core.error import Interrupted, SparkError, StepFailed
+from spark_cluster.core.event import Listener, Note, StepFinished, StepStarted
 from spark_cluster.core.result import Result, Status
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact, ProbeContext
@@ -19,8 +19,8 @@ from spark_cluster.inventory.models import Inventory, Rail
 from spark_cluster.rdma import perftest
 from spark_cluster.rdma.bandwidth import Earlier, Expectation, Key, Row, amount, expectation, judge
 from spark_cluster.runner import journal
-from spark_cluster.runner.lock import Holder, take
 from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.work import locked, lose, on
 from spark_cluster.transport.protocol import Held
 
 T = TypeVar("T")
@@ -137,9 +137,9 @@ class Bench:
         """One exec per host. Raises StepFailed when a host cannot measure at all."""
         facts = (READY, CONTAINERS)
         outcomes = self.session.each(self.session.alive, lambda lane: lane.read(facts))
+        lose(self.session, self.listener, outcomes)
         for name, outcome in outcomes.items():
             if isinstance(outcome, SparkError):
-                self._lose(name, outcome)
                 continue
             if not outcome[READY].program:
                 raise StepFailed(
@@ -165,25 +165,12 @@ class Bench:
         alive = set(self.session.alive)
         pairs = [(t.source, t.sink) for t in wanted if {t.source, t.sink} <= alive]
         hosts = dict.fromkeys(name for pair in pairs for name in pair)
-        locks: dict[str, Held] = {}
         rows: list[Row] = []
-        try:
-            self._lock(list(hosts), locks)
+        with locked(self.session, self.listener, list(hosts), "verify-rdma"):
             for test in wanted:
                 self._heed_stop()
                 rows.append(self._one(test))
-        finally:
-            self.session.each(locks, lambda lane: locks[lane.name].release())
         return rows
-
-    def _lock(self, names: Sequence[str], locks: dict[str, Held]) -> None:
-        holder = Holder.here("verify-rdma")
-        for name in names:
-            outcome = self._on(name, lambda lane: take(lane, holder)[0])
-            if not isinstance(outcome, SparkError):
-                locks[name] = outcome
-            elif name in self.session.alive:
-                raise outcome
 
     def _heed_stop(self) -> None:
         if self.session.stop.requested:
@@ -296,16 +283,7 @@ class Bench:
         )
 
     def _on(self, name: str, work: Callable[[Lane], T]) -> T | SparkError:
-        """`work` in the host's own thread; a connection that is gone takes the host out."""
-        outcome = self.session.each([name], work)[name]
-        if isinstance(outcome, StateUnknown | Unreachable):
-            self._lose(name, outcome)
-        return outcome
-
-    def _lose(self, name: str, error: SparkError) -> None:
-        if name in self.session.alive:
-            self.session.lanes[name].lost = error
-            self.listener(HostLost(name, error))
+        return on(self.session, self.listener, name, work)
 
 
 def results(rows: Sequence[Row]) -> list[Result]:

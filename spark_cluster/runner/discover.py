@@ -21,8 +21,8 @@ from spark_cluster.core.error import HostKeyRejected, InputError, SparkError
 from spark_cluster.core.event import Listener
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.inventory import sight
+from spark_cluster.inventory.draft import Node
 from spark_cluster.inventory.models import HOST_NAME, Host, Inventory
-from spark_cluster.inventory.proposal import Node
 from spark_cluster.inventory.sight import ETHERNET, HALVES, INTERFACES, Sight
 from spark_cluster.runner.session import Lane, Session
 from spark_cluster.transport.protocol import Become, Connector, Target

@@ -74,7 +74,7 @@ def parse(path: Path, text: str) -> Past:
     return Past(
         run=str(first.get("run") or "-".join(parts[:3])),
         verb=str(first.get("verb") or " ".join(parts[3:])),
-        started=_time(entries[0]) if entries else None,
+        started=time_of(entries[0]) if entries else None,
         hosts=tuple(first.get("hosts") or ()),
         recipe=first.get("recipe"),
         exit_code=last.get("exit_code", _error_code(entries)),
@@ -104,7 +104,8 @@ def _error_code(entries: tuple[dict[str, Any], ...]) -> int | None:
     return None
 
 
-def _time(entry: dict[str, Any]) -> datetime | None:
+def time_of(entry: dict[str, Any]) -> datetime | None:
+    """When an entry was written; None if it does not say."""
     try:
         return datetime.fromisoformat(str(entry.get("time")))
     except ValueError:
@@ -115,7 +116,7 @@ def story(past: Past) -> Iterator[tuple[str, str, str, str]]:
     """What the run did, a line each: time, host, word, text. Steps that were in order are left
     out."""
     for entry in past.entries:
-        when = _time(entry)
+        when = time_of(entry)
         line = _line(entry)
         if line is not None:
             host, word, text = line

@@ -13,11 +13,20 @@ from spark_cluster.core.error import (
 )
 from spark_cluster.core.plan import PlannedStep
 from spark_cluster.core.result import Result, Status
+from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, Problem
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.inventory.models import Inventory
+
+
+def with_secrets(changes: Sequence[Change]) -> str:
+    """The commands of the changes after their secrets, which they use as shell variables. For a
+    standard input only."""
+    secrets = {name: value for change in changes for name, value in change.secrets.items()}
+    lines = [f"{name}={quote(value.reveal())}\n" for name, value in secrets.items()]
+    return "".join([*lines, *(change.commands for change in changes)])
 
 
 def change_script(run: str, step: str, commands: str) -> str:

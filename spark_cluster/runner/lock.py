@@ -19,6 +19,10 @@ from spark_cluster.transport.protocol import Held
 
 _FILE = "/run/spark-cluster.lock"
 
+#: Held by what writes models and images, beside the run's own lock: a download of hours does not
+#: keep anybody from serving another model.
+FILES_LOCK = "/run/spark-cluster-files.lock"
+
 #: Verbs that teardown may interrupt: they only start containers, which it removes.
 PREEMPTIBLE = ("launch", "verify-rdma")
 
@@ -40,43 +44,50 @@ class Holder:
         return f"{self.verb} by {self.who}"
 
 
-def script(holder: Holder, *, preempt: tuple[str, ...] = (), wait: int = 0) -> str:
-    """Take the lock, waiting at most `wait` seconds, and hold it until standard input ends.
+def script(
+    holder: Holder, *, preempt: tuple[str, ...] = (), wait: int = 0, file: str = _FILE
+) -> str:
+    """Take the lock `file`, waiting at most `wait` seconds, and hold it until standard input ends.
 
     First line: `taken`, `taken-from WHO` or `held WHO`.
     """
     patterns = "|".join(f"{quote(verb)}\\ by\\ *" for verb in preempt)
     takes_over = f"""\
   case "$_who" in {patterns})
-    _pid=$(cat {_FILE}.pid)
+    _pid=$(cat {file}.pid)
     # The file may be left over: only a process that has the lock open holds it.
-    if [ "$(readlink "/proc/$_pid/fd/9")" = {_FILE} ]; then kill -TERM "$_pid"; fi
+    if [ "$(readlink "/proc/$_pid/fd/9")" = {file} ]; then kill -TERM "$_pid"; fi
     flock -w 10 9 && _how="taken-from $_who" ;;
   esac
 """
     return f"""\
-exec 9>>{_FILE}
+exec 9>>{file}
 _how=taken
 if ! flock -w {wait} 9; then
   _how=
-  _who=$(cat {_FILE}.holder 2>/dev/null)
+  _who=$(cat {file}.holder 2>/dev/null)
 {takes_over if preempt else ""}  [ -n "$_how" ] || {{ echo "held $_who"; exit 75; }}
 fi
-printf '%s\\n' {quote(str(holder))} > {_FILE}.holder
-echo $$ > {_FILE}.pid
+printf '%s\\n' {quote(str(holder))} > {file}.holder
+echo $$ > {file}.pid
 echo "$_how"
 exec cat > /dev/null
 """
 
 
 def take(
-    lane: Lane, holder: Holder, *, preempt: tuple[str, ...] = (), wait: int = 0
+    lane: Lane,
+    holder: Holder,
+    *,
+    preempt: tuple[str, ...] = (),
+    wait: int = 0,
+    file: str = _FILE,
 ) -> tuple[Held, str | None]:
-    """Take the lock of one host; also who it was taken from, if anyone.
+    """Take the lock `file` of one host; also who it was taken from, if anyone.
 
     Raises Locked naming the holder.
     """
-    held = lane.open.hold(script(holder, preempt=preempt, wait=wait))
+    held = lane.open.hold(script(holder, preempt=preempt, wait=wait, file=file))
     word, _, rest = held.first_line.partition(" ")
     if word == "taken":
         return held, None

@@ -33,6 +33,7 @@ from spark_cluster.runner.judge import (
     judge,
     present_addresses,
     silent_peers,
+    with_secrets,
 )
 from spark_cluster.runner.lock import PREEMPTIBLE, Holder, take
 from spark_cluster.runner.session import Lane, Session, tail
@@ -217,7 +218,7 @@ class Run:
         """Read, make traffic on one host, read again."""
         facts = [self.facts[name] for name in planned.step.reads]
         self._lose(self.session.each(names, lambda lane: lane.read(facts)), planned)
-        self.before = self.session.all_facts()
+        self.before, self.output = self.session.all_facts(), None
         for name in self.session.alive:
             stimulus = planned.step.stimulus and planned.step.stimulus(
                 self.view(name), planned.params
@@ -253,7 +254,7 @@ class Run:
         """The commands and the second reading, in one exec."""
         facts = [self.facts[name] for name in planned.step.reads]
         commands = "".join(change.commands for change in assessment.changes)
-        script = change_script(self.name, planned.step.name, commands)
+        script = change_script(self.name, planned.step.name, with_secrets(assessment.changes))
         done = lane.run(script + probe.script(facts, lane.context), timeout=planned.step.timeout)
         self._mark(self._dirty, planned, lane.name)
         if not probe.complete(done.stdout):

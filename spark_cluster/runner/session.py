@@ -72,16 +72,20 @@ class Lane:
     def run(self, script: str, *, timeout: float, **options: Any) -> Completed:
         return self.open.run(script, timeout=timeout, **options)
 
-    def read(self, facts: Sequence[Fact[Any]], prefix: str = "") -> Facts:
+    def read(
+        self, facts: Sequence[Fact[Any]], prefix: str = "", *, timeout: float = PROBE_SECONDS
+    ) -> Facts:
         """Read the facts in one exec, after `prefix` if given; remember and return them."""
-        completed = self.run(prefix + probe.script(facts, self.context), timeout=PROBE_SECONDS)
-        return self.take(completed, facts)
+        completed = self.run(prefix + probe.script(facts, self.context), timeout=timeout)
+        return self.take(completed, facts, timeout)
 
-    def take(self, completed: Completed, facts: Sequence[Fact[Any]]) -> Facts:
+    def take(
+        self, completed: Completed, facts: Sequence[Fact[Any]], timeout: float = PROBE_SECONDS
+    ) -> Facts:
         """The facts in the output of a script that ended with a probe."""
         if not probe.complete(completed.stdout):
             why = (
-                f"the probe did not finish within {PROBE_SECONDS:.0f} s"
+                f"the probe did not finish within {timeout:.0f} s"
                 if completed.timed_out
                 else f"the probe ended with status {completed.status}"
             )

@@ -31,19 +31,25 @@ def _url(address: str, port: int, path: str) -> str:
     return f"http://{host}:{port}{path}"
 
 
-def _curl(url: str, timeout: float) -> str:
-    """curl without a proxy; its own error comes in the marker line (curl 7.75 and newer)."""
+def _curl(word: str, timeout: float) -> str:
+    """curl of a URL, given as a shell word, without a proxy; its own error comes in the marker
+    line (curl 7.75 and newer)."""
     form = f"\\n{_MARKER} %{{http_code}} %{{time_total}} s %{{errormsg}}\\n"
-    return f"curl -s --noproxy '*' -m {timeout:g} -w {quote(form)} {quote(url)}"
+    return f"curl -s --noproxy '*' -m {timeout:g} -w {quote(form)} {word}"
 
 
-def _get(url: str, timeout: float) -> str:
-    return f"{_curl(url, timeout)} </dev/null || :\n"
+def get(port: int, path: str, timeout: float, address: str = "127.0.0.1") -> str:
+    """A request without a body."""
+    return f"{_curl(quote(_url(address, port, path)), timeout)} </dev/null || :\n"
 
 
-def _post(url: str, body: dict[str, Any], timeout: float) -> str:
+def post(
+    port: int, path: str, body: dict[str, Any], timeout: float, address: str = "127.0.0.1"
+) -> str:
+    """A request with a JSON body, which goes to curl on its standard input."""
+    curl = _curl(quote(_url(address, port, path)), timeout)
     return (
-        f"{_curl(url, timeout)} -H 'Content-Type: application/json' --data-binary @- "
+        f"{curl} -H 'Content-Type: application/json' --data-binary @- "
         f"<<'{_JSON_END}' || :\n{json.dumps(body)}\n{_JSON_END}\n"
     )
 
@@ -61,7 +67,7 @@ def completion_script(
         "temperature": 0,
         "stream": False,
     }
-    return _post(_url(address, port, "/v1/completions"), body, timeout)
+    return post(port, "/v1/completions", body, timeout, address)
 
 
 def canary_script(port: int, model: str, *, timeout: float, address: str = "127.0.0.1") -> str:
@@ -91,17 +97,28 @@ def generate_script(
 
 def health_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") -> str:
     """`/health`: the API server lives. It says nothing of the ranks."""
-    return _get(_url(address, port, "/health"), timeout)
+    return get(port, "/health", timeout, address)
 
 
 def models_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") -> str:
     """`/v1/models`: the served names."""
-    return _get(_url(address, port, "/v1/models"), timeout)
+    return get(port, "/v1/models", timeout, address)
 
 
 def metrics_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") -> str:
     """`/metrics` in Prometheus's text format."""
-    return _get(_url(address, port, "/metrics"), timeout)
+    return get(port, "/metrics", timeout, address)
+
+
+def pulse_script(variable: str, *, timeout: float = 5) -> str:
+    """`/health`, then `/metrics` without its buckets, of the port in a shell variable."""
+    health, metrics = (
+        _curl(f'"http://127.0.0.1:${variable}/{path}"', timeout) for path in ("health", "metrics")
+    )
+    return (
+        f"{health} </dev/null || :\n"
+        f"{{ {metrics} </dev/null || :; }} | grep -v -e '^#' -e '_bucket{{'\n"
+    )
 
 
 @dataclass(frozen=True)
@@ -173,7 +190,7 @@ def response(text: str) -> Response:
     return answers[-1] if answers else Response(None, text.strip(), "the request did not end")
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     """A JSON object; empty for anything else."""
     try:
         found = json.loads(text)
@@ -182,11 +199,11 @@ def _object(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _message(answer: Response) -> str:
+def message_of(answer: Response) -> str:
     """Why a request failed: the engine's own words if it gave any."""
     if answer.status is None:
         return answer.error
-    found = _object(answer.body)
+    found = json_object(answer.body)
     inner = found.get("error")
     message = inner.get("message") if isinstance(inner, dict) else inner
     message = message or found.get("message") or found.get("detail")
@@ -194,7 +211,8 @@ def _message(answer: Response) -> str:
     return f"HTTP {answer.status}: {message or first or 'no reason given'}"
 
 
-def _count(usage: object, name: str) -> int:
+def count_of(usage: object, name: str) -> int:
+    """A number above zero of a JSON object; 0 if there is none."""
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
@@ -202,8 +220,8 @@ def _count(usage: object, name: str) -> int:
 def _one_completion(answer: Response) -> Completion:
     seconds = answer.seconds or 0.0
     if not answer.ok:
-        return Completion(False, answer.status, error=_message(answer), seconds=seconds)
-    found = _object(answer.body)
+        return Completion(False, answer.status, error=message_of(answer), seconds=seconds)
+    found = json_object(answer.body)
     choices = found.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     text = first.get("text") if isinstance(first, dict) else None
@@ -212,14 +230,14 @@ def _one_completion(answer: Response) -> Completion:
             False, answer.status, error="the answer holds no completion", seconds=seconds
         )
     usage = found.get("usage")
-    tokens = _count(usage, "completion_tokens")
+    tokens = count_of(usage, "completion_tokens")
     return Completion(
         ok=tokens > 0,
         status=answer.status,
         text=text,
         completion_tokens=tokens,
         error="" if tokens else "the completion holds no token",
-        prompt_tokens=_count(usage, "prompt_tokens"),
+        prompt_tokens=count_of(usage, "prompt_tokens"),
         seconds=seconds,
     )
 
@@ -245,8 +263,8 @@ def parse_models(text: str) -> Models:
     """What `models_script` printed."""
     answer = response(text)
     if not answer.ok:
-        return Models(error=_message(answer))
-    listed = _object(answer.body).get("data")
+        return Models(error=message_of(answer))
+    listed = json_object(answer.body).get("data")
     entries = (
         [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     )

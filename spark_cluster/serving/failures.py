@@ -93,6 +93,26 @@ _SIGNS = (
         "The recipe's arguments do not fit the vLLM of its image; correct them.",
     ),
     _sign(
+        r"launch_server\.py: error: ([^\n]{1,160})",
+        "SGLang refused its arguments: {0}",
+        "The recipe's arguments do not fit the SGLang of its image; correct them.",
+    ),
+    _sign(
+        r"Permission denied \(publickey|Host key verification failed|ssh: connect to host (\S+)",
+        "mpirun could not log in to a worker's container {0}",
+        "`spark-cluster mesh` makes the keys; the worker's `docker logs` has what its sshd says.",
+    ),
+    _sign(
+        r"There are not enough slots available in the system",
+        "mpirun sees fewer hosts than the recipe has",
+        "Look at the hostfile in the head's container, /etc/spark-cluster/hostfile.",
+    ),
+    _sign(
+        r"spark-cluster: the model could not be made \(status (\d+)\)",
+        "Ollama could not make the model (status {0})",
+        "The lines above it say why: the Modelfile, or the name of the model that it starts from.",
+    ),
+    _sign(
         r"OSError: \[Errno 98\]|[Aa]ddress already in use",
         "the API server's port is in use",
         "Stop what listens there, or change the recipe's port.",
@@ -104,18 +124,19 @@ _SIGNS = (
         _LOG_ABOVE,
     ),
     _sign(
-        r"ActorDiedError|RayActorError|WorkerCrashedError|Executor failed|EngineDeadError",
+        r"ActorDiedError|RayActorError|WorkerCrashedError|Executor failed|EngineDeadError"
+        r"|Received sigquit from a child process|Worker proc \S+ died unexpectedly",
         "a worker died",
         "See the worker's container: `docker logs` on its host, and the kernel's log.",
     ),
     _sign(
-        r"spark-cluster: vllm serve exited with ([1-9]\d{0,3})\b",
-        "vllm serve exited with status {0}",
+        r"spark-cluster: (vllm serve|trtllm-serve) exited with ([1-9]\d{0,3})\b",
+        "{0} exited with status {1}",
         _LOG_ABOVE,
     ),
     _sign(
-        r"spark-cluster: vllm serve exited with 0\b",
-        "vllm serve ended by itself",
+        r"spark-cluster: (vllm serve|trtllm-serve) exited with 0\b",
+        "{0} ended by itself",
         "Something asked it to stop; the end of the log says when.",
     ),
     _sign(r"\bTraceback \(most recent call last\)", "", "", final=False),

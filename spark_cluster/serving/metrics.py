@@ -165,12 +165,20 @@ def parse_metrics(text: str) -> Metrics:
     return read(answer.body)
 
 
-def generated(before: Metrics, after: Metrics) -> int | None:
-    """Tokens generated between two readings; None if unknown or if the server was restarted."""
-    first, second = before.generation_tokens, after.generation_tokens
+def _grown(first: float | None, second: float | None) -> int | None:
     if first is None or second is None or not math.isfinite(second - first) or second < first:
         return None
     return round(second - first)
+
+
+def generated(before: Metrics, after: Metrics) -> int | None:
+    """Tokens generated between two readings; None if unknown or if the server was restarted."""
+    return _grown(before.generation_tokens, after.generation_tokens)
+
+
+def prompted(before: Metrics, after: Metrics) -> int | None:
+    """Prompt tokens read between two readings; None if unknown or if the server was restarted."""
+    return _grown(before.prompt_tokens, after.prompt_tokens)
 
 
 def stuck(before: Metrics, after: Metrics) -> bool:

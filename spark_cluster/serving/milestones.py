@@ -1,4 +1,4 @@
-"""How far a starting vLLM is, and why it failed, from its log (vLLM 0.10 to 0.33)."""
+"""How far a starting engine is, and why it failed, from its log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from spark_cluster.serving.failures import Failure, find_failure
+from spark_cluster.serving.marks import MARKS
 
 #: How many of the last lines are kept as evidence.
 TAIL_LINES = 15
@@ -44,83 +45,6 @@ class Progress:
         return self.failure is None and any(item.key == "ready" for item in self.reached)
 
 
-@dataclass(frozen=True)
-class _Mark:
-    """A line that means a milestone; `detail` is filled with the pattern's groups."""
-
-    key: str
-    text: str
-    pattern: re.Pattern[str]
-    detail: str = ""
-
-
-def _mark(key: str, text: str, pattern: str, detail: str = "") -> _Mark:
-    return _Mark(key, text, re.compile(pattern, re.ASCII), detail)
-
-
-#: In the order of a start-up. A later line of the same mark replaces its detail.
-_MARKS = (
-    _mark("arguments", "vLLM has started", r"non-default args: "),
-    _mark("model", "model configuration read", r"Resolved architecture: (\w+)", "{0}"),
-    _mark("engine", "engine is starting", r"Initializing an? (?:V1 )?LLM engine"),
-    _mark(
-        "ranks",
-        "ranks have found each other",
-        r"rank \d+ in world size (\d+) is assigned as",
-        "world size {0}",
-    ),
-    _mark("loading", "loading the model", r"Starting to load model "),
-    _mark(
-        "shards",
-        "loading weights",
-        r"Loading \w*(?:safetensors|pt) checkpoint shards:\s*(\d+)% Completed \| (\d+)/(\d+)",
-        "{1} of {2} shards, {0} %",
-    ),
-    _mark("weights", "weights loaded", r"Loading weights took ([0-9.]+) seconds", "{0} s"),
-    _mark(
-        "loaded",
-        "model loaded",
-        r"Model loading took ([0-9.]+ ?Gi?B)(?: memory)? and ([0-9.]+) seconds",
-        "{0}, {1} s",
-    ),
-    _mark(
-        "encoder",
-        "profiling the vision encoder: minutes, up to an hour on the first start",
-        r"Encoder cache will be initialized with a budget of (\d+) tokens",
-        "{0} tokens",
-    ),
-    _mark(
-        "compile",
-        "compiling",
-        r"(?:torch\.compile takes|torch\.compile took|Dynamo bytecode transform time:) ([0-9.]+) s",
-        "{0} s",
-    ),
-    _mark(
-        "kv-memory",
-        "memory for the KV cache measured",
-        r"Available KV cache memory: ([0-9.]+ ?Gi?B)",
-        "{0}",
-    ),
-    _mark("kv-cache", "KV cache made", r"KV cache size: ([0-9,]+) tokens", "{0} tokens"),
-    _mark(
-        "graphs",
-        "capturing CUDA graphs",
-        r"Capturing CUDA graphs?(?: shapes)?(?: \([^)]*\))?:\s*\d+%.*?\| (\d+)/(\d+)",
-        "{0} of {1}",
-    ),
-    _mark(
-        "captured", "CUDA graphs captured", r"Graph capturing finished in ([0-9.]+) secs?", "{0} s"
-    ),
-    _mark(
-        "initialised",
-        "engine is ready",
-        r"init engine \(profile, create kv cache, warmup model\) took ([0-9.]+) s",
-        "{0} s",
-    ),
-    _mark("server", "API server is starting", r"Starting vLLM (?:API )?server"),
-    _mark("ready", "API server is up", r"Application startup complete\."),
-)
-
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _BAR = re.compile(r"^(.*?\S.*?):\s*\d{1,3}%")
 
@@ -151,7 +75,7 @@ def _find_milestones(lines: list[str]) -> tuple[dict[str, Milestone], int]:
     found: dict[str, Milestone] = {}
     last = -1
     for number, line in enumerate(lines):
-        for mark in _MARKS:
+        for mark in MARKS:
             match = mark.pattern.search(line)
             if match:
                 detail = mark.detail.format(*(group or "" for group in match.groups()))
@@ -175,7 +99,7 @@ def read(log_text: str) -> Progress:
     """
     lines = clean_lines(log_text)
     found, last = _find_milestones(lines)
-    reached = tuple(found[mark.key] for mark in _MARKS if mark.key in found)
+    reached = tuple(found[mark.key] for mark in MARKS if mark.key in found)
     failure = find_failure(lines, last)
     return Progress(
         reached=reached,

@@ -15,6 +15,7 @@ def registry() -> dict[str, Step[Any]]:
     from spark_cluster.steps import (
         containers,
         docker,
+        fit,
         gone,
         gpu,
         host,
@@ -23,6 +24,8 @@ def registry() -> dict[str, Step[Any]]:
         jumbo_ping,
         memlock,
         mesh,
+        monitor,
+        monitor_services,
         mtu,
         netplan,
         netplan_undo,
@@ -31,15 +34,16 @@ def registry() -> dict[str, Step[Any]]:
         rdma_devices,
         rdma_modules,
         rdma_verdict,
+        secrets,
         serving,
         swap,
     )
 
     modules = (
-        containers, docker, gone, gpu, host, host_files, ipv6, jumbo_ping, memlock, mtu, netplan,
-        page_cache, rdma_devices, rdma_modules, rdma_verdict, swap,
+        containers, docker, fit, gone, gpu, host, host_files, ipv6, jumbo_ping, memlock, mtu,
+        netplan, page_cache, rdma_devices, rdma_modules, rdma_verdict, secrets, swap,
     )  # fmt: skip
-    several = (preflight, serving, mesh, netplan_undo)
+    several = (preflight, serving, mesh, netplan_undo, monitor, monitor_services)
     steps: list[Step[Any]] = [module.STEP for module in modules]
     steps += [step for module in several for step in module.STEPS]
     return {step.name: step for step in steps}

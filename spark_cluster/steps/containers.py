@@ -9,13 +9,14 @@ from pydantic import Field
 from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, Step, skip
 from spark_cluster.document import Document
-from spark_cluster.engines.spec import docker_run
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.memory import MEMORY
+from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.serving import RAY, SERVER
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.steps.base import problem
+from spark_cluster.steps.secrets import start
 from spark_cluster.steps.view import View
 
 
@@ -45,9 +46,7 @@ def _running(view: View, params: Params) -> Assessment:
     if current is not None:
         said = f"{spec.name} is {current.state}, exit code {current.exit_code}"
         return Assessment(problems=(problem("SERVE009", said, f"docker logs {spec.name}"),))
-    return Assessment(
-        changes=(Change(f"container {spec.name}", "absent", "running", docker_run(spec) + "\n"),)
-    )
+    return Assessment(changes=(start(view),))
 
 
 def _absent(view: View, params: Params) -> Assessment:
@@ -70,7 +69,7 @@ STEP = Step(
     name="containers",
     title="Containers",
     params=Params,
-    reads=(CONTAINERS.name,),
+    reads=(CONTAINERS.name, SECRETS.name),
     assess=assess,
     affects=(CONTAINERS.name, MEMORY.name, PORTS.name, GPU.name, RAY.name, SERVER.name),
     timeout=300.0,

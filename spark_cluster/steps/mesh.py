@@ -162,6 +162,7 @@ def _snippet(
             *port,
             f"    IdentityFile ~/.ssh/{KEY}",
             "    IdentitiesOnly yes",
+            "    UpdateHostKeys no",
         ]
     return [*lines, *kept]
 
@@ -254,16 +255,22 @@ def connect(view: View, params: Params) -> Assessment:
         return skip("not read")
     wanted = [name for name in peers(view.inventory, view.host) if name in view.all_facts]
     calls = [call for call in view.facts[CALLS].calls if call.peer in wanted]
+    failed: dict[tuple[str, str], list[str]] = {}
+    for call in calls:
+        if not call.worked:
+            failed.setdefault((call.peer, call.why), []).append(call.address)
     problems: list[Problem] = [
-        problem("SSH001", f"{view.name} to {call.peer} ({call.address}): {call.why}")
-        for call in calls
-        if not call.worked
+        problem("SSH001", f"{view.name} to {peer} ({', '.join(addresses)}): {why}")
+        for (peer, why), addresses in failed.items()
     ]
     silent = [name for name in wanted if name not in {call.peer for call in calls}]
     problems += [problem("SSH001", f"{view.name} to {name}: not tried") for name in silent]
     if not wanted:
         return skip("no other host of this run shares a network with it")
-    return found(*problems, notes=(f"reaches {', '.join(wanted)}",))
+    apart = [name for name in view.all_facts if name not in (view.name, *wanted)]
+    notes = [f"reaches {', '.join(wanted)}"]
+    notes += [f"shares no network with {', '.join(apart)}: not tried"] if apart else []
+    return found(*problems, notes=tuple(notes))
 
 
 STEPS = (

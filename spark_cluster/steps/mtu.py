@@ -8,7 +8,6 @@ from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, Step
 from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.facts.rdma import GIDS
-from spark_cluster.inventory.models import Link, Rail
 from spark_cluster.steps.base import NoParams
 from spark_cluster.steps.view import View
 
@@ -19,8 +18,7 @@ def assess(view: View, _: NoParams) -> Assessment:
 
 def _changes(view: View) -> Iterator[Change]:
     links = view.facts[LINKS].links
-    wanted: list[Rail | Link] = [*view.host.rails, *view.host.links]
-    for item in wanted:
+    for item in view.host.configured:
         link = links.get(item.interface)
         if link is None or item.mtu is None or link.mtu == item.mtu:
             continue

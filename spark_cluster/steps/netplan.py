@@ -41,7 +41,7 @@ def render(template: str, text: str, view: View, renderer: str) -> str:
             host=view.name,
             renderer=renderer,
             rails=[rail.model_dump() for rail in view.host.rails],
-            links=[link.model_dump() for link in view.host.links],
+            links=[link.model_dump() for link in view.host.links if link.managed],
         )
     except TemplateError as error:
         raise InputError(
@@ -166,7 +166,7 @@ def _file_change(fact: NetplanFact, path: str, content: str) -> Iterator[Change]
 def _address_changes(view: View) -> Iterator[Change]:
     """The files are right and the kernel is not: apply them again."""
     links = view.facts[LINKS].links
-    for item in view.host.interfaces:
+    for item in view.host.configured:
         link = links.get(item.interface)
         if link is not None and link.carrier and item.address not in link.ipv4:
             there = ", ".join(link.ipv4) or "no address"

@@ -9,6 +9,7 @@ from spark_cluster.core.step import Assessment, Problem, Step, found, skip
 from spark_cluster.core.units import GIB, human_bytes
 from spark_cluster.facts.docker import CONTAINERS, IMAGE
 from spark_cluster.facts.memory import MEMORY
+from spark_cluster.facts.mesh import MESH, marked
 from spark_cluster.facts.storage import DISK, MODEL, PORTS
 from spark_cluster.steps.base import NoParams, problem
 from spark_cluster.steps.view import View
@@ -40,13 +41,16 @@ def image(view: View, _: NoParams) -> Assessment:
     name = view.serving.image
     here = view.facts[IMAGE].id
     if not here:
-        return found(problem("SERVE002", f"{name} is not on {view.name}", f"docker pull {name}"))
+        elsewhere = any(facts[IMAGE].id for facts in view.all_facts.values())
+        remedy = f"spark-cluster image sync {name}" if elsewhere else f"docker pull {name}"
+        return found(problem("SERVE002", f"{name} is not on {view.name}", remedy))
     head = view.all_facts[view.serving.head][IMAGE]
     if head.id and here != head.id and not set(head.digests) & set(view.facts[IMAGE].digests):
         return found(
             problem(
                 "SERVE003",
                 f"{name} is {here[7:19]} here and {head.id[7:19]} on {view.serving.head}",
+                f"spark-cluster image sync {name} --from {view.serving.head}",
             )
         )
     return found(notes=(f"{name} {here[7:19]}",))
@@ -55,34 +59,42 @@ def image(view: View, _: NoParams) -> Assessment:
 def model_files(view: View, _: NoParams) -> Assessment:
     model = view.facts[MODEL]
     name = view.serving.model
+    remedy = _bring(view)
+    if not view.serving.model_folder:
+        return skip(f"{view.serving.engine} keeps its models itself, and fetches what is not there")
+    if view.serving.downloads and not model.is_complete:
+        return found(notes=(f"{name} is not complete in {model.path}: the engine fetches it",))
     if not model.revision:
-        return found(problem("SERVE004", f"{name} is not in {model.path or 'the model cache'}"))
-    problems = []
+        what = f"{name} is not in {model.path or 'the model cache'}"
+        return found(problem("SERVE004", what, remedy))
+    faults = []
     if model.missing:
-        problems.append(
-            problem("SERVE004", f"{len(model.missing)} files of {name} are missing: "
-                    f"{', '.join(model.missing[:3])}")
-        )  # fmt: skip
+        named = ", ".join(model.missing[:3])
+        faults.append(f"{len(model.missing)} files of {name} are missing: {named}")
     if model.partial:
-        problems.append(
-            problem("SERVE004", f"{len(model.partial)} downloads of {name} are not finished")
-        )
+        faults.append(f"{len(model.partial)} downloads of {name} are not finished")
     head = view.all_facts[view.serving.head][MODEL]
     if head.revision and model.revision != head.revision:
-        problems.append(
-            problem("SERVE004", f"revision {model.revision[:12]} here, {head.revision[:12]} on "
-                    f"{view.serving.head}")
-        )  # fmt: skip
-    if not model.weights and not problems:
-        problems.append(
-            problem("SERVE004", f"{name} has no weight files in revision {model.revision[:12]}")
+        faults.append(
+            f"revision {model.revision[:12]} here, {head.revision[:12]} on {view.serving.head}"
         )
+        remedy = f"spark-cluster model sync {name} --from {view.serving.head}"
+    if not model.weights and not faults:
+        faults.append(f"{name} has no weight files in revision {model.revision[:12]}")
     size = human_bytes(model.weight_bytes)
+    problems = [problem("SERVE004", what, remedy) for what in faults]
     return found(*problems, notes=(f"{model.weights} weight files, {size}",))
 
 
+def _bring(view: View) -> str:
+    """The command that brings the model here: from a host that has it, else from the hub."""
+    whole = any(facts[MODEL].is_complete for facts in view.all_facts.values())
+    return f"spark-cluster model {'sync' if whole else 'pull'} {view.serving.model}"
+
+
 def disk_space(view: View, _: NoParams) -> Assessment:
-    wanted = view.serving.disk_gib * GIB
+    fetched = view.serving.downloads and not view.facts[MODEL].is_complete
+    wanted = (view.serving.disk_gib + (view.serving.download_gib if fetched else 0)) * GIB
     if not view.facts[DISK].free:
         return found(problem("HOST003", "df printed nothing"))
     problems = [
@@ -123,11 +135,29 @@ def memory(view: View, _: NoParams) -> Assessment:
     return found(notes=(said,))
 
 
+def node_ssh(view: View, _: NoParams) -> Assessment:
+    """The head's key and the workers' lists, as `spark-cluster mesh` makes them."""
+    if not view.serving.needs_ssh:
+        return skip(f"{view.serving.engine} starts its ranks without SSH")
+    fact = view.facts[MESH]
+    head = view.serving.head
+    others = [name for name in view.serving.hosts if name != head]
+    missing: list[str] = []
+    if view.is_head:
+        missing += [] if fact.private and fact.key and fact.sound else [f"{view.name} has no key"]
+        unknown = [name for name in others if not marked(fact.known, name)]
+        missing += [f"{view.name} does not know {name}" for name in unknown]
+    elif not marked(fact.authorized, head):
+        missing.append(f"{view.name} does not let {head} in")
+    return found(*(problem("SSH001", what, "spark-cluster mesh") for what in missing))
+
+
 STEPS = (
     Step("no-other-run", "No other run is in the way", NoParams, (CONTAINERS.name,), no_other_run),
     Step("image", "The image is there, the same on all hosts", NoParams, (IMAGE.name,), image),
     Step("model-files", "The model's files are complete", NoParams, (MODEL.name,), model_files),
-    Step("disk-space", "Enough disk space", NoParams, (DISK.name,), disk_space),
+    Step("disk-space", "Enough disk space", NoParams, (DISK.name, MODEL.name), disk_space),
     Step("ports-free", "The ports are free", NoParams, (PORTS.name, CONTAINERS.name), ports_free),
+    Step("node-ssh", "The ranks reach each other by SSH", NoParams, (MESH.name,), node_ssh),
     Step("memory", "Enough memory", NoParams, (MEMORY.name, CONTAINERS.name), memory),
 )

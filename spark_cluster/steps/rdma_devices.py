@@ -13,6 +13,8 @@ from spark_cluster.steps.view import View
 
 
 def assess(view: View, _: NoParams) -> Assessment:
+    if view.deployment is not None and len(view.deployment.hosts) == 1:
+        return Assessment(skipped="a recipe for one host needs no RDMA")
     if not view.host.rails:
         return Assessment(skipped="the inventory gives it no rails")
     problems = [fault for rail in view.host.rails for fault in _faults(view, rail)]

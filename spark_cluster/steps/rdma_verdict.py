@@ -4,105 +4,206 @@ runs, so it needs no state and no recipe."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import Field
 
 from spark_cluster.core.step import Assessment, Step, Stimulus, skip
 from spark_cluster.document import Document
 from spark_cluster.facts.base import Facts
-from spark_cluster.facts.docker import CONTAINERS, Container
-from spark_cluster.facts.rdma import COUNTERS, NCCL
+from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.engine import ENGINE
+from spark_cluster.facts.gpu import GPU
+from spark_cluster.facts.grants import GRANTS
+from spark_cluster.facts.rdma import COUNTERS, GIDS, NCCL
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.rdma.verdict import Rail, Rank, Verdict, Work, judge
-from spark_cluster.serving import api
+from spark_cluster.rdma.causes import Cause, Setting, causes
+from spark_cluster.rdma.counters import CounterReading
+from spark_cluster.rdma.evidence import Rank, Work
+from spark_cluster.rdma.nccl_log import KNOWN_BAD, NcclWitness
+from spark_cluster.rdma.verdict import Verdict, judge
+from spark_cluster.serving import api, metrics
 from spark_cluster.steps.base import problem
+from spark_cluster.steps.served import (
+    HostFacts,
+    Served,
+    container_of,
+    dead,
+    missing,
+    ranks,
+    served,
+)
 from spark_cluster.steps.view import View
+
+#: What a verdict needs of each reading, and what it needs once.
+MOVING = (COUNTERS, CONTAINERS, ENGINE, GPU, GIDS)
+STANDING = (NCCL, GRANTS)
+
+#: Tokens of one request: few enough to be through within `seconds` on a slow model.
+_CHUNK = 64
+
+#: A dead rank behind a server that calls itself healthy.
+DEAD_RANK = "RDMA016"
 
 
 class Params(Document):
-    """`tokens` to generate; `seconds` that a request for 256 of them may take."""
+    """`tokens` to generate; `seconds` that a request for 64 of them may take."""
 
     tokens: int = Field(default=32, ge=1, le=100_000)
-    seconds: float = Field(default=300.0, gt=0)
-
-
-def head(facts: Mapping[str, Facts]) -> tuple[str, Container] | None:
-    """The host and the container of rank 0 of what runs, if anything does."""
-    for name, readings in facts.items():
-        for container in readings[CONTAINERS].containers:
-            is_head = container.label("role") == "head" and container.label("port").isdigit()
-            if container.running and is_head:
-                return name, container
-    return None
-
-
-def ranks(facts: Mapping[str, Facts], inventory: Inventory) -> tuple[Rank, ...]:
-    """The ranks as the containers' labels tell, with the rails that they were given."""
-    found = []
-    for name, readings in facts.items():
-        for container in readings[CONTAINERS].containers:
-            rank = container.label("rank")
-            if rank.isdigit():
-                devices = [d for d in container.label("devices").split(",") if d]
-                rails = tuple(Rail(d, _netdev(inventory, name, d)) for d in devices)
-                found.append(Rank(name, int(rank), rails))
-    return tuple(sorted(found, key=lambda rank: rank.rank))
-
-
-def _netdev(inventory: Inventory, host: str, device: str) -> str:
-    rails = inventory.hosts[host].rails
-    return next((rail.interface for rail in rails if rail.device == device), "")
+    seconds: float = Field(default=120.0, gt=0)
 
 
 def generate(view: View, params: Params) -> Stimulus | None:
-    found = head(view.all_facts)
-    if found is None or found[0] != view.name:
+    """The traffic. A group with a dead rank is not asked: the request would end its server, and
+    the evidence with it."""
+    found = served(view.all_facts)
+    if found is None or found.host != view.name or len(found.hosts) < 2:
         return None
-    container = found[1]
-    requests = -(-params.tokens // api.CHUNK)
+    if dead(found, view.all_facts):
+        return None
+    requests = -(-params.tokens // _CHUNK)
     script = api.generate_script(
-        int(container.label("port")),
-        container.label("model"),
-        params.tokens,
-        timeout=params.seconds,
+        found.port, found.head.label("model"), params.tokens, timeout=params.seconds, chunk=_CHUNK
     )
     return Stimulus(view.name, script, requests * params.seconds + 15)
 
 
 def verdict(view: View) -> Verdict | None:
     """The verdict after the stimulus; None while nothing of ours runs."""
-    found = head(view.all_facts)
-    if found is None or view.before is None:
+    if view.before is None:
         return None
-    answer = api.parse_completion(view.output or "")
-    per_token = found[1].label("bytes-per-token")
-    work = Work(
-        tokens=answer.completion_tokens if answer.ok else None,
-        seconds=answer.seconds,
-        bytes_per_token=float(per_token) if per_token else None,
-        prompt_tokens=answer.prompt_tokens,
+    answer = api.parse_completion(view.output) if view.output is not None else None
+    return evaluate(view.before, view.all_facts, view.inventory, answer=answer)
+
+
+def evaluate(
+    before: HostFacts,
+    after: HostFacts,
+    inventory: Inventory,
+    *,
+    known: HostFacts | None = None,
+    answer: api.Completion | None = None,
+) -> Verdict | None:
+    """The verdict on what runs between two readings; None while nothing of ours runs.
+
+    A host that was not read is missing in `before` or `after`; `known` has what was last read of
+    it. `answer` is what our own request got; without one the traffic is that of others, and its
+    tokens are known from the server's metrics alone.
+    """
+    last = known if known is not None else {**before, **after}
+    found = served(last)
+    if found is None:
+        return None
+    who = ranks(found, last, inventory)
+    witnesses = {
+        rank.rank: witness
+        for rank in who
+        if (witness := last.get(rank.host, Facts()).get(NCCL)) is not None
+    }
+    work = _work(found, before, after, answer)
+    result = judge(who, _counters(before), _counters(after), work, witnesses)
+    settings = [_setting(found, rank, before, after, last, inventory) for rank in who]
+    found_causes = [cause for setting in settings for cause in causes(setting)]
+    gone = dead(found, before) or dead(found, after)
+    asked = _unanswered(answer, work, gone)
+    reasons = [*gone, *asked, *missing(found, last), *result.reasons]
+    reasons += [cause.what for cause in found_causes] + _known_bad(witnesses)
+    return replace(
+        result,
+        reasons=tuple(dict.fromkeys(reasons)),
+        code=DEAD_RANK if gone and result.kind != "rdma" else _code(result, found_causes),
+        causes=tuple(dict.fromkeys(cause.code for cause in found_causes)),
     )
-    who = ranks(view.all_facts, view.inventory)
-    expected = len([host for host in found[1].label("group").split(",") if host])
-    result = judge(
-        who,
-        {name: facts[COUNTERS] for name, facts in view.before.items()},
-        {name: facts[COUNTERS] for name, facts in view.all_facts.items()},
-        work,
-        {rank.rank: view.all_facts[rank.host][NCCL] for rank in who},
+
+
+def _code(result: Verdict, found: list[Cause]) -> str | None:
+    """A cause is nearer than the verdict's own diagnosis, where it can be one."""
+    if found and result.kind in ("socket", "partial", "unknown"):
+        return found[0].code
+    return result.code
+
+
+def _counters(facts: HostFacts) -> Mapping[str, CounterReading | None]:
+    return {name: read.get(COUNTERS) for name, read in facts.items()}
+
+
+def _metrics(found: Served, facts: HostFacts) -> metrics.Metrics:
+    engine = facts.get(found.host, Facts()).get(ENGINE)
+    return engine.metrics if engine else metrics.Metrics()
+
+
+def _work(
+    found: Served, before: HostFacts, after: HostFacts, answer: api.Completion | None
+) -> Work:
+    """The tokens of everybody, where the server's metrics tell them; else those of our request."""
+    first, second = _metrics(found, before), _metrics(found, after)
+    tokens = metrics.generated(first, second)
+    prompt = metrics.prompted(first, second) or 0
+    seconds = _seconds(found, before, after)
+    running = second.running
+    if answer is None:  # what arrived a moment ago is not stuck
+        running = min(first.running or 0.0, running or 0.0)
+    else:
+        tokens = max(answer.completion_tokens, tokens or 0) if answer.ok else tokens
+        prompt = max(answer.prompt_tokens, prompt)
+        seconds = answer.seconds or seconds
+    return Work(tokens, seconds, prompt, None if running is None else round(running))
+
+
+def _seconds(found: Served, before: HostFacts, after: HostFacts) -> float:
+    """Between the readings, by the head's own clock."""
+    uptimes = [_counters(facts).get(found.host) for facts in (before, after)]
+    first, second = (reading.uptime if reading else None for reading in uptimes)
+    return max(0.0, second - first) if first is not None and second is not None else 0.0
+
+
+def _unanswered(answer: api.Completion | None, work: Work, gone: list[str]) -> list[str]:
+    """Why there may be no tokens."""
+    if answer is not None and not answer.ok:
+        return [f"The server gave no tokens: {answer.error or answer.status}."]
+    if answer is None and work.tokens is None and not gone:
+        return [
+            "The server's /metrics do not count generated tokens as vLLM's do; without --live and "
+            "--watch, tokens of our own are counted."
+        ]
+    return []
+
+
+def _setting(
+    found: Served,
+    rank: Rank,
+    before: HostFacts,
+    after: HostFacts,
+    last: HostFacts,
+    inventory: Inventory,
+) -> Setting:
+    facts = last.get(rank.host, Facts())
+    now, then = after.get(rank.host, Facts()), before.get(rank.host, Facts())
+    container = container_of(found, facts, rank.rank)
+    grants = (facts.get(GRANTS) or {}).get(container.name) if container else None
+    host = inventory.hosts.get(rank.host)
+    return Setting(
+        rank=rank,
+        grants=grants,
+        reading=now.get(COUNTERS),
+        gids=now.get(GIDS),
+        gids_before=then.get(GIDS),
+        witness=facts.get(NCCL),
+        addresses={rail.device: rail.ip for rail in host.rails} if host else {},
     )
-    reasons = result.reasons
-    if not answer.ok:
-        reasons = (f"The server gave no tokens: {answer.error or answer.status}.", *reasons)
-    if len(who) < expected:
-        reasons = (f"{len(who)} of {expected} ranks have a container.", *reasons)
-    return Verdict(result.kind, reasons, result.rows, result.source)
+
+
+def _known_bad(witnesses: Mapping[int, NcclWitness]) -> list[str]:
+    versions = dict.fromkeys(witness.version for witness in witnesses.values())
+    return [f"NCCL {v} is {KNOWN_BAD[v]}." for v in versions if v in KNOWN_BAD]
 
 
 def assess(view: View, _: Params) -> Assessment:
-    found = head(view.all_facts)
-    if found is None or found[0] != view.name:
+    found = served(view.all_facts)
+    if found is None or found.host != view.name:
         return skip("rank 0 is not here")
+    if len(found.hosts) < 2:
+        return skip(f"{found.recipe} runs on one host: nothing travels between hosts")
     result = verdict(view)
     if result is None:
         return skip("nothing was generated")
@@ -117,7 +218,7 @@ STEP = Step(
     name="rdma-verdict",
     title="Tokens travel by RDMA on every rank",
     params=Params,
-    reads=(COUNTERS.name, CONTAINERS.name, NCCL.name),
+    reads=tuple(fact.name for fact in (*MOVING, *STANDING)),
     assess=assess,
     stimulus=generate,
 )

@@ -12,7 +12,8 @@ from spark_cluster.document import Document
 from spark_cluster.engines.spec import docker_exec
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.serving import RAY, SERVER
-from spark_cluster.serving import api, ray
+from spark_cluster.serving import ray
+from spark_cluster.serving.apis import APIS
 from spark_cluster.steps.base import NoParams, problem
 from spark_cluster.steps.view import View
 
@@ -27,6 +28,13 @@ class Patience(Document):
     """`seconds` to wait."""
 
     seconds: float = Field(default=180.0, gt=0)
+
+
+class FirstToken(Document):
+    """`seconds` to wait; without them what the recipe says, for some engines load the model with
+    the first request."""
+
+    seconds: float | None = Field(default=None, gt=0)
 
 
 _NOT_HEAD = "only the head is asked"
@@ -57,6 +65,8 @@ def ray_joined(view: View, _: Patience) -> Assessment:
 
 
 def _ray(view: View, addresses: list[str], gpus: float) -> Assessment:
+    if view.serving.ray_dashboard_port is None:
+        return skip(f"{view.serving.engine} starts without Ray")
     dead = _dead_rank(view)
     if dead is not None:
         return Assessment(problems=(dead,))
@@ -76,19 +86,21 @@ def _for_all(view: View, head: Assessment) -> Assessment:
 def serve(view: View, _: NoParams) -> Assessment:
     """The server's process runs in the head's container."""
     command = view.serving.serve
-    if command is None or not view.is_head:
+    if command is None:
+        return skip(f"{view.serving.engine}: the container itself is the server")
+    if not view.is_head:
         return skip(_NOT_HEAD)
     container = view.facts[CONTAINERS].named(command.container)
-    if container is not None and container.runs(" ".join(command.command[:2])):
-        return Assessment(notes=(f"{' '.join(command.command[:2])} runs",))
-    what = f"{' '.join(command.command[:3])} in {command.container}"
+    if container is not None and container.runs(command.title):
+        return Assessment(notes=(f"{command.title} runs",))
+    what = f"{command.title} {view.serving.model} in {command.container}"
     return Assessment(
         changes=(Change(what, "not started", "running", docker_exec(command) + "\n"),)
     )
 
 
 def ready(view: View, _: Ready) -> Assessment:
-    """The log's milestones are through and /health answers; a failure in the log ends the wait."""
+    """The log's milestones are through and the API answers; a failure in the log ends the wait."""
     dead = _dead_rank(view)
     if dead is not None:
         return Assessment(problems=(dead,))
@@ -101,26 +113,37 @@ def ready(view: View, _: Ready) -> Assessment:
     if not server.healthy:
         waiting = progress.current or "the server's first line"
         return _for_all(view, Assessment(waiting=(waiting,)))
-    return _for_all(view, Assessment(notes=("/health answers",)))
+    name = view.serving.client_model
+    if not APIS[view.serving.api].has_model(server.models, name):
+        waiting = progress.current or f"{name} is not listed yet"
+        return _for_all(view, Assessment(waiting=(waiting,)))
+    return _for_all(view, Assessment(notes=("the API answers",)))
 
 
-def ask_canary(view: View, params: Patience) -> Stimulus | None:
+def ask_canary(view: View, params: FirstToken) -> Stimulus | None:
     if not view.is_head:
         return None
-    script = api.canary_script(view.serving.port, view.serving.model, timeout=params.seconds)
-    return Stimulus(view.name, script, params.seconds + 10)
+    seconds = _patience(view, params)
+    script = APIS[view.serving.api].canary(
+        view.serving.port, view.serving.client_model, timeout=seconds
+    )
+    return Stimulus(view.name, script, seconds + 10)
 
 
-def canary(view: View, params: Patience) -> Assessment:
+def _patience(view: View, params: FirstToken) -> float:
+    return params.seconds or view.serving.first_token_seconds
+
+
+def canary(view: View, params: FirstToken) -> Assessment:
     """A real token came back: /health alone stays 200 when a worker is dead."""
     if not view.is_head:
         return skip(_NOT_HEAD)
-    answer = api.parse_completion(view.output or "")
+    answer = APIS[view.serving.api].parse_canary(view.output or "")
     if answer.ok and answer.completion_tokens > 0:
         return Assessment(notes=(f"{answer.completion_tokens} token in {answer.seconds:.1f} s",))
     why = answer.error or f"HTTP {answer.status}, {answer.completion_tokens} tokens"
     return Assessment(
-        problems=(problem("SERVE007", f"no token within {params.seconds:.0f} s: {why}"),)
+        problems=(problem("SERVE007", f"no token within {_patience(view, params):.0f} s: {why}"),)
     )
 
 
@@ -162,7 +185,7 @@ STEPS = (
     Step(
         "canary",
         "The server gives a token",
-        Patience,
+        FirstToken,
         (CONTAINERS.name,),
         canary,
         stimulus=ask_canary,

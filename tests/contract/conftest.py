@@ -14,6 +14,7 @@ import pytest
 from spark_cluster.transport.protocol import Become, Target
 from spark_cluster.transport.ssh import SshConnection, connect, counts
 
+from . import engines_venv
 from .sshd_server import SSHD, Server, User, temporary_user
 
 Dial = Callable[..., SshConnection]
@@ -95,3 +96,13 @@ def free_sudoer(may_make_users: None) -> Iterator[User]:
     """A user who may use sudo without a password."""
     with temporary_user("ALL=(ALL) NOPASSWD: ALL") as user:
         yield user
+
+
+@pytest.fixture(scope="session")
+def engines() -> None:
+    """The real engines' virtual environment is there, and nodes can be made for them."""
+    problem = engines_venv.why_not()
+    if problem:
+        pytest.skip(f"the real engines are left out: {problem}")
+    if not engines_venv.installed():
+        pytest.skip("the real engines are not installed (make engines)")

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from spark_cluster.inventory import discovery, sight
 from spark_cluster.inventory.discovery import End
+from spark_cluster.inventory.draft import Node, render
 from spark_cluster.inventory.loader import load
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.inventory.proposal import Node, Proposal, propose, render
+from spark_cluster.inventory.proposal import Proposal, propose
 from spark_cluster.inventory.sight import DEVICES, ETHERNET, HALVES, Sight
 
 from .cases import write
@@ -283,6 +284,71 @@ def test_lldp_is_a_proof(several: bool, by_name: bool) -> None:
 def test_a_qsfp_port_on_the_office_network_is_no_cable_to_10gbe() -> None:
     world = World("spark-2", "spark-3").wire(("spark-2", P1[0]), ("spark-3", ETHERNET))
     assert discovery.segments(world.sights()) == []
+
+
+def test_a_ring_meets_on_a_10gbe_network_that_somebody_else_owns(tmp_path: Path) -> None:
+    world = ring().wire(*((f"spark-{n}", ETHERNET) for n in (1, 2, 3)))
+    for number in (1, 2, 3):
+        host = f"spark-{number}"
+        world.management[host] = ETHERNET
+        world.address(host, ETHERNET, f"10.0.0.{number}/24").dynamic.add((host, ETHERNET))
+    proposal = propose(world.sights())
+    assert proposal.topology == "ring of three; 10GbE between spark-1, spark-2, spark-3"
+    inventory = loaded(world, tmp_path, proposal)
+    for number, host in enumerate(inventory.hosts.values(), 1):
+        (link,) = host.links
+        assert (link.address, link.managed) == (f"10.0.0.{number}/24", False)
+    assert "SSH came in on it" in (tmp_path / "sparks.yaml").read_text()
+
+
+def test_a_ring_whose_10gbe_ports_agree_on_nothing_has_no_link() -> None:
+    world = ring().wire(*((f"spark-{n}", ETHERNET) for n in (1, 2, 3)))
+    for number in (1, 2, 3):
+        world.management[f"spark-{number}"] = ETHERNET
+    proposal = propose(world.sights())
+    assert all(entry.interface != ETHERNET for entry in proposal.entries)
+    assert proposal.topology == "ring of three"
+    assert any("left alone" in line for line in proposal.notes["spark-1"])
+
+
+def test_a_ring_on_free_10gbe_ports_has_a_link_of_its_own() -> None:
+    world = ring().wire(*((f"spark-{n}", ETHERNET) for n in (1, 2, 3)))
+    links = [entry for entry in propose(world.sights()).entries if entry.interface == ETHERNET]
+    assert [entry.address for entry in links] == [f"192.168.106.{n}/24" for n in (10, 11, 12)]
+    assert all(entry.managed for entry in links)
+
+
+def plugs(world: World) -> str:
+    return "\n".join(line for lines in propose(world.sights()).notes.values() for line in lines)
+
+
+def test_plugs_that_are_known_to_fail_are_told() -> None:
+    crossed = World("spark-2", "spark-3").cable("spark-2", P0, "spark-3", P1)
+    assert f"{P0[0]} faces spark-3 {P1[0]}: pairs with a crossed cable have failed" in plugs(
+        crossed
+    )
+    twisted = World("spark-1", "spark-2", "spark-3")
+    twisted.cable("spark-1", P0, "spark-2", P1).cable("spark-2", P0, "spark-3", P0)
+    twisted.cable("spark-3", P1, "spark-1", P1)
+    assert f"{P0[0]} faces spark-3 {P0[0]}: a ring goes port 0 to port 1" in plugs(twisted)
+    for world in (pair(), both_ports(), ring(), switch(), mixed()):
+        assert "faces" not in plugs(world)
+
+
+def test_a_group_of_more_than_two_comes_with_a_word_on_pairs() -> None:
+    text = render([Node(host) for host in switch(3).hosts], propose(switch(3).sights()))
+    assert "# For a model that fits two: pair: [spark-1, spark-2]" in text
+    assert "fits two" not in render([Node(host) for host in pair().hosts], propose(pair().sights()))
+
+
+def test_the_comments_say_what_an_interface_faces_and_whether_its_network_is_new() -> None:
+    entries = {(e.host, e.interface): e.why[0] for e in propose(ring().sights()).entries}
+    assert (
+        entries["spark-1", P0[0]]
+        == f"faces spark-2 {P1[0]}, seen by frames; 192.168.100.0/24 is new"
+    )
+    (why, *_) = [e.why[0] for e in propose(switch(3).sights()).entries if e.host == "spark-1"]
+    assert why == "on one segment with spark-2, spark-3, seen by frames; 192.168.100.0/24 is new"
 
 
 # Addresses

@@ -206,9 +206,9 @@ def test_every_code_is_explained(code: str) -> None:
 
 
 def test_codes_are_unique() -> None:
-    from spark_cluster.core import diagnosis, diagnosis_doctor
+    from spark_cluster.core import diagnosis
 
-    entries = [*(d.code for d in diagnosis._TABLE), *(e[0] for e in diagnosis_doctor.ENTRIES)]
+    entries = [*(d.code for d in diagnosis._TABLE), *(e[0] for e in diagnosis._MORE)]
     assert len(entries) == len(set(entries)) == len(DIAGNOSES)
 
 

@@ -98,6 +98,15 @@ class Cluster:
         argv += ["--port", str(self.api), *flags]
         return self.start("vllm", argv, "127.0.0.1", **extra)
 
+    def node(self, rank: int, *flags: str, **extra: str) -> subprocess.Popen[bytes]:
+        """One node of the mp executor: no Ray."""
+        argv = [str(BIN / "vllm"), "serve", MODEL, "--nnodes", "2", "--node-rank", str(rank)]
+        argv += ["--master-addr", "127.0.0.1", "--master-port", str(self.gcs)]
+        argv += ["--host", "127.0.0.1", "--port", str(self.api), *flags]
+        argv += [] if rank == 0 else ["--headless"]
+        env = {"SPARK_LAB_VLLM_VERSION": "0.20.1", **extra}
+        return self.start("vllm" if rank == 0 else "worker", argv, f"127.0.0.{rank + 1}", **env)
+
     def log(self, name: str) -> str:
         return (self.root / f"{name}.log").read_text(errors="replace")
 
@@ -237,6 +246,41 @@ def test_two_ranks_serve_and_a_killed_rank_ends_them(cluster: Cluster) -> None:
     assert (cluster.ask("/v1/completions", {"prompt": "x"}) or (0, b""))[0] == 500
     vllm.wait(LIMIT)
     assert "ActorDiedError" in cluster.log("vllm")
+
+
+@pytest.mark.parametrize("flag", ["--tensor-parallel-size", "--pipeline-parallel-size"])
+def test_two_nodes_serve_without_ray(cluster: Cluster, flag: str) -> None:
+    worker = cluster.node(1, flag, "2")
+    head = cluster.node(0, flag, "2")
+    cluster.serving()
+    assert "rank 0 in world size 2 is assigned as" in cluster.log("vllm")
+    assert "rank 1 in world size 2 is assigned as" in cluster.log("worker")
+    assert "rank 1" not in cluster.log("vllm")
+    for name in ("vllm", "worker"):
+        assert "via NET/Socket/0" in cluster.log(name)
+    body = {"prompt": "x", "max_tokens": 8, "ignore_eos": True}
+    assert (cluster.ask("/v1/completions", body) or (0, b""))[0] == 200
+    assert cluster.metric("vllm:generation_tokens_total") == 8
+
+    # The worker goes: /health does not see it, the next completion does, and the head ends.
+    worker.terminate()
+    assert worker.wait(LIMIT) == 128 + signal.SIGTERM
+    assert (cluster.ask("/health") or (0, b""))[0] == 200
+    assert (cluster.ask("/v1/completions", {"prompt": "x"}) or (0, b""))[0] == 500
+    head.wait(LIMIT)
+    assert "EngineDeadError" in cluster.log("vllm")
+
+
+def test_one_node_serves_alone(cluster: Cluster) -> None:
+    cluster.start(
+        "vllm",
+        [str(BIN / "vllm"), "serve", MODEL, "--host", "127.0.0.1", "--port", str(cluster.api)],
+        "127.0.0.1",
+    )
+    cluster.serving()
+    body = {"prompt": "x", "max_tokens": 8, "ignore_eos": True}
+    assert (cluster.ask("/v1/completions", body) or (0, b""))[0] == 200
+    assert "NET/" not in cluster.log("vllm")
 
 
 def test_one_gpu_is_not_enough(cluster: Cluster) -> None:

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 import spark_cluster.lab.engine
+from spark_cluster.engines.placement import place
+from spark_cluster.engines.table import ENGINES
 from spark_cluster.lab.engine import ray_flags, vllm_args
+from spark_cluster.lab.image import OTHER_IMAGES
+from spark_cluster.recipes.choose import choose
+from spark_cluster.recipes.loader import file_contents, load
+
+from . import world
 
 BIN = Path(spark_cluster.lab.engine.__file__).parent / "bin"
 
@@ -74,6 +81,28 @@ def test_refusals_of_vllm(
     assert f"error: {message}" in text
 
 
+@pytest.mark.parametrize(
+    ("version", "extra", "is_known"),
+    [
+        ("0.11.0", ["--nnodes", "2"], False),
+        ("0.11.1", ["--nnodes", "2", "--node-rank", "1", "--master-addr", "10.0.0.1"], True),
+        ("0.11.1", ["--attention-backend", "TRITON_ATTN"], False),
+        ("0.20.1", ["--attention-backend", "TRITON_ATTN"], True),
+        ("0.10.1", ["--disable-log-requests"], True),
+        ("0.20.1", ["--disable-log-requests"], False),
+    ],
+)
+def test_flags_come_and_go_with_the_release(
+    version: str, extra: list[str], is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARK_LAB_VLLM_VERSION", version)
+    if is_known:
+        assert vllm_args.parse([*RECIPE, *extra]).given
+    else:
+        with pytest.raises(SystemExit):
+            vllm_args.parse([*RECIPE, *extra])
+
+
 def test_ray_start_flags() -> None:
     options = ray_flags.parse(
         ray_flags.START,
@@ -123,6 +152,36 @@ def test_ray_refuses_with_status_2() -> None:
     assert "Error: No such option: --bogus" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("recipe", "profile"),
+    [
+        *((name, None) for name in ("qwen3-vl-235b", "qwen3-vl-235b-mp", "qwen3-vl-235b-nvfp4")),
+        *(
+            (name, profile)
+            for name in ("qwen3-32b-fp8", "qwen3-30b-a3b-fp8", "llama-3.3-70b-fp8")
+            for profile in (None, "throughput", "latency", "context")
+        ),
+    ],
+)
+def test_the_shipped_recipes_are_accepted_by_the_vllm_of_their_image(
+    recipe: str, profile: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = choose(load(recipe, {}), profile)
+    release = OTHER_IMAGES.get(found.image, "0.11.0")
+    assert found.engine_version.startswith(release)
+    monkeypatch.setenv("SPARK_LAB_VLLM_VERSION", release)
+    there = place(found, world.inventory(), "pair", world.PAIR[: found.nodes])
+    made = ENGINES[found.engine](found, there, world.RUN, file_contents(found))
+    lines = [made.serve.command] if made.serve else [spec.command for spec in made.containers]
+    for line in lines:
+        assert line[:2] == ("vllm", "serve")
+        assert vllm_args.parse(line[1:]).model == found.model
+
+
+def test_a_later_image_has_no_ray() -> None:
+    assert _run("ray", "start", "--head", SPARK_LAB_VLLM_VERSION="0.20.1").returncode == 127
+
+
 def test_ray_start_needs_an_address() -> None:
     result = _run("ray", "start", "--block")
     assert result.returncode == 1
@@ -140,6 +199,32 @@ def test_offline_without_the_model(tmp_path: Path) -> None:
     result = _run("vllm", "serve", "a/b", "--port", "0", **env)
     assert result.returncode == 1
     assert "LocalEntryNotFoundError" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("--distributed-executor-backend ray", "only be set when distributed executor backend"),
+        ("--tensor-parallel-size 4", "needs 2 GPUs in each"),
+        ("--node-rank 2", "must be in [0, 2)"),
+        ("--node-rank 0", "cannot have --headless"),
+    ],
+)
+def test_nodes_that_do_not_go_together(flags: str, expected: str) -> None:
+    argv = [
+        "serve",
+        "a/b",
+        "--tensor-parallel-size",
+        "2",
+        "--nnodes",
+        "2",
+        "--node-rank",
+        "1",
+        "--headless",
+    ]
+    result = _run("vllm", *argv, *flags.split(), SPARK_LAB_VLLM_VERSION="0.20.1")
+    assert result.returncode == 1
+    assert expected in result.stdout
 
 
 @pytest.mark.parametrize(

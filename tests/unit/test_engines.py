@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -27,15 +27,38 @@ from spark_cluster.engines.spec import (
 )
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.engines.vllm_ray import deploy
+from spark_cluster.facts import mesh
 from spark_cluster.inventory.loader import load as load_inventory
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes import loader as recipes
-from spark_cluster.recipes.models import Recipe
+from spark_cluster.recipes.choose import choose
+from spark_cluster.recipes.models import EngineName, Recipe
+from spark_cluster.serving.apis import APIS
 
 from . import world
 from .cases import refused, write
 
-GOLDEN = world.DATA / "engines" / "vllm-ray-qwen3-vl-235b.txt"
+GOLDEN = world.DATA / "engines"
+
+#: Recipe, profile, options: each becomes the commands in data/engines.
+COMMANDS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
+    ("qwen3-vl-235b", None, ()),
+    ("qwen3-vl-235b", None, ("pp",)),
+    ("qwen3-vl-235b", None, ("dual-rail", "debug")),
+    ("qwen3-vl-235b-thinking", None, ()),
+    ("qwen3-vl-235b-nvfp4", None, ()),
+    ("qwen3-vl-235b-mp", None, ()),
+    ("qwen3-vl-235b-sglang", None, ()),
+    ("qwen3-235b-trtllm", None, ()),
+    ("qwen3-32b-fp8", None, ()),
+    ("qwen3-32b-fp8", "throughput", ()),
+    ("qwen3-32b-fp8", "latency", ()),
+    ("qwen3-32b-fp8", "context", ("debug",)),
+    ("qwen3-30b-a3b-fp8", None, ()),
+    ("llama-3.3-70b-fp8", None, ()),
+    ("llama-3.3-70b-fp8", "context", ()),
+    ("ollama-qwen3-32b", None, ()),
+)
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -54,6 +77,14 @@ def deployed(**changes: Any) -> Deployment:
     changed = recipe(**changes)
     there = place(changed, world.inventory(), "pair", world.PAIR)
     return deploy(changed, there, world.RUN, recipes.file_contents(changed))
+
+
+def shipped(name: str, profile: str | None = None, options: tuple[str, ...] = ()) -> Deployment:
+    """A recipe that ships with the program, on the pair or on its head."""
+    path = places.shipped("playbooks") / "recipes" / f"{name}.yaml"
+    found = choose(recipes.load(str(path), {}), profile, options)
+    there = place(found, world.inventory(), "pair", world.PAIR[: found.nodes])
+    return ENGINES[found.engine](found, there, world.RUN, recipes.file_contents(found))
 
 
 def one_word_a_line(commands: list[str]) -> str:
@@ -117,28 +148,105 @@ def test_a_rail_too_few_for_dual(tmp_path: Path) -> None:
 
 def test_rails_in_another_order(tmp_path: Path) -> None:
     crossed = inventory_with(tmp_path, SECOND, FIRST)
-    error = refused(lambda: place(recipe(), crossed, "pair", world.PAIR))
-    assert "the first rail of spark-3 (192.168.101.11/24)" in error.message
-    assert "(192.168.100.10/24)" in error.message
-    assert "in the same order" in error.remedy
+    there = place(recipe(), crossed, "pair", world.PAIR)
+    assert [there.address(rank) for rank in (0, 1)] == ["192.168.100.10", "192.168.100.11"]
 
 
 # The deployment
 
 
 def test_every_engine_that_a_recipe_may_name_is_there() -> None:
-    assert set(ENGINES) == {"vllm-ray"}
+    assert set(ENGINES) == set(get_args(EngineName))
 
 
-def test_the_shipped_recipe_becomes_these_commands() -> None:
+@pytest.mark.parametrize(("name", "profile", "options"), COMMANDS)
+def test_a_shipped_recipe_becomes_these_commands(
+    name: str, profile: str | None, options: tuple[str, ...]
+) -> None:
     """On a deliberate change: SPARK_CLUSTER_WRITE_GOLDEN=1 pytest, then read the diff."""
-    whole = world.deployment()
-    assert whole.serve is not None
-    commands = [*(docker_run(spec) for spec in whole.containers), docker_exec(whole.serve)]
+    whole = shipped(name, profile, options)
+    commands = [docker_run(spec) for spec in whole.containers]
+    commands += [docker_exec(whole.serve)] if whole.serve else []
     text = one_word_a_line(commands)
+    path = (
+        GOLDEN / f"{'+'.join([f'{whole.engine}-{name}', *filter(None, [profile]), *options])}.txt"
+    )
     if os.environ.get("SPARK_CLUSTER_WRITE_GOLDEN"):
-        write(GOLDEN, text)
-    assert text == GOLDEN.read_text(encoding="utf-8")
+        write(path, text)
+    assert text == path.read_text(encoding="utf-8")
+
+
+def test_every_shipped_recipe_has_its_commands_in_the_tests() -> None:
+    folder = places.shipped("playbooks") / "recipes"
+    assert {path.stem for path in folder.glob("*.yaml")} == {name for name, _, _ in COMMANDS}
+    assert len({path.name for path in GOLDEN.glob("*.txt")}) == len(COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _, _ in COMMANDS}))
+def test_a_deployment_tells_all_that_the_steps_need(name: str) -> None:
+    whole = shipped(name)
+    head = whole.containers[0]
+    assert head.labels["spark-cluster.model"] == whole.client_model
+    assert str(whole.port) in head.labels["spark-cluster.ports"].split(",")
+    assert {spec.host for spec in whole.containers} == set(whole.hosts)
+    assert whole.api in APIS
+    assert len({spec.name for spec in whole.containers}) == len(whole.hosts)
+    mounted = {mount.source for spec in whole.containers for mount in spec.mounts}
+    assert {file.path for file in whole.files} <= mounted
+    if len(whole.hosts) == 1:
+        assert not head.devices
+        assert not [key for key in head.env if key.startswith("NCCL_")]
+        assert head.labels["spark-cluster.devices"] == ""
+    else:
+        assert all(spec.env["NCCL_NET"] == "IB" for spec in whole.containers)
+        assert all(spec.devices == ("/dev/infiniband",) for spec in whole.containers)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _, _ in COMMANDS}))
+def test_a_second_run_makes_the_same_specs(name: str) -> None:
+    assert [spec.digest for spec in shipped(name).containers] == [
+        spec.digest for spec in shipped(name).containers
+    ]
+
+
+def test_the_digest_of_the_first_recipe_is_what_it_was_before_there_were_others() -> None:
+    assert [spec.digest for spec in world.deployment().containers] == [
+        "09571b2a4bf8",
+        "d357c9027735",
+    ]
+
+
+def test_a_pipeline_hands_on_one_way() -> None:
+    whole = shipped("qwen3-vl-235b", None, ("pp",))
+    assert whole.bytes_per_token is None
+    needs = [spec.labels["spark-cluster.bytes-per-token"] for spec in whole.containers]
+    assert needs == ["16384,0", "0,16384"]
+
+
+def test_the_models_folder_is_where_the_engine_looks() -> None:
+    assert shipped("qwen3-vl-235b").model_folder == (
+        "~/.cache/huggingface/hub/models--QuantTrio--Qwen3-VL-235B-A22B-Instruct-AWQ"
+    )
+    assert shipped("qwen3-32b-fp8").model_folder == "/opt/hf/models--Qwen--Qwen3-32B-FP8"
+    assert shipped("ollama-qwen3-32b").model_folder == ""
+
+
+def test_a_secret_is_named_and_has_no_value_in_a_spec() -> None:
+    whole = shipped("qwen3-32b-fp8")
+    (spec,) = whole.containers
+    assert spec.secrets == ("HF_TOKEN",)
+    assert "--env-file /run/spark-cluster/vllm-qwen3-32b-fp8.env" in docker_run(spec)
+    offline = replace(spec, secrets=())
+    assert "--env-file" not in docker_run(offline)
+    assert offline.digest != spec.digest
+    assert not shipped("qwen3-vl-235b").containers[0].secrets
+
+
+def test_mpirun_uses_the_key_of_the_mesh_and_no_other() -> None:
+    head, worker = shipped("qwen3-235b-trtllm").containers
+    assert f"~/.ssh/{mesh.KEY}" in {mount.source for mount in head.mounts}
+    assert not [m for m in worker.mounts if m.source.startswith("~/.ssh/id")]
+    assert all(mount.read_only for mount in head.mounts if ".ssh" in mount.source)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -321,6 +429,8 @@ def hostile_spec(value: str) -> ContainerSpec:
         ulimits={"memlock": value},
         shm_size=value or "1g",
         gpus=value or "all",
+        entrypoint=value or "sh",
+        secrets=("TOKEN",),
     )
 
 
@@ -328,11 +438,12 @@ def assert_arrives(folder: Path, value: str) -> None:
     spec = hostile_spec(value)
     words = words_of(folder, docker_run(spec))
     assert words == [
-        *("run", "--detach", "--name", value, "--gpus", value or "all"),
+        *("run", "--detach", "--name", value),
+        *("--entrypoint", value or "sh", "--gpus", value or "all"),
         *("--network", "host", "--ipc", "host", "--shm-size", value or "1g"),
         *(f"--device=/dev/{value}", f"--cap-add={value}", "--ulimit", f"memlock={value}"),
         *("--label", f"label={value}", "--label", f"spark-cluster.spec={spec.digest}"),
-        *("-e", f"KEY={value}"),
+        *("-e", f"KEY={value}", "--env-file", f"/run/spark-cluster/{value}.env"),
         *("-v", f"/{value}:/in/{value}:ro", "-v", f"/home/some one/{value}:/home"),
         *(value, "ray", value),
     ]

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from spark_cluster import places
 from spark_cluster.core.error import InputError
+from spark_cluster.engines.placement import place
 from spark_cluster.inventory.loader import FILE, find, group, load, select, target
 from spark_cluster.inventory.models import Inventory
 
 from . import world
 from .cases import refused, refused_as_its_head_says, write
+from .test_engines import recipe
 
 #: The smallest inventory.
 ONE = "hosts: {spark-1: {}}\n"
@@ -38,6 +40,23 @@ def test_the_shipped_inventory_is_sound() -> None:
     assert [rail.mtu for rail in head.rails] == [9000, 9000]
     assert [rail.ip for rail in worker.rails] == ["192.168.100.11", "192.168.101.11"]
     assert loaded.peers("spark-2", head.rails[1]) == [("spark-3", worker.rails[1])]
+
+
+EXAMPLES = sorted((places.shipped("inventory") / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_sound_and_all_its_groups_can_serve(path: Path) -> None:
+    loaded = load(path)
+    assert loaded.groups
+    for names in loaded.groups.values():
+        chosen = place(recipe(nodes=len(names), rails="dual"), loaded, "group", names)
+        assert all(len(rails) >= 2 for rails in chosen.rails)
+        assert len({rail.network for rail in chosen.sockets}) == 1
+
+
+def test_the_examples_are_those_of_the_topologies() -> None:
+    assert [path.stem for path in EXAMPLES] == ["both-ports", "pair", "ring", "switch"]
 
 
 def test_merge_keys_work_and_are_no_duplicates(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import yaml
 from spark_cluster.lab import state
 from spark_cluster.lab.state import NodeState, State
 from spark_cluster.lab.topology import topology
+from spark_cluster.recipes.loader import load as load_recipe
 
 PORTS = {"spark-1": 1001, "spark-2": 1002, "spark-3": 1003}
 
@@ -23,7 +24,8 @@ def test_the_inventory_names_rails_links_and_api() -> None:
         {"interface": "enP2p1s0f1np1", "device": "roceP2p1s0f1", "address": "192.168.101.11/24"},
     ]
     assert found["groups"] == {"pair": ["spark-2", "spark-3"]}
-    assert found["recipes"] == {"qwen3-vl-235b": "recipes/qwen3-vl-235b.yaml"}
+    names = ("qwen3-vl-235b", "qwen3-vl-235b-mp", "qwen3-32b-fp8")
+    assert found["recipes"] == {name: f"recipes/{name}.yaml" for name in names}
 
 
 def test_the_ssh_config_is_strict_and_absolute() -> None:
@@ -76,6 +78,11 @@ def test_files_come_and_go_with_the_pointer(
     assert (where / "id_ed25519").stat().st_mode & 0o777 == 0o600
     recipe = yaml.safe_load((where / "recipes" / "qwen3-vl-235b.yaml").read_text())
     assert recipe["extends"] == "qwen3-vl-235b"
+    for path in (where / "recipes").iterdir():
+        loaded = load_recipe(str(path), {})
+        assert loaded.name == path.stem
+        assert loaded.requires.memory_gib < 1
+        assert not loaded.downloads
     state.remove_files(where)
     assert not where.exists()
     assert not pointer.exists()

@@ -226,6 +226,50 @@ def test_the_calls_ask_no_questions() -> None:
     subprocess.run(["sh", "-n"], input=script.encode(), check=True, timeout=20)
 
 
+def test_a_peer_is_called_at_one_address_after_the_other(tmp_path: Path) -> None:
+    """sshd drops connections when ten have not logged in yet: never two to one peer at once."""
+    for name in ("ssh", "timeout"):
+        (tmp_path / name).write_text(FAKE[name])
+        (tmp_path / name).chmod(0o755)
+    context = ProbeContext(world.inventory().hosts["spark-2"], world.inventory())
+    prelude = f"PATH={tmp_path}:$PATH\nSPARK_USER=$(id -un)\nlog={tmp_path}/log; export log\n"
+    done = subprocess.run(
+        ["sh", "-s"], input=prelude + CALLS.script(context), capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    calls = CALLS.parse(done.stdout).calls
+    assert [(call.peer, call.address, call.worked) for call in calls] == [
+        ("spark-1", "spark-1", True), ("spark-3", "192.168.101.11", True),
+        ("spark-3", "spark-3", True),
+    ]  # fmt: skip
+    lines = (tmp_path / "log").read_text().split("\n")
+    first, second = lines.index("end spark-3"), lines.index("begin 192.168.101.11")
+    assert first < second
+
+
+#: ssh says when it begins and ends; `timeout` drops its own options.
+FAKE = {
+    "ssh": '#!/bin/sh\nfor _to; do shift; [ "$_to" = true ] && break; _last=$_to; done\n'
+    'echo "begin $_last" >> "$log"\nread _ < /dev/null\necho "end $_last" >> "$log"\n',
+    "timeout": '#!/bin/sh\nshift 3\nexec "$@"\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("spark-3 spark-3 0 ", ""),
+        ("spark-3 spark-3 124 ", "not done within 16 s"),
+        ("spark-3 spark-3 137 Killed", "not done within 16 s"),
+        ("spark-3 spark-3 255 ssh: No route to host", "ssh: No route to host"),
+        ("spark-3 spark-3 255 ", "ssh ended with status 255"),
+    ],
+)
+def test_a_call_says_why_it_failed(line: str, why: str) -> None:
+    (call,) = CALLS.parse(line + "\n").calls
+    assert (call.worked, call.why) == (why == "", why)
+
+
 @given(st.text(max_size=200))
 def test_whatever_comes_is_read(text: str) -> None:
     MESH.parse(text)
@@ -263,3 +307,37 @@ def test_the_verb_runs_the_steps_and_undo_their_opposite(
     assert "undo: what mesh added is removed" in out
     assert "~/.ssh/id_ed25519_spark_cluster: a key -> absent" in out
     assert all("rm -f" in "".join(host.changes) for host in hosts)
+
+
+def test_before_the_keys_are_made_the_plan_says_what_is_now_and_not_that_it_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from spark_cluster.cli import app
+
+    calls = "{0} {0} 255 Host key verification failed.\n"
+    hosts = [
+        world.Spark(name, {"mesh": "user nvidia\n", "mesh-calls": calls.format(peer)})
+        for name, peer in (("spark-2", "spark-3"), ("spark-3", "spark-2"))
+    ]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
+    options = ["--hosts", "pair", "-i", str(world.inventory().path), "--dry-run"]
+    assert app.run(["mesh", *options]) == 0
+    out = capsys.readouterr().out
+    assert "now: SSH001 spark-2 to spark-3 (spark-3): Host key verification failed." in out
+    assert "in the way" not in out
+    for host in hosts:  # with keys made, the same failure is one that mesh cannot mend
+        host.texts["mesh"] = world.healthy("mesh", host.name)
+    assert app.run(["mesh", *options]) == 0
+    assert "in the way: SSH001 spark-2 to spark-3" in capsys.readouterr().out
+
+
+def test_hosts_without_a_common_network_are_told_apart() -> None:
+    every = {
+        name: Facts({MESH.name: PEER, CALLS.name: CALLS.parse("spark-2 spark-2 0 \n")})
+        for name in ("spark-1", "spark-2", "spark-3")
+    }
+    inventory = world.inventory()
+    view = View(inventory.hosts["spark-1"], inventory, every["spark-1"], every, every["spark-1"])
+    found = mesh.connect(view, mesh.Params())
+    assert found.notes == ("reaches spark-2", "shares no network with spark-3: not tried")

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from spark_cluster.rdma.counters import CounterReading, parse
 from spark_cluster.rdma.nccl_log import NcclWitness
 from spark_cluster.rdma.verdict import Rail, Rank, Verdict, Work, judge
-from spark_cluster.rdma.volume import expected_bytes_per_token, roce_mtu
+from spark_cluster.rdma.volume import (
+    Need,
+    expected_bytes_per_token,
+    need_per_token,
+    parse_need,
+    roce_mtu,
+)
 
 CASES = sorted((Path(__file__).parent / "data" / "rdma" / "verdicts").glob("*.json"))
 NETDEVS = {"rocep1s0f1": "enp1s0f1np1", "roceP2p1s0f1": "enP2p1s0f1np1"}
@@ -26,7 +32,8 @@ def device_lines(device: str, value: object, driver: str, grown: list[int]) -> l
         return [f"rdma:missing-device:{device}"]
     lines = [f"rdma:present-device:{device}", f"{port}/state:4: ACTIVE"]
     if value == "no counters":
-        return lines
+        uevent = f"/sys/class/infiniband/{device}/device/uevent:DRIVER=mlx5_core"
+        return [*lines, uevent] if driver == "mlx5 without counters" else lines
     sent, received = (BASE + more for more in grown)
     if driver == "rxe":
         return [
@@ -69,7 +76,12 @@ def read_host(host: dict[str, Any], driver: str, *, after: bool) -> CounterReadi
 
 def verdict_of(case: dict[str, Any]) -> Verdict:
     rails = tuple(Rail(device, NETDEVS[device]) for device in case["rails"])
-    ranks = [Rank(host, number, rails) for number, host in enumerate(case["hosts"])]
+    needed = case["bytes_per_token"]
+    needs = case.get("needs") or [[needed, needed] if needed else None for _ in case["hosts"]]
+    ranks = [
+        Rank(host, number, rails, Need(*need) if need else None)
+        for number, (host, need) in enumerate(zip(case["hosts"], needs, strict=True))
+    ]
     readings = [
         {name: read_host(host, case["driver"], after=after) for name, host in case["hosts"].items()}
         for after in (False, True)
@@ -77,7 +89,6 @@ def verdict_of(case: dict[str, Any]) -> Verdict:
     work = Work(
         tokens=case["tokens"],
         seconds=4.0,
-        bytes_per_token=case["bytes_per_token"],
         prompt_tokens=case.get("prompt_tokens", 0),
         requests_running=case.get("requests_running"),
     )
@@ -102,6 +113,7 @@ def test_verdict(path: Path) -> None:
     assert found.reasons
     assert "!" not in told
     assert (found.code is None) == (found.kind == "rdma")
+    assert found.code == case["expect"].get("code", found.code)
 
 
 def test_every_kind_has_a_case() -> None:
@@ -147,6 +159,29 @@ def test_one_rank_proves_nothing() -> None:
     case = load("rdma-mlx5")
     del case["hosts"]["spark-2"]
     assert verdict_of(case).kind == "unknown"
+
+
+def test_a_pipeline_hands_on_one_way() -> None:
+    needs = [need_per_token(94, 4096, pipeline_parallel=3, rank=rank) for rank in range(3)]
+    assert [(need.sent, need.received) for need in needs] == [
+        (16384, 0),
+        (16384, 16384),
+        (0, 16384),
+    ]
+    both = need_per_token(94, 4096, tensor_parallel=2, pipeline_parallel=2, rank=3)
+    assert (both.sent, both.received) == (94 * 4096 * 2, 94 * 4096 * 2 + 16384)
+    assert need_per_token(94, 4096, tensor_parallel=2) == Need(1540096, 1540096)
+
+
+@given(st.integers(0, 10**14), st.integers(0, 10**14))
+def test_a_label_holds_the_need(sent: int, received: int) -> None:
+    need = Need(float(sent), float(received))
+    assert parse_need(need.label) == (need if sent or received else None)
+
+
+@pytest.mark.parametrize("text", ["", "many", "-5", "1,2,3", "1.5", "9" * 30])
+def test_a_foreign_label_is_no_need(text: str) -> None:
+    assert parse_need(text) is None
 
 
 def test_bytes_per_token() -> None:

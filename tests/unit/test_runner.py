@@ -333,7 +333,7 @@ def refusals(on: Stage) -> list[Result]:
 
 def test_all_refusals_are_collected_before_any_change() -> None:
     hosts = [
-        Spark("spark-2", {"image": "", "memory": "MemAvailable: 5 kB\n"}),
+        Spark("spark-2", {"image": "", "memory": "MemTotal: 125411328 kB\nMemAvailable: 5 kB\n"}),
         Spark("spark-3", {"model": ""}),
     ]
     found = refusals(stage(hosts, "launch"))
@@ -349,7 +349,7 @@ def test_all_refusals_are_collected_before_any_change() -> None:
 @pytest.mark.parametrize(
     ("texts", "step"),
     [
-        ({"memory": "MemAvailable: 5 kB\n"}, "memory"),
+        ({"memory": "MemTotal: 125411328 kB\nMemAvailable: 5 kB\n"}, "memory"),
         ({"ports": "LISTEN 0 1 *:8000 *:*\n"}, "ports-free"),
         ({"containers": 'c /x running 0 t {"spark-cluster.recipe":"other"}\n'}, "no-other-run"),
         ({"disk": "Avail Mounted\n1 /\n"}, "disk-space"),
@@ -516,6 +516,7 @@ def test_a_second_ctrl_c_stops_the_remote_commands() -> None:
 def launching(name: str) -> Spark:
     """A host on which docker run and docker exec do what they should."""
     host = Spark(name)
+    host.carries = world.TOKEN_UNITS
     host.effect("docker run", containers=world.running(name, serving=False))
     if name == "spark-2":
         host.effect("docker run", ray=world.ray_nodes())

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spark_cluster.serving.marks import MARKS
 from spark_cluster.serving.milestones import TAIL_LINES, read
 
 DATA = Path(__file__).parent / "data" / "vllm"
+STARTUPS = DATA.parent / "startups"
 FAILURES = sorted((DATA / "failures").glob("*.log"))
 
 
@@ -48,6 +50,30 @@ def test_a_worker() -> None:
     found = read((DATA / "startup-0.32-tp2-worker.log").read_text())
     assert [item.key for item in found.reached] == ["model", "ranks", "loading"]
     assert str(found.reached[1]) == "ranks have found each other (world size 2)"
+
+
+@pytest.mark.parametrize(
+    ("engine", "reached", "current"),
+    [
+        (
+            "sglang",
+            "arguments shards loading weights kv-cache graphs captured ready",
+            "API server is up",
+        ),
+        ("trtllm", "arguments kv-cache tune graphs ready", "API server is up"),
+        ("ollama", "server fetch made", "the model is there"),
+    ],
+)
+def test_other_engines(engine: str, reached: str, current: str) -> None:
+    found = read((STARTUPS / f"{engine}.log").read_text())
+    assert {item.key.removesuffix(f"-{engine}") for item in found.reached} == set(reached.split())
+    assert found.current == current
+    assert found.failure is None
+    assert found.ready == (engine != "ollama")
+
+
+def test_each_mark_has_a_key_of_its_own() -> None:
+    assert len({mark.key for mark in MARKS}) == len(MARKS)
 
 
 def test_shards() -> None:

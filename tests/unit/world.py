@@ -6,14 +6,15 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spark_cluster import places
 from spark_cluster.core.event import Event
+from spark_cluster.core.secret import Secret
 from spark_cluster.engines.placement import place
 from spark_cluster.engines.spec import LABEL, Deployment
-from spark_cluster.engines.vllm_ray import deploy
+from spark_cluster.engines.table import ENGINES
 from spark_cluster.facts.base import Facts, ProbeContext
 from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory import loader as inventories
@@ -44,11 +45,11 @@ def inventory() -> Inventory:
 
 
 @functools.cache
-def deployment() -> Deployment:
-    """The shipped recipe on the shipped inventory's pair."""
-    recipe = recipes.load(str(places.shipped("playbooks") / "recipes" / f"{RECIPE}.yaml"), {})
-    placement = place(recipe, inventory(), "pair", PAIR)
-    return deploy(recipe, placement, RUN, recipes.file_contents(recipe))
+def deployment(name: str = RECIPE) -> Deployment:
+    """A shipped recipe on the shipped inventory's pair, or on its head."""
+    recipe = recipes.load(str(places.shipped("playbooks") / "recipes" / f"{name}.yaml"), {})
+    placement = place(recipe, inventory(), "pair", PAIR[: recipe.nodes])
+    return ENGINES[recipe.engine](recipe, placement, RUN, recipes.file_contents(recipe))
 
 
 @functools.cache
@@ -108,9 +109,16 @@ def _bare_view(host: str) -> View:
     return View(inventory().hosts[host], inventory(), Facts(), {}, Facts(), templates=templates())
 
 
-def running(host: str, *, serving: bool = True, state: str = "running", status: int = 0) -> str:
+def running(
+    host: str,
+    *,
+    serving: bool = True,
+    state: str = "running",
+    status: int = 0,
+    recipe: str = RECIPE,
+) -> str:
     """`containers` on a host on which the deployment runs, as docker's templates print it."""
-    spec = deployment().container(host)
+    spec = deployment(recipe).container(host)
     labels = {**spec.labels, f"{LABEL}.spec": spec.digest}
     lines = [
         f"c /{spec.name} {state} {status} 2026-11-21T03:15:42.123456789Z "
@@ -147,6 +155,10 @@ def tokens(count: int) -> str:
     return f"{json.dumps(body)}\nspark-cluster: HTTP 200 1.50 s \n"
 
 
+#: What a token moves over a rail of the shipped recipe, each way, in units of four octets.
+TOKEN_UNITS = 94 * 2 * 4096 * 2 // 4
+
+
 def moved(text: str, device: str, units: int) -> str:
     """The `counters` text after `device` has sent and received `units` of four octets."""
     pattern = rf"({device}/ports/1/counters/port_(?:xmit|rcv)_data):(\d+)"
@@ -157,8 +169,11 @@ class Spark(FakeHost):
     """A fake host that answers probes with `texts`, by fact.
 
     `effect(part, fact=text)`: a script with `part` in its commands changes what is read after it.
-    The lock is free, and every script of the network guard succeeds.
+    `carries`: what its rail sends and receives between two readings, in units of four octets. The
+    lock is free, and every script of the network guard succeeds.
     """
+
+    carries = 0
 
     def __init__(self, name: str, texts: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
@@ -189,6 +204,8 @@ class Spark(FakeHost):
         """Carry the commands out, then print the facts that the script asks for."""
         self._apply(script.partition(MARK)[0])
         names = re.findall(rf"{MARK}(\S+?)'", script)
+        if self.carries and "counters" in names:
+            self.texts["counters"] = moved(self.texts["counters"], "rocep1s0f1", self.carries)
         return "".join(f"\n{MARK}{name}\n{self.texts.get(name, '')}" for name in names)
 
     @property
@@ -247,8 +264,11 @@ def view(
     before: Mapping[str, Mapping[str, str]] | None = None,
     output: str | None = None,
     options: Options | None = None,
+    recipe: str = RECIPE,
+    secrets: Mapping[str, str] | None = None,
 ) -> View:
-    """What a step sees of `host`; `texts` by host, `first` are the host's at the run's begin."""
+    """What a step sees of `host`; `texts` by host, `first` are the host's at the run's begin.
+    `secrets` are those of the controller's environment."""
     given = texts or {}
     every = {name: facts(name, given.get(name)) for name in PAIR}
     every[host] = every.get(host) or facts(host, given.get(host))
@@ -258,7 +278,10 @@ def view(
         facts=every[host],
         all_facts=every,
         first=facts(host, first),
-        deployment=deployment(),
+        deployment=replace(
+            deployment(recipe),
+            secret_values={name: Secret(value) for name, value in (secrets or {}).items()},
+        ),
         templates=templates(),
         options=options or Options(),
         before=None if before is None else {n: facts(n, before.get(n)) for n in PAIR},

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from . import mp
 from .logs import gpu_visible, out, vllm_line
 from .model import GPU_GIB, Model
 from .scheduler import EngineDead
@@ -68,6 +69,7 @@ class Driver:
         self._gcs: Wire | None = None
         self._step = 0
         self._closing = False
+        self._ray = False
         self.kv_gib = 0.0
         self.kv_tokens = 0
 
@@ -81,11 +83,13 @@ class Driver:
                 "`VLLM_LOGGING_LEVEL=DEBUG` to turn on verbose logging to help debug the issue."
             )
         began = time.monotonic()
-        ip = primary_ip()
+        several = mp.nodes(self._args) > 1
+        ip, port = mp.address(self._args) if several else (primary_ip(), 0)
+        name = "--master-addr" if several else "VLLM_HOST_IP"
         try:
-            server = listen(ip, 0)
+            server = listen(ip, port)
         except OSError as error:
-            raise StartError(f"OSError: cannot listen on {ip} (VLLM_HOST_IP): {error}") from error
+            raise StartError(f"OSError: cannot listen on {ip} ({name}): {error}") from error
         spec = {
             "world_size": self.size,
             "tp": self._tp,
@@ -95,14 +99,19 @@ class Driver:
             "driver_port": server.getsockname()[1],
         }
         backend = self._args.get("distributed_executor_backend")
-        if backend == "ray" or (backend is None and self.size > 1):
+        self._ray = backend == "ray" or (backend is None and self.size > 1 and not several)
+        nodes: list[str] = []
+        if several:
+            self._start_first_node()
+        elif self._ray:
             nodes = self._start_in_ray(ip, spec)
         else:
-            nodes = self._start_here(spec)
+            self._start_here(spec)
         threading.Thread(target=self._accept, args=(server,), daemon=True).start()
-        self._collect("hello", 180.0)
+        self._collect("hello", mp.PATIENCE if several else 180.0)
         server.close()
-        self._check_addresses(ip, nodes)
+        if self._ray:
+            self._check_addresses(ip, nodes)
         self._form_ring()
         weights, profile = load_times(os.environ.get("SPARK_LAB_LOAD_SECONDS", ""))
         self._all({"op": "load", "seconds": weights})
@@ -126,16 +135,28 @@ class Driver:
         )
         say("core.py:94", f"engine ready after {time.monotonic() - began:.1f} s (spark-lab)")
 
-    def _start_here(self, spec: Json) -> list[str]:
+    def _start_first_node(self) -> None:
+        """The first node's rank; those of the other nodes come by themselves."""
+        try:
+            mp.check(self._args, self.size)
+        except mp.MpError as error:
+            raise StartError(str(error)) from error
+        sizes = f"world_size={self.size}, local_world_size=1"
+        say("multiproc_executor.py:153", f"DP group leader: node_rank=0, {sizes}")
+        self._spawn(mp.rank_spec(self._args, self.size))
+
+    def _start_here(self, spec: Json) -> None:
         if self.size > 1:
             raise StartError(
                 "RuntimeError: CUDA error: invalid device ordinal\n"
                 f"World size ({self.size}) is larger than the number of available GPUs (1) in "
-                "this node. Use --distributed-executor-backend ray for several nodes."
+                "this node. Set --nnodes, or --distributed-executor-backend ray."
             )
-        pid = spawn_rank({}, {**spec, "rank": 0})
+        self._spawn({**spec, "rank": 0, "who": WHO})
+
+    def _spawn(self, spec: Json) -> None:
+        pid = spawn_rank({}, spec)
         threading.Thread(target=self._reap, args=(pid,), daemon=True).start()
-        return ["local"]
 
     def _reap(self, pid: int) -> None:
         _, status = os.waitpid(pid, 0)
@@ -307,6 +328,11 @@ class Driver:
         return found
 
     def _obituary(self, rank: int, reason: str) -> str:
+        if not self._ray:
+            return (
+                f"RuntimeError: Worker proc VllmWorker-{rank} died unexpectedly ({reason}), "
+                "shutting down executor."
+            )
         return (
             "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this "
             f"task.\n\tclass_name: RayWorkerWrapper\n\trank: {rank}\n\tpid: "

@@ -1,4 +1,4 @@
-"""One rank: what Ray starts inside a container for `vllm serve`, as RayWorkerWrapper."""
+"""One rank: what Ray, or `vllm serve` itself, starts inside a container."""
 
 from __future__ import annotations
 
@@ -48,15 +48,18 @@ class Rank:
         self.size = int(spec["world_size"])
         self.env = dict(os.environ)
         self.log = NcclLog(self.env)
-        self.driver = Wire.connect(str(spec["driver_ip"]), int(spec["driver_port"]), 60.0)
+        self.who = str(spec.get("who", "RayWorkerWrapper"))
+        self.driver = _reach(
+            str(spec["driver_ip"]), int(spec["driver_port"]), float(spec.get("patience", 0))
+        )
         self.transport: Transport | None = None
         self.memory = b""
 
     def say(self, where: str, text: str, level: str = "INFO") -> None:
         """Log here; Ray repeats the lines of remote ranks in the driver's output."""
-        line = vllm_line("RayWorkerWrapper", where, text, level)
+        line = vllm_line(self.who, where, text, level)
         out(line)
-        if self.rank:
+        if self.rank and self.spec.get("repeats", True):
             self.driver.send({"ev": "log", "where": where, "text": text, "level": level})
 
     def run(self) -> int:
@@ -228,7 +231,7 @@ class Rank:
                 took = time.monotonic() - start
                 rate = f"{took / done:.2f}s/it" if done else "?it/s"
                 out(
-                    f"(RayWorkerWrapper pid={os.getpid()}) Loading safetensors checkpoint shards: "
+                    f"({self.who} pid={os.getpid()}) Loading safetensors checkpoint shards: "
                     f"{100 * done // shards:3d}% Completed | {done}/{shards} "
                     f"[{_clock(took)}<{_clock(max(0.0, seconds - took))}, {rate}]"
                 )
@@ -268,6 +271,18 @@ class Rank:
         self.driver.send({"ev": "done", "rank": self.rank, "step": step})
 
 
+def _reach(host: str, port: int, patience: float) -> Wire:
+    """The driver; without Ray it may start later than its ranks."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return Wire.connect(host, port, 60.0)
+        except OSError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.5)
+
+
 def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
@@ -280,14 +295,15 @@ def _nccl_error(kind: str, last: str = "") -> str:
 
 
 def main() -> int:
-    """Entry of the process that a Ray node starts; the order is in the environment."""
+    """Entry of a rank's process; its order is in the environment."""
     set_process_name(NAME)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spec = json.loads(os.environ.pop("SPARK_LAB_RANK"))
     try:
         return Rank(spec).run()
     except OSError as error:
-        out(vllm_line("RayWorkerWrapper", "worker_base.py:1", f"{error}", "ERROR"))
+        who = str(spec.get("who", "RayWorkerWrapper"))
+        out(vllm_line(who, "worker_base.py:1", f"{error}", "ERROR"))
         return 1
 
 

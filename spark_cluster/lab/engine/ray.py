@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from . import ray_flags
 from .logs import err, out, ray_line, set_process_name
 from .node import RayNode
+from .release import WITHOUT_RAY, at_least
 from .wire import Json, Wire
 
 DEFAULT_PORT = 6379
@@ -351,6 +352,9 @@ def main() -> int:
     """The command `ray`."""
     from .dashboard import VERSION
 
+    if at_least(WITHOUT_RAY):
+        err("ray: not found in this image (spark-lab)")
+        return 127
     argv = sys.argv[1:]
     if argv[:1] == ["--version"]:
         out(f"ray, version {VERSION}")

@@ -9,16 +9,16 @@ import sys
 import threading
 import time
 
-from . import vllm_args
+from . import mp, vllm_args
 from .driver import WHO, Driver, StartError, say
 from .http_api import Api, Settings
 from .httpd import Server
 from .logs import out, set_process_name, vllm_line
 from .metrics import Metrics
 from .model import Model, ModelError, find_model
+from .release import at_least, version
 from .scheduler import Engine
 
-VERSION = "0.11.0"
 NAME = "VLLM::EngineCore"
 # vllm/platforms/interface.py, _Backend
 BACKENDS = [
@@ -72,7 +72,7 @@ class ApiServer:
         """Until a signal, or until the engine dies."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.done.set())
-        api("api_server.py:1839", f"vLLM API server version {VERSION} (spark-lab stand-in)")
+        api("api_server.py:1839", f"vLLM API server version {version()} (spark-lab stand-in)")
         api("utils.py:233", f"non-default args: {self.args.given}")
         try:
             server = self._listen()
@@ -141,7 +141,7 @@ class ApiServer:
             "scheduler.py:205",
             f"Chunked prefill is enabled with max_num_batched_tokens={batched}.",
         )
-        backend = os.environ.get("VLLM_ATTENTION_BACKEND", "")
+        backend = self._backend()
         if backend and backend not in BACKENDS:
             raise StartError(
                 f"ValueError: Invalid attention backend: '{backend}'. Valid backends are: "
@@ -149,16 +149,31 @@ class ApiServer:
             )
         return model, context
 
+    def _backend(self) -> str:
+        """The attention backend that was asked for; the variable is ignored from 0.15.1."""
+        given = str(self.args.get("attention_backend") or "")
+        return given or ("" if at_least("0.15.1") else os.environ.get("VLLM_ATTENTION_BACKEND", ""))
+
+    def _volume(self, model: Model) -> int:
+        """Bytes that a token moves between the ranks."""
+        wanted = os.environ.get("SPARK_LAB_BYTES_PER_TOKEN", "")
+        if wanted:
+            return int(wanted)
+        if int(self.args.get("tensor_parallel_size")) > 1:
+            return model.bytes_per_token()
+        # a pipeline hands over the hidden state and the residual, 16 bits each
+        return model.hidden * 2 * 2
+
     def _engine(self, model: Model, context: int) -> Api:
         args = self.args
         say(
             "core.py:77",
-            f"Initializing a V1 LLM engine (v{VERSION}) with config: model='{args.model}', "
+            f"Initializing a V1 LLM engine (v{version()}) with config: model='{args.model}', "
             f"tensor_parallel_size={args.get('tensor_parallel_size')}, "
             f"quantization={args.get('quantization')}, max_seq_len={context}, "
             f"kv_cache_dtype={args.get('kv_cache_dtype')}",
         )
-        backend = os.environ.get("VLLM_ATTENTION_BACKEND", "")
+        backend = self._backend()
         name = {"TRITON_ATTN": "Triton", "FLASHINFER": "FlashInfer"}.get(backend, "Flash Attention")
         say("cuda.py:322", f"Using {name} backend on V1 engine.")
         self.driver = Driver(args, model)
@@ -176,11 +191,10 @@ class ApiServer:
             },
         )
         by_priority = args.get("scheduling_policy") == "priority"
-        volume = os.environ.get("SPARK_LAB_BYTES_PER_TOKEN", "")
         engine = Engine(
             self.driver,
             self.metrics,
-            bytes_per_token=int(volume) if volume else model.bytes_per_token(),
+            bytes_per_token=self._volume(model),
             max_seqs=int(args.get("max_num_seqs")),
             kv_tokens=self.driver.kv_tokens,
             by_priority=by_priority,
@@ -191,7 +205,7 @@ class ApiServer:
             names=args.names,
             root=args.model,
             context=context,
-            version=VERSION,
+            version=version(),
             by_priority=by_priority,
             api_keys=args.get("api_key") or [],
         )
@@ -267,7 +281,7 @@ def main() -> int:
     """The command `vllm`."""
     args = vllm_args.parse(sys.argv[1:])
     set_process_name(NAME)
-    code = ApiServer(args).run()
+    code = mp.run_headless(args) if args.get("headless") else ApiServer(args).run()
     # Threads of open connections must not hold the process.
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .vllm_flags import QUANTIZATION, SERVE
+from .release import at_least, version
+from .vllm_flags import CHANGES, QUANTIZATION, SERVE
 
 Kwargs = dict[str, Any]
 
@@ -53,17 +54,25 @@ _KINDS: dict[str, Kwargs] = {
 }
 
 
+def _flags() -> list[list[str]]:
+    """The table of this container's release."""
+    lines, gone = SERVE, set[str]()
+    for release, came, went in CHANGES:
+        if at_least(release):
+            lines += came + "\n"
+            gone.update(went)
+    found = [line.split() for line in lines.split("\n") if line.strip()]
+    return [parts for parts in found if not gone & set(parts[0].split(","))]
+
+
 def build() -> argparse.ArgumentParser:
     """The parser of the command `vllm`, with the sub-command `serve`."""
     parser = argparse.ArgumentParser(prog="vllm", description="vLLM CLI")
-    parser.add_argument("-v", "--version", action="version", version="0.11.0+spark.lab")
+    parser.add_argument("-v", "--version", action="version", version=f"{version()}+spark.lab")
     verbs = parser.add_subparsers(required=False, dest="subparser")
     serve = verbs.add_parser("serve", usage=USAGE)
     serve.add_argument("model_tag", nargs="?", help="The model tag to serve.")
-    for line in SERVE.split("\n"):
-        parts = line.split()
-        if not parts:
-            continue
+    for parts in _flags():
         kwargs = dict(_KINDS[parts[1]])
         if len(parts) > 2:
             choices = QUANTIZATION if parts[2] == "@quantization" else parts[2].split("|")
@@ -130,6 +139,10 @@ class ServeArgs:
         "max_num_seqs": 256,
         "max_num_batched_tokens": 2048,
         "load_format": "auto",
+        "nnodes": 1,
+        "node_rank": 0,
+        "master_addr": "127.0.0.1",
+        "master_port": 29501,
     }
 
     def __init__(self, given: Kwargs) -> None:

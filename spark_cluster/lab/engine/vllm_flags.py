@@ -1,8 +1,8 @@
 """The command line of `vllm serve` 0.11.0, the release inside nvcr.io/nvidia/vllm:25.11-py3.
 
-A table, so that a flag of another release is refused as the real program refuses it
-(`--attention-backend` came with 0.13, `--nnodes` with 0.11.1). Taken from
-vllm/engine/arg_utils.py and vllm/entrypoints/openai/cli_args.py: names, kind, choices.
+A table, so that a flag of another release is refused as the real program refuses it. Taken from
+vllm/engine/arg_utils.py and vllm/entrypoints/openai/cli_args.py: names, kind, choices. CHANGES
+has what later releases added and dropped, as far as recipes have to do with it.
 """
 
 from __future__ import annotations
@@ -219,3 +219,19 @@ SERVE = """
 --api-server-count,-asc int
 --config str
 """
+
+# The release that made the change: what came, what went.
+CHANGES = (
+    (
+        "0.11.1",
+        """
+--nnodes,-n int
+--node-rank,-r int
+--master-addr str
+--master-port int
+""",
+        (),
+    ),
+    ("0.13.0", "--attention-backend str", ()),
+    ("0.17.1", "", ("--disable-log-requests",)),
+)

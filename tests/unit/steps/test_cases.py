@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent / "cases"
 _KEYS = frozenset(
     {
         *("case", "host", "params", "options", "facts", "elsewhere", "first", "before", "output"),
+        *("recipe", "secrets"),
         *("changes", "problems", "says", "waiting", "skipped", "notes", "bug"),
     }
 )
@@ -77,6 +78,8 @@ def view_of(case: Mapping[str, Any]) -> View:
         before=None if before is None else {n: texts_of(before, n) for n in world.PAIR},
         output=case.get("output"),
         options=Options(**case.get("options", {})),
+        recipe=case.get("recipe", world.RECIPE),
+        secrets=case.get("secrets"),
     )
 
 

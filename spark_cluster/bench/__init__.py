@@ -1,0 +1,4 @@
+"""Load on a running server, measured token by token; results, their comparison, reports and plots.
+
+client.py and load.py talk to the server, results.py reads and writes files; the rest is pure.
+"""

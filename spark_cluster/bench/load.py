@@ -1,0 +1,187 @@
+"""Levels of load: workers that each keep one request under way, and what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from spark_cluster.bench import prompts, stats
+from spark_cluster.bench.client import Client
+from spark_cluster.bench.notes import level_notes
+from spark_cluster.bench.plan import Query, Settings, Step, queries
+from spark_cluster.bench.prompts import Calibration
+from spark_cluster.bench.results import HostFigures, Level, Request, Server
+from spark_cluster.serving.metrics import Metrics
+
+#: A level is given up after this many failures without a success between, or one of each worker.
+_LEAST_FAILURES = 3
+
+_TRIAL_WORDS = 200
+
+
+class Beside(Protocol):
+    """What is read of the hosts beside a level; both calls may block."""
+
+    def begin(self) -> None:
+        """Just before the level."""
+
+    def end(self, tokens: int) -> tuple[HostFigures, ...]:
+        """Just after it: what `tokens` tokens of prompts and answers moved."""
+
+
+class Watcher(Protocol):
+    """Who is told how it goes."""
+
+    def progress(self, step: Step, done: int, failed: int) -> None:
+        """A request of the level has ended."""
+
+    def finished(self, level: Level) -> None:
+        """The level is over."""
+
+
+@dataclass
+class _Course:
+    """A level under way."""
+
+    concurrency: int
+    left: int | None
+    until: float | None
+    done: list[Request] = field(default_factory=list)
+    failed: int = 0
+    in_a_row: int = 0
+
+    @property
+    def given_up(self) -> bool:
+        return self.in_a_row >= max(_LEAST_FAILURES, self.concurrency)
+
+    def next(self) -> bool:
+        """Whether another request shall be sent; it is then counted as sent."""
+        if self.given_up or (self.until is not None and time.perf_counter() >= self.until):
+            return False
+        if self.left is not None:
+            if self.left == 0:
+                return False
+            self.left -= 1
+        return True
+
+    def add(self, request: Request) -> None:
+        self.done.append(request)
+        self.failed += bool(request.error)
+        self.in_a_row = self.in_a_row + 1 if request.error else 0
+
+
+async def calibrate(client: Client, server: Server) -> Calibration:
+    """How the server counts our words: by its tokenizer, else by an answer's usage."""
+
+    async def count(text: str) -> int | None:
+        return await client.count(server.model, text)
+
+    found = await prompts.calibrate(count)
+    if found is not None:
+        return found
+    text = prompts.prompt(Calibration(), _TRIAL_WORDS, "calibration")
+    tokens = await client.prompt_tokens(server.model, text)
+    return prompts.estimated(_TRIAL_WORDS, tokens) if tokens else Calibration()
+
+
+async def measure(
+    client: Client,
+    server: Server,
+    settings: Settings,
+    steps: Sequence[Step],
+    calibration: Calibration,
+    watcher: Watcher,
+    beside: Beside | None = None,
+) -> None:
+    """Run the levels; `watcher` gets each as it ends. A level in which nothing succeeded is the
+    last: the server is gone, or refuses."""
+    for step in steps:
+        warm = queries(step, settings, calibration, server.model, warm_up=True)
+        await _run(client, step, warm, _Course(step.concurrency, step.warm_up, None), None)
+        level = await _measured(client, server, settings, step, calibration, watcher, beside)
+        watcher.finished(level)
+        if not level.summary.ok:
+            return
+
+
+async def _measured(
+    client: Client,
+    server: Server,
+    settings: Settings,
+    step: Step,
+    calibration: Calibration,
+    watcher: Watcher,
+    beside: Beside | None,
+) -> Level:
+    if beside is not None:
+        await asyncio.to_thread(beside.begin)
+    before = await client.metrics()
+    todo = queries(step, settings, calibration, server.model)
+    busy, begun = time.process_time(), time.perf_counter()
+    until = begun + step.seconds if step.seconds else None
+    course = _Course(step.concurrency, step.requests, until)
+    await _run(client, step, todo, course, watcher.progress, begun)
+    seconds, busy = time.perf_counter() - begun, time.process_time() - busy
+    after = await client.metrics()
+    summary = stats.summarise(course.done, seconds)
+    moved = summary.prompt_tokens + summary.output_tokens
+    hosts = await asyncio.to_thread(beside.end, moved) if beside is not None else ()
+    level = Level(
+        name=step.name,
+        value=step.value,
+        concurrency=step.concurrency,
+        seconds=round(seconds, 6),
+        requests=tuple(sorted(course.done, key=lambda request: request.start)),
+        unsent=(course.left or 0) if course.given_up else 0,
+        cached_tokens=_grown(before, after, "prefix_cache_hits"),
+        looked_up=_grown(before, after, "prefix_cache_queries"),
+        server_ttft=_mean(before, after, "ttft"),
+        server_itl=_mean(before, after, "itl"),
+        client_cpu=round(busy / seconds, 3) if seconds else None,
+        hosts=hosts,
+        summary=summary,
+    )
+    return level.model_copy(update={"notes": tuple(level_notes(level, step))})
+
+
+async def _run(
+    client: Client,
+    step: Step,
+    todo: Iterator[Query],
+    course: _Course,
+    tell: Callable[[Step, int, int], None] | None,
+    begun: float | None = None,
+) -> None:
+    """Send the course's requests, `concurrency` at a time."""
+    since = time.perf_counter() if begun is None else begun
+
+    async def work() -> None:
+        while course.next():
+            course.add(await client.ask(next(todo), since))
+            if tell is not None:
+                tell(step, len(course.done), course.failed)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(course.concurrency):
+            group.create_task(work())
+
+
+def _grown(before: Metrics, after: Metrics, name: str) -> int | None:
+    more = _more(before, after, name)
+    return None if more is None else round(more)
+
+
+def _mean(before: Metrics, after: Metrics, name: str) -> float | None:
+    """The mean of what a histogram took up between two readings."""
+    total, count = _more(before, after, f"{name}_sum"), _more(before, after, f"{name}_count")
+    return round(total / count, 6) if total is not None and count else None
+
+
+def _more(before: Metrics, after: Metrics, name: str) -> float | None:
+    """How much a sum grew; None if it is not known, or if the server was restarted."""
+    first: float | None = getattr(before, name)
+    second: float | None = getattr(after, name)
+    return None if first is None or second is None or second < first else second - first

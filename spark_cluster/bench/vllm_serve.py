@@ -1,0 +1,213 @@
+"""`vllm bench serve` inside the head's container: the script that runs it, and its results as ours.
+
+Names of the options and of the result's fields: vllm/benchmarks/serve.py, 0.11 to 0.32. What older
+versions do not write (latencies, start_times) is worked out from what they do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from spark_cluster.bench import stats
+from spark_cluster.bench.plan import Settings, Step
+from spark_cluster.bench.results import Kind, Level, Request, Run, Server, Spread, Summary
+from spark_cluster.core.shell import quote
+
+TOOL = "vllm bench serve"
+
+_MARK = "@@vllm-bench"
+
+#: Leaves the texts out and prints the rest on one line.
+_PRINT = """\
+import json, sys
+found = json.load(open(sys.argv[1]))
+found.pop("generated_texts", None)
+print(json.dumps(found))
+"""
+
+
+def script(
+    container: str, port: int, server: Server, settings: Settings, steps: Sequence[Step]
+) -> str:
+    """Runs every level, one after the other, and prints each result after its mark.
+
+    The benchmark ends with the script: a process in a container does not end with `docker exec`.
+    """
+    inside = f"docker exec {quote(container)}"
+    pid, result = "/tmp/spark-cluster-bench.pid", "/tmp/spark-cluster-bench.json"
+    lines = [
+        f"_end() {{ {inside} sh -c 'kill $(cat {pid}) 2>/dev/null'; }}",
+        "trap '_end; exit 143' HUP INT TERM",
+        f"_help=$({inside} vllm bench serve --help=all 2>&1)",
+        '_knows() { case $_help in *"$1"*) return 0 ;; esac; return 1; }',
+    ]
+    for step in steps:
+        words = ["vllm", "bench", "serve", *_options(port, server, settings, step, result)]
+        start = f"echo $$ >{pid}; exec {' '.join(map(quote, words))} $0"  # $0: further options
+        lines += [
+            f"_more=; ! _knows --num-warmups || _more='--num-warmups {step.warm_up}'",
+            f"echo '{_MARK} level {step.value}'",
+            f'{inside} sh -c {quote(start)} "$_more" </dev/null >&2 & wait $!',
+            f"echo '{_MARK} status '$?",
+            f"{inside} python3 -c {quote(_PRINT)} {result} && {inside} rm -f {result}",
+        ]
+    return "\n".join([*lines, f"echo '{_MARK} end'", ""])
+
+
+def _options(
+    port: int, server: Server, settings: Settings, step: Step, result: str
+) -> Iterator[str]:
+    folder, _, name = result.rpartition("/")
+    seed = zlib.crc32(f"{settings.seed}/{settings.salt}/{step.name}".encode()) % 2**31
+    yield from ("--backend", "openai", "--base-url", f"http://127.0.0.1:{port}")
+    yield from ("--model", server.root or server.model, "--served-model-name", server.model)
+    yield from ("--dataset-name", "random", "--random-input-len", str(step.input_tokens))
+    yield from ("--random-output-len", str(step.output_tokens), "--ignore-eos")
+    yield from ("--num-prompts", str(step.requests), "--max-concurrency", str(step.concurrency))
+    yield from ("--seed", str(seed), "--disable-tqdm", "--trust-remote-code")
+    yield from ("--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,95,99")
+    yield from ("--save-result", "--save-detailed", "--result-dir", folder)
+    yield from ("--result-filename", name)
+
+
+def progress(line: str) -> int | None:
+    """The level that a line of the script's output begins."""
+    words = line.split()
+    is_level = words[:2] == [_MARK, "level"] and len(words) == 3 and words[2].isdecimal()
+    return int(words[2]) if is_level else None
+
+
+def results(output: str) -> dict[int, Mapping[str, Any]]:
+    """The result of each level by its value; a level that failed is missing."""
+    found: dict[int, Mapping[str, Any]] = {}
+    current: int | None = None
+    for line in output.split("\n"):
+        begins = progress(line)
+        if begins is not None:
+            current = begins
+        elif current is not None and line.startswith("{"):
+            data = _object(line)
+            if is_result(data):
+                found[current] = data
+    return found
+
+
+def _object(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_result(data: object) -> bool:
+    """Whether it is a result of `vllm bench serve`."""
+    return isinstance(data, dict) and {"completed", "duration", "total_output_tokens"} <= set(data)
+
+
+def as_level(data: Mapping[str, Any]) -> Level:
+    """A result as a level of ours; with `--save-detailed` it has its requests."""
+    seconds = _number(data.get("duration"))
+    requests = tuple(_requests(data))
+    concurrency = int(_number(data.get("max_concurrency")) or _number(data.get("num_prompts")) or 1)
+    return Level(
+        name=f"c={concurrency}",
+        value=concurrency,
+        concurrency=concurrency,
+        seconds=seconds,
+        requests=requests,
+        summary=stats.summarise(requests, seconds) if requests else _summary(data, seconds),
+    )
+
+
+def _requests(data: Mapping[str, Any]) -> Iterator[Request]:
+    columns = [_list(data, name) for name in ("ttfts", "itls", "input_lens", "output_lens")]
+    count = min(map(len, columns))
+    starts, latencies, errors = (
+        _list(data, name) or [None] * count for name in ("start_times", "latencies", "errors")
+    )
+    begun = min((_number(start) for start in starts), default=0.0)
+    rows = zip(*columns, starts, latencies, errors, strict=False)
+    for ttft, itls, prompt, output, start, latency, error in rows:
+        gaps = [_number(gap) for gap in itls] if isinstance(itls, list) else []
+        first = _number(ttft)
+        text = str(error or "").strip().rpartition("\n")[2]
+        yield Request(
+            start=round(_number(start) - begun, 6),
+            ttft=round(first, 6),
+            latency=round(_number(latency) or first + math.fsum(gaps), 6),
+            prompt_tokens=int(_number(prompt)),
+            output_tokens=int(_number(output)),
+            gaps=tuple(round(gap, 6) for gap in gaps),
+            error=text,
+        )
+
+
+def _summary(data: Mapping[str, Any], seconds: float) -> Summary:
+    """From the percentiles that vLLM worked out itself, where there are no requests."""
+    completed = int(_number(data.get("completed")))
+    failed = int(_number(data.get("failed")))
+    prompt = int(_number(data.get("total_input_tokens")))
+    output = int(_number(data.get("total_output_tokens")))
+    return Summary(
+        ok=completed,
+        failed=failed,
+        errors={"failed, and the file does not say why": failed} if failed else {},
+        prompt_tokens=prompt,
+        output_tokens=output,
+        requests_per_second=completed / seconds if seconds else 0.0,
+        prompt_per_second=prompt / seconds if seconds else 0.0,
+        output_per_second=output / seconds if seconds else 0.0,
+        ttft=_spread(data, "ttft"),
+        latency=_spread(data, "e2el"),
+        tpot=_spread(data, "tpot"),
+        itl=_spread(data, "itl"),
+    )
+
+
+def _spread(data: Mapping[str, Any], name: str) -> Spread | None:
+    """None unless all are there: vLLM's default is the 99th percentile alone."""
+    keys = {"p50": f"median_{name}_ms", "mean": f"mean_{name}_ms"}
+    keys |= {f"p{share}": f"p{share}_{name}_ms" for share in (95, 99)}
+    if not all(key in data for key in keys.values()):
+        return None
+    return Spread(**{key: _number(data[field]) / 1000 for key, field in keys.items()})
+
+
+def as_run(data: Mapping[str, Any], name: str) -> Run:
+    """A result's file as a run of one level; its requests' lengths are those of the answers."""
+    level = as_level(data)
+    prompts = {request.prompt_tokens for request in level.requests}
+    outputs = {request.output_tokens for request in level.requests}
+    kind: Kind = "sweep"
+    date = str(data.get("date") or "")
+    return Run(
+        program=TOOL,
+        tool=TOOL,
+        kind=kind,
+        run=name,
+        started=date,
+        ended=date,
+        server=Server(endpoint="", model=str(data.get("model_id") or "")),
+        arguments={
+            "input_tokens": prompts.pop() if len(prompts) == 1 else None,
+            "output_tokens": outputs.pop() if len(outputs) == 1 else None,
+            "request_rate": str(data.get("request_rate")),
+        },
+        levels=(level,),
+    )
+
+
+def _list(data: Mapping[str, Any], name: str) -> list[Any]:
+    value = data.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _number(value: object) -> float:
+    """A finite number, else 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 0.0
+    return float(value)

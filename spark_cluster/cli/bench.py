@@ -1,0 +1,248 @@
+"""`spark-cluster bench`: load on a running server, its results, their comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+
+app = typer.Typer(
+    help="Measure a running server token by token; compare and plot the results.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+RecipeArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[RECIPE]", help="What should be running; default: whatever runs."),
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option("--endpoint", metavar="URL", help="Any OpenAI-compatible API; no inventory."),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="The served name, if the server has several.")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--api-key-env", metavar="NAME", help="The variable that holds the API key."),
+]
+RequestsOption = Annotated[
+    int | None, typer.Option("--requests", min=1, help="Requests of each level.")
+]
+SecondsOption = Annotated[
+    float | None,
+    typer.Option("--seconds", min=0.1, help="Instead of --requests: seconds to begin new ones."),
+]
+WarmUpOption = Annotated[
+    int | None,
+    typer.Option("--warm-up", min=0, help="Requests before each level that do not count."),
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of the prompts.")]
+SaltOption = Annotated[
+    str | None,
+    typer.Option("--salt", help="Of the prompts; default: the run's name. See docs/benchmarks.md."),
+]
+StallOption = Annotated[
+    float,
+    typer.Option("--stall", min=0.1, help="Seconds without a token after which a request failed."),
+]
+SampleOption = Annotated[
+    float,
+    typer.Option("--sample", min=0.5, max=600, help="Seconds between two readings of the GPUs."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="DIR", help="Folder of the results: benchmark_results."),
+]
+ConcurrencyOption = Annotated[
+    int, typer.Option("--concurrency", min=1, max=4096, help="Requests under way at once.")
+]
+
+
+@app.command()
+def sweep(
+    recipe: RecipeArgument = None,
+    endpoint: EndpointOption = None,
+    levels: Annotated[
+        str, typer.Option("--levels", metavar="N,…", help="How many requests at once.")
+    ] = "1,2,4,8,16,32,64,128,256",
+    input_tokens: Annotated[
+        int, typer.Option("--input-tokens", min=1, help="Tokens of each prompt.")
+    ] = 128,
+    output_tokens: Annotated[
+        int, typer.Option("--output-tokens", min=1, help="Tokens of each answer.")
+    ] = 64,
+    requests: RequestsOption = None,
+    seconds: SecondsOption = None,
+    warm_up: WarmUpOption = None,
+    seed: SeedOption = 0,
+    salt: SaltOption = None,
+    stall: StallOption = 600.0,
+    vllm: Annotated[
+        bool,
+        typer.Option("--vllm", help="Run `vllm bench serve` in the head's container instead."),
+    ] = False,
+    model: ModelOption = None,
+    api_key_env: KeyOption = None,
+    sample: SampleOption = 5.0,
+    output: OutputOption = None,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Decode: tokens per second, TTFT and latency by the number of requests at once.
+
+    Each level has 4 requests per place, at least 8.
+    """
+    from spark_cluster.cli.benching import Ask, Scope, measure, numbers, settings
+
+    chosen = settings(
+        "sweep",
+        numbers("--levels", levels, most=4096),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        requests=requests,
+        seconds=seconds,
+        warm_up=warm_up,
+        seed=seed,
+        salt=salt,
+        stall=stall,
+    )
+    scope = Scope(recipe, endpoint, model, api_key_env, inventory, split(hosts))
+    return measure(Ask(chosen, scope, output, sample=sample, vllm=vllm, as_json=as_json))
+
+
+@app.command()
+def prefill(
+    recipe: RecipeArgument = None,
+    endpoint: EndpointOption = None,
+    lengths: Annotated[
+        str, typer.Option("--lengths", metavar="N,…", help="Tokens of the prompts; 8K is 8192.")
+    ] = "1K,2K,4K,8K,16K,32K,64K",
+    concurrency: ConcurrencyOption = 1,
+    requests: RequestsOption = None,
+    seconds: SecondsOption = None,
+    warm_up: WarmUpOption = None,
+    seed: SeedOption = 0,
+    salt: SaltOption = None,
+    stall: StallOption = 1200.0,
+    model: ModelOption = None,
+    api_key_env: KeyOption = None,
+    sample: SampleOption = 5.0,
+    output: OutputOption = None,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Prefill: prompt tokens per second by the length of the prompt.
+
+    Each length has 5 requests, each with one token to answer.
+    """
+    from spark_cluster.cli.benching import Ask, Scope, measure, numbers, settings
+
+    chosen = settings(
+        "prefill",
+        numbers("--lengths", lengths, most=10**7),
+        input_tokens=0,
+        output_tokens=1,
+        concurrency=concurrency,
+        requests=requests,
+        seconds=seconds,
+        warm_up=warm_up,
+        seed=seed,
+        salt=salt,
+        stall=stall,
+    )
+    scope = Scope(recipe, endpoint, model, api_key_env, inventory, split(hosts))
+    return measure(Ask(chosen, scope, output, sample=sample, as_json=as_json))
+
+
+@app.command()
+def image(
+    recipe: RecipeArgument = None,
+    endpoint: EndpointOption = None,
+    resolutions: Annotated[
+        str, typer.Option("--resolutions", metavar="N,…", help="Edges of the square pictures.")
+    ] = "256,512,1024",
+    concurrency: ConcurrencyOption = 32,
+    output_tokens: Annotated[
+        int, typer.Option("--output-tokens", min=1, help="Tokens of each answer.")
+    ] = 32,
+    requests: RequestsOption = None,
+    seconds: SecondsOption = None,
+    warm_up: WarmUpOption = None,
+    seed: SeedOption = 0,
+    salt: SaltOption = None,
+    stall: StallOption = 600.0,
+    model: ModelOption = None,
+    api_key_env: KeyOption = None,
+    sample: SampleOption = 5.0,
+    output: OutputOption = None,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Pictures: requests and tokens per second by resolution, one new picture a request."""
+    from spark_cluster.cli.benching import Ask, Scope, measure, numbers, settings
+
+    chosen = settings(
+        "image",
+        numbers("--resolutions", resolutions, most=8192),
+        input_tokens=16,
+        output_tokens=output_tokens,
+        concurrency=concurrency,
+        requests=requests,
+        seconds=seconds,
+        warm_up=warm_up,
+        seed=seed,
+        salt=salt,
+        stall=stall,
+    )
+    scope = Scope(recipe, endpoint, model, api_key_env, inventory, split(hosts))
+    return measure(Ask(chosen, scope, output, sample=sample, as_json=as_json))
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="The results to compare with.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The results to judge.")],
+    as_json: JsonOption = False,
+) -> None:
+    """B against A: the ratio of each figure, its 95 % interval, and whether it is noise.
+
+    A and B are files of `bench`, or of `vllm bench serve --save-result --save-detailed`.
+    """
+    from spark_cluster.bench.compare import compare as compare_runs
+    from spark_cluster.bench.files import load
+    from spark_cluster.cli.bench_view import show_comparison
+
+    show_comparison(compare_runs(load(a), load(b)), as_json=as_json)
+
+
+@app.command()
+def report(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Results of `bench`.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE.md", help="Default: beside the first file."),
+    ] = None,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the figures.")] = True,
+    form: Annotated[str, typer.Option("--format", metavar="svg|png", help="Of the plots.")] = "svg",
+    as_json: JsonOption = False,
+) -> None:
+    """Write the results as Markdown, with plots; two runs of a kind are compared as well."""
+    import json
+
+    from spark_cluster.cli.bench_report import write
+    from spark_cluster.places import short
+
+    written = write(files, output, form if plots else None)
+    if as_json:
+        typer.echo(json.dumps({"written": [str(path) for path in written]}))
+        return
+    for path in written:
+        typer.echo(f"wrote {short(path.absolute())}")

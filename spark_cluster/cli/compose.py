@@ -1,0 +1,50 @@
+"""`spark-cluster compose RECIPE`: a recipe for one host as a docker compose file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spark_cluster.cli.options import InventoryOption, ProfileOption, WithOption
+
+
+def register(app: typer.Typer) -> None:
+    app.command("compose")(compose)
+
+
+def compose(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file.")],
+    profile: ProfileOption = None,
+    options: WithOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")
+    ] = None,
+    inventory: InventoryOption = None,
+) -> None:
+    """Write a recipe for one host as a docker compose file, from what launch would start."""
+    from spark_cluster.cli.deploying import Choices, chosen_options, deploy, load_recipe
+    from spark_cluster.cli.running import load_inventory
+    from spark_cluster.core.error import InputError
+    from spark_cluster.engines import compose as writer
+    from spark_cluster.places import short
+    from spark_cluster.runner.journal import new_run
+
+    loaded = load_inventory(inventory)
+    names = chosen_options(options, pp=False, debug=False, dual_rail=False)
+    choices = Choices(profile=profile, options=names, anyway=True)
+    found = load_recipe(loaded, recipe, choices)
+    writer.refuse_several(found.name, found.nodes, str(found.path))
+    deployment, _ = deploy(loaded, found, choices, new_run())
+    text = writer.compose(deployment)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot write {output}: {error.strerror}", remedy="Name another file with -o."
+        ) from error
+    typer.echo(f"wrote {short(output.absolute())}; next: docker compose -f {output} up -d")

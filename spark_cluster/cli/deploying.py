@@ -1,0 +1,89 @@
+"""From a recipe's name and the command line's choices to a deployment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from spark_cluster.core.error import InputError
+from spark_cluster.core.secret import Secret
+from spark_cluster.engines.placement import place
+from spark_cluster.engines.spec import Deployment
+from spark_cluster.engines.table import ENGINES
+from spark_cluster.inventory import loader as inventories
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.recipes import lint
+from spark_cluster.recipes import loader as recipes
+from spark_cluster.recipes.choose import choose
+from spark_cluster.recipes.models import Recipe
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the command line chose. `options` names those of the recipe, in the order given;
+    `anyway`: also a recipe that is known not to work."""
+
+    group: str | None = None
+    profile: str | None = None
+    options: tuple[str, ...] = ()
+    anyway: bool = False
+
+
+def chosen_options(
+    named: list[str] | None, *, pp: bool, debug: bool, dual_rail: bool
+) -> tuple[str, ...]:
+    """`--with` and the flags of the options that most recipes have, as names."""
+    flags = {"pp": pp, "dual-rail": dual_rail, "debug": debug}
+    words = [name for value in named or () for name in value.split(",") if name]
+    return (*words, *(name for name, is_on in flags.items() if is_on))
+
+
+def load_recipe(inventory: Inventory, name: str, choices: Choices) -> Recipe:
+    """The recipe with its profile and options. Raises InputError."""
+    own = recipes.own_recipes(inventory.path, inventory.recipes)
+    recipe = recipes.load(name, own)
+    if recipe.known_broken and not choices.anyway:
+        raise InputError(
+            f"{recipe.name} is known not to work: {recipe.known_broken}",
+            place=str(recipe.path),
+            remedy="Launch another recipe, or try it all the same with --anyway.",
+        )
+    chosen = choose(recipe, choices.profile, choices.options)
+    if not choices.anyway:
+        lint.refuse(chosen, lambda loc: recipes.place(recipe, loc))
+    return chosen
+
+
+def deploy(
+    inventory: Inventory, recipe: Recipe, choices: Choices, run: str
+) -> tuple[Deployment, tuple[str, ...]]:
+    """The deployment and its hosts, head first. Raises InputError."""
+    group, members = _members(inventory, recipe, choices.group)
+    placement = place(recipe, inventory, group, members)
+    made = ENGINES[recipe.engine](recipe, placement, run, recipes.file_contents(recipe))
+    wanted = {name for spec in made.containers for name in spec.secrets}
+    return replace(made, secret_values=_secrets(wanted, os.environ)), members
+
+
+def _members(inventory: Inventory, recipe: Recipe, name: str | None) -> tuple[str, tuple[str, ...]]:
+    """The group and its hosts. A recipe for one host goes to the host that is named, or to the
+    head of the group."""
+    if recipe.nodes == 1 and name is not None and name in inventory.hosts:
+        return name, (name,)
+    group, members = inventories.group(inventory, name)
+    return group, members[:1] if recipe.nodes == 1 else members
+
+
+def _secrets(names: set[str], environment: Mapping[str, str]) -> dict[str, Secret]:
+    """Those of the names that have a value here. Raises InputError for one that docker could not
+    hand on."""
+    found = {name: environment[name] for name in sorted(names) if environment.get(name)}
+    for name, value in found.items():
+        if "\n" in value or "\r" in value:
+            raise InputError(
+                f"{name} has more than one line",
+                place="the environment",
+                remedy=f"Set {name} to the token alone.",
+            )
+    return {name: Secret(value) for name, value in found.items()}

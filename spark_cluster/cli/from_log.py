@@ -1,0 +1,71 @@
+"""`spark-cluster verify-rdma --from-log`: what the engine's logs say, without a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spark_cluster.rdma.from_log import Report
+
+
+def from_log(names: Sequence[str], *, as_json: bool) -> int:
+    """Read, judge, print. Exit 0 if every rank chose RDMA, 4 otherwise; InputError for a file that
+    cannot be read, or when no file holds a line of NCCL's."""
+    import json
+
+    import typer
+
+    from spark_cluster.core.error import InputError
+    from spark_cluster.rdma.from_log import read
+
+    report = read({name: _text(name) for name in dict.fromkeys(names)})
+    if not report.ranks:
+        raise InputError(
+            "no rank of NCCL's in this log" if len(names) == 1 else "no rank of NCCL's in the logs",
+            place=", ".join(names),
+            remedy="Start the engine with NCCL_DEBUG=INFO (NCCL_DEBUG_SUBSYS=INIT,NET,ENV is "
+            "enough) and take the whole log from its start: `docker logs NAME > FILE 2>&1`.",
+        )
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    else:
+        _show(report)
+    return 0 if report.kind == "rdma" else 4
+
+
+def _text(name: str) -> str:
+    """A file's text, or standard input's for `-`."""
+    import sys
+    from pathlib import Path
+
+    from spark_cluster.core.error import InputError
+
+    if name == "-":
+        return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    try:
+        return Path(name).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}",
+            place=name,
+            remedy="Name a file that holds an engine's log, or - for standard input.",
+        ) from error
+
+
+def _show(report: Report) -> None:
+    from spark_cluster.cli.console import make_console
+    from spark_cluster.cli.verdict_view import log_ranks
+
+    console = make_console()
+    console.print(log_ranks(report.ranks))
+    for note in report.notes:
+        console.print(f"  {note}", markup=False, highlight=False)
+    console.print(f"verdict: {report.kind}", markup=False, highlight=False)
+    if report.kind == "rdma":
+        console.print(
+            "  This is what NCCL chose. Whether tokens go there is in the counters: "
+            "spark-cluster verify-rdma",
+            markup=False,
+            highlight=False,
+        )

@@ -1,0 +1,97 @@
+"""`spark-cluster image`: which host has which container image, and the same one on all ranks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spark_cluster.cli.options import (
+    EncryptOption,
+    FromOption,
+    HostsOption,
+    InventoryOption,
+    IperfOption,
+    JsonOption,
+    ToOption,
+    VerboseOption,
+    split,
+)
+
+app = typer.Typer(
+    help="Container images on the hosts: list, and copy over the fabric.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("ls")
+def list_images(
+    image: Annotated[
+        str | None, typer.Argument(metavar="[IMAGE]", help="Only this image, or a recipe's.")
+    ] = None,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show the images of each host with their IDs, and which differ between hosts."""
+    import json
+
+    from spark_cluster.cli.console import make_console
+    from spark_cluster.cli.running import load_inventory, read_hosts
+    from spark_cluster.cli.transfer_view import images_data, show_images
+    from spark_cluster.facts.models import IMAGES
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.recipes.loader import own_recipes
+    from spark_cluster.recipes.naming import image_of
+
+    loaded = load_inventory(inventory)
+    wanted = image_of(image, own_recipes(loaded.path, loaded.recipes)) if image else None
+    found = read_hosts(loaded, select(loaded, split(hosts)), [IMAGES])
+    data = images_data(found, wanted)
+    if as_json:
+        typer.echo(json.dumps({"kind": "images", "inventory": str(loaded.path), **data}))
+    else:
+        show_images(make_console(), data)
+    return 3 if data["unknown"] else 0
+
+
+@app.command("sync")
+def sync(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A recipe, or an image's name.")],
+    to: ToOption = None,
+    source: FromOption = None,
+    encrypt: EncryptOption = False,
+    iperf: IperfOption = False,
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Bring the same image to the hosts: saved on one, loaded on the others, over the fabric."""
+    from spark_cluster.cli.running import Request, activate, load_inventory
+    from spark_cluster.cli.transfer_view import finish
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.recipes.loader import own_recipes
+    from spark_cluster.recipes.naming import image_of
+    from spark_cluster.runner.images import Images
+    from spark_cluster.runner.transfer import Transfer
+    from spark_cluster.transfer.plan import targets
+
+    loaded = load_inventory(inventory)
+    name = image_of(image, own_recipes(loaded.path, loaded.recipes))
+    wanted = targets(loaded, split(to))
+    preferred = select(loaded, [source])[0] if source else None
+    request = Request(
+        verb="image sync",
+        playbook="",
+        hosts=select(loaded, [*wanted, preferred]) if preferred else list(loaded.hosts),
+        inventory=loaded,
+        note=f"{name} to {', '.join(wanted)}",
+        as_json=as_json,
+        verbose=verbose,
+        all_hosts_needed=False,
+    )
+    with activate(request) as active:
+        transfer = Transfer(active.session, active.bus, encrypt, iperf)
+        results = Images(transfer, loaded, request.verb, name).sync(wanted, preferred)
+        return finish(active, results, transfer, {"image": name})

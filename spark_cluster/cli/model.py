@@ -1,0 +1,302 @@
+"""`spark-cluster model`: what each host has of which model, and bringing it where it is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spark_cluster.cli.options import (
+    EncryptOption,
+    FromOption,
+    HostsOption,
+    InventoryOption,
+    IperfOption,
+    JsonOption,
+    ToOption,
+    VerboseOption,
+    split,
+)
+
+if TYPE_CHECKING:
+    from spark_cluster.cli.running import Active
+    from spark_cluster.core.result import Result
+    from spark_cluster.inventory.models import Inventory
+    from spark_cluster.recipes.naming import NamedModel
+    from spark_cluster.runner.models import Models
+
+app = typer.Typer(
+    help="Models on the hosts: list, download once, copy over the fabric, verify, remove.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="ORG/NAME as on the hub, or a recipe that names it.")
+]
+CacheOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="FOLDER",
+        help="The cache on the hosts; default: the recipe's, or ~/.cache/huggingface.",
+    ),
+]
+RevisionOption = Annotated[
+    str, typer.Option("--revision", metavar="REF", help="A branch, a tag or a commit.")
+]
+StreamsOption = Annotated[
+    int, typer.Option("--streams", min=1, max=64, help="Files that are copied at once.")
+]
+
+
+@app.command("ls")
+def list_models(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this model.")] = None,
+    cache: CacheOption = None,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what each host has: complete or why not, size, revision; and where hosts differ."""
+    import json
+
+    from spark_cluster.cli.console import make_console
+    from spark_cluster.cli.running import load_inventory, read_hosts
+    from spark_cluster.cli.transfer_view import models_data, show_models
+    from spark_cluster.facts.models import models
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.recipes.naming import DEFAULT_CACHE
+
+    loaded = load_inventory(inventory)
+    wanted = _named(model, inventory, cache)[1] if model else None
+    fact = models(wanted.cache if wanted else cache or DEFAULT_CACHE)
+    found = read_hosts(loaded, select(loaded, split(hosts)), [fact])
+    data = models_data(found, fact, wanted.name if wanted else None)
+    if as_json:
+        typer.echo(json.dumps({"kind": "models", "inventory": str(loaded.path), **data}))
+    else:
+        show_models(make_console(), data)
+    return 3 if data["unknown"] else 0
+
+
+@app.command("pull")
+def pull(
+    model: ModelArgument,
+    to: ToOption = None,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="HOST", help="Download on this host; default: where most is."),
+    ] = None,
+    revision: RevisionOption = "main",
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            help="Download inside this image where the host has no `hf`; default: the recipe's.",
+        ),
+    ] = None,
+    streams: StreamsOption = 8,
+    encrypt: EncryptOption = False,
+    iperf: IperfOption = False,
+    cache: CacheOption = None,
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Download a model once, verify it, and copy it to the other hosts over the fabric.
+
+    Run it again after a break: files that are whole stay. $HF_TOKEN and $HF_ENDPOINT are handed on.
+    """
+    import os
+
+    from spark_cluster.cli.running import Request, activate
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.transfer.plan import targets
+
+    loaded, named = _named(model, inventory, cache)
+    wanted = targets(loaded, split(to))
+    host = select(loaded, [on])[0] if on else None
+    request = Request(
+        verb="model pull",
+        playbook="",
+        hosts=select(loaded, [*wanted, *([host] if host else [])]),
+        inventory=loaded,
+        note=f"{named.name} to {', '.join(wanted)}",
+        as_json=as_json,
+        verbose=verbose,
+    )
+    with activate(request) as active:
+        models = _models(active, named.name, named.cache, revision, encrypt=encrypt, iperf=iperf)
+        source, pulled = models.pull(
+            wanted,
+            host,
+            image=image or named.image,
+            endpoint=os.environ.get("HF_ENDPOINT", ""),
+            token=os.environ.get("HF_TOKEN", ""),
+        )
+        results = [pulled]
+        others = [name for name in wanted if name != source]
+        if pulled.status.good and others:
+            results += models.sync(others, source, streams=streams)
+        return _finish(active, models, results)
+
+
+@app.command("sync")
+def sync(
+    model: ModelArgument,
+    to: ToOption = None,
+    source: FromOption = None,
+    revision: RevisionOption = "main",
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Hash what the hosts have already, and replace what is wrong."),
+    ] = False,
+    streams: StreamsOption = 8,
+    encrypt: EncryptOption = False,
+    iperf: IperfOption = False,
+    cache: CacheOption = None,
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Copy a model from a host that has it to the others, over the fabric's addresses.
+
+    Every file is verified by its hash; the ref comes last, so that no host shows half a model.
+    """
+    from spark_cluster.cli.running import Request, activate
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.transfer.plan import targets
+
+    loaded, named = _named(model, inventory, cache)
+    wanted = targets(loaded, split(to))
+    preferred = select(loaded, [source])[0] if source else None
+    request = Request(
+        verb="model sync",
+        playbook="",
+        hosts=select(loaded, [*wanted, preferred]) if preferred else list(loaded.hosts),
+        inventory=loaded,
+        note=f"{named.name} to {', '.join(wanted)}",
+        as_json=as_json,
+        verbose=verbose,
+        all_hosts_needed=False,
+    )
+    with activate(request) as active:
+        models = _models(active, named.name, named.cache, revision, encrypt=encrypt, iperf=iperf)
+        return _finish(active, models, models.sync(wanted, preferred, streams=streams, deep=deep))
+
+
+@app.command("verify")
+def verify(
+    model: ModelArgument,
+    cache: CacheOption = None,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Read every file of a model and compare it with the hash that is its name. Exit 4 if not."""
+    from spark_cluster.cli.running import Request, activate
+    from spark_cluster.inventory.loader import select
+
+    loaded, named = _named(model, inventory, cache)
+    request = Request(
+        verb="model verify",
+        playbook="",
+        hosts=select(loaded, split(hosts)),
+        inventory=loaded,
+        note=named.name,
+        as_json=as_json,
+        verbose=verbose,
+        all_hosts_needed=False,
+    )
+    with activate(request) as active:
+        models = _models(active, named.name, named.cache)
+        return _finish(active, models, models.verify())
+
+
+@app.command("rm")
+def remove(
+    model: ModelArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    cache: CacheOption = None,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Remove a model from the hosts' caches, after asking. Refuses while a container serves it."""
+    from spark_cluster.cli.running import Request, activate
+    from spark_cluster.core.units import human_bytes
+    from spark_cluster.inventory.loader import select
+
+    loaded, named = _named(model, inventory, cache)
+    names = select(loaded, split(hosts))
+    request = Request(
+        verb="model rm",
+        playbook="",
+        hosts=names,
+        inventory=loaded,
+        note=named.name,
+        as_json=as_json,
+        verbose=verbose,
+        all_hosts_needed=hosts is not None,
+    )
+    with activate(request) as active:
+        models = _models(active, named.name, named.cache)
+        held = {host: found for host, found in models.read().items() if found is not None}
+        models.refuse_if_used()
+        if held and not yes:
+            sizes = ", ".join(f"{human_bytes(found.size)} on {h}" for h, found in held.items())
+            _confirm(f"Remove {named.name} ({sizes})?")
+        results = models.remove(list(held)) if held else []
+        if not held:
+            active.say(f"{named.name} is on none of {', '.join(active.session.alive)}")
+        return _finish(active, models, results)
+
+
+def _named(
+    given: str, inventory: str | None, cache: str | None
+) -> tuple[Inventory, NamedModel]:
+    from spark_cluster.cli.running import load_inventory
+    from spark_cluster.recipes.loader import own_recipes
+    from spark_cluster.recipes.naming import model_of
+
+    loaded = load_inventory(inventory)
+    return loaded, model_of(given, own_recipes(loaded.path, loaded.recipes), cache)
+
+
+def _confirm(question: str) -> None:
+    """Raises InputError when there is nobody to ask, Interrupted for a no."""
+    import sys
+
+    from spark_cluster.core.error import InputError, Interrupted
+
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"{question} There is no terminal to ask on.", remedy="Say --yes if you mean it."
+        )
+    if not typer.confirm(question, err=True):
+        raise Interrupted("nothing was removed", remedy="Run it again to remove it after all.")
+
+
+def _models(
+    active: Active,
+    name: str,
+    cache: str,
+    revision: str = "main",
+    *,
+    encrypt: bool = False,
+    iperf: bool = False,
+) -> Models:
+    from spark_cluster.runner.models import Models
+    from spark_cluster.runner.transfer import Transfer
+
+    transfer = Transfer(active.session, active.bus, encrypt, iperf)
+    return Models(transfer, active.request.inventory, active.request.verb, name, cache, revision)
+
+
+def _finish(active: Active, models: Models, results: list[Result]) -> int:
+    from spark_cluster.cli.transfer_view import finish
+
+    return finish(active, results, models.transfer, {"model": models.name})

@@ -1,0 +1,159 @@
+"""`spark-cluster monitor`: Prometheus, Grafana and their exporters on the hosts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spark_cluster.cli.options import (
+    DryRunOption,
+    HostsOption,
+    InventoryOption,
+    JsonOption,
+    SetOption,
+    VerboseOption,
+    split,
+)
+
+app = typer.Typer(
+    help="Metrics: Prometheus, Grafana and their exporters.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("up")
+def up(
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host", metavar="NAME", help="Prometheus and Grafana run there; default: the first."
+        ),
+    ] = None,
+    packages: Annotated[
+        bool,
+        typer.Option(
+            "--packages", help="Run Debian's prometheus and node exporter instead of images."
+        ),
+    ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="PROGRAM", help="Leave it out: grafana, dcgm-exporter …"),
+    ] = None,
+    engine_port: Annotated[
+        int, typer.Option("--engine-port", min=1, max=65535, help="The engine's API port.")
+    ] = 8000,
+    watcher: Annotated[
+        str,
+        typer.Option(
+            "--watcher", metavar="ADDRESS:PORT", help="Where the watcher gives its metrics."
+        ),
+    ] = "",
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    dry_run: DryRunOption = False,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Start what is missing, and say where it is and which targets answer."""
+    from spark_cluster.cli.monitor_view import request, told, urls
+    from spark_cluster.cli.running import activate, load_inventory, refuse
+    from spark_cluster.cli.verbs import show_plan
+    from spark_cluster.inventory.loader import select
+
+    loaded = load_inventory(inventory)
+    server = select(loaded, [host])[0] if host else next(iter(loaded.hosts))
+    chosen = select(loaded, [*(split(hosts) or loaded.hosts), server])
+    parameters = {
+        "host": server,
+        "source": "packages" if packages else "images",
+        "without": split(without) or [],
+        "engine_port": engine_port,
+        "watcher": watcher,
+    }
+    asked = request(
+        "monitor up", loaded, chosen, parameters, settings or (), as_json=as_json, verbose=verbose
+    )
+    with activate(asked, journal=not dry_run) as active:
+        plan = active.run.plan()
+        if dry_run:
+            return show_plan(active, plan, commands=verbose)
+        refused = refuse(active, plan)
+        if refused:
+            active.say("Nothing was changed: what stands above is in the way.")
+            return active.finish(refused)
+        results = active.run.apply(plan)
+        facts = active.session.lanes[server].facts
+        code = active.finish(results, data=urls(loaded, server, facts))
+        if code == 0:
+            for line in told(loaded, server, facts):
+                active.say(line)
+        return code
+
+
+@app.command("down")
+def down(
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Drop what was collected, and Grafana's password.")
+    ] = False,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Stop and remove the monitoring, nothing else; what was collected stays unless --purge."""
+    from dataclasses import replace
+
+    from spark_cluster.cli.monitor_view import request
+    from spark_cluster.cli.running import activate, load_inventory, lost_results
+    from spark_cluster.cli.verbs import run_playbook
+    from spark_cluster.inventory.loader import select
+
+    loaded = load_inventory(inventory)
+    parameters = {"state": "absent", "purge": purge}
+    asked = replace(
+        request("monitor down", loaded, select(loaded, split(hosts)), parameters, (),
+                as_json=as_json, verbose=verbose),
+        all_hosts_needed=False,
+        carry_on=True,
+    )  # fmt: skip
+    if dry_run:
+        return run_playbook(asked, dry_run=True, commands=verbose)
+    with activate(asked) as active:
+        results = active.run.apply(active.run.plan())
+        missing = lost_results(active.session, "monitor-services")
+        code = active.finish([*results, *missing])
+        for result in missing:
+            active.say(
+                f"unknown: {result.host} was not reached; its exporters may still run. "
+                f"Run `spark-cluster monitor down --hosts {result.host}` when it answers."
+            )
+        return code
+
+
+@app.command("status")
+def status(
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what runs where, which targets answer, and which alerts fire. One look."""
+    import json
+
+    from spark_cluster.cli.console import make_console
+    from spark_cluster.cli.monitor_view import rows, show
+    from spark_cluster.cli.running import load_inventory, read_hosts
+    from spark_cluster.facts.monitor import MONITOR, SCRAPED
+    from spark_cluster.inventory.loader import select
+
+    loaded = load_inventory(inventory)
+    names = select(loaded, split(hosts))
+    found = rows(loaded, read_hosts(loaded, names, [MONITOR, SCRAPED]))
+    if as_json:
+        typer.echo(json.dumps({"inventory": str(loaded.path), "hosts": found}))
+    else:
+        show(make_console(), found)
+    return 3 if any(row["state"] == "unknown" for row in found) else 0

@@ -1,0 +1,183 @@
+"""What `monitor` asks for and what it prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from spark_cluster.cli.running import Request
+from spark_cluster.core.error import InputError, SparkError
+from spark_cluster.core.units import count
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.monitor import MONITOR, SCRAPED, ScrapedFact
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.monitor import config, ports
+from spark_cluster.monitor.dashboard import UID
+from spark_cluster.monitor.stack import SERVICES
+from spark_cluster.monitor.targets import from_outside
+from spark_cluster.steps import monitor, monitor_services
+
+_REMEDIES = {
+    "without": f"Known programs: {', '.join(service.name for service in SERVICES)}.",
+    "watcher": "Write an address and a port, such as 192.168.102.10:9470.",
+}
+
+_STEPS = tuple(step.name for step in (*monitor.STEPS, *monitor_services.STEPS))
+
+
+def request(
+    verb: str,
+    inventory: Inventory,
+    hosts: list[str],
+    parameters: Mapping[str, Any],
+    settings: Sequence[str],
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> Request:
+    """The playbook `monitor`, every step with these parameters; `settings` win over them.
+
+    Raises InputError for a parameter that is wrong.
+    """
+    _check(parameters)
+    ours = [
+        f"{step}.{name}={json.dumps(value)}"
+        for step in _STEPS
+        for name, value in parameters.items()
+    ]
+    return Request(
+        verb=verb,
+        playbook="monitor",
+        hosts=hosts,
+        inventory=inventory,
+        settings=[*ours, *settings],
+        as_json=as_json,
+        verbose=verbose,
+    )
+
+
+def _check(parameters: Mapping[str, Any]) -> None:
+    try:
+        monitor.Params.model_validate(dict(parameters))
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        given = parameters[field]
+        said = ", ".join(given) if isinstance(given, list) else given
+        raise InputError(
+            f"--{field.replace('_', '-')} {said}: there is no such value", remedy=_REMEDIES[field]
+        ) from error
+
+
+def urls(inventory: Inventory, server: str, facts: Facts) -> dict[str, Any]:
+    """Where the monitoring is, and what its targets say; what does not answer is left out."""
+    address = from_outside(inventory, server)
+    ready = facts[MONITOR].ready if MONITOR in facts else frozenset()
+    found: dict[str, Any] = {"host": server}
+    if "grafana" in ready:
+        found["grafana"] = f"http://{address}:{ports.GRAFANA}/d/{UID}"
+    if "prometheus" in ready:
+        found["prometheus"] = f"http://{address}:{ports.PROMETHEUS}"
+    if SCRAPED in facts:
+        found["targets"] = [asdict(target) for target in facts[SCRAPED].targets]
+    return found
+
+
+def told(inventory: Inventory, server: str, facts: Facts) -> Iterator[str]:
+    """The end of `monitor up`, for a person."""
+    where = urls(inventory, server, facts)
+    if "grafana" in where:
+        yield f"Grafana     {where['grafana']}"
+        yield f"            user admin, password: ssh {server} sudo cat {config.PASSWORD}"
+    else:
+        yield f"Dashboard   {config.DASHBOARD} on {server}: import it into a Grafana of yours"
+    if "prometheus" in where:
+        yield f"Prometheus  {where['prometheus']}"
+    if SCRAPED in facts:
+        yield from _targets(facts[SCRAPED], "Targets     ")
+    yield "next: spark-cluster monitor status"
+
+
+def _targets(scraped: ScrapedFact, head: str) -> Iterator[str]:
+    up = sum(target.health == "up" for target in scraped.targets)
+    if scraped.targets:
+        yield f"{head}{up} of {len(scraped.targets)} answer"
+    for target in scraped.targets:
+        if target.health != "up":
+            who = " ".join(word for word in (target.job, target.host, target.address) if word)
+            why = f": {target.error}" if target.error else ""
+            yield f"{' ' * len(head)}{target.health}: {who}{why}"
+
+
+def rows(inventory: Inventory, found: Mapping[str, Facts | SparkError]) -> list[dict[str, Any]]:
+    """One row a host; `state` is `up` or `unknown`, with the reason."""
+    return [_row(inventory, name, outcome) for name, outcome in found.items()]
+
+
+def _row(inventory: Inventory, name: str, outcome: Facts | SparkError) -> dict[str, Any]:
+    if isinstance(outcome, SparkError):
+        return {"host": name, "state": "unknown", "reason": outcome.message}
+    fact, scraped = outcome[MONITOR], outcome[SCRAPED]
+    running = {**fact.units, **fact.containers}
+    return {
+        **urls(inventory, name, outcome),
+        "host": name,
+        "state": "up",
+        "programs": [
+            {"name": program, "state": seen.state, "ready": program in fact.ready,
+             "by": "container" if program in fact.containers else "unit"}
+            for program, seen in running.items()
+        ],
+        "others": sorted(fact.ready - set(running)),
+        "docker_error": fact.docker_error,
+        "data_kept": fact.data,
+        "alerts": [asdict(alert) for alert in scraped.alerts],
+    }  # fmt: skip
+
+
+def show(console: Console, found: list[dict[str, Any]]) -> None:
+    """The rows for a person."""
+    for row in found:
+        for line in _lines(row):
+            console.print(escape(line), highlight=False)
+
+
+def _lines(row: dict[str, Any]) -> Iterator[str]:
+    if row["state"] == "unknown":
+        yield f"  unknown    {row['host']}: {row['reason']}"
+        return
+    if row["docker_error"]:
+        yield f"  {row['host']}: docker: {row['docker_error']}"
+    if not row["programs"] and not row["others"]:
+        kept = "; what was collected is kept" if row["data_kept"] else ""
+        yield f"  {row['host']}: no monitoring runs{kept}"
+    for program in row["programs"]:
+        answers = "answers" if program["ready"] else "does not answer"
+        yield f"  {row['host']}: {program['name']} ({program['by']}) {program['state']}, {answers}"
+    for name in row["others"]:
+        yield f"  {row['host']}: {name} answers, not started by us"
+    for name in ("grafana", "prometheus"):
+        if name in row and row["programs"]:
+            yield f"             {row[name]}"
+    yield from _scraped_lines(row)
+
+
+def _scraped_lines(row: dict[str, Any]) -> Iterator[str]:
+    targets = row.get("targets", ())
+    up = sum(target["health"] == "up" for target in targets)
+    if targets:
+        yield f"             {up} of {count(len(targets), 'target')} answer"
+    for target in targets:
+        if target["health"] != "up":
+            yield (
+                f"             {target['health']}: {target['job']} {target['host']} "
+                f"{target['address']} {target['error']}"
+            )
+    for alert in row["alerts"]:
+        code = f" ({alert['code']})" if alert["code"] else ""
+        yield f"             {alert['state']} {alert['name']}{code}: {alert['summary']}"

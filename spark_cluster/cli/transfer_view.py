@@ -1,0 +1,133 @@
+"""What `model` and `image` print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from spark_cluster.cli.running import Active
+from spark_cluster.core.error import SparkError
+from spark_cluster.core.result import Result
+from spark_cluster.core.units import human_bytes
+from spark_cluster.facts.base import Fact, Facts
+from spark_cluster.facts.models import IMAGES, ModelsFact
+from spark_cluster.runner.transfer import Transfer
+from spark_cluster.transfer.cache import CachedModel, skew
+
+Found = Mapping[str, Facts | SparkError]
+
+
+def models_data(found: Found, fact: Fact[ModelsFact], only: str | None) -> dict[str, Any]:
+    """Rows by model and host, the skew of each model, and the hosts of which nothing is known."""
+    unknown: dict[str, str] = {}
+    held: dict[str, dict[str, CachedModel]] = {}
+    for host, outcome in found.items():
+        if isinstance(outcome, SparkError):
+            unknown[host] = outcome.message
+        elif outcome[fact].error:
+            unknown[host] = outcome[fact].error
+        else:
+            for name, model in outcome[fact].models.items():
+                if only in (None, name):
+                    held.setdefault(name, {})[host] = model
+    differing = {name: said for name, models in held.items() if (said := skew(models))}
+    rows = [_row(host, model) for models in held.values() for host, model in models.items()]
+    return {"models": rows, "skew": differing, "unknown": unknown}
+
+
+def _row(host: str, model: CachedModel) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "host": host,
+        "complete": model.complete(),
+        "faults": list(model.faults()),
+        "revision": model.commit(),
+        "refs": dict(model.refs),
+        "size_bytes": model.size,
+        "foreign_entries": model.foreign,
+        "path": model.path,
+    }
+
+
+def show_models(console: Console, data: Mapping[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("model", "host", "revision"):
+        table.add_column(title)
+    table.add_column("size", justify="right")
+    table.add_column("state")
+    for row in data["models"]:
+        state = "complete" if row["complete"] else f"incomplete: {'; '.join(row['faults'])}"
+        if row["foreign_entries"]:
+            state += f"; {row['foreign_entries']} entries are not the SSH user's"
+        table.add_row(
+            escape(row["model"]), row["host"], row["revision"][:12] or "none",
+            human_bytes(row["size_bytes"]), escape(state),
+        )  # fmt: skip
+    if data["models"]:
+        console.print(table)
+    elif not data["unknown"]:
+        console.print("no model is in the caches")
+    for model, said in data["skew"].items():
+        console.print(f"skew: {escape(model)}: {escape(said)}")
+    _unknown(console, data)
+
+
+def _unknown(console: Console, data: Mapping[str, Any]) -> None:
+    for host, why in data["unknown"].items():
+        console.print(f"unknown: {host}: {escape(why)}")
+
+
+def images_data(found: Found, only: str | None) -> dict[str, Any]:
+    """Rows by name and host; `skew` names the images that differ."""
+    unknown: dict[str, str] = {}
+    rows: list[dict[str, Any]] = []
+    for host, outcome in found.items():
+        if isinstance(outcome, SparkError):
+            unknown[host] = outcome.message
+        elif outcome[IMAGES].error:
+            unknown[host] = f"docker says: {outcome[IMAGES].error}"
+        else:
+            rows += [
+                {"image": name, "host": host, "id": image.id, "size_bytes": image.size}
+                for image in outcome[IMAGES].images
+                for name in image.names
+                if "@" not in name and (only is None or image is outcome[IMAGES].named(only))
+            ]
+    rows.sort(key=lambda row: row["image"])
+    ids: dict[str, dict[str, str]] = {}
+    for row in rows:
+        ids.setdefault(row["image"], {})[row["host"]] = row["id"]
+    differing = {name: hosts for name, hosts in ids.items() if len(set(hosts.values())) > 1}
+    return {"images": rows, "skew": differing, "unknown": unknown}
+
+
+def show_images(console: Console, data: Mapping[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("image", "host", "id"):
+        table.add_column(title)
+    table.add_column("size", justify="right")
+    for row in data["images"]:
+        table.add_row(
+            escape(row["image"]), row["host"], row["id"][7:19], human_bytes(row["size_bytes"])
+        )
+    if data["images"]:
+        console.print(table)
+    elif not data["unknown"]:
+        console.print("docker has no such image on these hosts")
+    for name, hosts in data["skew"].items():
+        parts = ", ".join(f"{image_id[7:19]} on {host}" for host, image_id in hosts.items())
+        console.print(
+            f"skew: {escape(name)}: {parts}; `spark-cluster image sync {escape(name)} --from HOST` "
+            "makes them the same"
+        )
+    _unknown(console, data)
+
+
+def finish(active: Active, results: list[Result], transfer: Transfer, data: dict[str, Any]) -> int:
+    """The end of a verb, with the numbers of its copies for --json."""
+    copies = [copied.as_data() for copied in transfer.copied]
+    return active.finish(results, data={**data, "copies": copies} if copies else data)

@@ -1,0 +1,60 @@
+"""The diagnoses of monitoring and services: code, title, why it matters, how it is mended.
+
+Apart from core/diagnosis.py for its length; read them there.
+"""
+
+from __future__ import annotations
+
+ENTRIES: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "MON001",
+        "A program of the monitoring is not there",
+        "With --packages the monitoring runs Debian's prometheus and prometheus-node-exporter "
+        "instead of container images, and they are not installed on the host.",
+        "On the host: `apt-get install prometheus prometheus-node-exporter`, then "
+        "`systemctl disable --now prometheus`: ours runs with its own configuration.",
+    ),
+    (
+        "MON002",
+        "A port of the monitoring is in use",
+        "Prometheus listens on 9090, Grafana on 3000, node_exporter on 9100, dcgm-exporter on "
+        "9400. An exporter that runs there already is used as it is; anything else is in the way.",
+        "Stop what holds the port (`ss -ltnp` names it), or choose another host with --host.",
+    ),
+    (
+        "MON003",
+        "A program of the monitoring does not answer",
+        "It was started and its port gives no answer: it ended, or its configuration is refused.",
+        "`docker logs spark-cluster-NAME` on the host says why, with --packages "
+        "`journalctl -u spark-cluster-NAME`.",
+    ),
+    (
+        "SVC001",
+        "A file of the service is not ours",
+        "A unit or compose file of that name is there and was not written by spark-cluster; it may "
+        "hold settings that somebody needs.",
+        "Move it away, or choose another folder with --folder. Data in volumes and folders stays.",
+    ),
+    (
+        "SVC002",
+        "The host lacks what the service runs on",
+        "Langfuse and Helicone need `docker compose`, Phoenix needs python3 with venv and a user "
+        "whose units run (systemd --user).",
+        "Install on the host: `apt-get install docker-compose-v2` (or docker-compose-plugin from "
+        "Docker's own packages), `apt-get install python3-venv`.",
+    ),
+    (
+        "SVC003",
+        "A port of the service is in use",
+        "Something else listens where the service must listen.",
+        "Stop it (`ss -ltnp` names it), or choose another port with --port or another host.",
+    ),
+    (
+        "SVC004",
+        "The service does not answer",
+        "It was started and its port gives no answer in time. A first start makes databases and "
+        "takes minutes; a container that restarts again and again never gets there.",
+        "Look at its log: `docker compose logs` in its folder, or `journalctl --user -u phoenix`; "
+        "then `spark-cluster services NAME status`.",
+    ),
+)

@@ -1,0 +1,123 @@
+"""A docker compose file of a recipe for one host, from the very spec that `launch` starts.
+
+Source: the Compose specification. `$` is doubled wherever Compose would look for a variable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from spark_cluster.core.error import InputError
+from spark_cluster.engines.spec import ContainerSpec, Deployment, Mount
+
+#: Seconds between two looks at the server's health, and how long one may take.
+_INTERVAL, _TIMEOUT, _RETRIES = 30, 10, 3
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as a person reads them."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def refuse_several(recipe: str, nodes: int, place: str | None = None) -> None:
+    """Raises InputError for a recipe of several hosts: Compose knows one."""
+    if nodes != 1:
+        raise InputError(
+            f"{recipe} needs {nodes} hosts; docker compose knows one",
+            place=place,
+            remedy=f"`spark-cluster launch {recipe}` starts it on all of them.",
+        )
+
+
+def compose(deployment: Deployment) -> str:
+    """The file's text. Raises InputError for a recipe of several hosts."""
+    refuse_several(deployment.recipe, len(deployment.hosts))
+    spec = deployment.containers[0]
+    document: dict[str, Any] = {"services": {spec.name: _service(deployment, spec)}}
+    contents = {file.path: file.content for file in deployment.files}
+    configs = {
+        _config_name(mount): {"content": _plain(contents[mount.source])}
+        for mount in spec.mounts
+        if mount.source in contents
+    }
+    if configs:
+        document["configs"] = configs
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+    return "".join(f"# {line}\n" for line in _head(deployment, spec, bool(configs))) + text
+
+
+def _head(deployment: Deployment, spec: ContainerSpec, has_configs: bool) -> list[str]:
+    lines = [
+        f"{deployment.model} on one Spark, made by `spark-cluster compose {deployment.recipe}`.",
+    ]
+    if spec.secrets:
+        names = ", ".join(spec.secrets)
+        lines.append(f"{names}: in a file .env beside this one, mode 600; never in this file.")
+    if has_configs:
+        lines.append("`configs.content` needs Compose 2.23.1 or newer.")
+    return lines
+
+
+def _service(deployment: Deployment, spec: ContainerSpec) -> dict[str, Any]:
+    ours = {file.path for file in deployment.files}
+    service: dict[str, Any] = {
+        "image": spec.image,
+        "container_name": spec.name,
+        "restart": "unless-stopped",
+        "network_mode": "host",
+        "ipc": "host",
+    }
+    if spec.entrypoint:
+        service["entrypoint"] = [_plain(spec.entrypoint)]
+    service["command"] = [_plain(word) for word in spec.command]
+    environment = {key: _plain(value) for key, value in spec.env.items()}
+    environment |= {name: f"${{{name}:-}}" for name in spec.secrets}
+    if environment:
+        service["environment"] = environment
+    service["volumes"] = [_volume(mount) for mount in spec.mounts if mount.source not in ours]
+    configs = [
+        {"source": _config_name(mount), "target": mount.target}
+        for mount in spec.mounts
+        if mount.source in ours
+    ]
+    if configs:
+        service["configs"] = configs
+    service["ulimits"] = {name: int(value) for name, value in spec.ulimits.items()}
+    service["deploy"] = {
+        "resources": {
+            "reservations": {
+                "devices": [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
+            }
+        }
+    }
+    service["healthcheck"] = {
+        "test": ["CMD", *(_plain(word) for word in deployment.health)],
+        "interval": f"{_INTERVAL}s",
+        "timeout": f"{_TIMEOUT}s",
+        "retries": _RETRIES,
+        "start_period": f"{deployment.ready_seconds:.0f}s",
+    }
+    return service
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", "$$")
+
+
+def _volume(mount: Mount) -> str:
+    suffix = ":ro" if mount.read_only else ""
+    return f"{_plain(mount.source)}:{_plain(mount.target)}{suffix}"
+
+
+def _config_name(mount: Mount) -> str:
+    """Of the place in the container: `/Modelfile` is `modelfile`."""
+    return "".join(c if c.isalnum() else "-" for c in mount.target.strip("/")).lower()

@@ -1,0 +1,78 @@
+"""Ollama: one container that serves, and makes the recipe's model from its Modelfile.
+
+Source: Ollama's documentation of its commands and of its server's variables. It keeps models in a
+store of its own and fetches the Modelfile's FROM if it is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spark_cluster.core.shell import quote
+from spark_cluster.engines import parts
+from spark_cluster.engines.placement import Placement
+from spark_cluster.engines.spec import LABEL, Deployment, Mount
+from spark_cluster.recipes.models import Recipe
+
+#: Where a recipe's Modelfile is mounted; without one the model is served as it comes.
+MODELFILE = "/Modelfile"
+
+_STORE = "/root/.ollama"
+
+#: The container ends if the model cannot be made: a server without its model is no success.
+_START = f"""\
+ollama serve &
+server=$!
+trap 'kill $server' TERM INT
+until ollama list >/dev/null 2>&1; do
+  kill -0 $server || exit 1
+  sleep 1
+done
+%s || {{
+  echo "{LABEL}: the model could not be made (status $?)"
+  kill $server
+  exit 1
+}}
+echo "{LABEL}: the model is there"
+wait $server
+"""
+
+
+def deploy(
+    recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
+) -> Deployment:
+    """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
+    files = parts.recipe_files(recipe, contents)
+    ports = (recipe.port,)
+    own = {"OLLAMA_HOST": f"0.0.0.0:{recipe.port}"}
+    spec = parts.container(
+        recipe,
+        placement,
+        0,
+        run,
+        program="ollama",
+        entrypoint="/bin/sh",
+        command=("-c", _START % _make(recipe)),
+        env=parts.environment(recipe, placement, 0, own),
+        mounts=(Mount(recipe.model_cache, _STORE), *parts.mounted(files)),
+        ports=ports,
+        volume=None,
+        labels={f"{LABEL}.api": "ollama"},
+    )
+    return parts.deployment(
+        recipe,
+        placement,
+        (spec,),
+        tuple(files.values()),
+        volume=None,
+        api="ollama",
+        health=("ollama", "show", recipe.client_model),
+        model_folder="",
+    )
+
+
+def _make(recipe: Recipe) -> str:
+    name = quote(recipe.client_model)
+    if any(entry.target == MODELFILE for entry in recipe.files):
+        return f"ollama create {name} -f {MODELFILE}"
+    return f"ollama pull {name}"

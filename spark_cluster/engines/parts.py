@@ -1,0 +1,213 @@
+"""What the engines share: a container of a rank, a deployment of its containers, command lines."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from spark_cluster.engines import nccl
+from spark_cluster.engines.placement import Placement
+from spark_cluster.engines.spec import LABEL, ContainerSpec, Deployment, HostFile, Mount
+from spark_cluster.rdma.volume import expected_bytes_per_token, need_per_token
+from spark_cluster.recipes.demand import NAMES
+from spark_cluster.recipes.models import Recipe
+
+#: Where every image of an engine that reads Hugging Face's cache looks for it.
+HF_HOME = "/root/.cache/huggingface"
+
+_FILES = "/var/lib/spark-cluster/files"
+
+
+def host_file(name: str, content: str) -> HostFile:
+    """A file of ours on the host: a path that names its content."""
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return HostFile(f"{_FILES}/{digest}/{name}", content)
+
+
+def recipe_files(recipe: Recipe, contents: Mapping[str, str]) -> dict[str, HostFile]:
+    """The recipe's files by their place in the container; `contents` by their source."""
+    return {
+        entry.target: host_file(PurePosixPath(entry.source).name, contents[entry.source])
+        for entry in recipe.files
+    }
+
+
+def mounted(files: Mapping[str, HostFile]) -> tuple[Mount, ...]:
+    return tuple(Mount(file.path, target, read_only=True) for target, file in files.items())
+
+
+def flags(recipe: Recipe) -> tuple[str, ...]:
+    """The recipe's arguments as words; false and null ones are left out."""
+    words: list[str] = []
+    for flag, choice in recipe.args.items():
+        if choice.value in (False, None):
+            continue
+        words.append(f"--{flag}")
+        if choice.value is not True:
+            words.append(str(choice.value))
+    return tuple(words)
+
+
+def environment(
+    recipe: Recipe, placement: Placement, rank: int, own: Mapping[str, str]
+) -> dict[str, str]:
+    """NCCL's variables if there is more than one rank, the engine's own, and over them what the
+    recipe says."""
+    fabric = nccl.environment(placement, rank) if placement.rails[rank] else {}
+    ours = {**fabric, **own}
+    kept = {key: value for key, value in ours.items() if key not in recipe.env}
+    chosen = {k: choice.text for k, choice in recipe.env.items() if choice.value is not None}
+    return {**kept, **chosen}
+
+
+def bytes_per_token(recipe: Recipe, tensor_parallel_flag: str) -> float | None:
+    """What a token moves between ranks; None if that is not known, as in a pipeline."""
+    choice = recipe.args.get(tensor_parallel_flag)
+    ranks = int(choice.text) if choice is not None and choice.value is not None else 1
+    if recipe.shape is None or ranks < 2:
+        return None
+    shape = recipe.shape
+    return expected_bytes_per_token(shape.layers, shape.hidden_size, shape.bytes_per_element, ranks)
+
+
+def _need(recipe: Recipe, rank: int, hosts: int, volume: float | None) -> str:
+    """What a token makes this rank send and receive, for its label; in a pipeline ranks differ."""
+    given = [recipe.args[name].text for name in NAMES["pipeline"] if name in recipe.args]
+    stages = next((int(text) for text in given if text.isdecimal()), 1)
+    if stages < 2 or recipe.shape is None:
+        return f"{volume:.0f}" if volume else ""
+    return need_per_token(
+        recipe.shape.layers,
+        recipe.shape.hidden_size,
+        recipe.shape.bytes_per_element,
+        tensor_parallel=max(1, hosts // stages),
+        pipeline_parallel=stages,
+        rank=rank,
+    ).label
+
+
+def container(
+    recipe: Recipe,
+    placement: Placement,
+    rank: int,
+    run: str,
+    *,
+    program: str,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    mounts: Sequence[Mount],
+    ports: Sequence[int],
+    volume: float | None,
+    labels: Mapping[str, str] | None = None,
+    entrypoint: str = "",
+) -> ContainerSpec:
+    """A rank's container. `program` begins its name, `ports` listen there, `volume` is in bytes
+    per token. Devices and capabilities for RDMA only where there is more than one rank."""
+    alone = len(placement.hosts) == 1
+    role = "head" if rank == 0 else "worker"
+    return ContainerSpec(
+        host=placement.hosts[rank].name,
+        rank=rank,
+        role=role,
+        name=_name(recipe, program, rank, alone=alone),
+        image=recipe.image,
+        command=tuple(command),
+        env=env,
+        labels={
+            f"{LABEL}.recipe": recipe.name,
+            f"{LABEL}.run": run,
+            f"{LABEL}.rank": str(rank),
+            f"{LABEL}.role": role,
+            f"{LABEL}.group": ",".join(host.name for host in placement.hosts),
+            f"{LABEL}.model": recipe.client_model,
+            f"{LABEL}.port": str(recipe.port),
+            f"{LABEL}.ports": ",".join(map(str, ports)),
+            f"{LABEL}.devices": ",".join(rail.device for rail in placement.rails[rank]),
+            f"{LABEL}.bytes-per-token": _need(recipe, rank, len(placement.hosts), volume),
+            **(labels or {}),
+        },
+        mounts=tuple(mounts),
+        devices=() if alone else nccl.RDMA_DEVICES,
+        capabilities=() if alone else nccl.RDMA_CAPABILITIES,
+        ulimits=nccl.RDMA_ULIMITS,
+        shm_size=recipe.shm_size,
+        entrypoint=entrypoint,
+        secrets=recipe.secrets if recipe.downloads else (),
+    )
+
+
+def _name(recipe: Recipe, program: str, rank: int, *, alone: bool) -> str:
+    """`vllm-head`, `vllm-worker`, `vllm-worker-2`; a server that is alone has its recipe's name."""
+    if alone:
+        return recipe.name if recipe.name.startswith(program) else f"{program}-{recipe.name}"
+    role = "head" if rank == 0 else "worker"
+    return f"{program}-{role}" + ("" if rank <= 1 else f"-{rank}")
+
+
+def deployment(
+    recipe: Recipe,
+    placement: Placement,
+    containers: Sequence[ContainerSpec],
+    files: Sequence[HostFile],
+    *,
+    volume: float | None,
+    **more: Any,
+) -> Deployment:
+    """The containers on their hosts. `more` are the fields of Deployment that only this engine
+    sets."""
+    names = tuple(host.name for host in placement.hosts)
+    fields: dict[str, Any] = {
+        "serve": None,
+        "health": _openai_health(recipe.port),
+        "model_folder": hub_folder(recipe),
+        **more,
+    }
+    return Deployment(
+        recipe=recipe.name,
+        model=recipe.model,
+        client_model=recipe.client_model,
+        image=recipe.image,
+        engine=recipe.engine,
+        head=names[0],
+        hosts=names,
+        containers=tuple(containers),
+        port=recipe.port,
+        ports={spec.host: _ports(spec) for spec in containers},
+        files=tuple(files),
+        addresses={name: placement.address(rank) for rank, name in enumerate(names)},
+        devices={
+            name: tuple(rail.device for rail in placement.rails[rank])
+            for rank, name in enumerate(names)
+        },
+        model_cache=recipe.model_cache,
+        downloads=recipe.downloads,
+        download_gib=recipe.requires.download_gib,
+        memory_gib=recipe.requires.memory_gib,
+        disk_gib=recipe.requires.disk_gib,
+        ready_seconds=recipe.ready_minutes * 60,
+        first_token_seconds=recipe.first_token_minutes * 60,
+        bytes_per_token=volume,
+        secrets_file=recipe.secrets_file,
+        **fields,
+    )
+
+
+def _ports(spec: ContainerSpec) -> tuple[int, ...]:
+    return tuple(int(port) for port in spec.labels[f"{LABEL}.ports"].split(",") if port)
+
+
+def hub_folder(recipe: Recipe) -> str:
+    """The model's folder on the host. vLLM's --download-dir is the hub itself; without it the hub
+    is `hub` in the cache."""
+    given = recipe.args.get("download-dir")
+    inside = f"{HF_HOME}/hub" if given is None or given.value is None else given.text.rstrip("/")
+    hub = recipe.model_cache + inside.removeprefix(HF_HOME)
+    return f"{hub}/models--{recipe.model.replace('/', '--')}"
+
+
+def _openai_health(port: int) -> tuple[str, ...]:
+    """In Python, which every such image has; curl is not in all of them."""
+    url = f"http://127.0.0.1:{port}/health"
+    return ("python3", "-c", f"import urllib.request as r; r.urlopen('{url}', timeout=5)")

@@ -1,0 +1,55 @@
+"""SGLang: every rank runs the same server, the first one answers.
+
+Source of the flags: the project's seed set-up of January 2026, nvcr.io/nvidia/sglang:25.11-py3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spark_cluster.engines import parts
+from spark_cluster.engines.placement import Placement
+from spark_cluster.engines.spec import Deployment, Mount
+from spark_cluster.recipes.models import Recipe
+
+_INIT_PORT = 20000
+
+
+def deploy(
+    recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
+) -> Deployment:
+    """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
+    files = parts.recipe_files(recipe, contents)
+    volume = parts.bytes_per_token(recipe, "tp")
+    init = recipe.rendezvous_port or _INIT_PORT
+    several = recipe.nodes > 1
+    ports = (init, recipe.port) if several else (recipe.port,)
+    containers = tuple(
+        parts.container(
+            recipe,
+            placement,
+            rank,
+            run,
+            program="sglang",
+            command=(
+                *("python3", "-m", "sglang.launch_server", "--model-path", recipe.model),
+                *parts.flags(recipe),
+                *(_join(placement, rank, init) if several else ()),
+                *("--host", "0.0.0.0", "--port", str(recipe.port)),
+            ),
+            env=parts.environment(recipe, placement, rank, {}),
+            mounts=(Mount(recipe.model_cache, parts.HF_HOME), *parts.mounted(files)),
+            ports=ports if rank == 0 else (),
+            volume=volume,
+        )
+        for rank in range(recipe.nodes)
+    )
+    return parts.deployment(recipe, placement, containers, tuple(files.values()), volume=volume)
+
+
+def _join(placement: Placement, rank: int, init: int) -> tuple[str, ...]:
+    return (
+        "--nnodes", str(len(placement.hosts)),
+        "--node-rank", str(rank),
+        "--dist-init-addr", f"{placement.address(0)}:{init}",
+    )  # fmt: skip

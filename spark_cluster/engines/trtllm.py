@@ -1,0 +1,165 @@
+"""TensorRT-LLM: mpirun in the head's container starts a rank in each, over an sshd of their own.
+
+Source: NVIDIA's guide to TensorRT-LLM on two Sparks (container, variables, commands). Not from
+there: who may log in. The guide mounts the user's whole ~/.ssh everywhere; here the head has the
+key that `spark-cluster mesh` made on its host, and a worker only the list of whom it lets in. No
+private key leaves its host, none is in an image or in this repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spark_cluster.engines import parts
+from spark_cluster.engines.placement import Placement
+from spark_cluster.engines.spec import Deployment, HostFile, Mount, ServeSpec
+from spark_cluster.recipes.models import Recipe
+
+#: The key of `spark-cluster mesh` (facts/mesh.py, which stands above this module).
+_KEY = "~/.ssh/id_ed25519_spark_cluster"
+
+_SSHD_PORT = 2233
+_ETC = "/etc/spark-cluster"
+_ENVIRONMENT = "/run/spark-cluster.env"
+
+#: Waits for `docker exec`, and ends at once when docker says so.
+_HEAD = "trap exit TERM; sleep infinity & wait"
+
+#: A session of sshd begins with an empty environment: it takes the container's, of its own rank.
+_WORKER = f"""\
+set -eu
+umask 077
+export -p > {_ENVIRONMENT}
+if ! command -v sshd >/dev/null && [ ! -x /usr/sbin/sshd ]; then
+  echo "spark-cluster: the image has no sshd; installing openssh-server"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server
+fi
+mkdir -p /run/sshd
+cp {_ETC}/host_key.mounted {_ETC}/host_key
+exec /usr/sbin/sshd -D -e -f {_ETC}/sshd_config
+"""
+
+_SSHD = f"""\
+Port @PORT@
+ListenAddress @ADDRESS@
+HostKey {_ETC}/host_key
+AuthorizedKeysFile {_ETC}/authorized_keys
+AuthenticationMethods publickey
+PermitRootLogin prohibit-password
+StrictModes no
+UsePAM no
+PidFile none
+ForceCommand . {_ENVIRONMENT}; exec sh -c "$SSH_ORIGINAL_COMMAND"
+"""
+
+_SSH = f"""\
+Host *
+    Port @PORT@
+    User root
+    BatchMode yes
+    IdentityFile {_ETC}/key
+    IdentitiesOnly yes
+    StrictHostKeyChecking yes
+    UserKnownHostsFile {_ETC}/known_hosts
+    CheckHostIP no
+"""
+
+
+def deploy(
+    recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
+) -> Deployment:
+    """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
+    files = parts.recipe_files(recipe, contents)
+    volume = parts.bytes_per_token(recipe, "tp_size")
+    port = recipe.rendezvous_port or _SSHD_PORT
+    ports = (recipe.port,)
+    ssh = _ssh_files(placement, port)
+    containers = tuple(
+        parts.container(
+            recipe,
+            placement,
+            rank,
+            run,
+            program="trtllm",
+            command=("sh", "-c", _HEAD) if rank == 0 else ("sh", f"{_ETC}/worker.sh"),
+            env=parts.environment(recipe, placement, rank, _environment(placement, rank)),
+            mounts=(
+                Mount(recipe.model_cache, parts.HF_HOME),
+                *parts.mounted(files),
+                *parts.mounted(ssh[rank]),
+                *_keys(rank),
+            ),
+            ports=ports if rank == 0 else (port,),
+            volume=volume,
+        )
+        for rank in range(recipe.nodes)
+    )
+    ours = {file.path: file for there in ssh for file in there.values()}
+    return parts.deployment(
+        recipe,
+        placement,
+        containers,
+        (*files.values(), *ours.values()),
+        volume=volume,
+        serve=ServeSpec(
+            placement.head.name, containers[0].name, _serve_command(recipe), "trtllm-serve"
+        ),
+        needs_ssh=True,
+    )
+
+
+def _ssh_files(placement: Placement, port: int) -> list[dict[str, HostFile]]:
+    """What each rank's container needs to reach the others, or to be reached."""
+    addresses = [placement.address(rank) for rank in range(len(placement.hosts))]
+    config = _SSH.replace("@PORT@", str(port)) + "".join(
+        f"Host {address}\n    HostKeyAlias {address}\n" for address in addresses[1:]
+    )
+    head = {
+        f"{_ETC}/hostfile": parts.host_file("hostfile", "".join(f"{a}\n" for a in addresses)),
+        f"{_ETC}/ssh_config": parts.host_file("ssh_config", config),
+    }
+    workers = []
+    for address in addresses[1:]:
+        sshd = _SSHD.replace("@PORT@", str(port)).replace("@ADDRESS@", address)
+        workers.append(
+            {
+                f"{_ETC}/sshd_config": parts.host_file("sshd_config", sshd),
+                f"{_ETC}/worker.sh": parts.host_file("worker.sh", _WORKER),
+            }
+        )
+    return [head, *workers]
+
+
+def _keys(rank: int) -> tuple[Mount, ...]:
+    """The head's key and whom it knows; a worker's own host key and whom it lets in."""
+    sources = (
+        {_KEY: "key", "~/.ssh/known_hosts": "known_hosts"}
+        if rank == 0
+        else {
+            "/etc/ssh/ssh_host_ed25519_key": "host_key.mounted",
+            "~/.ssh/authorized_keys": "authorized_keys",
+        }
+    )
+    return tuple(Mount(source, f"{_ETC}/{name}", True) for source, name in sources.items())
+
+
+def _environment(placement: Placement, rank: int) -> dict[str, str]:
+    interface = placement.sockets[rank].interface
+    return {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_orte_default_hostfile": f"{_ETC}/hostfile",
+        "OMPI_MCA_rmaps_ppr_n_pernode": "1",
+        "OMPI_MCA_oob_tcp_if_include": interface,
+        "OMPI_MCA_plm_rsh_args": f"-F {_ETC}/ssh_config",
+        "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
+    }
+
+
+def _serve_command(recipe: Recipe) -> tuple[str, ...]:
+    return (
+        *("mpirun", "trtllm-llmapi-launch", "trtllm-serve", recipe.model),
+        *parts.flags(recipe),
+        *("--host", "0.0.0.0", "--port", str(recipe.port)),
+    )

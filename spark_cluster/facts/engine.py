@@ -1,0 +1,44 @@
+"""What the engine's server says of its work, on the host of rank 0.
+
+The port stands in a label of the container that runs, so that no recipe is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spark_cluster.engines.spec import LABEL
+from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.serving import api, metrics
+
+
+@dataclass(frozen=True)
+class EngineFact:
+    """`healthy` is /health's answer, None where no server of ours is."""
+
+    healthy: bool | None = None
+    metrics: metrics.Metrics = field(default_factory=metrics.Metrics)
+
+
+def _script(_: ProbeContext) -> str:
+    template = f'{{{{.Label "{LABEL}.port"}}}}'
+    return f"""\
+for _port in $(docker ps --filter label={LABEL}.role=head --format '{template}' 2>/dev/null); do
+{api.pulse_script("_port")}
+done
+true
+"""
+
+
+def parse(text: str) -> EngineFact:
+    answers = list(api.responses(text))
+    if len(answers) < 2:
+        return EngineFact()
+    health, page = answers[:2]
+    if not page.ok:
+        error = f"HTTP {page.status}" if page.status else page.error
+        return EngineFact(health.ok, metrics.Metrics(error=error))
+    return EngineFact(health.ok, metrics.read(page.body))
+
+
+ENGINE = Fact("engine", _script, parse)

@@ -1,0 +1,200 @@
+"""The monitoring on a host: its files, containers and units; and what Prometheus there sees."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from spark_cluster.core.shell import quote
+from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.monitor import config, ports
+from spark_cluster.monitor.stack import MONITOR_LABEL, SERVICES, SPEC_LABEL, unit_path
+
+_CURL = "curl -s --noproxy '*' -m 3"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container or unit of ours: the digest of what it was started from, docker's or systemd's
+    word for its state."""
+
+    spec: str
+    state: str
+
+    @property
+    def runs(self) -> bool:
+        return self.state in ("running", "active")
+
+
+@dataclass(frozen=True)
+class MonitorFact:
+    """`files` are the sha256 of our files by path. `containers` and `units` are by the service's
+    name, `ready` are the services that answer on their port, whoever runs them. `images` and
+    `programs`: which of those that we use are there. `password`: Grafana's has been made. `data`:
+    the folder with what was collected is there. `docker_error` is not empty when docker could not
+    be asked."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    containers: dict[str, Running] = field(default_factory=dict)
+    units: dict[str, Running] = field(default_factory=dict)
+    ready: frozenset[str] = frozenset()
+    images: frozenset[str] = frozenset()
+    programs: frozenset[str] = frozenset()
+    password: bool = False
+    data: bool = False
+    docker_error: str = ""
+
+    def runs(self, name: str) -> bool:
+        """Whether ours of that name runs, in whichever way."""
+        return any(
+            found is not None and found.runs
+            for found in (self.containers.get(name), self.units.get(name))
+        )
+
+
+def _script(_: ProbeContext) -> str:
+    template = f'{{{{.Label "{MONITOR_LABEL}"}}}} {{{{.Label "{SPEC_LABEL}"}}}} {{{{.State}}}}'
+    lines = [
+        f"find {config.FOLDER} -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^/file /'",
+        f"[ -s {config.PASSWORD} ] && echo password",
+        f"[ -d {config.DATA} ] && echo data",
+        f"if _c=$(docker ps --all --filter label={MONITOR_LABEL} --format {quote(template)} 2>&1)",
+        "then printf '%s\\n' \"$_c\" | sed -n 's/^..*$/container &/p'",
+        "else printf 'docker-error %s\\n' \"$_c\" | head -n 1; fi",
+    ]
+    for service in SERVICES:
+        unit = unit_path(service)
+        lines += [
+            f"docker image inspect --format ok {quote(service.image)} >/dev/null 2>&1 && "
+            f"echo {quote(f'image {service.image}')}",
+            f'echo "ready {service.name} $({_CURL} -o /dev/null -w "%{{http_code}}" '
+            f'http://127.0.0.1:{service.port}{service.ready})"',
+        ]
+        if service.program:
+            lines += [
+                f"[ -x /usr/bin/{service.program} ] && echo 'program {service.program}'",
+                f'[ -e {unit} ] && echo "unit {service.name} '
+                f"$(sed -n 's/^# {SPEC_LABEL}=//p' {unit}) "
+                f'$(systemctl is-active {service.unit})"',
+            ]
+    return "\n".join([*lines, "true"])
+
+
+def parse(text: str) -> MonitorFact:
+    words = [line.split() for line in text.splitlines()]
+    rows: dict[str, list[list[str]]] = {}
+    for kind, *rest in (row for row in words if row):
+        rows.setdefault(kind, []).append(rest)
+    error = next((line for line in text.splitlines() if line.startswith("docker-error")), "")
+    return MonitorFact(
+        files={row[1]: row[0] for row in rows.get("file", ()) if len(row) == 2},
+        containers=_running(rows.get("container", [])),
+        units=_running(rows.get("unit", [])),
+        ready=frozenset(row[0] for row in rows.get("ready", ()) if row[1:] == ["200"]),
+        images=frozenset(row[0] for row in rows.get("image", ()) if row),
+        programs=frozenset(row[0] for row in rows.get("program", ()) if row),
+        password="password" in rows,
+        data="data" in rows,
+        docker_error=error.removeprefix("docker-error").strip(),
+    )
+
+
+def _running(rows: list[list[str]]) -> dict[str, Running]:
+    return {row[0]: Running(row[1], row[2]) for row in rows if len(row) == 3}
+
+
+MONITOR = Fact("monitor", _script, parse)
+
+
+@dataclass(frozen=True)
+class SeenTarget:
+    """One target as Prometheus sees it: `health` is up, down, or unknown before the first scrape;
+    `error` is why it is down."""
+
+    job: str
+    host: str
+    address: str
+    health: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class SeenAlert:
+    """An alert that is pending or firing. `since` is Prometheus' own time."""
+
+    name: str
+    state: str
+    severity: str
+    summary: str
+    code: str = ""
+    since: str = ""
+
+
+@dataclass(frozen=True)
+class ScrapedFact:
+    """What Prometheus on this host says; both are empty where none answers."""
+
+    targets: tuple[SeenTarget, ...] = ()
+    alerts: tuple[SeenAlert, ...] = ()
+
+
+def _scraped_script(_: ProbeContext) -> str:
+    api = f"http://127.0.0.1:{ports.PROMETHEUS}/api/v1"
+    return "".join(
+        f"{_CURL} '{api}/{path}' || :\necho\n" for path in ("targets?state=active", "alerts")
+    )
+
+
+def parse_scraped(text: str) -> ScrapedFact:
+    targets: list[SeenTarget] = []
+    alerts: list[SeenAlert] = []
+    for line in text.splitlines():
+        data = _data(line)
+        for entry in _entries(data, "activeTargets"):
+            labels = _texts(entry.get("labels"))
+            targets.append(
+                SeenTarget(
+                    job=labels.get("job", ""),
+                    host=labels.get("host", ""),
+                    address=labels.get("instance", ""),
+                    health=str(entry.get("health", "unknown")),
+                    error=str(entry.get("lastError", "")),
+                )
+            )
+        for entry in _entries(data, "alerts"):
+            labels = _texts(entry.get("labels"))
+            alerts.append(
+                SeenAlert(
+                    name=labels.get("alertname", ""),
+                    state=str(entry.get("state", "")),
+                    severity=labels.get("severity", ""),
+                    summary=_texts(entry.get("annotations")).get("summary", ""),
+                    code=labels.get("code", ""),
+                    since=str(entry.get("activeAt", "")),
+                )
+            )
+    return ScrapedFact(tuple(targets), tuple(alerts))
+
+
+def _data(line: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    data = answer.get("data") if isinstance(answer, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def _entries(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    found = data.get(key)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _texts(labels: object) -> dict[str, str]:
+    if not isinstance(labels, dict):
+        return {}
+    return {str(key): str(value) for key, value in labels.items()}
+
+
+SCRAPED = Fact("scraped", _scraped_script, parse_scraped, across=True)

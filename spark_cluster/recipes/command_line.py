@@ -1,0 +1,85 @@
+"""The arguments of an engine's command line, as a recipe's `args` would have them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Value = str | bool
+
+#: One letter or two of vLLM's command line (vllm/engine/arg_utils.py) and the name behind them.
+SHORT = {
+    "-tp": "tensor-parallel-size",
+    "-pp": "pipeline-parallel-size",
+    "-dp": "data-parallel-size",
+    "-dcp": "decode-context-parallel-size",
+    "-q": "quantization",
+    "-O": "compilation-config",
+    "-cc": "compilation-config",
+    "-sc": "speculative-config",
+    "-ep": "enable-expert-parallel",
+    "-n": "nnodes",
+    "-r": "node-rank",
+}
+
+#: Arguments without a value beyond those that begin with `enable-`, `disable-`, `no-` or `skip-`.
+_SWITCHES = frozenset(
+    {
+        "trust-remote-code",
+        "enforce-eager",
+        "headless",
+        "async-scheduling",
+        "calculate-kv-scales",
+        "fully-sharded-loras",
+        "language-model-only",
+        "return-tokens-as-token-ids",
+        "use-tqdm-on-load",
+    }
+)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`args` by name without the dashes, True for one without a value; the last one given
+    counts, as it does for argparse. `rest` are words that belong to no argument, `several`
+    arguments that have more than one value."""
+
+    args: Mapping[str, Value]
+    rest: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
+
+
+def parse(words: Sequence[str]) -> CommandLine:
+    """The words after the program's name."""
+    args: dict[str, Value] = {}
+    rest: list[str] = []
+    several: list[str] = []
+    open_name = ""
+    for word in words:
+        if _is_name(word):
+            name, equals, value = _name(word).partition("=")
+            args[name] = value if equals else True
+            open_name = "" if equals or _is_switch(name) else name
+        elif not open_name:
+            rest.append(word)
+        elif args[open_name] is True:
+            args[open_name] = word
+        else:
+            several.append(open_name)
+    return CommandLine(args, tuple(rest), tuple(dict.fromkeys(several)))
+
+
+def _is_name(word: str) -> bool:
+    return word.startswith("-") and len(word) > 1 and not word[1].isdigit()
+
+
+def _name(word: str) -> str:
+    """Without its dashes; `_` is as good as `-` to vLLM and the more usual to TensorRT-LLM."""
+    head, equals, value = word.partition("=")
+    name, dot, inside = head.partition(".")
+    full = SHORT.get(name) or name.lstrip("-").replace("_", "-")
+    return full + dot + inside + equals + value
+
+
+def _is_switch(name: str) -> bool:
+    return name in _SWITCHES or name.startswith(("enable-", "disable-", "no-", "skip-"))

@@ -1,0 +1,41 @@
+"""The variables of another tool's recipe, as fields of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from spark_cluster.recipes.foreign.theirs import Theirs
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+_RAY = {"value": "0", "why": "Ray would kill workers on unified memory"}
+
+
+def environment(theirs: Theirs, engine: str, set_before: Mapping[str, str]) -> dict[str, Any]:
+    """`env` and `secrets`. `set_before` are variables that the command itself sets.
+
+    `TOKEN: $TOKEN` is a secret of the controller's environment; other uses of $ are refused.
+    """
+    env: dict[str, Any] = {}
+    secrets: list[str] = []
+    for name, value in theirs.mapping("env").items():
+        if value is not None and not isinstance(value, str | int | float | bool):
+            raise theirs.refuse(("env", name), "must be a text", f"The value there is {value!r}.")
+        text = "" if value is None else str(value)
+        match = _VARIABLE.fullmatch(text)
+        if match and name in match.groups():
+            secrets.append(name)
+        elif "$" in text:
+            raise theirs.refuse(
+                ("env", name),
+                f"{text!r}: spark-cluster puts nothing in for $",
+                f"Write the value itself, or `{name}: ${{{name}}}` for a secret of that name.",
+            )
+        else:
+            env[name] = text
+    env.update(set_before)
+    if engine == "vllm-ray":
+        env.setdefault("RAY_memory_monitor_refresh_ms", _RAY)
+    return {"env": env, **({"secrets": secrets} if secrets else {})}

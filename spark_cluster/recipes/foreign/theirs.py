@@ -1,0 +1,123 @@
+"""A recipe of another tool while it is read: its fields, its refusals, its notes, its places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from spark_cluster.core.error import InputError
+from spark_cluster.document import Source, suggest
+
+Loc = tuple[str | int, ...]
+
+
+class Theirs:
+    """The fields of the file, each read with its type. Every fault is an InputError with file,
+    line and field."""
+
+    def __init__(self, source: Source, tool: str) -> None:
+        self.source = source
+        self.tool = tool
+        self.data: dict[str, Any] = source.data
+        self._notes: list[str] = []
+
+    def refuse(self, loc: Loc, message: str, remedy: str) -> InputError:
+        """An error at `loc`: what spark-cluster cannot do, and what to do about it."""
+        return self.source.error(loc, message, remedy)
+
+    def remark(self, text: str) -> None:
+        """Something that is left out without harm, or has a condition; `recipes show` prints it."""
+        self._notes.append(text)
+
+    def note(self) -> str:
+        return " ".join([f"Read from a recipe of {self.tool}.", *self._notes])
+
+    def only(self, known: Iterable[str]) -> None:
+        """Refuse a field that is not known."""
+        for name in self.data:
+            if name not in known:
+                raise self.refuse(
+                    (str(name),),
+                    f"{self.tool} has no such field, or it is too new",
+                    f"Remove it if it does not matter. {suggest(str(name), list(known), 'fields')}",
+                )
+
+    def absent(self, name: str, message: str, remedy: str) -> None:
+        """Refuse the field unless it is absent or empty."""
+        if self.data.get(name):
+            raise self.refuse((name,), message, remedy)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A text; without a `default` it must be there."""
+        value = self.data.get(name)
+        if value is None or value == "":
+            if default is None:
+                raise self.refuse((name,), "the field is missing", f"Add `{name}:`.")
+            return default
+        if not isinstance(value, str | int | float) or isinstance(value, bool):
+            raise self.refuse((name,), "must be a text", f"The value there is {value!r}.")
+        return str(value)
+
+    def flag(self, name: str) -> bool:
+        value = self.data.get(name, False)
+        if not isinstance(value, bool):
+            raise self.refuse((name,), "must be true or false", f"The value there is {value!r}.")
+        return value
+
+    def count(self, name: str) -> int | None:
+        value = self.data.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self.refuse((name,), "must be a count", f"The value there is {value!r}.")
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        value = self.data.get(name)
+        if value is None or value == []:
+            return {}
+        if not isinstance(value, dict):
+            raise self.refuse((name,), "must hold fields", f"The value there is {value!r}.")
+        return {str(key): inner for key, inner in value.items()}
+
+    def title(self) -> str:
+        given = self.data.get("description") or self.mapping("metadata").get("description")
+        return str(given or self.data.get("name") or self.source.path.stem).strip()
+
+    def name(self) -> str:
+        """The file's name as a recipe's name of ours."""
+        slug = re.sub(r"[^a-z0-9._-]+", "-", self.source.path.stem.lower())
+        return slug.lstrip("._-") or "recipe"
+
+
+class Adopted(Source):
+    """The recipe as ours; a fault in it is placed where the file has what it came from."""
+
+    def __init__(self, source: Source, data: dict[str, Any]) -> None:
+        super().__init__(source.path, data, None)
+        self._source = source
+
+    def place(self, loc: Loc) -> str:
+        return self._source.place(_origin(loc, self._source.data))
+
+
+def _origin(loc: Loc, data: dict[str, Any]) -> Loc:
+    field, rest = (loc[0], loc[1:]) if loc else ("", ())
+    if field == "args":
+        key = str(rest[0]).replace("-", "_").removesuffix("_size") if rest else ""
+        in_defaults = key in (data.get("defaults") or {})
+        return ("defaults", key) if in_defaults else ("command",)
+    if field == "env":
+        return loc if loc[-1] in (data.get("env") or {}) else ("env",)
+    origins: dict[str | int, Loc] = {
+        "image": ("container",),
+        "engine": ("runtime",) if "runtime" in data else ("command",),
+        "engine_version": ("runtime_version",) if "runtime_version" in data else ("container",),
+        "nodes": ("min_nodes",) if "min_nodes" in data else ("defaults", "tensor_parallel"),
+        "port": ("defaults", "port"),
+        "shm_size": ("executor_config", "shm_size"),
+        "title": ("name",),
+        "served_name": ("defaults", "served_model_name"),
+    }
+    return origins.get(field, loc)

@@ -1,0 +1,97 @@
+"""Is a recipe sound for its engine's version, and for RDMA between the hosts? Pure.
+
+Rules about versions are data (lint_versions.py), the others functions (lint_rules.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from packaging.version import Version
+
+from spark_cluster.core.error import InputError
+from spark_cluster.recipes.choose import choose
+from spark_cluster.recipes.lint_finding import Finding, Loc
+from spark_cluster.recipes.lint_nccl import NCCL_RULES
+from spark_cluster.recipes.lint_rules import RULES
+from spark_cluster.recipes.lint_versions import ROWS, Row, release
+from spark_cluster.recipes.models import Recipe
+
+
+def lint(recipe: Recipe) -> list[Finding]:
+    """What is wrong with the recipe as it stands, errors first."""
+    rules = (*RULES, *NCCL_RULES) if recipe.nodes > 1 else RULES
+    found = [*_of_versions(recipe), *(finding for rule in rules for finding in rule(recipe))]
+    return sorted(found, key=lambda finding: not finding.is_error)
+
+
+def lint_overlays(recipe: Recipe) -> list[Finding]:
+    """What each profile and each option alone adds to the faults of the recipe."""
+    known = {(finding.code, finding.what) for finding in lint(recipe)}
+    found: list[Finding] = []
+    for kind, overlays in (("profiles", recipe.profiles), ("options", recipe.options)):
+        for name in overlays:
+            chosen = (
+                choose(recipe, profile=name) if kind == "profiles" else choose(recipe, None, [name])
+            )
+            found += [
+                replace(
+                    finding,
+                    loc=(kind, name, *finding.loc),
+                    what=f"{kind[:-1]} {name}: {finding.what}",
+                )
+                for finding in lint(chosen)
+                if (finding.code, finding.what) not in known
+            ]
+    return found
+
+
+def refuse(recipe: Recipe, place: Callable[[Loc], str]) -> None:
+    """Raises InputError for the first error of the recipe; `place` gives file and line."""
+    errors = [finding for finding in lint(recipe) if finding.is_error]
+    if not errors:
+        return
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more: `spark-cluster recipes lint`)" if errors[1:] else ""
+    raise InputError(
+        first.what + more, place=place(first.loc), remedy=first.remedy, code=first.code
+    )
+
+
+def _of_versions(recipe: Recipe) -> Iterator[Finding]:
+    if not recipe.engine.startswith("vllm"):
+        return
+    version = release(recipe.engine_version)
+    if version is None:
+        yield Finding(
+            "warning",
+            ("engine_version",),
+            "RECIPE006",
+            f"{recipe.engine_version!r} is no version: what vLLM knows there is not checked",
+            "Write the release of vLLM that the image holds, such as 0.11.0 "
+            f"(`docker run --rm {recipe.image} vllm --version`).",
+        )
+        return
+    for row in ROWS:
+        choice = (recipe.env if row.kind == "env" else recipe.args).get(row.name)
+        if choice is not None and choice.value is not None and choice.value is not False:
+            yield from _against(row, version)
+
+
+def _against(row: Row, version: Version) -> Iterator[Finding]:
+    if row.gone is not None and version >= Version(row.gone):
+        when = f"is gone from vLLM {row.gone} on"
+    elif row.since is not None and version < Version(row.since):
+        when = f"is not in vLLM before {row.since}"
+    else:
+        return
+    remedy = f"Use {row.instead}." if row.instead else f"Remove `{row.name}` from `{row.kind}:`."
+    yield Finding(
+        "error",
+        (row.kind, row.name),
+        "RECIPE003",
+        f"{row.name} {when}, and the recipe has {version}: {row.effect}",
+        remedy,
+        row.source,
+    )

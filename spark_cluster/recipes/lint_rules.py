@@ -1,0 +1,220 @@
+"""The rules of lint.py that are more than a row of a table. Each yields what it finds.
+
+Sources: NCCL 2.30 and vLLM, their source; the project's notes on two Sparks of January 2026;
+public threads where a number is given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator
+
+from packaging.version import Version
+
+from spark_cluster.recipes import demand
+from spark_cluster.recipes.lint_finding import Finding, Loc
+from spark_cluster.recipes.lint_versions import (
+    ASYNC_BREAKS_RAY,
+    COMMON_ARGUMENTS,
+    MP_OVER_HOSTS,
+    NGC_RELEASES,
+    NGC_WITHOUT_RAY,
+    RAY_EXPLICIT,
+    ROWS,
+    release,
+)
+from spark_cluster.recipes.models import Choice, Recipe
+
+Rule = Callable[[Recipe], Iterator[Finding]]
+
+_NOTES = "two Sparks in January 2026"
+
+#: What the engines give each rank themselves.
+_OURS = {
+    "host": "Remove it: the API listens on all addresses.",
+    "port": "Write `port:` of the recipe instead.",
+    "model": "Write `model:` of the recipe instead.",
+    "model-path": "Write `model:` of the recipe instead.",
+    "nnodes": "Remove it: it follows from `nodes:`.",
+    "node-rank": "Remove it: each rank gets its own.",
+    "master-addr": "Remove it: it is the head's address on its rail.",
+    "master-port": "Write `rendezvous_port:` of the recipe instead.",
+    "dist-init-addr": "Remove it: it is the head's address on its rail.",
+    "headless": "Remove it: all ranks but the head's get it.",
+}
+
+_NGC = re.compile(r"nvcr\.io/nvidia/vllm:(\d\d)\.(\d\d)-")
+_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|API_KEY)$")
+_MOVING = ("latest", "nightly", "main", "dev")
+
+
+def error(loc: Loc, code: str, what: str, remedy: str, source: str = "") -> Finding:
+    return Finding("error", loc, code, what, remedy, source)
+
+
+def warning(loc: Loc, code: str, what: str, remedy: str, source: str = "") -> Finding:
+    return Finding("warning", loc, code, what, remedy, source)
+
+
+def _given(choice: Choice | None) -> str | None:
+    """The value as text, None if it is absent, null or false."""
+    if choice is None or choice.value is None or choice.value is False:
+        return None
+    return str(choice.value)
+
+
+def _ngc(recipe: Recipe) -> tuple[int, int] | None:
+    match = _NGC.match(recipe.image)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def arguments_of_the_engine(recipe: Recipe) -> Iterator[Finding]:
+    for name in recipe.args:
+        remedy = _OURS.get(name.replace("_", "-"))
+        if remedy is not None and _given(recipe.args[name]) is not None:
+            what = f"{name} is given to the engine by spark-cluster itself"
+            yield error(("args", name), "RECIPE005", what, remedy)
+
+
+def misspelt(recipe: Recipe) -> Iterator[Finding]:
+    known = {row.name for row in ROWS if row.kind == "args"} | {*COMMON_ARGUMENTS, *_OURS}
+    for given in recipe.args if recipe.engine.startswith("vllm") else ():
+        name = given.partition(".")[0]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+        if near and name not in known and name.replace("_", "-") != near[0]:
+            what = f"{name} is nearly {near[0]}: vllm serve ends if it does not know an argument"
+            yield warning(("args", given), "RECIPE006", what, f"Did you mean `{near[0]}`?")
+
+
+def parallel(recipe: Recipe) -> Iterator[Finding]:
+    """A Spark has one GPU: ranks and hosts are equally many."""
+    if recipe.engine == "ollama":
+        return
+    try:
+        wanted = demand.of_recipe(recipe)
+    except demand.BadArgument as bad:
+        yield error(("args", bad.name), "RECIPE005", str(bad), "Correct the value.")
+        return
+    name = demand.NAMES["tensor"][0]
+    if wanted.ranks != recipe.nodes:
+        what = (
+            f"tensor parallel {wanted.tensor} x pipeline parallel {wanted.pipeline} makes "
+            f"{wanted.ranks} ranks of one GPU each, and the recipe has {recipe.nodes} hosts"
+        )
+        remedy = f"Set `nodes: {wanted.ranks}`, or the two so that they make {recipe.nodes}."
+        yield error(_where(recipe, "tensor", name), "RECIPE005", what, remedy)
+    data = _given(recipe.args.get("data-parallel-size"))
+    if data not in (None, "1"):
+        what = f"data-parallel-size {data}: the ranks of this engine serve one copy of the model"
+        remedy = "Remove it, and launch the recipe on each group of hosts."
+        yield error(("args", "data-parallel-size"), "RECIPE005", what, remedy)
+
+
+def _where(recipe: Recipe, what: str, default: str) -> Loc:
+    names = {name.replace("_", "-"): name for name in recipe.args}
+    found = next((names[name] for name in demand.NAMES[what] if name in names), default)
+    return ("args", found)
+
+
+def executor(recipe: Recipe) -> Iterator[Finding]:
+    name = "distributed-executor-backend"
+    backend = _given(recipe.args.get(name))
+    version = release(recipe.engine_version)
+    wanted = {"vllm-ray": "ray", "vllm-mp": "mp"}.get(recipe.engine)
+    if wanted is None:
+        return
+    if backend not in (None, wanted):
+        what = f"{name} is {backend!r}, and the engine is {recipe.engine}"
+        yield error(("args", name), "RECIPE005", what, f"Set it to {wanted}, or change `engine:`.")
+    if wanted == "ray" and backend is None and version and version >= Version(RAY_EXPLICIT):
+        what = f"vLLM {version} takes its mp executor over several hosts unless told otherwise"
+        yield error(("args",), "RECIPE005", what, f"Add `{name}: ray` to `args:`.")
+    if wanted == "mp" and version and version < Version(MP_OVER_HOSTS):
+        what = f"vLLM {version} has no mp executor over several hosts; {MP_OVER_HOSTS} brought it"
+        yield error(("engine",), "RECIPE003", what, "Set `engine: vllm-ray`, or a newer image.")
+
+
+def asynchronous(recipe: Recipe) -> Iterator[Finding]:
+    version = release(recipe.engine_version)
+    if recipe.nodes < 2 or recipe.engine != "vllm-ray" or version is None:
+        return
+    given = _given(recipe.args.get("async-scheduling"))
+    if given is not None and version <= Version(ASYNC_BREAKS_RAY):
+        what = f"async-scheduling of vLLM {version} forces the mp executor, which wants local GPUs"
+        yield error(("args", "async-scheduling"), "RECIPE003", what, "Remove it.", _NOTES)
+
+
+def ray(recipe: Recipe) -> Iterator[Finding]:
+    if recipe.engine != "vllm-ray":
+        return
+    name = "RAY_memory_monitor_refresh_ms"
+    given = _given(recipe.env.get(name))
+    is_zero = given == "0" or (name in recipe.env and recipe.env[name].value is False)
+    if not is_zero:
+        said = f"is {given}" if given else "is not set"
+        what = f"{name} {said}: Ray counts GPU memory as its own on a Spark and kills workers"
+        kind = error if given else warning
+        loc = ("env", name) if name in recipe.env else ("env",)
+        yield kind(loc, "RECIPE006", what, f'Set {name}: "0" in `env:`.', _NOTES)
+    tag = _ngc(recipe)
+    if tag is not None and tag >= NGC_WITHOUT_RAY:
+        what = f"{recipe.image} ships without Ray"
+        yield error(("image",), "RECIPE005", what, "Set `engine: vllm-mp`, or an older image.")
+
+
+def image(recipe: Recipe) -> Iterator[Finding]:
+    held = NGC_RELEASES.get(_ngc(recipe) or (0, 0))
+    if held is not None and release(recipe.engine_version) != Version(held):
+        what = f"{recipe.image} holds vLLM {held}, engine_version says {recipe.engine_version}"
+        yield error(("engine_version",), "RECIPE005", what, f"Set `engine_version: {held}`.")
+    if recipe.image.startswith("vllm/vllm-openai") and recipe.engine.startswith("vllm"):
+        what = "vllm/vllm-openai starts the server itself; our command would become its arguments"
+        remedy = "Use NVIDIA's image, or one made from it with an empty ENTRYPOINT."
+        yield error(("image",), "RECIPE005", what, remedy)
+    name, _, tag = recipe.image.rpartition("/")[2].partition(":")
+    if "@sha256:" not in recipe.image and (not tag or tag.startswith(_MOVING)):
+        what = f"{name}:{tag or 'latest'} is another image tomorrow, and on another host today"
+        remedy = "Name a release or a digest (`docker inspect -f '{{index .RepoDigests 0}}' IMAGE`)"
+        yield warning(("image",), "RECIPE006", what, f"{remedy}.")
+
+
+def secrets(recipe: Recipe) -> Iterator[Finding]:
+    for name in recipe.env:
+        if _SECRET.search(name.upper()) and _given(recipe.env[name]):
+            what = f"{name} stands in the recipe, and `docker inspect` shows it to everyone"
+            remedy = f"Write `secrets: [{name}]` and export it where you launch."
+            yield warning(("env", name), "RECIPE006", what, remedy)
+    if _given(recipe.args.get("api-key")):
+        what = "api-key stands in the recipe, and `ps` shows it to everyone"
+        remedy = "Write `secrets: [VLLM_API_KEY]` and export it where you launch."
+        yield warning(("args", "api-key"), "RECIPE006", what, remedy)
+
+
+def unified_memory(recipe: Recipe) -> Iterator[Finding]:
+    for name in ("cpu-offload-gb", "swap-space"):
+        given = _given(recipe.args.get(name))
+        if given not in (None, "0"):
+            what = f"{name} {given}: CPU and GPU share one memory, so this frees nothing"
+            yield warning(("args", name), "RECIPE006", what, "Remove it.")
+
+
+def seen_failing(recipe: Recipe) -> Iterator[Finding]:
+    is_awq = "awq" in recipe.model.lower()
+    if recipe.engine == "sglang" and recipe.nodes > 1 and is_awq:
+        what = "SGLang with AWQ over several hosts hung after NCCL's start, before loading"
+        yield warning(("engine",), "RECIPE006", what, "Use engine vllm-ray or vllm-mp.", _NOTES)
+    version = release(recipe.engine_version)
+    is_fp8 = _given(recipe.args.get("quantization")) == "fp8" and "fp8" not in recipe.model.lower()
+    old = version is not None and version <= Version("0.10.1.1")
+    if recipe.engine.startswith("vllm") and is_fp8 and old:
+        what = "quantization fp8 of a model that is not FP8 failed on a GB10 (cutlass_scaled_mm)"
+        remedy = "Use the model's FP8 release and remove `quantization`."
+        source = "nvcr.io/nvidia/vllm:25.09-py3, November 2025"
+        yield warning(("args", "quantization"), "RECIPE006", what, remedy, source)
+
+
+RULES: tuple[Rule, ...] = (
+    arguments_of_the_engine, misspelt, parallel, executor, asynchronous, ray, image, secrets,
+    unified_memory, seen_failing,
+)  # fmt: skip

@@ -1,0 +1,95 @@
+"""What a model's config.json says about its KV cache. Pure.
+
+The names are those of transformers: `num_hidden_layers`, `num_attention_heads`,
+`num_key_value_heads`, `head_dim`, `max_position_embeddings`, `dtype` (before 4.56 `torch_dtype`).
+A model that also sees keeps those of its language model in `text_config`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: Where a language model inside a larger one keeps its numbers.
+_INNER = ("text_config", "llm_config", "language_config")
+
+#: A layer that keeps something else than one key and one value per KV head and token.
+_OTHER_ATTENTION: tuple[tuple[str, str], ...] = (
+    ("kv_lora_rank", "it has latent attention (MLA)"),
+    ("hybrid_override_pattern", "it has Mamba layers"),
+    ("mamba_d_state", "it has Mamba layers"),
+    ("mamba_num_heads", "it has Mamba layers"),
+    ("ssm_cfg", "it has Mamba layers"),
+    ("linear_num_key_heads", "it has linear attention"),
+    ("attn_type_list", "its layers differ in their attention"),
+    ("layers_block_type", "its layers differ in their attention"),
+    ("block_configs", "its layers differ in their attention"),
+    ("num_kv_shared_layers", "its layers share KV caches"),
+)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`context` is the longest sequence in tokens, None if the file names none. `other` says why
+    the KV cache of this model cannot be computed from the numbers here; empty if it can."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    dtype: str = "bfloat16"
+    context: int | None = None
+    other: str = ""
+
+
+def parse(text: str) -> ModelConfig | None:
+    """The numbers of a config.json; None if it is not there, broken, or of another kind."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict):
+        return None
+    inner = next((data[key] for key in _INNER if isinstance(data.get(key), dict)), data)
+    return _read({**data, **inner})
+
+
+def _read(data: Mapping[str, Any]) -> ModelConfig | None:
+    layers = _positive(data.get("num_hidden_layers"))
+    heads = _positive(data.get("num_attention_heads"))
+    hidden = _positive(data.get("hidden_size"))
+    if layers is None or heads is None:
+        return None
+    head_dim = _positive(data.get("head_dim")) or (hidden // heads if hidden else None)
+    if not head_dim:
+        return None
+    dtype = data.get("dtype") or data.get("torch_dtype")
+    return ModelConfig(
+        layers=layers,
+        heads=heads,
+        kv_heads=_positive(data.get("num_key_value_heads")) or heads,
+        head_dim=head_dim,
+        dtype=dtype if isinstance(dtype, str) else "bfloat16",
+        context=_positive(data.get("max_position_embeddings")),
+        other=_other(data),
+    )
+
+
+def _other(data: Mapping[str, Any]) -> str:
+    for key, why in _OTHER_ATTENTION:
+        if data.get(key):
+            return f"{why} ({key})"
+    kinds = data.get("layer_types")
+    if isinstance(kinds, list):
+        odd = sorted({str(kind) for kind in kinds} - {"full_attention"})
+        return f"its layers differ in their attention ({', '.join(odd)})" if odd else ""
+    if data.get("sliding_window") and data.get("use_sliding_window", True):
+        return "it has sliding windows (sliding_window)"
+    return ""
+
+
+def _positive(value: Any) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return value if is_count else None

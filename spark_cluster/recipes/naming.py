@@ -1,0 +1,51 @@
+"""What `model` and `image` take for a name: the hub's, docker's, or a recipe's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spark_cluster.core.error import InputError
+from spark_cluster.recipes import loader
+
+#: The default of huggingface_hub; launch mounts it.
+DEFAULT_CACHE = "~/.cache/huggingface"
+
+#: ORG/NAME: letters, digits, '-', '_', '.' (huggingface_hub's own rule for repository ids).
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model of the hub, the cache it lies in on the hosts, the image of its recipe if any."""
+
+    name: str
+    cache: str = DEFAULT_CACHE
+    image: str = ""
+
+
+def _is_recipe(given: str, own: Mapping[str, Path]) -> bool:
+    return given.endswith((".yaml", ".yml")) or given in loader.known(own)
+
+
+def model_of(given: str, own: Mapping[str, Path], cache: str | None = None) -> NamedModel:
+    """The model that `given` names. Raises InputError."""
+    if _HUB_NAME.fullmatch(given) and not _is_recipe(given, own):
+        return NamedModel(given, cache or DEFAULT_CACHE)
+    recipe = loader.load(given, own)
+    if not _HUB_NAME.fullmatch(recipe.model):
+        raise InputError(
+            f"{recipe.name} serves {recipe.model}, which is no ORG/NAME of the hub",
+            place=str(recipe.path),
+            remedy=f"{recipe.engine} fetches its models itself; launch it.",
+        )
+    return NamedModel(recipe.model, cache or recipe.model_cache, recipe.image)
+
+
+def image_of(given: str, own: Mapping[str, Path]) -> str:
+    """The image that `given` names: a recipe's, or the name as it is if it can be docker's."""
+    if _is_recipe(given, own) or not re.search(r"[:/@]", given):
+        return loader.load(given, own).image
+    return given

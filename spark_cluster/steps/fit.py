@@ -1,0 +1,63 @@
+"""Refuse a launch whose model cannot fit into the host's memory: the sum of recipes/fit.py.
+
+Whether that memory is free just now is the step `memory`'s question.
+"""
+
+from __future__ import annotations
+
+from spark_cluster.core.step import Assessment, Step, found, skip
+from spark_cluster.engines.spec import Deployment
+from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.memory import MEMORY
+from spark_cluster.facts.model_config import MODEL_CONFIG
+from spark_cluster.facts.storage import MODEL
+from spark_cluster.recipes import command_line
+from spark_cluster.recipes.demand import BadArgument, Demand, of_arguments
+from spark_cluster.recipes.fit import Fit, Memory, fit
+from spark_cluster.recipes.known_models import numbers
+from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.view import View
+
+
+def assess(view: View, _: NoParams) -> Assessment:
+    if view.own_container() is not None:
+        return skip("this deployment already runs here")
+    total = view.facts[MEMORY].total
+    if not total:
+        return found(problem("HOST003", "/proc/meminfo gave nothing"))
+    try:
+        demand = demand_of(view.serving)
+    except BadArgument as bad:
+        return found(problem("RECIPE005", str(bad)))
+    model = view.facts[MODEL]
+    known = numbers(
+        view.serving.model,
+        view.facts[MODEL_CONFIG].config,
+        model.weight_bytes if model.is_complete else None,
+    )
+    result = fit(demand, known.config, known.weights, [Memory(view.name, total)])
+    warnings = [f"little room: {warning.what}" for warning in result.warnings]
+    notes = (*_said(result), *warnings, *known.notes, *result.notes)
+    return found(*result.problems, notes=notes)
+
+
+def demand_of(deployment: Deployment) -> Demand:
+    """What the server's command line asks for. Raises BadArgument."""
+    head = deployment.container(deployment.head)
+    words = deployment.serve.command if deployment.serve else head.command
+    return of_arguments(deployment.engine, command_line.parse(words).args)
+
+
+def _said(result: Fit) -> list[str]:
+    if result.tokens is None or result.sequences is None:
+        return []
+    return [f"room for {result.tokens:,} tokens, {result.sequences:.1f} full sequences"]
+
+
+STEP = Step(
+    name="fit",
+    title="The model fits into the memory",
+    params=NoParams,
+    reads=(MEMORY.name, MODEL.name, MODEL_CONFIG.name, CONTAINERS.name),
+    assess=assess,
+)

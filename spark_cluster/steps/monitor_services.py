@@ -1,0 +1,177 @@
+"""Prometheus, Grafana and their exporters: running as configured and answering, or gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spark_cluster.core.shell import quote, write_file
+from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.facts.docker import DOCKER
+from spark_cluster.facts.monitor import MONITOR, SCRAPED, Running
+from spark_cluster.facts.storage import PORTS
+from spark_cluster.monitor import config
+from spark_cluster.monitor.stack import (
+    DEBIAN_USER,
+    GRAFANA,
+    SERVICES,
+    Service,
+    digest,
+    docker_run,
+    unit,
+    unit_path,
+)
+from spark_cluster.steps.base import problem
+from spark_cluster.steps.monitor import Params, adopted, files, wanted
+from spark_cluster.steps.view import View
+
+_STOP_SECONDS = 30
+
+
+def run(view: View, params: Params) -> Assessment:
+    fact = view.facts[MONITOR]
+    services = wanted(view, params)
+    in_containers = {s.name: s for s in services if params.source == "images"}
+    as_units = {s.name: s for s in services if params.source == "packages"}
+    texts = files(view, params)
+    changes: list[Change] = []
+    # What is not wanted goes first: it may hold a port that is.
+    changes += [_remove_container(name, state) for name, state in fact.containers.items()
+                if name not in in_containers]  # fmt: skip
+    changes += [_remove_unit(service, fact.units[service.name]) for service in SERVICES
+                if service.name in fact.units and service.name not in as_units]  # fmt: skip
+    if params.purge and fact.data:
+        commands = f"rm -rf {quote(config.DATA)}\n"
+        changes.append(Change(config.DATA, "what was collected", "gone", commands))
+    if GRAFANA in services and not fact.password:
+        changes.append(Change("Grafana's admin password", "absent", "a random one", _password()))
+    changes += [
+        _start_container(service, fact.containers.get(service.name), texts)
+        for service in in_containers.values()
+        if not _is_as_wanted(service, fact.containers.get(service.name), texts)
+    ]
+    changes += [
+        _start_unit(service, fact.units.get(service.name), texts)
+        for service in as_units.values()
+        if not _is_as_wanted(service, fact.units.get(service.name), texts)
+    ]
+    return Assessment(changes=tuple(changes))
+
+
+def _is_as_wanted(service: Service, now: Running | None, texts: Mapping[str, str]) -> bool:
+    return now is not None and now.runs and now.spec == digest(service, texts)
+
+
+def _before(now: Running | None) -> str:
+    if now is None:
+        return "absent"
+    return "with other settings" if now.runs else now.state
+
+
+def _start_container(service: Service, now: Running | None, texts: Mapping[str, str]) -> Change:
+    commands = f"docker rm --force {quote(service.container)} >/dev/null 2>&1 || true\n"
+    commands += _data(service, str(service.uid))
+    commands += f"{docker_run(service, digest(service, texts))} >/dev/null\n"
+    return Change(f"container {service.container}", _before(now), "running", commands)
+
+
+def _start_unit(service: Service, now: Running | None, texts: Mapping[str, str]) -> Change:
+    text = unit(service, digest(service, texts))
+    commands = _data(service, DEBIAN_USER)
+    commands += write_file(unit_path(service), text, 0o644)
+    commands += (
+        f"systemctl daemon-reload\nsystemctl enable --quiet {service.unit}\n"
+        f"systemctl restart {service.unit}\n"
+    )
+    return Change(f"unit {service.unit}", _before(now), "active", commands)
+
+
+def _data(service: Service, owner: str) -> str:
+    """The folder of what is collected; its owner differs between container and unit."""
+    if not service.data:
+        return ""
+    folder = quote(service.data)
+    return f"mkdir -p {folder}\nchown -R {owner} {folder}\nchmod 750 {folder}\n"
+
+
+def _password() -> str:
+    """Made on the host, from the kernel's random numbers, for Grafana's user only."""
+    path = quote(config.PASSWORD)
+    return (
+        f"mkdir -p {quote(config.DATA)}\n"
+        f"(umask 077; head -c 24 /dev/urandom | base64 | tr '+/' '-_' > {path})\n"
+        f"chown {GRAFANA.uid} {path}\nchmod 400 {path}\n"
+    )
+
+
+def _remove_container(name: str, now: Running) -> Change:
+    container = next((s.container for s in SERVICES if s.name == name), f"spark-cluster-{name}")
+    commands = (
+        f"docker stop -t {_STOP_SECONDS} {quote(container)} >/dev/null || true\n"
+        f"docker rm --force {quote(container)} >/dev/null\n"
+    )
+    return Change(f"container {container}", now.state, "gone", commands)
+
+
+def _remove_unit(service: Service, now: Running) -> Change:
+    commands = (
+        f"systemctl disable --quiet --now {service.unit} || true\n"
+        f"rm -f {unit_path(service)}\nsystemctl daemon-reload\n"
+    )
+    return Change(f"unit {service.unit}", now.state, "gone", commands)
+
+
+# Whether they answer
+
+
+def ready(view: View, params: Params) -> Assessment:
+    fact = view.facts[MONITOR]
+    if params.state == "absent":
+        return Assessment(
+            notes=("what was collected stays in " + config.DATA,) if fact.data else ()
+        )
+    services = wanted(view, params)
+    silent = [service for service in services if service.name not in fact.ready]
+    problems = tuple(
+        problem(
+            "MON003",
+            f"{service.name} does not answer on port {service.port}",
+            f"On {view.name}: {_log(service, params)}",
+        )
+        for service in silent
+    )
+    waiting = tuple(f"{service.name} to answer on port {service.port}" for service in silent)
+    targets = view.facts[SCRAPED].targets if view.name == params.host else ()
+    unseen = [target for target in targets if target.health == "unknown"]
+    if unseen:
+        waiting += (f"the first reading of {len(unseen)} of {len(targets)} targets",)
+    up = sum(target.health == "up" for target in targets)
+    notes = [f"{up} of {len(targets)} targets answer"] if targets else []
+    notes += [f"{s.name} is used as it is" for s in SERVICES if adopted(view, s)]
+    return Assessment(problems=problems, waiting=waiting, notes=tuple(notes))
+
+
+def _log(service: Service, params: Params) -> str:
+    if params.source == "packages":
+        return f"journalctl -u {service.unit}"
+    return f"docker logs {service.container}"
+
+
+STEPS = (
+    Step(
+        name="monitor-services",
+        title="The monitoring's programs run",
+        params=Params,
+        reads=(MONITOR.name, DOCKER.name, PORTS.name),
+        assess=run,
+        affects=(PORTS.name, SCRAPED.name),
+        timeout=300.0,
+    ),
+    Step(
+        name="monitor-ready",
+        title="The monitoring answers",
+        params=Params,
+        reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
+        assess=ready,
+        wait=lambda params: float(params.seconds),
+    ),
+)

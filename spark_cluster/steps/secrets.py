@@ -1,0 +1,91 @@
+"""The recipe's secrets: where each comes from, and the shell that hands them to docker.
+
+docker reads them from a file in memory (/run) that only root may read and that is gone when docker
+has started the container. No value is in an argument, a plan or a log. The engine needs them in its
+environment, so that `docker inspect` on the host shows them to whoever may use docker there.
+"""
+
+from __future__ import annotations
+
+from spark_cluster.core.shell import quote
+from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
+from spark_cluster.engines.spec import docker_run, host_path
+from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.secrets import SECRETS
+from spark_cluster.facts.storage import MODEL
+from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.view import View
+
+_PREFIX = "SECRET_"
+
+
+def assess(view: View, _: NoParams) -> Assessment:
+    names = view.spec.secrets
+    if not names:
+        return skip("the engine needs none")
+    if view.own_container() is not None:
+        return skip("this deployment already runs here")
+    given = view.serving.secret_values
+    fact = view.facts[SECRETS]
+    path = view.serving.secrets_file
+    notes = [f"{name} from the controller's environment" for name in names if name in given]
+    problems: list[Problem] = []
+    if fact.mode and not fact.is_private:
+        what = f"{path} has mode {fact.mode} of {fact.owner}: others may read it"
+        problems.append(problem("SERVE012", what, f"chmod 600 {path} on {view.name}"))
+    for name in names:
+        if name in given:
+            continue
+        if name in fact.names:
+            notes.append(f"{name} from {path}")
+        elif view.facts[MODEL].is_complete:
+            notes.append(f"{name} is not set: the model is there already")
+        else:
+            what = f"{name} is not set, and the engine would fetch {view.serving.model}"
+            problems.append(
+                problem(
+                    "SERVE012",
+                    what,
+                    f"Set {name} where spark-cluster runs, or put a line {name}=… into {path} on "
+                    f"{view.name} (chmod 600).",
+                )
+            )
+    return found(*problems, notes=tuple(notes))
+
+
+def start(view: View) -> Change:
+    """The change that starts this host's container, with its secrets if it has any."""
+    spec = view.spec
+    what = f"container {spec.name}"
+    if not spec.secrets:
+        return Change(what, "absent", "running", docker_run(spec) + "\n")
+    given = view.serving.secret_values
+    lines = "".join(_line(view, name) for name in spec.secrets)
+    file = quote(spec.env_file)
+    commands = (
+        f"mkdir -p {quote(spec.env_file.rpartition('/')[0])}\n"
+        f"trap 'rm -f {file}' EXIT\n"
+        f"rm -f {file}\n"
+        f"(umask 077; {{\n{lines}}} > {file})\n"
+        f"{docker_run(spec)}\n"
+    )
+    values = {_PREFIX + name: given[name] for name in spec.secrets if name in given}
+    return Change(what, "absent", "running", commands, secrets=values)
+
+
+def _line(view: View, name: str) -> str:
+    """Shell that prints the variable's line, or nothing."""
+    if name in view.serving.secret_values:
+        return f"  printf '%s\\n' \"{name}=${_PREFIX}{name}\"\n"
+    if name in view.facts[SECRETS].names:
+        return f"  sed -n '/^{name}=/p' {host_path(view.serving.secrets_file)}\n"
+    return "  :\n"
+
+
+STEP = Step(
+    name="secrets",
+    title="The recipe's secrets",
+    params=NoParams,
+    reads=(SECRETS.name, MODEL.name, CONTAINERS.name),
+    assess=assess,
+)

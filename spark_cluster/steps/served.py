@@ -1,0 +1,134 @@
+"""What of ours serves, read from the labels of the containers that run: the group, its ranks with
+their rails, and those of them that are dead. Needs no state and no recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.docker import CONTAINERS, Container
+from spark_cluster.facts.engine import ENGINE
+from spark_cluster.facts.gpu import GPU
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.rdma.evidence import Rail, Rank
+from spark_cluster.rdma.volume import parse_need
+
+HostFacts = Mapping[str, Facts]
+
+
+@dataclass(frozen=True)
+class Served:
+    """`host` and `head` are rank 0's; `hosts` is the group in the order of the ranks."""
+
+    host: str
+    head: Container
+    hosts: tuple[str, ...]
+
+    @property
+    def port(self) -> int:
+        return int(self.head.label("port"))
+
+    @property
+    def recipe(self) -> str:
+        return self.head.label("recipe")
+
+    def as_dict(self) -> dict[str, object]:
+        """As the journal keeps it beside a verdict: `run` is the launch that made it."""
+        return {
+            "recipe": self.recipe,
+            "model": self.head.label("model"),
+            "run": self.head.label("run"),
+            "hosts": list(self.hosts),
+        }
+
+
+def served(facts: HostFacts) -> Served | None:
+    """What runs, by its head's container, the widest group first; None if no head of ours runs on
+    these hosts."""
+    found = []
+    for name, readings in facts.items():
+        for container in _containers(readings):
+            is_head = container.label("role") == "head" and container.label("port").isdigit()
+            if container.running and is_head:
+                hosts = tuple(host for host in container.label("group").split(",") if host)
+                found.append(Served(name, container, hosts or (name,)))
+    return max(found, key=lambda each: len(each.hosts), default=None)
+
+
+def _containers(facts: Facts) -> tuple[Container, ...]:
+    found = facts.get(CONTAINERS)
+    return found.containers if found else ()
+
+
+def container_of(found: Served, facts: Facts, rank: int) -> Container | None:
+    """The container of a rank of this group, whatever its state."""
+    for container in _containers(facts):
+        if container.label("rank") == str(rank) and container.label("recipe") == found.recipe:
+            return container
+    return None
+
+
+def ranks(found: Served, facts: HostFacts, inventory: Inventory) -> tuple[Rank, ...]:
+    """All ranks of the group; one whose container is not known has no rails."""
+    result = []
+    for number, host in enumerate(found.hosts):
+        container = container_of(found, facts.get(host, Facts()), number)
+        devices = [d for d in container.label("devices").split(",") if d] if container else []
+        rails = tuple(Rail(d, _netdev(inventory, host, d)) for d in devices)
+        need = parse_need(container.label("bytes-per-token")) if container else None
+        result.append(Rank(host, number, rails, need))
+    return tuple(result)
+
+
+def _netdev(inventory: Inventory, host: str, device: str) -> str:
+    known = inventory.hosts.get(host)
+    rails = known.rails if known else ()
+    return next((rail.interface for rail in rails if rail.device == device), "")
+
+
+def healthy(found: Served, facts: HostFacts) -> bool:
+    """Whether /health answers 200."""
+    engine = facts.get(found.host, Facts()).get(ENGINE)
+    return engine is not None and engine.healthy is True
+
+
+def missing(found: Served, facts: HostFacts) -> list[str]:
+    """Ranks whose host was read and has no container of this group."""
+    return [
+        f"{host} (rank {number}) has no container of {found.recipe}."
+        for number, host in enumerate(found.hosts)
+        if host in facts and container_of(found, facts[host], number) is None
+    ]
+
+
+def dead(found: Served, facts: HostFacts) -> list[str]:
+    """Ranks that are gone: a container that ended, or one without a process on the GPU while the
+    server says that it is healthy."""
+    return list(_dead(found, facts))
+
+
+def _dead(found: Served, facts: HostFacts) -> Iterator[str]:
+    well = healthy(found, facts)
+    health = ", while /health answers 200" if well else ""
+    for number, host in enumerate(found.hosts):
+        container = container_of(found, facts.get(host, Facts()), number)
+        if container is None:
+            continue
+        where = f"{host} (rank {number})"
+        if not container.running:
+            yield (
+                f"{where} is dead{health}: {container.name} is {container.state}, exit code "
+                f"{container.exit_code}."
+            )
+        elif well and _holds_gpu(container, facts[host]) is False:
+            yield f"{where} is dead{health}: no process of {container.name} holds the GPU."
+
+
+def _holds_gpu(container: Container, facts: Facts) -> bool | None:
+    """None where nvidia-smi did not say."""
+    gpu = facts.get(GPU)
+    if gpu is None or not gpu.names:
+        return None
+    inside = {pid for pid, _ in container.processes}
+    return any(process.pid in inside for process in gpu.processes)

@@ -1,0 +1,216 @@
+"""What a node's Hugging Face cache holds of a model: whether it is complete, and if not, why.
+
+Complete means: the ref names a snapshot that is there, every link in it leads to a file, every
+weight file that its index names is there, and nothing is still being downloaded. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spark_cluster.core.units import count
+from spark_cluster.transfer.node.files import File, kind_of
+
+MAIN = "main"
+#: A commit, as opposed to a branch or a tag.
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+#: `model-00001-of-00025.safetensors`: one of several, which all must be there.
+_SHARD = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})(\.\w+)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a snapshot: the blob that it links to (empty: it is no link), its size in bytes
+    (None: the link leads nowhere)."""
+
+    path: str
+    blob: str
+    size: int | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`weights` are the files that the model's index names."""
+
+    revision: str
+    files: tuple[Entry, ...] = ()
+    weights: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes, each blob once."""
+        return sum({entry.blob or entry.path: entry.size or 0 for entry in self.files}.values())
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """A model on one node. `size` is that of all blobs in bytes; `foreign` counts entries that
+    are not the SSH user's; `partial` names files that are not whole."""
+
+    name: str
+    path: str = ""
+    refs: Mapping[str, str] = field(default_factory=dict)
+    snapshots: tuple[Snapshot, ...] = ()
+    partial: tuple[str, ...] = ()
+    size: int = 0
+    foreign: int = 0
+
+    def commit(self, revision: str = MAIN) -> str:
+        """The commit that a ref, or the commit itself, means here; empty if it is not there."""
+        known = {snapshot.revision for snapshot in self.snapshots}
+        named = revision if _COMMIT.fullmatch(revision) and revision in known else ""
+        return self.refs.get(revision, named)
+
+    def snapshot(self, revision: str = MAIN) -> Snapshot | None:
+        commit = self.commit(revision)
+        return next((s for s in self.snapshots if s.revision == commit), None)
+
+    def faults(self, revision: str = MAIN) -> tuple[str, ...]:
+        """Why it is not complete; empty if it is."""
+        if not self.commit(revision):
+            return (f"there is no ref {revision}",)
+        snapshot = self.snapshot(revision)
+        if snapshot is None:
+            return (f"the snapshot {self.commit(revision)[:12]} is not there",)
+        there = {entry.path for entry in snapshot.files if entry.size is not None}
+        broken = sorted(entry.path for entry in snapshot.files if entry.size is None)
+        missing = sorted(_expected(snapshot) - there - set(broken))
+        found = [_named(missing, "weight file", "missing"), _named(broken, "file", "missing")]
+        if not missing and not any(path.endswith(_WEIGHTS) for path in there):
+            found.append("it has no weight file")
+        if self.partial:
+            found.append(f"{count(len(self.partial), 'download')} not finished")
+        return tuple(text for text in found if text)
+
+    def complete(self, revision: str = MAIN) -> bool:
+        return not self.faults(revision)
+
+    def file_of(self, path: str) -> str:
+        """The file of a snapshot that `blobs/NAME` is; the path itself if there is none."""
+        blob = path.removeprefix("blobs/")
+        entries = (entry for snapshot in self.snapshots for entry in snapshot.files)
+        return next((entry.path for entry in entries if entry.blob == blob), path)
+
+
+def _expected(snapshot: Snapshot) -> set[str]:
+    """The weight files that the index names, and the siblings of every shard."""
+    expected = set(snapshot.weights)
+    for entry in snapshot.files:
+        shard = _SHARD.fullmatch(entry.path)
+        if shard:
+            before, _, of, total, after = shard.groups()
+            numbers = range(1, int(total) + 1)
+            expected |= {f"{before}{number:05d}{of}{total}{after}" for number in numbers}
+    return expected
+
+
+def _named(paths: Sequence[str], noun: str, what: str) -> str:
+    if not paths:
+        return ""
+    verb = "is" if len(paths) == 1 else "are"
+    more = ", …" if len(paths) > 3 else ""
+    return f"{count(len(paths), noun)} {verb} {what}: {', '.join(paths[:3])}{more}"
+
+
+def parse(lines: Sequence[str]) -> dict[str, CachedModel]:
+    """The models by name, from what node/hub.py `list` prints; other lines are passed over."""
+    found: dict[str, CachedModel] = {}
+    for line in lines:
+        try:
+            said = json.loads(line)
+            model = _model(said) if "model" in said else None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+        if model is not None:
+            found[model.name] = model
+    return found
+
+
+def _model(said: Mapping[str, Any]) -> CachedModel:
+    snapshots = tuple(
+        Snapshot(
+            str(one["revision"]),
+            tuple(Entry(str(path), str(blob), size) for path, blob, size in one["files"]),
+            tuple(map(str, one["weights"])),
+        )
+        for one in said["snapshots"]
+    )
+    return CachedModel(
+        name=str(said["model"]),
+        path=str(said["path"]),
+        refs={str(key): str(value) for key, value in said["refs"].items()},
+        snapshots=snapshots,
+        partial=tuple(map(str, said["partial"])),
+        size=int(said["size"]),
+        foreign=int(said["foreign"]),
+    )
+
+
+# Between nodes
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a copy of a snapshot consists of: the blobs, the links to them, the ref."""
+
+    files: tuple[File, ...]
+    links: tuple[tuple[str, str], ...]
+    refs: Mapping[str, str]
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+def manifest(model: CachedModel, revision: str = MAIN) -> Manifest:
+    """The manifest of a complete snapshot. Raises ValueError, naming a file that is no link to a
+    blob with a hash for its name: nothing says what it must hold."""
+    snapshot = model.snapshot(revision)
+    if snapshot is None:
+        raise ValueError(f"{model.name} has no snapshot for {revision}")
+    blobs: dict[str, File] = {}
+    links: list[tuple[str, str]] = []
+    for entry in snapshot.files:
+        kind = kind_of(entry.blob)
+        if kind is None or entry.size is None:
+            raise ValueError(f"{entry.path} is no link to a blob that is named by its hash")
+        blobs[entry.blob] = File(f"blobs/{entry.blob}", entry.size, kind, entry.blob)
+        up = "../" * (2 + entry.path.count("/"))
+        links.append((f"snapshots/{snapshot.revision}/{entry.path}", f"{up}blobs/{entry.blob}"))
+    refs = {} if revision == snapshot.revision else {revision: snapshot.revision}
+    return Manifest(tuple(blobs.values()), tuple(links), refs)
+
+
+def same(one: CachedModel | None, other: CachedModel, revision: str = MAIN) -> bool:
+    """Whether both hold the same complete snapshot under this revision."""
+    if one is None or not (one.complete(revision) and other.complete(revision)):
+        return False
+    mine, theirs = one.snapshot(revision), other.snapshot(revision)
+    assert mine is not None and theirs is not None
+    return mine.revision == theirs.revision and set(mine.files) == set(theirs.files)
+
+
+def skew(models: Mapping[str, CachedModel], revision: str = MAIN) -> str:
+    """How the nodes that have the model differ in it; empty if they do not. What a node lacks is
+    among its faults instead."""
+    commits: dict[str, list[str]] = {}
+    contents: dict[frozenset[str], list[str]] = {}
+    for host, model in models.items():
+        commits.setdefault(model.commit(revision) or "none", []).append(host)
+        snapshot = model.snapshot(revision)
+        if snapshot is not None and model.complete(revision):
+            paths = frozenset(entry.path for entry in snapshot.files)
+            contents.setdefault(paths, []).append(host)
+    if len(commits) > 1:
+        parts = [f"{commit[:12]} on {', '.join(hosts)}" for commit, hosts in commits.items()]
+        return f"{revision} is {'; '.join(parts)}"
+    if len(contents) > 1:
+        parts = [f"{count(len(paths), 'file')} on {', '.join(hosts)}"
+                 for paths, hosts in contents.items()]  # fmt: skip
+        return f"the same revision has {'; '.join(parts)}"
+    return ""

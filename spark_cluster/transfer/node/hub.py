@@ -1,0 +1,229 @@
+"""The Hugging Face cache of this node: `list` what it holds, `verify` its hashes, `remove`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from spark_cluster.transfer.node import files
+from spark_cluster.transfer.node.files import Failed, File, report
+
+_INDEXES = ("*.safetensors.index.json", "*.bin.index.json")
+
+
+def list_models(hub: str) -> None:
+    """Report every model below `hub`, one line each."""
+    root = files.home(hub)
+    for folder in sorted(root.glob("models--*")):
+        if folder.is_dir():
+            report(**_model(folder))
+    report(done={"hub": str(root)})
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    user = os.environ.get("SPARK_USER", "")
+    blobs = list((folder / "blobs").glob("*"))
+    return {
+        "model": folder.name.removeprefix("models--").replace("--", "/"),
+        "path": str(folder),
+        "refs": {
+            str(path.relative_to(folder / "refs")): path.read_text(encoding="utf-8").strip()
+            for path in sorted((folder / "refs").rglob("*"))
+            if path.is_file() and not path.name.endswith(files.PARTIAL)
+        },
+        "snapshots": [
+            {
+                "revision": path.name,
+                "files": [_entry(folder, path, file) for file in _files(path)],
+                "weights": sorted(_weights(path)),
+            }
+            for path in sorted((folder / "snapshots").glob("*"))
+        ],
+        "partial": sorted(path.name for path in blobs if path.name.endswith(".incomplete")),
+        "size": sum(_size(path) or 0 for path in blobs),
+        "foreign": sum(_owner(path) != user for path in (folder, *blobs)) if user else 0,
+    }
+
+
+def _files(snapshot: Path) -> Iterator[Path]:
+    for path in sorted(snapshot.rglob("*")):
+        if path.is_symlink() or path.is_file():
+            yield path
+
+
+def _entry(folder: Path, snapshot: Path, path: Path) -> list[Any]:
+    """Path in the snapshot, the blob it links to (empty: it is no link into blobs), its size."""
+    blob = ""
+    if path.is_symlink():
+        target = Path(os.path.normpath(path.parent / path.readlink()))
+        blob = target.name if target.parent == folder / "blobs" else ""
+    return [str(path.relative_to(snapshot)), blob, _size(path)]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.lstat() and path.owner()
+    except (OSError, KeyError):
+        return ""
+
+
+def _weights(snapshot: Path) -> set[str]:
+    """The weight files that an index names; those of other formats only if there is no other."""
+    for pattern in _INDEXES:
+        found: set[str] = set()
+        for index in snapshot.rglob(pattern):
+            try:
+                names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            except (OSError, ValueError, KeyError, AttributeError):
+                continue
+            found |= {str((index.parent / name).relative_to(snapshot)) for name in names}
+        if found:
+            return found
+    return set()
+
+
+# Hashes
+
+
+class Check:
+    """Hashes files on several threads; hashlib lets go of Python's lock, so they run at once."""
+
+    def __init__(self, root: Path, wanted: list[File]) -> None:
+        self.root = root
+        self.wanted = sorted(wanted, key=lambda file: -file.size)
+        self.total = sum(file.size for file in wanted)
+        self.read = 0
+        self._lock = threading.Lock()
+
+    def run(self) -> list[list[str]]:
+        """The files that are not what they should be, each with the reason."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return [found for found in pool.map(self._one, self.wanted) if found]
+
+    def _one(self, file: File) -> list[str]:
+        path = self.root / file.path
+        try:
+            size = path.stat().st_size
+            if size != file.size:
+                return [file.path, f"{size} bytes instead of {file.size}"]
+            found = files.hasher(file.kind, size)
+            files.read_into(path, found, size, self._count)
+        except OSError as error:
+            return [file.path, error.strerror or str(error)]
+        if found.hexdigest() != file.digest:
+            return [file.path, f"its {file.kind} hash is {found.hexdigest()[:12]}…"]
+        return []
+
+    def _count(self, count: int) -> bool:
+        with self._lock:
+            self.read += count
+        return False
+
+
+def blobs_of(folder: Path) -> list[File]:
+    """Every blob whose name is a hash."""
+    found = []
+    for path in sorted((folder / "blobs").glob("*")):
+        kind = files.kind_of(path.name)
+        if kind:
+            found.append(File(f"blobs/{path.name}", _size(path) or 0, kind, path.name))
+    return found
+
+
+def verify(folder: str) -> None:
+    """Hash every blob of a model and compare with its name."""
+    root = files.home(folder)
+    wanted = blobs_of(root)
+    if not wanted:
+        raise Failed("missing", f"there are no files in {root}")
+    report(done=check(root, wanted))
+
+
+def check(root: Path, wanted: list[File]) -> dict[str, Any]:
+    """Hash these files and report progress meanwhile."""
+    checking = Check(root, wanted)
+    usage = files.Usage(root)
+
+    def so_far() -> dict[str, Any]:
+        return {"phase": "verify", "bytes": checking.read, "total": checking.total}
+
+    report(**so_far())
+    files.every_second(so_far)
+    bad = checking.run()
+    return {"files": len(wanted), "bytes": checking.read, "bad": bad, "usage": usage.so_far()}
+
+
+# Removing
+
+
+def drop_leftovers(folder: Path, keep: Collection[str] = ()) -> None:
+    """Remove parts of downloads that no process writes any more, but for those of the digests
+    `keep`: whoever looks would take the model for one that is still being downloaded."""
+    written = set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # not ours to see, or gone
+            status = descriptor.stat()
+            written.add((status.st_dev, status.st_ino))
+    for part in (folder / "blobs").glob("*.incomplete"):
+        status = part.stat()
+        if (
+            part.name.partition(".")[0] not in keep
+            and (status.st_dev, status.st_ino) not in written
+        ):
+            part.unlink()
+
+
+def remove(hub: str, model: str) -> None:
+    """Remove a model: renamed first, so that nobody ever sees half of it."""
+    root = files.home(hub)
+    folder = files.model_folder(root, model)
+    if not folder.is_dir():
+        raise Failed("missing", f"{model} is not in {root}")
+    doomed = root / f".removed-{secrets.token_hex(4)}-{folder.name}"
+    folder.rename(doomed)
+    shared = _shared(root, doomed)
+    size = sum(_size(path) or 0 for path in (doomed / "blobs").glob("*") if not path.is_symlink())
+    for left in root.glob(".removed-*"):  # also what an earlier removal did not finish
+        shutil.rmtree(left)
+    shutil.rmtree(root / ".locks" / folder.name, ignore_errors=True)
+    for path in shared:
+        size += _size(path) or 0
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + ".refs").unlink(missing_ok=True)
+    report(done={"bytes": size})
+
+
+def _shared(root: Path, doomed: Path) -> list[Path]:
+    """Files of the store that newer hub clients share between models (`hub/blobs`) to which
+    no other model links."""
+
+    def links(folder: Path) -> set[Path]:
+        return {
+            path.resolve()
+            for path in (folder / "blobs").glob("*")
+            if path.is_symlink() and (root / "blobs").resolve() in path.resolve().parents
+        }
+
+    mine = links(doomed)
+    for other in root.glob("*--*"):
+        mine -= links(other) if mine and other != doomed else set()
+    return sorted(mine)
+
+
+if __name__ == "__main__":
+    files.main({"list": list_models, "verify": verify, "remove": remove})

@@ -1,0 +1,226 @@
+"""Download a model into this node's cache with huggingface_hub, and hash what came.
+
+The client is the node's own `hf`, or the one in a container image. What the hub says of the model
+comes first: it tells whether there is room, how far the download is, and what it must hash to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib import error, parse, request
+
+from spark_cluster.transfer.node import files, hub
+from spark_cluster.transfer.node.files import GIT, SHA256, Failed, File, report
+
+#: Where the cache is inside a container.
+_INSIDE = "/cache"
+#: Runs inside the image: the call is the same in every version of the library.
+_DOWNLOAD = (
+    "import sys; from huggingface_hub import snapshot_download as d; "
+    "d(sys.argv[1], revision=sys.argv[2])"
+)
+_SPARE = 1024**3
+#: What the hub's X-Error-Code means for us.
+_REFUSALS = {
+    "GatedRepo": ("gated", "is gated: its owner must let you in"),
+    "RepoNotFound": ("unknown", "is not on the hub, or is private"),
+    "RevisionNotFound": ("unknown", "has no such revision"),
+}
+
+
+def wanted_of(endpoint: str, model: str, revision: str, token: str) -> tuple[str, list[File]]:
+    """The commit that a revision is, and its files by their path in the repository."""
+    name = f"{model}/revision/{parse.quote(revision, safe='')}"
+    asked = request.Request(f"{endpoint}/api/models/{name}?blobs=true")
+    if token:
+        asked.add_header("Authorization", f"Bearer {token}")
+    try:
+        with request.urlopen(asked, timeout=30) as answer:
+            said = json.load(answer)
+    except error.HTTPError as refused:
+        reason, why = _REFUSALS.get(
+            refused.headers.get("X-Error-Code", ""),
+            ("unknown", f"cannot be had from {endpoint}: HTTP {refused.code}"),
+        )
+        raise Failed(reason, f"{model} {why}") from None
+    except (OSError, ValueError) as failed:
+        raise Failed("offline", f"{endpoint} does not answer as a hub: {failed}") from None
+    return said["sha"], [_file(entry) for entry in said["siblings"]]
+
+
+def _file(entry: dict[str, Any]) -> File:
+    lfs = entry.get("lfs")
+    if lfs:
+        return File(entry["rfilename"], lfs["size"], SHA256, lfs["sha256"])
+    return File(entry["rfilename"], entry["size"], GIT, entry["blobId"])
+
+
+class Download:
+    """The client's process, and how far it is."""
+
+    def __init__(self, folder: Path, wanted: list[File]) -> None:
+        self.blobs = folder / "blobs"
+        self.sizes = {file.digest: file.size for file in wanted}
+        self.total = sum(self.sizes.values())
+        self.before = self.present()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.container = ""
+
+    def present(self) -> int:
+        """Bytes that are there, also of files that are not whole."""
+        found: dict[str, int] = {}
+        for path in self.blobs.glob("*"):
+            digest = path.name.partition(".")[0]
+            with contextlib.suppress(OSError):
+                size = min(path.stat().st_size, self.sizes.get(digest, 0))
+                found[digest] = max(found.get(digest, 0), size)
+        return sum(found.values())
+
+    def run(self, command: list[str], environment: dict[str, str]) -> None:
+        """Run the client to its end. Raises Failed with its last words."""
+        with tempfile.TemporaryFile() as said:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                env={**os.environ, **environment}, start_new_session=True,
+            )  # fmt: skip
+            while self.process.poll() is None:
+                report(phase="download", bytes=self.present(), total=self.total)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(1)
+            if self.process.returncode:
+                said.seek(0)
+                lines = said.read().decode(errors="replace").strip().splitlines()
+                last = "\n".join(lines[-4:]) or f"exit status {self.process.returncode}"
+                raise Failed("client", f"{command[0]} failed: {last}")
+
+    def end(self) -> None:
+        """Stop the client; files that are whole stay, and some clients go on inside a file."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            if self.container:
+                subprocess.run(["docker", "rm", "-f", self.container], capture_output=True)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(4)
+                return
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image: str) -> None:
+    """Download a revision of a model into `cache`. Reports progress, then what was done."""
+    root = files.home(cache)
+    folder = files.model_folder(root / "hub", model)
+    token = token or _stored_token()
+    endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    commit, wanted = wanted_of(endpoint, model, revision, token)
+    client = _client()
+    if not client and not _has_image(image):
+        raise Failed("no-client", "neither hf nor huggingface-cli is installed here" +
+                     (f", and {image} is not here either" if image else ""))  # fmt: skip
+    files.give_to_user(root / "hub" / ".locks" / folder.name)
+    files.give_to_user(folder / "blobs")
+    files.give_to_user(folder)
+    download = Download(folder, wanted)
+    room = os.statvfs(root)
+    free, need = room.f_bavail * room.f_frsize, download.total - download.before
+    if need + _SPARE > free:
+        raise Failed("space", f"{need} bytes are needed and {free} are free below {root}")
+
+    def stop(*_: object) -> None:
+        download.end()
+        os._exit(143)
+
+    signal.signal(signal.SIGTERM, stop)
+    environment = {
+        "NO_COLOR": "1",
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+        # A model's folder then holds all of its own files, also for clients that know no store.
+        "HF_HUB_DISABLE_SHARED_BLOBS": "1",
+        **({"HF_TOKEN": token} if token else {}),
+    }
+    began = time.monotonic()
+    if client:
+        files.become_user()
+        environment["HF_HUB_CACHE"] = str(root / "hub")
+        download.run([client, "download", model, "--revision", revision], environment)
+    else:
+        download.container = f"spark-cluster-pull-{secrets.token_hex(4)}"
+        with _environment_file({**environment, "HF_HOME": _INSIDE, "HOME": "/tmp"}) as path:
+            download.run(_docker(download.container, root, path, image, model, revision), {})
+        files.become_user()
+    seconds = time.monotonic() - began
+    at = [File(f"snapshots/{commit}/{f.path}", f.size, f.kind, f.digest) for f in wanted]
+    checked = hub.check(folder, at)
+    _drop(folder, checked["bad"])
+    hub.drop_leftovers(folder)
+    got = download.total - download.before
+    report(done={**checked, "revision": commit, "received": got, "seconds": seconds})
+
+
+def _drop(folder: Path, bad: list[list[str]]) -> None:
+    """Remove what is not what the hub says, so that the next try downloads it. Raises Failed."""
+    for name, _ in bad:
+        (folder / name).resolve().unlink(missing_ok=True)
+        (folder / name).unlink(missing_ok=True)
+    if bad:
+        named = "; ".join(f"{Path(name).name}: {why}" for name, why in bad[:3])
+        raise Failed("corrupt", f"{len(bad)} files came wrong and were removed: {named}")
+
+
+def _client() -> str:
+    """The hub's command line client of this node: hf, or as it was called before."""
+    path = f"{os.environ.get('PATH', '')}:{files.user().pw_dir}/.local/bin"
+    return shutil.which("hf", path=path) or shutil.which("huggingface-cli", path=path) or ""
+
+
+def _has_image(image: str) -> bool:
+    if not image or not shutil.which("docker"):
+        return False
+    return not subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode
+
+
+def _stored_token() -> str:
+    """What `hf auth login` left on this node."""
+    try:
+        path = Path(files.user().pw_dir) / ".cache/huggingface/token"
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+@contextlib.contextmanager
+def _environment_file(environment: dict[str, str]) -> Iterator[str]:
+    """A file for docker's --env-file that only its owner reads: a token is no argument."""
+    with tempfile.NamedTemporaryFile("w", prefix="spark-cluster-env-") as file:
+        file.write("".join(f"{key}={value}\n" for key, value in environment.items()))
+        file.flush()
+        yield file.name
+
+
+def _docker(
+    name: str, cache: Path, environment: str, image: str, model: str, revision: str
+) -> list[str]:
+    """Inside the image as the SSH user, so that what it writes is theirs."""
+    owner = f"{files.user().pw_uid}:{files.user().pw_gid}"
+    return [
+        "docker", "run", "--rm", "--init", "--name", name, "--network", "host",
+        "--user", owner, "--env-file", environment, "-v", f"{cache}:{_INSIDE}",
+        "--entrypoint", "python3", image, "-c", _DOWNLOAD, model, revision,
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    files.main({"pull": pull})

@@ -1,0 +1,49 @@
+"""A node for the contract tests of transfer/: this machine, with a model cache of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from spark_cluster.facts.base import ProbeContext
+from spark_cluster.facts.models import ModelsFact, models
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.runner.session import Lane
+from spark_cluster.runner.work import follow
+from spark_cluster.transfer.cache import CachedModel
+from spark_cluster.transfer.payload import Order
+from spark_cluster.transport import local
+from spark_cluster.transport.protocol import Become, Target
+from tests.hub_cache import MODEL
+
+
+class Place:
+    """A node's cache below a folder, and a lane to the node, which is this machine."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        inventory = Inventory.model_validate({"hosts": {name: {}}})
+        self.lane = Lane(Target(name, "local"), ProbeContext(inventory.hosts[name], inventory))
+        self.lane.connection = local.connect(self.lane.target, Become())
+        self.cache = folder / name
+        self.hub = self.cache / "hub"
+        self.folder = self.hub / f"models--{MODEL.replace('/', '--')}"
+        self.events: list[Any] = []
+
+    def read(self) -> ModelsFact:
+        fact = models(str(self.cache))
+        return self.lane.read([fact])[fact]
+
+    @property
+    def model(self) -> CachedModel:
+        return self.read().models[MODEL]
+
+    def follow(
+        self, order: Order, stop: Callable[[float], bool] | None = None
+    ) -> Mapping[str, Any]:
+        def wait(_: float) -> bool:
+            time.sleep(0.05)
+            return False
+
+        return follow(self.lane, order, self.events.append, lambda *_: None, stop or wait)

@@ -1,0 +1,224 @@
+"""Downloads by the real huggingface_hub client from a hub on loopback: whole, broken, refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spark_cluster.core.error import CheckFailed, Interrupted, StepFailed
+from spark_cluster.transfer.node import pull
+from spark_cluster.transfer.payload import Order
+from tests.hub_cache import MODEL, content, tree
+from tests.hub_server import COMMIT, Hub
+from tests.hub_server import running as serving
+
+from .place import Place
+
+pytestmark = pytest.mark.contract
+
+pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+
+TOKEN = "hf_notATokenOfAnybody"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A node whose `hf` is the one beside this Python."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    return Place(tmp_path, "spark-2")
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serving(Hub(MODEL, content())) as started:
+        yield started
+
+
+def order(place: Place, hub: Hub, **more: Any) -> Order:
+    job = {
+        "cache": str(place.cache),
+        "model": MODEL,
+        "revision": "main",
+        "endpoint": hub.url,
+        "token": hub.token,
+        "image": "",
+    }
+    return pull, "pull", {**job, **more}
+
+
+def test_a_download_is_complete_and_verified(place: Place, hub: Hub) -> None:
+    done = place.follow(order(place, hub))
+    assert (done["revision"], done["bad"], done["files"]) == (COMMIT, [], len(hub.files))
+    assert done["received"] == sum(map(len, hub.files.values()))
+    assert place.model.complete()
+    snapshot = place.folder / "snapshots" / COMMIT
+    assert {name: (snapshot / name).read_bytes() for name in hub.files} == hub.files
+
+
+def test_a_second_download_fetches_no_file(place: Place, hub: Hub) -> None:
+    place.follow(order(place, hub))
+    before = dict(hub.served)
+    done = place.follow(order(place, hub))
+    assert hub.served == before
+    assert done["received"] == 0
+
+
+def held_until(hub: Hub, ready: Callable[[], bool]) -> Callable[[float], bool]:
+    """Stops the download once `ready`, while the hub holds its large files back."""
+
+    def stop(_: float) -> bool:
+        time.sleep(0.05)
+        return ready()
+
+    return stop
+
+
+def test_a_download_that_was_stopped_goes_on_and_cleans_up(place: Place, tmp_path: Path) -> None:
+    files = {**content(shards=2, size=400_000), "small.safetensors": os.urandom(90_000)}
+    with serving(Hub(MODEL, files, hold_after=100_000)) as hub:
+
+        def small_is_there() -> bool:
+            path = place.folder / "snapshots" / COMMIT / "small.safetensors"
+            return path.exists() and len(list((place.folder / "blobs").glob("*.incomplete"))) == 2
+
+        with pytest.raises(Interrupted):
+            place.follow(order(place, hub), held_until(hub, small_is_there))
+        model = place.model
+        assert not model.complete()
+        assert "2 weight files are missing" in model.faults()[0]
+        assert model.partial, "the client was killed and left parts"
+        hub.hold_after = None
+        hub.gate.set()
+        done = place.follow(order(place, hub))
+        assert hub.served["small.safetensors"] == 90_000, "not downloaded again"
+        assert done["received"] < sum(map(len, files.values()))
+        assert place.model.complete()
+        assert not list((place.folder / "blobs").glob("*.incomplete"))
+
+
+def test_the_token_is_handed_on_and_shows_in_no_process_list(place: Place) -> None:
+    seen: list[bytes] = []
+    with serving(Hub(MODEL, content(), token=TOKEN, hold_after=100_000)) as hub:
+
+        def look(_: float) -> bool:
+            time.sleep(0.05)
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.append(path.read_bytes())
+                except OSError:
+                    continue
+            if any(b"hf\0download" in line for line in seen):
+                hub.gate.set()
+            return False
+
+        done = place.follow(order(place, hub), look)
+    assert done["files"] == len(hub.files)
+    assert any(b"hf\0download" in line for line in seen)
+    assert not any(TOKEN.encode() in line for line in seen)
+
+
+def test_content_that_is_not_what_the_hub_promised_is_refused(place: Place, hub: Hub) -> None:
+    """Same size, other bytes: the client does not see it."""
+    name = "model-00002-of-00003.safetensors"
+    hub.wrong[name] = b"z" * len(hub.files[name])
+    with pytest.raises(CheckFailed, match=f"1 files came wrong and were removed: {name}") as raised:
+        place.follow(order(place, hub))
+    assert raised.value.code == "MODEL001"
+    assert not place.model.complete()
+    hub.wrong.clear()
+    place.follow(order(place, hub))
+    assert place.model.complete()
+
+
+@pytest.mark.parametrize(
+    ("token", "job", "code", "says"),
+    [
+        (TOKEN, {"token": ""}, "MODEL005", "org/tiny-model is gated"),
+        ("", {"model": "org/nothing"}, "MODEL005", "org/nothing is not on the hub"),
+        ("", {"endpoint": "http://127.0.0.1:9"}, "MODEL004", "127.0.0.1:9 does not answer"),
+    ],
+)
+def test_refusals_say_what_to_do(
+    token: str, job: dict[str, str], code: str, says: str, place: Place
+) -> None:
+    with serving(Hub(MODEL, content(), token)) as hub, pytest.raises(StepFailed) as raised:
+        place.follow(order(place, hub, **job))
+    assert says in raised.value.message
+    assert raised.value.code == code
+    assert raised.value.remedy
+
+
+def test_a_host_without_a_client_or_image_is_told(
+    place: Place, hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with pytest.raises(StepFailed, match="neither hf nor huggingface-cli") as raised:
+        place.follow(order(place, hub))
+    assert raised.value.code == "MODEL006"
+    assert not place.folder.exists(), "nothing was made"
+
+
+#: Runs what docker would run, with the folder that would be mounted.
+DOCKER = """\
+#!{python}
+import os, subprocess, sys
+words = sys.argv[1:]
+with open("{log}", "a") as log:
+    log.write(" ".join(words) + "\\n")
+if words[:2] == ["image", "inspect"]:
+    sys.exit(0 if words[2] == "engine:1" else 1)
+if words[0] == "run":
+    source, target = words[words.index("-v") + 1].split(":")
+    file = words[words.index("--env-file") + 1]
+    assert os.stat(file).st_mode & 0o077 == 0
+    lines = open(file).read().splitlines()
+    inside = dict(line.split("=", 1) for line in lines)
+    assert inside["HF_HOME"] == target
+    inside["HF_HOME"] = source
+    script = words[words.index("-c"):]
+    sys.exit(subprocess.run([sys.executable, *script], env={{**os.environ, **inside}}).returncode)
+"""
+
+
+def test_without_a_client_the_download_runs_inside_the_image(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "docker").write_text(DOCKER.format(python=sys.executable, log=tmp_path / "log"))
+    (bin_ / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}:/usr/bin:/bin")
+    with serving(Hub(MODEL, content(), token=TOKEN)) as hub:
+        done = place.follow(order(place, hub, image="engine:1"))
+    assert done["files"] == len(hub.files)
+    assert place.model.complete()
+    (run,) = [line for line in (tmp_path / "log").read_text().splitlines() if line[:3] == "run"]
+    assert f"--user {os.getuid()}:{os.getgid()}" in run
+    assert f"-v {place.cache}:/cache" in run
+    assert TOKEN not in run
+
+
+def test_a_copy_of_a_download_is_the_same(place: Place, hub: Hub, tmp_path: Path) -> None:
+    """What the client wrote is what our copies understand."""
+    from spark_cluster.runner.work import program
+    from spark_cluster.transfer.cache import manifest, same
+    from spark_cluster.transfer.payload import ModelPayload
+
+    place.follow(order(place, hub))
+    other = Place(tmp_path, "spark-3")
+    payload = ModelPayload(MODEL, str(place.folder), manifest(place.model), 2)
+    with program(place.lane, payload.serve(["127.0.0.1"], "a" * 64)) as started:
+        module, command, job = payload.fetch(started.said["ready"], "a" * 64, None)
+        other.follow((module, command, {**job, "folder": str(other.folder)}))
+    assert same(place.model, other.model)
+    copied = tree(other.folder)
+    assert copied == {name: copied[name] for name in tree(place.folder) if name in copied}
+    assert {name for name in tree(place.folder) if name not in copied} == {f"trees/{COMMIT}.json"}

@@ -1,0 +1,118 @@
+"""`compose`: the very spec that launch starts, as a docker compose file."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spark_cluster import places
+from spark_cluster.engines.compose import compose
+from spark_cluster.engines.spec import docker_run
+from spark_cluster.recipes.loader import load
+
+from . import world
+from .cases import refused
+from .test_cli import INVENTORY, Cli, cli  # noqa: F401 - cli is a fixture
+
+FOLDER = places.shipped("playbooks") / "recipes"
+SINGLE = sorted(
+    path.stem for path in FOLDER.glob("*.yaml") if load(str(path), {}).nodes == 1
+)  # fmt: skip
+
+
+def document(name: str) -> dict[str, Any]:
+    found = yaml.safe_load(compose(world.deployment(name)))
+    assert isinstance(found, dict)
+    return found
+
+
+def service(name: str) -> dict[str, Any]:
+    (found,) = document(name)["services"].values()
+    assert isinstance(found, dict)
+    return found
+
+
+def undollared(value: Any) -> Any:
+    """What Compose makes of a text without variables."""
+    return value.replace("$$", "$") if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_it_says_what_docker_run_says(name: str) -> None:
+    (spec,) = world.deployment(name).containers
+    words = shlex.split(docker_run(spec).replace('"$SPARK_HOME"', "~"))
+    found = service(name)
+    assert found["image"] == spec.image
+    assert found["container_name"] == spec.name
+    assert tuple(undollared(word) for word in found["command"]) == spec.command
+    assert [undollared(w) for w in found.get("entrypoint", [])] == (
+        [spec.entrypoint] if spec.entrypoint else []
+    )
+    plain = {k: undollared(v) for k, v in found.get("environment", {}).items()}
+    assert {k: v for k, v in plain.items() if k not in spec.secrets} == dict(spec.env)
+    assert found["network_mode"] == words[words.index("--network") + 1]
+    assert found["ipc"] == words[words.index("--ipc") + 1]
+    for volume in found["volumes"]:
+        assert words[words.index(volume) - 1] == "-v"
+    limits = [words[i + 1] for i, word in enumerate(words) if word == "--ulimit"]
+    assert [f"{key}={value}" for key, value in found["ulimits"].items()] == limits
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_the_gpu_the_restart_and_the_health(name: str) -> None:
+    found = service(name)
+    (device,) = found["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert found["restart"] == "unless-stopped"
+    assert found["healthcheck"]["test"][0] == "CMD"
+    assert found["healthcheck"]["start_period"].endswith("s")
+
+
+def test_the_token_comes_from_the_environment() -> None:
+    assert service("qwen3-32b-fp8")["environment"]["HF_TOKEN"] == "${HF_TOKEN:-}"
+    assert ".env beside this one" in compose(world.deployment("qwen3-32b-fp8"))
+
+
+def test_the_recipes_file_is_in_it() -> None:
+    found = document("ollama-qwen3-32b")
+    assert (
+        found["configs"]["modelfile"]["content"]
+        == (FOLDER / "files/Modelfile-qwen3-32b").read_text()
+    )
+    assert service("ollama-qwen3-32b")["configs"] == [
+        {"source": "modelfile", "target": "/Modelfile"}
+    ]
+    assert not [v for v in service("ollama-qwen3-32b")["volumes"] if "Modelfile" in v]
+
+
+def test_dollars_are_not_composes() -> None:
+    (word,) = [w for w in service("ollama-qwen3-32b")["command"] if "serve" in w]
+    assert "server=$$!" in word
+    assert "$$server" in word
+
+
+def test_several_hosts_are_refused() -> None:
+    error = refused(lambda: compose(world.deployment()))
+    assert "qwen3-vl-235b needs 2 hosts; docker compose knows one" in error.message
+    assert "spark-cluster launch qwen3-vl-235b" in error.remedy
+
+
+def test_the_command_line(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
+    said = cli("compose", "qwen3-32b-fp8", "--profile", "latency", "-i", INVENTORY)
+    assert said.code == 0
+    (found,) = yaml.safe_load(said.out)["services"].values()
+    assert found["command"][found["command"].index("--max-num-seqs") + 1] == "16"
+    path = tmp_path / "qwen.yaml"
+    said = cli("compose", "qwen3-32b-fp8", "-o", str(path), "-i", INVENTORY)
+    assert said.code == 0
+    assert f"docker compose -f {path} up -d" in said.out
+    assert yaml.safe_load(path.read_text())["services"]
+    refused_ = cli("compose", "qwen3-vl-235b", "-i", INVENTORY)
+    assert refused_.code == 2
+    assert "docker compose knows one" in refused_.err
+    nowhere = cli("compose", "qwen3-32b-fp8", "-o", str(tmp_path / "no/where"), "-i", INVENTORY)
+    assert nowhere.code == 2

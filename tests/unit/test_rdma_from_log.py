@@ -1,0 +1,191 @@
+"""The transport from log files alone, rank by rank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_cluster.rdma.from_log import Report, read
+from spark_cluster.rdma.nccl_log import GidUse, gid_address, parse
+
+DATA = Path(__file__).parent / "data" / "nccl"
+
+
+def rank(
+    number: int,
+    *,
+    network: str = "IB",
+    host: str = "",
+    prefix: str = "",
+    version: str = "2.30.4",
+    gid: str = "GID 3 (0/A64A8C0FFFF0000)",
+    mtu: int = 5,
+) -> str:
+    """One rank's log of two, in the wording of NCCL 2.30 (src/transport/net_ib, src/init.cc)."""
+    host = host or f"spark-{number + 2}"
+    peer = 1 - number
+    lines = [
+        f"NCCL version {version}+cuda13.0",
+        f"Bootstrap: Using enp1s0f1np1:192.168.100.{10 + number}<0>",
+        f"comm 0x1 rank {number} nRanks 2 nNodes 2 localRanks 1 localRank 0 MNNVL 0",
+    ]
+    if network == "IB":
+        lines += [
+            "NET/IB : Using [0]rocep1s0f1:1/RoCE [RO]; OOB enp1s0f1np1:192.168.100.10<0>",
+            f"NET/IB: NCCL Dev 0 IbDev 0 Port 1 qpn 576 mtu {mtu} {gid} fifoRkey=0x1 fifoLkey=0x1",
+        ]
+    lines += [
+        f"Using network {network}",
+        f"Channel 00/0 : {peer}[0] -> {number}[0] [receive] via NET/{network}/0",
+        f"Channel 00/0 : {number}[0] -> {peer}[0] [send] via NET/{network}/0",
+        "Connected all rings, use ring PXN 0 GDR 0",
+    ]
+    return "".join(f"{prefix}{host}:284:301 [0] NCCL INFO {line}\n" for line in lines)
+
+
+def of(*texts: str) -> Report:
+    return read({f"rank{number}.log": text for number, text in enumerate(texts)})
+
+
+def sample(name: str) -> Report:
+    return read({name: (DATA / name).read_text()})
+
+
+def test_two_files_two_ranks() -> None:
+    found = of(rank(1), rank(0))
+    assert (found.kind, found.notes) == ("rdma", ())
+    assert [(r.witness.rank, r.process, r.kind, r.gdr) for r in found.ranks] == [
+        (0, "spark-2:284", "rdma", False),
+        (1, "spark-3:284", "rdma", False),
+    ]
+    assert found.ranks[0].witness.gids == (GidUse(3, "192.168.100.10", 4096, "rocep1s0f1"),)
+
+
+def test_one_file_of_ray_holds_both_ranks() -> None:
+    one = rank(0, prefix="\x1b[36m(RayWorkerWrapper pid=284)\x1b[0m ")
+    other = rank(1, prefix="\x1b[36m(RayWorkerWrapper pid=284, ip=192.168.100.11)\x1b[0m ")
+    found = of(one + other)
+    assert found.kind == "rdma"
+    assert [r.witness.rank for r in found.ranks] == [0, 1]
+
+
+def test_a_rank_in_two_files_is_one_rank() -> None:
+    """Ray repeats the workers' lines in the driver's log: they count once."""
+    found = of(rank(0) + rank(1, prefix="(RayWorkerWrapper pid=284, ip=192.168.100.11) "), rank(1))
+    assert [(r.witness.rank, r.files, r.witness.channels_ib) for r in found.ranks] == [
+        (0, ("rank0.log",), 2),
+        (1, ("rank0.log", "rank1.log"), 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        ([rank(0, network="Socket"), rank(1, network="Socket")], "socket"),
+        ([rank(0), rank(1, network="Socket")], "partial"),
+        ([rank(0) + rank(0, network="Socket"), rank(1)], "partial"),
+        ([rank(0), rank(1) + "spark-3:284:301 [0] x.cc:1 NCCL WARN ncclSystemError: x"], "failed"),
+        ([rank(0), "spark-3:284:301 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/RoCE"], "unknown"),
+        (["no line of anybody's"], "unknown"),
+    ],
+)
+def test_one_rank_that_differs_speaks_for_all(texts: list[str], kind: str) -> None:
+    assert of(*texts).kind == kind
+
+
+def test_a_missing_rank_and_a_silent_file_are_told() -> None:
+    found = of(rank(0), "INFO vllm is up\n")
+    assert found.kind == "rdma"
+    assert found.notes == (
+        "rank1.log holds no line of NCCL's.",
+        "The logs show 1 of 2 ranks; rank 1 may say otherwise.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (rank(0, version="2.28.9"), "NCCL 2.28.9 is reported to hang between two Sparks"),
+        (rank(0, mtu=3), "RoCE's MTU is 1024 bytes and not 4096"),
+        (
+            rank(0, gid="GID 0 (80FE/46442FFEFF47BB4E)"),
+            "GID 0 is a link-local address (fe80::4ebb:47ff:fe2f:4446)",
+        ),
+        (
+            rank(0) + "spark-2:284:301 [0] NCCL INFO NCCL_IB_GID_INDEX set by environment to 3.\n",
+            "NCCL_IB_GID_INDEX is pinned to 3",
+        ),
+        (
+            rank(0) + "spark-2:284:301 [0] NCCL WARN NET/IB : rocep1s0f1:1 GID table changed\n",
+            "the GID table changed while the job ran",
+        ),
+    ],
+)
+def test_what_is_worth_knowing_beside_the_verdict(text: str, words: str) -> None:
+    found = of(text, rank(1))
+    assert found.kind == "rdma"
+    assert words in "\n".join(found.notes)
+
+
+def test_a_known_bad_release_on_one_host_is_not_told() -> None:
+    text = "vm:1:1 [0] NCCL INFO NCCL version 2.28.9+cuda13.0\n"
+    text += "vm:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via SHM/direct/direct\n"
+    assert not any("2.28.9" in note for note in of(text).notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("ib-roce-two-hosts-2.19.log", "rdma", ""),
+        ("ib-rxe-2.20.log", "unknown", "not which network it chose"),
+        ("nccl-2.28.9-socket-forced.rank0.log", "socket", "1 of 2 ranks"),
+        ("nccl-2.28.9-socket-silent-fallback.rank0.log", "socket", "fell back to sockets"),
+        ("nccl-2.28.9-ib-forced-no-device.rank0.log", "failed", "no network could be initialised"),
+    ],
+)
+def test_real_logs(name: str, kind: str, words: str) -> None:
+    found = sample(name)
+    assert found.kind == kind
+    assert words in "\n".join(found.notes)
+
+
+def test_the_largest_communicator_gives_the_rank() -> None:
+    """vLLM makes one of a single rank beside that of the tensor-parallel group."""
+    text = rank(1) + "spark-3:284:301 [0] NCCL INFO comm 0x2 rank 0 nranks 1 cudaDev 0\n"
+    (found,) = of(text).ranks
+    assert (found.witness.rank, found.witness.nranks) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "interface", "address"),
+    [
+        ("0", "1064A8C0FFFF0000", "192.168.100.16"),
+        ("80FE", "46442FFEFF47BB4E", "fe80::4ebb:47ff:fe2f:4446"),
+        ("0", "0", "::"),
+    ],
+)
+def test_gids_are_numbers_in_little_endian(prefix: str, interface: str, address: str) -> None:
+    assert gid_address(prefix, interface) == address
+
+
+def test_the_line_of_older_releases_has_more_between() -> None:
+    """NCCL 2.19 to 2.22 print the ECE of the connection in the same line."""
+    line = (
+        "n:1:2 [0] NCCL INFO NET/IB: NCCL Dev 0 IbDev 0 Port 1 qpn 34 mtu 3 query_ece={supported="
+        "0, vendor_id=0x0, options=0x0, comp_mask=0x0} GID 1 (0/B64A8C0FFFF0000) fifoRkey=0x4f"
+    )
+    assert parse(line).gids == (GidUse(1, "192.168.100.11", 1024),)
+
+
+LINES = [line for text in (rank(0), rank(1, network="Socket"), "x\n") for line in text.splitlines()]
+
+
+@given(st.lists(st.lists(st.one_of(st.text(), st.sampled_from(LINES))), max_size=3))
+def test_any_files_are_taken(files: list[list[str]]) -> None:
+    found = of(*("\n".join(lines) for lines in files))
+    assert found.kind != "rdma" or all(r.kind == "rdma" for r in found.ranks)
+    assert bool(found.ranks) or found.kind == "unknown"
+    assert len({r.process for r in found.ranks}) == len(found.ranks)

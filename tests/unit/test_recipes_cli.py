@@ -1,0 +1,233 @@
+"""`spark-cluster recipes`: list, show, fit and lint, from the command line to the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from spark_cluster.cli import app
+from spark_cluster.core.error import Unreachable
+from spark_cluster.transport.fake import FakeConnector, FakeHost
+
+from . import world
+from .cases import write
+
+INVENTORY = str(world.inventory().path)
+FOREIGN = world.DATA / "foreign"
+
+WHOLE = "weight 4999999000\nweight 4999999000"
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Recipes = Callable[..., Said]
+
+
+@pytest.fixture
+def recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Recipes:
+    """Run `spark-cluster recipes …` in an empty folder; `hosts` answer."""
+    for name in ("SPARK_CLUSTER_INVENTORY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, hosts: Sequence[FakeHost] = ()) -> Said:
+        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
+        capsys.readouterr()
+        code = app.run(["recipes", *arguments, "-i", INVENTORY])
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    return run
+
+
+def whole_model(name: str, **texts: str) -> world.Spark:
+    """A host whose cache has all 117 GB of the model."""
+    model = world.healthy("model", name).replace(WHOLE, "weight 117000000000")
+    return world.Spark(name, {"model": model} | texts)
+
+
+def test_the_list_says_whether_each_fits(recipes: Recipes) -> None:
+    said = recipes()
+    assert said.code == 0
+    line = next(line for line in said.out.splitlines() if line.startswith("qwen3-vl-235b "))
+    assert "  2 hosts  vllm-ray  fits  " in line
+    rows = {row["name"]: row for row in json.loads(recipes("--json").out)}
+    assert rows["qwen3-vl-235b"]["fits"] == "fits"
+    assert rows["qwen3-vl-235b-sglang"]["known_broken"] is True
+
+
+def test_a_recipe_of_another_tool_is_shown(recipes: Recipes) -> None:
+    said = recipes("show", str(FOREIGN / "sparkrun-two-nodes.yaml"))
+    assert said.code == 0
+    assert "note     Read from a recipe of sparkrun." in said.out
+    assert "served as large-dense" in said.out
+    assert "secrets  HF_TOKEN" in said.out
+    assert "--speculative-config" in said.out
+
+
+def test_a_recipe_that_cannot_be_honoured_is_told_with_line_and_remedy(recipes: Recipes) -> None:
+    path = FOREIGN / "refused" / "eugr-mods.yaml"
+    said = recipes("show", str(path))
+    assert said.code == 2
+    assert f"error: {path}:5: mods: spark-cluster changes nothing" in said.err
+    assert "next: Make an image that has them" in said.err
+
+
+# fit
+
+
+def test_the_sum_from_nominal_numbers(recipes: Recipes) -> None:
+    said = recipes("fit", "qwen3-vl-235b")
+    assert said.code == 0
+    assert said.out.startswith("qwen3-vl-235b: fits on 2 hosts\n")
+    assert "  = KV cache of a host    25.77 GiB\n" in said.out
+    assert "assumed: a 128 GB Spark" in said.out
+    assert "--hosts GROUP reads memory, weights and config.json" in said.out
+
+
+def test_an_option_of_the_recipe_is_summed(recipes: Recipes) -> None:
+    said = recipes("fit", "qwen3-vl-235b", "--pp")
+    assert said.code == 0
+    assert "TP 1 x PP 2" in said.out
+    assert "2 x 47 layers x 4 KV heads" in said.out
+
+
+def test_the_sum_from_the_hosts_costs_one_exec_each(recipes: Recipes) -> None:
+    hosts = [whole_model(name) for name in world.PAIR]
+    said = recipes("fit", "qwen3-vl-235b", "--hosts", "pair", hosts=hosts)
+    assert said.code == 0
+    assert "MemTotal of spark-2" in said.out
+    assert "576,512  in blocks of 16\n" in said.out
+    assert "note" not in said.out
+    assert [(host.connections, host.execs) for host in hosts] == [(1, 1)] * 2
+    assert [host.changes for host in hosts] == [[], []]
+
+
+def test_hosts_without_the_model(recipes: Recipes) -> None:
+    hosts = [world.Spark(name, {"model": "", "model-config": ""}) for name in world.PAIR]
+    said = recipes("fit", "qwen3-vl-235b", "--hosts", "spark-2,spark-3", hosts=hosts)
+    assert said.code == 0
+    assert "note: config.json as published at huggingface.co." in said.out
+    assert "note: The size of the weights is from the notes" in said.out
+
+
+def test_what_does_not_fit_ends_with_4_and_the_number_to_change(recipes: Recipes) -> None:
+    small = world.healthy("memory", "spark-3").replace("125513676", " 64000000")
+    hosts = [whole_model("spark-2"), whole_model("spark-3", memory=small)]
+    said = recipes("fit", "qwen3-vl-235b", "--hosts", "pair", hosts=hosts)
+    assert said.code == 4
+    assert said.out.startswith("qwen3-vl-235b: does not fit on 2 hosts\n")
+    assert "MemTotal of spark-3" in said.out
+    assert "error: weights and activations need 57.95 GiB of a host" in said.out
+    assert "next: Use 4 hosts (tensor parallel 4)." in said.out
+    assert "more: spark-cluster explain RECIPE001" in said.out
+
+
+def test_memory_that_something_holds(recipes: Recipes) -> None:
+    taken = world.healthy("memory", "spark-3").replace("121563244", " 21563244")
+    hosts = [whole_model("spark-2"), whole_model("spark-3", memory=taken)]
+    arguments = ("fit", "qwen3-vl-235b", "--hosts", "pair", "--json")
+    data = json.loads(recipes(*arguments, hosts=hosts).out)
+    assert (data["verdict"], data["exit_code"]) == ("no", 4)
+    (problem,) = data["problems"]
+    assert problem["code"] == "SERVE001"
+    assert problem["what"] == "spark-3: 20.56 GiB are free, the engine wants 83.79 GiB"
+
+
+def test_a_recipe_that_runs_holds_its_own_memory(recipes: Recipes) -> None:
+    taken = world.healthy("memory", "spark-3").replace("121563244", " 21563244")
+    hosts = [whole_model(name, memory=taken, containers=world.running(name)) for name in world.PAIR]
+    said = recipes("fit", "qwen3-vl-235b", "--hosts", "pair", hosts=hosts)
+    assert said.code == 0
+    assert "note: It runs on spark-2, spark-3 now" in said.out
+
+
+def test_a_host_that_is_away(recipes: Recipes) -> None:
+    away = whole_model("spark-3")
+    away.down = Unreachable("spark-3: no route to host", host="spark-3", remedy="Is it on?")
+    said = recipes("fit", "qwen3-vl-235b", "--hosts", "pair", hosts=[whole_model("spark-2"), away])
+    assert said.code == 3
+    assert "no route to host" in said.err
+
+
+def test_what_is_not_known_ends_with_3(recipes: Recipes) -> None:
+    said = recipes("fit", str(FOREIGN / "eugr-two-nodes-awq.yaml"))
+    assert said.code == 3
+    assert "not known on 2 hosts" in said.out
+    assert "The size of the weights is not known" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("fit", "qwen3-vl-235"), "Did you mean `qwen3-vl-235b`?"),
+        (("fit", "qwen3-vl-235b", "--hosts", "pear"), "there is no host or group 'pear'"),
+        (("fit", "qwen3-vl-235b", "--hosts", "spark-2"), "needs 2 hosts"),
+        (("fit", "qwen3-vl-235b", "--with", "nothing"), "has no option 'nothing'"),
+        (("lint", "no-such"), "there is no recipe 'no-such'"),
+    ],
+)
+def test_what_the_user_got_wrong(recipes: Recipes, arguments: tuple[str, ...], says: str) -> None:
+    said = recipes(*arguments)
+    assert said.code == 2
+    assert says in said.err + said.out
+
+
+def test_an_argument_that_is_no_number_has_its_line(recipes: Recipes) -> None:
+    path = write(
+        Path("mine.yaml"),
+        "name: mine\nextends: qwen3-vl-235b\nargs:\n  gpu-memory-utilization: 70\n",
+    )
+    said = recipes("fit", str(path))
+    assert said.code == 2
+    assert f"{path.absolute()}:4" in said.err
+    assert "'70' is no share of the memory" in said.err
+
+
+# lint
+
+
+def test_lint_of_all(recipes: Recipes) -> None:
+    said = recipes("lint")
+    assert said.code == 0
+    assert said.out.splitlines()[-1].startswith("lint: ")
+    assert ", 0 errors, " in said.out
+
+
+def test_lint_names_file_line_and_replacement(recipes: Recipes) -> None:
+    write(
+        Path("mine.yaml"),
+        "name: mine\nextends: qwen3-vl-235b\nimage: example.org/vllm:0.26.0\n"
+        "engine_version: 0.26.0\nenv:\n  VLLM_SLEEP_WHEN_IDLE: null\n"
+        "  VLLM_ATTENTION_BACKEND: TRITON_ATTN\n",
+    )
+    said = recipes("lint", "mine.yaml")
+    assert said.code == 2
+    assert said.out.startswith("error    RECIPE003  mine.yaml:7  env.VLLM_ATTENTION_BACKEND\n")
+    assert "the variable is ignored without a word" in said.out
+    assert "next: Use the argument `attention-backend`" in said.out
+    assert said.out.endswith("lint: 1 recipe, 1 error, 0 warnings\n")
+    data = json.loads(recipes("lint", "mine.yaml", "--json").out)
+    assert data["errors"] == 1
+    assert data["findings"][0]["place"].endswith("mine.yaml:7")
+
+
+def test_a_recipe_that_cannot_be_read_does_not_stop_the_others(recipes: Recipes) -> None:
+    write(Path("broken.yaml"), "name: broken\nextends: qwen3-vl-235b\nprot: 1\n")
+    said = recipes("lint", "broken.yaml", "qwen3-vl-235b")
+    assert said.code == 2
+    assert "RECIPE005  broken.yaml:3\n" in said.out
+    assert "prot: there is no such field" in said.out
+    assert "lint: 2 recipes, 1 error, 0 warnings" in said.out
