@@ -4,16 +4,19 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test unit lint format setup lab-up lab-down bench clean
+.PHONY: help demo test test-long unit lint format setup lab-up lab-down bench clean
 
 help:  ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup lab-packages  ## Three nodes in VMs: bootstrap, launch, verify-rdma, a chat, teardown (KEEP=1 leaves them up)
 	$(PY) -m spark_cluster.lab.demo
 
-test: setup lab-packages engines lint  ## All tests: unit, contract, and the lab end to end
-	$(PY) -m pytest --cov --cov-report=term:skip-covered
+test: setup lab-packages engines lint  ## Unit, contract, and the lab end to end, but for the long ones
+	$(PY) -m pytest -m "not long" --cov --cov-report=term:skip-covered
+
+test-long: setup lab-packages  ## The lab's long tests: reboots, dead controllers, every verdict
+	$(PY) -m pytest -m long tests/lab
 
 unit: setup  ## The fast tests only
 	$(PY) -m pytest tests/unit

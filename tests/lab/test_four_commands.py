@@ -270,3 +270,4 @@ def test_a_host_that_is_down(cluster: Cluster) -> None:
         "spark-2": "up",
         "spark-3": "unknown",
     }
+    cluster.run("lab", "fault", "node-dead", "spark-3", "--undo")

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from spark_cluster import places
 from tests.lab.conftest import Cluster, wait_for
 
 pytestmark = pytest.mark.lab
@@ -140,6 +139,7 @@ def test_a_peer_that_falls_silent_takes_the_change_back(cluster: Cluster, tmp_pa
     assert "reverted: " in told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("renderer", ["NetworkManager", "networkd"])
 def test_a_controller_that_is_killed(cluster: Cluster, tmp_path: Path, renderer: str) -> None:
     """After apply and before the confirmation: the host takes the change back by itself."""
@@ -163,6 +163,7 @@ def test_a_controller_that_is_killed(cluster: Cluster, tmp_path: Path, renderer:
     assert set(last["counts"]) <= {"ok", "skipped"}
 
 
+@pytest.mark.long
 def test_a_change_that_cuts_the_way_in(cluster: Cluster, template: Path) -> None:
     """On networkd, left so by the test before. Refused; and if insisted upon, taken back."""
     before = network(cluster)
@@ -183,6 +184,7 @@ def test_a_change_that_cuts_the_way_in(cluster: Cluster, template: Path) -> None
     assert back(cluster, before)
 
 
+@pytest.mark.long
 def test_a_reboot_while_armed(cluster: Cluster, tmp_path: Path) -> None:
     """The timer dies with the boot; the unit for the next boot puts the old files back first."""
     before = network(cluster)
@@ -202,6 +204,7 @@ def test_a_reboot_while_armed(cluster: Cluster, tmp_path: Path) -> None:
     assert "reverted boot" in cluster.run("history", "--nodes", run, "--hosts", NODE).stdout
 
 
+@pytest.mark.long
 def test_a_second_owner_is_refused_or_taken_over_and_comes_back(cluster: Cluster) -> None:
     cluster.run("lab", "fault", "second-owner", NODE)
     before = network(cluster)
@@ -217,6 +220,7 @@ def test_a_second_owner_is_refused_or_taken_over_and_comes_back(cluster: Cluster
     cluster.run("bootstrap", "--hosts", NODE)
 
 
+@pytest.mark.long
 def test_undo_goes_back_to_before_the_first_change(cluster: Cluster) -> None:
     cluster.run("undo", "network", "--hosts", PEER)
     files = cluster.on(PEER, "sudo ls /etc/netplan").split()
@@ -229,10 +233,3 @@ def test_undo_goes_back_to_before_the_first_change(cluster: Cluster) -> None:
         "the rail's address is gone",
     )
     cluster.run("bootstrap")
-
-
-def test_the_templates_of_the_wheel_are_the_ones_that_were_tried() -> None:
-    assert {path.name for path in places.shipped("netplan").glob("*.j2")} == {
-        "40-cx7.yaml.j2",
-        "50-10gbe.yaml.j2",
-    }
