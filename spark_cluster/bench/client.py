@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -137,7 +138,11 @@ class Client:
 
     # One request
 
-    async def ask(self, query: Query, begun: float) -> Request:
+    def prepare(self, query: Query) -> httpx.Request:
+        """All that can be done before the clock runs."""
+        return self._http.build_request("POST", query.path, content=query.body)
+
+    async def ask(self, request: httpx.Request, begun: float) -> Request:
         """Send it and read its stream to the end; never raises for what the server does.
 
         `begun` is the level's begin by time.perf_counter.
@@ -146,7 +151,7 @@ class Client:
         start = time.perf_counter()
         try:
             async with asyncio.timeout(self._stall) as limit:
-                error = await self._stream(query, answer, limit)
+                error = await self._stream(request, answer, limit)
         except TimeoutError:
             error = f"stalled: no token within {self._stall:g} s"
         except httpx.HTTPError as problem:
@@ -162,15 +167,15 @@ class Client:
             error=error,
         )
 
-    async def _stream(self, query: Query, answer: Answer, limit: asyncio.Timeout) -> str:
+    async def _stream(self, request: httpx.Request, answer: Answer, limit: asyncio.Timeout) -> str:
         """Why it failed, empty if it did not; every token sets the time limit anew."""
         clock = asyncio.get_running_loop().time
         events, chunks = Events(), 0
-        async with self._http.stream("POST", query.path, content=query.body) as response:
+        response = await self._http.send(request, stream=True)
+        async with contextlib.aclosing(response):
             if response.status_code != 200:
-                return _said(
-                    response.status_code, (await response.aread()).decode(errors="replace")
-                )
+                body = (await response.aread()).decode(errors="replace")
+                return _said(response.status_code, body)
             async for data in response.aiter_raw():
                 now = time.perf_counter()
                 for event in events.feed(data):

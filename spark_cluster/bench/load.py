@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import httpx
+
 from spark_cluster.bench import prompts, stats
 from spark_cluster.bench.client import Client
 from spark_cluster.bench.notes import level_notes
-from spark_cluster.bench.plan import Query, Settings, Step, queries
+from spark_cluster.bench.plan import Settings, Step, queries
 from spark_cluster.bench.prompts import Calibration
 from spark_cluster.bench.results import HostFigures, Level, Request, Server
 from spark_cluster.serving.metrics import Metrics
@@ -99,8 +102,9 @@ async def measure(
     """Run the levels; `watcher` gets each as it ends. A level in which nothing succeeded is the
     last: the server is gone, or refuses."""
     for step in steps:
-        warm = queries(step, settings, calibration, server.model, warm_up=True)
-        await _run(client, step, warm, _Course(step.concurrency, step.warm_up, None), None)
+        warm = map(client.prepare, queries(step, settings, calibration, server.model, warm_up=True))
+        course = _Course(step.concurrency, step.warm_up, None)
+        await _run(client, step, warm, course, time.perf_counter())
         level = await _measured(client, server, settings, step, calibration, watcher, beside)
         watcher.finished(level)
         if not level.summary.ok:
@@ -119,11 +123,15 @@ async def _measured(
     if beside is not None:
         await asyncio.to_thread(beside.begin)
     before = await client.metrics()
-    todo = queries(step, settings, calibration, server.model)
+    todo: Iterator[httpx.Request] = map(
+        client.prepare, queries(step, settings, calibration, server.model)
+    )
+    if step.requests is not None:  # made now, so that making them takes no time from the tokens
+        todo = iter(list(itertools.islice(todo, step.requests)))
     busy, begun = time.process_time(), time.perf_counter()
     until = begun + step.seconds if step.seconds else None
     course = _Course(step.concurrency, step.requests, until)
-    await _run(client, step, todo, course, watcher.progress, begun)
+    await _run(client, step, todo, course, begun, watcher.progress)
     seconds, busy = time.perf_counter() - begun, time.process_time() - busy
     after = await client.metrics()
     summary = stats.summarise(course.done, seconds)
@@ -150,17 +158,16 @@ async def _measured(
 async def _run(
     client: Client,
     step: Step,
-    todo: Iterator[Query],
+    todo: Iterator[httpx.Request],
     course: _Course,
-    tell: Callable[[Step, int, int], None] | None,
-    begun: float | None = None,
+    begun: float,
+    tell: Callable[[Step, int, int], None] | None = None,
 ) -> None:
     """Send the course's requests, `concurrency` at a time."""
-    since = time.perf_counter() if begun is None else begun
 
     async def work() -> None:
         while course.next():
-            course.add(await client.ask(next(todo), since))
+            course.add(await client.ask(next(todo), begun))
             if tell is not None:
                 tell(step, len(course.done), course.failed)
 

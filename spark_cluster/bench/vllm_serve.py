@@ -31,14 +31,22 @@ print(json.dumps(found))
 
 
 def script(
-    container: str, port: int, server: Server, settings: Settings, steps: Sequence[Step]
+    container: str,
+    port: int,
+    server: Server,
+    settings: Settings,
+    steps: Sequence[Step],
+    *,
+    scratch: str = "/tmp/spark-cluster-bench",
 ) -> str:
     """Runs every level, one after the other, and prints each result after its mark.
+
+    `scratch` begins the names of its two files in the container.
 
     The benchmark ends with the script: a process in a container does not end with `docker exec`.
     """
     inside = f"docker exec {quote(container)}"
-    pid, result = "/tmp/spark-cluster-bench.pid", "/tmp/spark-cluster-bench.json"
+    pid, result = f"{scratch}.pid", f"{scratch}.json"
     lines = [
         f"_end() {{ {inside} sh -c 'kill $(cat {pid}) 2>/dev/null'; }}",
         "trap '_end; exit 143' HUP INT TERM",
@@ -207,7 +215,7 @@ def _list(data: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _number(value: object) -> float:
-    """A finite number, else 0."""
+    """A finite number from 0 on; anything else is 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return 0.0
-    return float(value)
+    return max(0.0, float(value))

@@ -14,7 +14,9 @@ from spark_cluster.cli import (
     bootstrap,
     compose,
     doctor,
+    evidence,
     explain,
+    failover,
     history,
     image,
     init,
@@ -26,11 +28,14 @@ from spark_cluster.cli import (
     monitor,
     plan,
     recipes,
+    relaunch,
+    services,
     status,
     teardown,
     trust,
     undo,
     verify_rdma,
+    watch,
 )
 from spark_cluster.core.error import Interrupted, SparkError
 
@@ -61,8 +66,8 @@ def _root(
 
 
 for module in (
-    bootstrap, plan, launch, verify_rdma, status, teardown, trust, doctor, explain, history,
-    logs, init, mesh, compose,
+    bootstrap, plan, launch, verify_rdma, status, relaunch, failover, teardown, trust, doctor,
+    evidence, explain, history, logs, init, mesh, compose, watch,
 ):  # fmt: skip
     module.register(app)
 app.add_typer(undo.app, name="undo")
@@ -70,6 +75,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(image.app, name="image")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(monitor.app, name="monitor")
+app.add_typer(services.app, name="services")
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,12 +89,23 @@ def measure(ask: Ask) -> int:
             remedy="Give --requests with --vllm.",
         )
     ask = replace(ask, settings=replace(ask.settings, salt=ask.settings.salt or ask.run))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if ask.scope.endpoint is not None:
-        _refuse_endpoint(ask)
-        return _measure(ask, at_endpoint(ask.scope.endpoint))
-    with on_cluster(ask.scope.recipe, ask.scope.inventory, ask.scope.hosts, ask.sample) as place:
-        return _measure(ask, place)
+    scope = ask.scope
+    with _sigterm_is_ctrl_c():
+        if scope.endpoint is not None:
+            _refuse_endpoint(ask)
+            return _measure(ask, at_endpoint(scope.endpoint))
+        with on_cluster(scope.recipe, scope.inventory, scope.hosts, ask.sample) as place:
+            return _measure(ask, place)
+
+
+@contextlib.contextmanager
+def _sigterm_is_ctrl_c() -> Iterator[None]:
+    """Being told to end keeps the levels that are over, too."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _refuse_endpoint(ask: Ask) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from spark_cluster.core.error import InputError
 from spark_cluster.core.secret import Secret
 from spark_cluster.engines.placement import place
-from spark_cluster.engines.spec import Deployment
+from spark_cluster.engines.spec import LABEL, Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
@@ -22,12 +22,14 @@ from spark_cluster.recipes.models import Recipe
 @dataclass(frozen=True)
 class Choices:
     """What the command line chose. `options` names those of the recipe, in the order given;
-    `anyway`: also a recipe that is known not to work."""
+    `anyway`: also a recipe that is known not to work. `hosts`, head first, serve in place of a
+    group."""
 
     group: str | None = None
     profile: str | None = None
     options: tuple[str, ...] = ()
     anyway: bool = False
+    hosts: tuple[str, ...] = ()
 
 
 def chosen_options(
@@ -59,16 +61,31 @@ def deploy(
     inventory: Inventory, recipe: Recipe, choices: Choices, run: str
 ) -> tuple[Deployment, tuple[str, ...]]:
     """The deployment and its hosts, head first. Raises InputError."""
-    group, members = _members(inventory, recipe, choices.group)
+    group, members = _members(inventory, recipe, choices)
     placement = place(recipe, inventory, group, members)
     made = ENGINES[recipe.engine](recipe, placement, run, recipes.file_contents(recipe))
     wanted = {name for spec in made.containers for name in spec.secrets}
-    return replace(made, secret_values=_secrets(wanted, os.environ)), members
+    made = replace(made, secret_values=_secrets(wanted, os.environ))
+    return _remembering(made, choices), members
 
 
-def _members(inventory: Inventory, recipe: Recipe, name: str | None) -> tuple[str, tuple[str, ...]]:
+def _remembering(made: Deployment, choices: Choices) -> Deployment:
+    """With the choices in the labels, for a relaunch: what was not chosen has none."""
+    labels = {
+        f"{LABEL}.profile": choices.profile or "",
+        f"{LABEL}.options": ",".join(dict.fromkeys(choices.options)),
+    }
+    chosen = {name: value for name, value in labels.items() if value}
+    specs = (replace(spec, labels={**spec.labels, **chosen}) for spec in made.containers)
+    return replace(made, containers=tuple(specs)) if chosen else made
+
+
+def _members(inventory: Inventory, recipe: Recipe, choices: Choices) -> tuple[str, tuple[str, ...]]:
     """The group and its hosts. A recipe for one host goes to the host that is named, or to the
     head of the group."""
+    if choices.hosts:
+        return ", ".join(choices.hosts), choices.hosts
+    name = choices.group
     if recipe.nodes == 1 and name is not None and name in inventory.hosts:
         return name, (name,)
     group, members = inventories.group(inventory, name)

@@ -57,11 +57,7 @@ def launch(
 ) -> int:
     """Serve a model on a group of hosts; ready only when a real token came back."""
     from spark_cluster.cli.deploying import Choices, chosen_options
-    from spark_cluster.cli.running import activate, load_inventory, refuse
-    from spark_cluster.cli.verbs import show_plan
-    from spark_cluster.cli.verify_rdma import judged
-    from spark_cluster.core.error import Interrupted
-    from spark_cluster.serving.apis import APIS
+    from spark_cluster.cli.running import load_inventory
 
     loaded = load_inventory(inventory)
     names = chosen_options(options, pp=pp, debug=debug, dual_rail=dual_rail)
@@ -69,6 +65,17 @@ def launch(
     request = launch_request(
         loaded, recipe, choices, settings or (), as_json=as_json, verbose=verbose
     )
+    return serve(request, recipe, dry_run=dry_run, no_wait=no_wait)
+
+
+def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool = False) -> int:
+    """Carry the launch out; `name` is what the user calls it. The exit code."""
+    from spark_cluster.cli.running import activate, refuse
+    from spark_cluster.cli.verbs import show_plan
+    from spark_cluster.cli.verify_rdma import judged
+    from spark_cluster.core.error import Interrupted
+    from spark_cluster.serving.apis import APIS
+
     deployment = request.deployment
     assert deployment is not None
     with activate(request, journal=not dry_run) as active:
@@ -76,7 +83,7 @@ def launch(
             active.run.leave_out(_WAITS)
         plan = active.run.plan()
         if dry_run:
-            return show_plan(active, plan, commands=verbose)
+            return show_plan(active, plan, commands=request.verbose)
         refused = refuse(active, plan)
         if refused:
             active.say("Nothing was started: what stands above is in the way.")
@@ -90,7 +97,7 @@ def launch(
                 "`spark-cluster teardown` removes it."
             )
             raise
-        address = f"http://{api_address(loaded, deployment.head, deployment.port)}"
+        address = f"http://{api_address(request.inventory, deployment.head, deployment.port)}"
         endpoint = address + APIS[deployment.api].root
         model = deployment.client_model
         data = {"endpoint": endpoint, "model": model, "already_up": was_up}
@@ -98,13 +105,13 @@ def launch(
         code = active.finish(results, data={**data, **verdict})
         if code == 0:
             state = "started, not yet ready" if no_wait else "ready"
-            active.say(f"{recipe} is {'already up' if was_up else state}: {endpoint}")
+            active.say(f"{name} is {'already up' if was_up else state}: {endpoint}")
             active.say(_curl(address + APIS[deployment.api].chat, model))
             if len(deployment.hosts) > 1:
                 more = " --watch" if verdict else ""
                 active.say(f"next: spark-cluster verify-rdma{more}")
         elif verdict:
-            active.say(f"{recipe} is up and answers: {endpoint}")
+            active.say(f"{name} is up and answers: {endpoint}")
             active.say("Its tokens do not travel by RDMA as they should: see the verdict above.")
         else:
             active.say(

@@ -50,6 +50,7 @@ class Request:
     all_hosts_needed: bool = True
     preempt: tuple[str, ...] = ()
     carry_on: bool = False
+    needs_lock: bool = True
     run: str = field(default_factory=new_run)
 
 
@@ -160,7 +161,7 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
             request.run,
             tuple(request.hosts),
             places.short(request.inventory.path),
-            request.deployment.recipe if request.deployment else None,
+            request.deployment.recipe if request.deployment else request.options.recipe or None,
             request.note,
         )
     )
@@ -184,6 +185,7 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
                 options=request.options,
                 preempt=request.preempt,
                 carry_on=request.carry_on,
+                needs_lock=request.needs_lock,
             )
             yield Active(request, run, session, bus, view, started)
     except SparkError as error:

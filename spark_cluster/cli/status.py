@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from spark_cluster.cli.options import (
@@ -18,12 +20,21 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Full screen, read again until Ctrl-C.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.5, max=3600, help="--watch: seconds between.")
+    ] = 2.0,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Show each host: our containers, the server, memory, swap. One look, nothing changed."""
+    """Show hosts, rails, our containers, the server and its work. One exec a host, nothing changed.
+
+    Rates are those of about a second; with --watch those between two refreshes.
+    """
     import json
 
     from spark_cluster.cli.console import make_console
@@ -32,7 +43,12 @@ def status(
     from spark_cluster.inventory.loader import select
 
     loaded = load_inventory(inventory)
-    rows = read(loaded, select(loaded, split(hosts)))
+    names = select(loaded, split(hosts))
+    if watch:
+        from spark_cluster.cli import status_screen
+
+        return status_screen.watch(loaded, names, interval, as_json=as_json)
+    rows = read(loaded, names)
     verdict = verdict_row(loaded, rows)
     if as_json:
         typer.echo(json.dumps({"inventory": str(loaded.path), "hosts": rows, "verdict": verdict}))

@@ -2,83 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from spark_cluster.cli.running import looking
+from spark_cluster.cli.status_rows import TWICE, before_of, row, unknown
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.units import human_age, human_bytes
-from spark_cluster.facts.base import Facts
-from spark_cluster.facts.docker import CONTAINERS
-from spark_cluster.facts.gpu import GPU
-from spark_cluster.facts.host import HOST
-from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
 from spark_cluster.runner.last_verdict import last_verdict
-from spark_cluster.runner.session import Lane
-from spark_cluster.serving import api
-from spark_cluster.serving.apis import APIS
 
-_FACTS = (HOST, CONTAINERS, MEMORY, SWAP, GPU)
+#: Seconds for one look; it takes two when docker and the server answer at once.
+_SECONDS = 45.0
+
+Row = dict[str, Any]
 
 
-def read(inventory: Inventory, names: list[str]) -> list[dict[str, Any]]:
+def read(inventory: Inventory, names: list[str]) -> list[Row]:
     """One row a host; `state` is `up` or `unknown`, with the reason."""
     with looking(inventory, names) as session:
-        outcomes = session.each(session.alive, _look)
-        return [_row(name, session.lost.get(name) or outcomes[name]) for name in names]
+        outcomes = session.each(session.alive, lambda lane: lane.read(TWICE, timeout=_SECONDS))
+        rows = []
+        for name in names:
+            outcome = session.lost.get(name) or outcomes[name]
+            if isinstance(outcome, SparkError):
+                rows.append(unknown(name, outcome.message))
+            else:
+                rows.append(row(inventory.hosts[name], before_of(outcome), outcome))
+        return rows
 
 
-def _look(lane: Lane) -> tuple[Facts, bool | None]:
-    """The facts, and on the head whether the server answers /health (None: no head here)."""
-    facts = lane.read(_FACTS)
-    for container in facts[CONTAINERS].containers:
-        if (
-            container.running
-            and container.label("port").isdigit()
-            and container.label("rank") == "0"
-        ):
-            script = APIS[container.label("api") or "openai"].health(int(container.label("port")))
-            answer = lane.run(script, timeout=15, root=False)
-            return facts, api.parse_health(answer.stdout).ok
-    return facts, None
-
-
-def _row(name: str, outcome: tuple[Facts, bool | None] | SparkError) -> dict[str, Any]:
-    if isinstance(outcome, SparkError):
-        return {"host": name, "state": "unknown", "reason": outcome.message}
-    facts, healthy = outcome
-    return {
-        "host": name,
-        "state": "up",
-        "boot_id": facts[HOST].boot_id,
-        "memory_available": facts[MEMORY].available,
-        "memory_total": facts[MEMORY].total,
-        "swap": list(facts[SWAP].active),
-        "gpu": list(facts[GPU].names),
-        "gpu_processes": [process.name for process in facts[GPU].processes],
-        "containers": [
-            {
-                "name": container.name,
-                "state": container.state,
-                "exit_code": container.exit_code,
-                "recipe": container.label("recipe"),
-                "rank": container.label("rank"),
-                "run": container.label("run"),
-                "started": container.started,
-                "port": container.label("port"),
-            }
-            for container in facts[CONTAINERS].containers
-        ],
-        "docker_error": facts[CONTAINERS].error,
-        "healthy": healthy,
-    }
-
-
-def verdict_row(inventory: Inventory, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+def verdict_row(inventory: Inventory, rows: list[Row]) -> Row | None:
     """The last RDMA verdict that this controller gave; `current`: on the launch that runs now."""
     last = last_verdict(inventory.path)
     if last is None:
@@ -98,34 +56,84 @@ def verdict_row(inventory: Inventory, rows: list[dict[str, Any]]) -> dict[str, A
 
 
 def show(
-    console: Console,
-    inventory: Inventory,
-    rows: list[dict[str, Any]],
-    verdict: dict[str, Any] | None,
-    *,
-    verbose: bool,
+    console: Console, inventory: Inventory, rows: list[Row], verdict: Row | None, *, verbose: bool
 ) -> None:
     console.print(f"[dim]inventory {escape(short(inventory.path))}[/]")
-    for row in rows:
-        if row["state"] == "unknown":
-            console.print(f"  [bold magenta]unknown[/]  {row['host']}: {escape(row['reason'])}")
+    for each in rows:
+        if each["state"] == "unknown":
+            console.print(f"  [bold magenta]unknown[/]  {each['host']}: {escape(each['reason'])}")
             continue
-        swap = f"swap on ({', '.join(row['swap'])})" if row["swap"] else "swap off"
-        available, total = row["memory_available"], row["memory_total"]
-        memory = f"{human_bytes(available)} of {human_bytes(total)} available"
-        console.print(f"  [green]up[/]       {row['host']}: {memory}, {swap}")
-        if row["docker_error"]:
-            console.print(f"             docker: {escape(row['docker_error'])}")
-        for container in row["containers"]:
-            console.print(f"             {escape(_container(container, row['healthy']))}")
-        if verbose:
-            processes = ", ".join(row["gpu_processes"]) or "none"
-            console.print(f"             GPU {', '.join(row['gpu'])}; processes: {processes}")
+        console.print(f"  [green]up[/]       {each['host']}: {escape(_host(each))}")
+        for line in _details(each, verbose=verbose):
+            console.print(f"             {escape(line)}")
     if verdict is not None:
-        console.print(f"  {escape(_verdict(verdict))}")
+        console.print(f"  {escape(verdict_text(verdict))}")
 
 
-def _verdict(verdict: dict[str, Any]) -> str:
+def _host(each: Row) -> str:
+    swap = f"swap on ({', '.join(each['swap'])})" if each["swap"] else "swap off"
+    available, total = each["memory_available"], each["memory_total"]
+    parts = [f"{human_bytes(available)} of {human_bytes(total)} available", swap]
+    if each["load"]:
+        parts.append(f"load {each['load'][0]:g} on {each['cores'] or '?'} cores")
+    if each["uptime_seconds"] is not None:
+        parts.append(f"up {human_age(each['uptime_seconds'])}")
+    return ", ".join(parts)
+
+
+def _details(each: Row, *, verbose: bool) -> Iterator[str]:
+    yield f"GPU {gpu_text(each)}"
+    if verbose:
+        processes = ", ".join(each["gpu_processes"]) or "none"
+        yield f"GPU {', '.join(each['gpu']) or 'not found'}; processes: {processes}"
+    for rail in each["rails"]:
+        yield _rail(rail)
+    if each["docker_error"]:
+        yield f"docker: {each['docker_error']}"
+    for container in each["containers"]:
+        yield _container(container, each["healthy"])
+    if each["endpoint"] is not None:
+        yield endpoint_text(each["endpoint"])
+    yield from locks(each)
+
+
+def gpu_text(each: Row) -> str:
+    """`96 %, 31 W, 2100 of 3003 MHz, 61 °C`."""
+    units = (("gpu_utilization", "%"), ("gpu_watts", "W"), ("gpu_sm_mhz", ""))
+    parts = [f"{each[key]:.0f} {unit}".strip() for key, unit in units if each[key] is not None]
+    if each["gpu_sm_mhz"] is not None:
+        highest = each["gpu_max_sm_mhz"]
+        parts[-1] += f" of {highest:.0f} MHz" if highest is not None else " MHz"
+    if each["gpu_celsius"] is not None:
+        parts.append(f"{each['gpu_celsius']:.0f} °C")
+    return ", ".join(parts) or "gives no readings"
+
+
+def _rail(rail: Row) -> str:
+    text = f"rail {rail['interface']} ({rail['device']}): {rail['state']}"
+    text += f", {rail['rate']}" if rail["rate"] else ""
+    text += f", {rate_text(rail, 'tx')} out, {rate_text(rail, 'rx')} in"
+    return f"{text}, {errors_text(rail)}"
+
+
+def rate_text(rail: Row, way: str) -> str:
+    """`1.2 GiB/s`, `300 packets/s`, or `unknown`."""
+    value = rail[f"{way}_per_second"]
+    if value is None:
+        return "unknown"
+    return f"{human_bytes(value)}/s" if rail["unit"] == "B" else f"{value:,.0f} packets/s"
+
+
+def errors_text(rail: Row) -> str:
+    """The sum since boot, and what grew just now, by name."""
+    total = sum(rail["errors"].values())
+    if not total:
+        return "no errors"
+    grown = ", ".join(f"{name} +{value}" for name, value in rail["errors_grown"].items())
+    return f"{total} errors since boot, " + (f"now {grown}" if grown else "none now")
+
+
+def verdict_text(verdict: Row) -> str:
     """`RDMA verdict: rdma, 12 min ago, on qwen3-vl-235b`."""
     age = human_age(verdict["age_seconds"])
     text = f"RDMA verdict: {verdict['kind']}, {age} ago, on {verdict['recipe']}"
@@ -136,15 +144,53 @@ def _verdict(verdict: dict[str, Any]) -> str:
     return text
 
 
-def _container(container: dict[str, Any], healthy: bool | None) -> str:
+def _container(container: Row, healthy: bool | None) -> str:
     text = (
-        f"{container['name']} ({container['recipe']}, rank {container['rank']}) "
-        f"{container['state']}"
+        f"{container['name']} ({container['recipe']}, rank {container['rank']}) {state(container)}"
     )
-    if container["state"] != "running":
-        return f"{text}, exit code {container['exit_code']}"
-    text += f" since {container['started'][:19]}"
-    if container["rank"] == "0":
-        health = "answers" if healthy else "does not answer yet"
-        text += f"; /health {health} on port {container['port']}"
+    if container["state"] == "running" and container["rank"] == "0":
+        text += f"; {health(container, healthy)}"
     return text
+
+
+def state(container: Row) -> str:
+    """`running for 3 h, restarted 0 times`, or how it ended."""
+    if container["state"] != "running":
+        return f"{container['state']}, exit code {container['exit_code']}"
+    uptime, times = container["uptime_seconds"], container["restarts"]
+    since = f"since {container['started'][:19]}"
+    text = f"running {since if uptime is None else f'for {human_age(uptime)}'}"
+    return f"{text}, restarted {times} times" if times else text
+
+
+def health(container: Row, healthy: bool | None) -> str:
+    """Whether the server answers, on which port."""
+    from spark_cluster.serving.apis import APIS
+
+    known = APIS.get(container["api"], APIS["openai"])
+    answers = "answers" if healthy else "does not answer yet"
+    return f"{known.well} {answers} on port {container['port']}"
+
+
+def endpoint_text(endpoint: Row) -> str:
+    """Requests, tokens, the KV cache, the first token's time; what is not known is left out."""
+    if endpoint["error"]:
+        return f"the server gives no metrics: {endpoint['error']}"
+    forms = (
+        ("running", "{:.0f} requests running"),
+        ("waiting", "{:.0f} waiting"),
+        ("tokens_per_second", "{:.1f} tokens/s"),
+        ("prompt_tokens_per_second", "{:.1f} prompt tokens/s"),
+        ("kv_cache_usage", "KV cache {:.0%} full"),
+        ("ttft_seconds", "first token after {:.2f} s"),
+    )
+    known = [form.format(endpoint[key]) for key, form in forms if endpoint[key] is not None]
+    return ", ".join(known) or "the server's metrics are none that we know"
+
+
+def locks(each: Row) -> Iterator[str]:
+    """Who holds the host, if anyone does."""
+    if each["lock"]:
+        yield f"in use: {each['lock']}"
+    if each["files_lock"]:
+        yield f"models and images in use: {each['files_lock']}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,17 +16,42 @@ from spark_cluster.cli.options import (
     split,
 )
 
+if TYPE_CHECKING:
+    from spark_cluster.inventory.models import Inventory
+
+#: Seconds between two looks at hosts that are away.
+_PAUSE = 10.0
+
 
 def register(app: typer.Typer) -> None:
     app.command("teardown")(teardown)
 
 
 def teardown(
+    recipe: Annotated[
+        str, typer.Argument(metavar="[RECIPE]", help="Only this recipe's containers.")
+    ] = "",
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Only the hosts of this group.")
+    ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Kill at once, and take the lock from whoever holds it."),
+        typer.Option(
+            "--force",
+            help="Kill at once; needs no lock and no docker that answers; ends within 5 minutes.",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Only the hosts that earlier teardowns did not finish.")
+    ] = False,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", metavar="MINUTES", min=0, help="With --resume: wait for them."),
+    ] = 0.0,
+    network: Annotated[
+        bool, typer.Option("--network", help="Afterwards, `undo network` on the same hosts.")
     ] = False,
     restore_swap: Annotated[
         bool, typer.Option("--restore-swap", help="Turn the swap of /etc/fstab on again.")
@@ -36,42 +61,99 @@ def teardown(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Stop and remove our containers on every host; a host that is away is `unknown`, exit 3."""
-    from spark_cluster.cli.running import Request, activate, load_inventory, lost_results
+    """Stop and remove our containers, and look again; a host that is away is `unknown`, exit 3."""
+    from spark_cluster.cli.running import load_inventory
+    from spark_cluster.cli.taking_down import take_down, teardown_request
+    from spark_cluster.cli.undo import undo_request
     from spark_cluster.cli.verbs import run_playbook
-    from spark_cluster.core.result import exit_code
-    from spark_cluster.inventory.loader import select
-    from spark_cluster.runner.lock import PREEMPTIBLE
-    from spark_cluster.steps.view import Options
+    from spark_cluster.core.error import InputError
+    from spark_cluster.inventory import loader as inventories
 
     loaded = load_inventory(inventory)
-    request = Request(
-        verb="teardown",
-        playbook="teardown",
-        hosts=select(loaded, split(hosts)),
-        inventory=loaded,
-        settings=[*(settings or ()), *(["swap.state=on"] if restore_swap else [])],
-        options=Options(force=force),
-        as_json=as_json,
-        verbose=verbose,
-        all_hosts_needed=False,
-        preempt=PREEMPTIBLE,
-        carry_on=True,
-    )
+    members = [*(split(hosts) or ()), *(inventories.group(loaded, group)[1] if group else ())]
+    names = inventories.select(loaded, members or None)
+    chosen = [*(["swap.state=on"] if restore_swap else []), *(settings or ())]
+    if resume:
+        if recipe or dry_run or network:
+            raise InputError(
+                "--resume goes on with what was begun: it takes no RECIPE, --dry-run or --network",
+                remedy="Leave them out; --hosts, --force and --wait go with it.",
+            )
+        return _resume(loaded, names, chosen, wait, force=force, as_json=as_json, verbose=verbose)
+    request = teardown_request(
+        loaded, names, recipe=recipe, force=force, settings=chosen,
+        as_json=as_json, verbose=verbose,
+    )  # fmt: skip
     if dry_run:
         return run_playbook(request, dry_run=True)
-    with activate(request) as active:
-        plan = active.run.plan()
-        results = active.run.apply(plan)
-        missing = lost_results(active.session, "gone")
-        every = [*results, *(r for r in missing if r.host not in {x.host for x in results})]
-        code = active.finish(every, code=exit_code(every))
-        for result in missing:
-            active.say(
-                f"unknown: {result.host} was not reached; what runs there may still run. "
-                f"Run `spark-cluster teardown --hosts {result.host}` when it answers."
-            )
-        if code == 0:
-            names = ", ".join(active.session.alive)
-            active.say(f"nothing of ours runs on {names}")
-        return code
+    code, _ = take_down(request)
+    if network and code == 0:
+        return run_playbook(undo_request(loaded, names, as_json=as_json, verbose=verbose))
+    return code
+
+
+def _resume(
+    inventory: Inventory,
+    names: list[str],
+    settings: list[str],
+    minutes: float,
+    *,
+    force: bool,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Take down what earlier teardowns left open, as the hosts come back, at most for `minutes`.
+
+    Raises Unreachable for those that are still away then.
+    """
+    import json
+    import time
+
+    from spark_cluster.cli.taking_down import take_down, teardown_request
+    from spark_cluster.core.error import Unreachable
+    from spark_cluster.places import short
+    from spark_cluster.runner.history import past_runs, unfinished
+
+    left_open = unfinished(past_runs(), short(inventory.path))
+    pending = [name for name in names if name in left_open]
+    if as_json:
+        typer.echo(json.dumps({"kind": "resume", "hosts": pending}))
+    elif not pending:
+        typer.echo("every teardown that the journal knows came to its end")
+    deadline = time.monotonic() + minutes * 60
+    codes = [0]
+    awaited: list[str] = []
+    while pending:
+        back = _reachable(inventory, pending)
+        for recipe in dict.fromkeys(left_open[name].recipe or "" for name in back):
+            request = teardown_request(
+                inventory, [name for name in back if (left_open[name].recipe or "") == recipe],
+                recipe=recipe, force=force, settings=settings, as_json=as_json, verbose=verbose,
+            )  # fmt: skip
+            codes.append(take_down(request)[0])
+        pending = [name for name in pending if name not in back]
+        if time.monotonic() >= deadline:
+            break
+        if pending and pending != awaited and not as_json:
+            typer.echo(f"waiting for {', '.join(pending)}, at most {minutes:g} minutes")
+        awaited = pending
+        if pending:
+            time.sleep(_PAUSE)
+    if pending:
+        raise Unreachable(
+            f"still away: {', '.join(pending)}; what runs there may still run",
+            remedy="Switch it on, or run `spark-cluster teardown --resume --wait MINUTES`.",
+        )
+    return max(codes)
+
+
+def _reachable(inventory: Inventory, names: list[str]) -> list[str]:
+    """Those that answer now. Raises HostKeyRejected and AuthFailed: waiting mends neither."""
+    from spark_cluster.cli.running import looking
+    from spark_cluster.core.error import AuthFailed, HostKeyRejected
+
+    with looking(inventory, names) as session:
+        for error in session.lost.values():
+            if isinstance(error, HostKeyRejected | AuthFailed):
+                raise error
+        return session.alive

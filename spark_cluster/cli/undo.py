@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,10 @@ from spark_cluster.cli.options import (
     VerboseOption,
     split,
 )
+
+if TYPE_CHECKING:
+    from spark_cluster.cli.running import Request
+    from spark_cluster.inventory.models import Inventory
 
 app = typer.Typer(name="undo", help="Take back what bootstrap changed.", no_args_is_help=True)
 
@@ -42,21 +47,42 @@ def network(
     verbose: VerboseOption = False,
 ) -> int:
     """Put the netplan files back as they were before our first change, through the guard."""
-    from spark_cluster.cli.running import Request, load_inventory
+    from spark_cluster.cli.running import load_inventory
     from spark_cluster.cli.verbs import run_playbook
     from spark_cluster.inventory.loader import select
-    from spark_cluster.steps.view import Options
 
     loaded = load_inventory(inventory)
     chosen = [f"netplan-restore.to={to}", f"netplan-forget.to={to}"] if to else []
-    request = Request(
-        verb="undo network",
-        playbook="undo-network",
-        hosts=select(loaded, split(hosts)),
-        inventory=loaded,
+    request = undo_request(
+        loaded,
+        select(loaded, split(hosts)),
         settings=[*(settings or ()), *chosen],
-        options=Options(allow_management=allow_management),
+        allow_management=allow_management,
         as_json=as_json,
         verbose=verbose,
     )
     return run_playbook(request, dry_run=dry_run)
+
+
+def undo_request(
+    inventory: Inventory,
+    hosts: list[str],
+    *,
+    settings: Sequence[str] = (),
+    allow_management: bool = False,
+    as_json: bool = False,
+    verbose: bool = False,
+) -> Request:
+    from spark_cluster.cli.running import Request
+    from spark_cluster.steps.view import Options
+
+    return Request(
+        verb="undo network",
+        playbook="undo-network",
+        hosts=hosts,
+        inventory=inventory,
+        settings=settings,
+        options=Options(allow_management=allow_management),
+        as_json=as_json,
+        verbose=verbose,
+    )

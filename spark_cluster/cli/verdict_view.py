@@ -56,8 +56,8 @@ def _cells(row: RailRow) -> list[str]:
         row.rail,
         _amount(row.tx, row.unit),
         _amount(row.rx, row.unit),
-        _amount(row.tx_per_token, row.unit),
-        _amount(row.rx_per_token, row.unit),
+        "-" if row.tx_per_token is None else _amount(row.tx_per_token, row.unit),
+        "-" if row.rx_per_token is None else _amount(row.rx_per_token, row.unit),
         str(sum(row.errors.values())),
         escape(note),
     ]

@@ -200,9 +200,13 @@ def as_data(active: Active, result: Verdict, facts: HostFacts) -> dict[str, Any]
 
 
 def nothing_runs(active: Active) -> SparkError:
-    """The error for hosts on which no head of ours runs."""
-    from spark_cluster.core.error import CheckFailed
+    """The error for hosts on which no head of ours runs, or of which none answers any more."""
+    from spark_cluster.core.error import CheckFailed, Unreachable
 
+    lost = active.session.lost
+    if not active.session.alive:
+        remedies = dict.fromkeys(error.remedy for error in lost.values())
+        return Unreachable(f"no host answers: {', '.join(lost)}", remedy="; ".join(remedies))
     return CheckFailed(
         f"no running head container of ours on {', '.join(active.session.alive)}",
         code="RDMA013",

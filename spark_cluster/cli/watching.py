@@ -17,10 +17,11 @@ def live(request: Request, interval: float) -> int:
     """One verdict on what happens within `interval` seconds."""
     from spark_cluster.cli.running import activate
     from spark_cluster.cli.verify_rdma import conclude, nothing_runs
+    from spark_cluster.runner.session import PROBE_SECONDS
 
     with activate(request) as active:
         active.say(f"  watching the traffic that is there for {interval:g} s")
-        for result, turn in _verdicts(active, interval):
+        for result, turn in _verdicts(active, interval, patience=PROBE_SECONDS):
             if result is None:
                 raise nothing_runs(active)
             return conclude(active, result, turn.known, [])
@@ -47,16 +48,18 @@ def watch(request: Request, interval: float) -> int:
         return conclude(active, last[0], last[1].known, [], table=False)
 
 
-def _verdicts(active: Active, interval: float) -> Iterator[tuple[Verdict | None, Turn]]:
+def _verdicts(
+    active: Active, interval: float, patience: float | None = None
+) -> Iterator[tuple[Verdict | None, Turn]]:
     """Each interval's verdict, None while nothing of ours runs."""
     from spark_cluster.steps.rdma_verdict import evaluate
 
-    for turn in _watch(active, interval).turns():
+    for turn in _watch(active, interval, patience).turns():
         inventory = active.request.inventory
         yield evaluate(turn.before, turn.after, inventory, known=turn.known), turn
 
 
-def _watch(active: Active, interval: float) -> Watch:
+def _watch(active: Active, interval: float, patience: float | None) -> Watch:
     from spark_cluster.runner.watch import Watch
     from spark_cluster.steps.rdma_verdict import MOVING, STANDING
     from spark_cluster.steps.served import HostFacts, served
@@ -67,7 +70,13 @@ def _watch(active: Active, interval: float) -> Watch:
         return found and (found.host, found.head.started)
 
     return Watch(
-        active.session, MOVING, STANDING, interval=interval, listener=active.bus, epoch=epoch
+        active.session,
+        MOVING,
+        STANDING,
+        interval=interval,
+        patience=patience,
+        listener=active.bus,
+        epoch=epoch,
     )
 
 

@@ -29,11 +29,26 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "`journalctl -u spark-cluster-NAME`.",
     ),
     (
+        "MON004",
+        "A host rebooted",
+        "Its boot id changed while `spark-cluster watch` looked. What served there is gone, and "
+        "the other ranks wait for it for ever.",
+        "`spark-cluster evidence` collects the journal of the boot before and what pstore kept; "
+        "then `spark-cluster teardown` and launch again.",
+    ),
+    (
+        "MON005",
+        "The server stopped answering",
+        "The engine was ready, its container runs, and its port gives no answer any more.",
+        "`spark-cluster logs` shows the last lines of all ranks; then `spark-cluster teardown` and "
+        "launch again.",
+    ),
+    (
         "SVC001",
         "A file of the service is not ours",
         "A unit or compose file of that name is there and was not written by spark-cluster; it may "
         "hold settings that somebody needs.",
-        "Move it away, or choose another folder with --folder. Data in volumes and folders stays.",
+        "Move it away if it is not needed: `up` then writes ours. Or go on using it as it is.",
     ),
     (
         "SVC002",
@@ -47,7 +62,7 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "SVC003",
         "A port of the service is in use",
         "Something else listens where the service must listen.",
-        "Stop it (`ss -ltnp` names it), or choose another port with --port or another host.",
+        "Stop it (`ss -ltnp` names it), or choose another host with --host.",
     ),
     (
         "SVC004",

@@ -115,6 +115,20 @@ class Watched(Event):
 
 
 @dataclass(frozen=True)
+class Alarmed(Event):
+    """A condition that `watch` found began, grew worse, or ended, at `time` (ISO 8601)."""
+
+    kind: str = field(default="alarmed", init=False)
+    time: str
+    phase: str
+    condition: str
+    host: str
+    code: str
+    severity: str
+    what: str
+
+
+@dataclass(frozen=True)
 class RunFinished(Event):
     """`counts` is the number of results by status; `data` is what the verb has to say itself."""
 

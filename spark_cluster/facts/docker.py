@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spark_cluster.core.shell import quote
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.docker_records import RECORDS
 from spark_cluster.rdma.counters import number
+
+#: Seconds that docker has for an answer: a daemon that hangs must not hang the probe.
+ANSWER_SECONDS = 10
+
+#: How a probe asks docker.
+ASK_DOCKER = f"timeout -k 2 {ANSWER_SECONDS} docker"
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class DockerFact:
 def _docker_script(_: ProbeContext) -> str:
     template = "{{.ServerVersion}} {{range $name, $runtime := .Runtimes}}{{$name}},{{end}}"
     return f"""\
-echo "info $(docker info --format {quote(template)} 2>&1 | tail -n 1)"
+echo "info $({ASK_DOCKER} info --format {quote(template)} 2>&1 | tail -n 1)"
 ls /etc/cdi/nvidia*.yaml /var/run/cdi/nvidia*.yaml 2>/dev/null | sed 's/^/cdi /'
 command -v nvidia-container-runtime-hook | sed 's/^/hook /'
 echo "groups $(id -nG "$SPARK_USER")"
@@ -37,7 +44,7 @@ def parse_docker(text: str) -> DockerFact:
     info = lines.get("info", "")
     version, _, runtimes = info.partition(" ")
     if not version[:1].isdigit():
-        return DockerFact(error=info or "docker info printed nothing")
+        return DockerFact(error=info or f"docker info gave no answer within {ANSWER_SECONDS} s")
     gpu = "runtime" if "nvidia" in runtimes.split(",") else ""
     gpu = gpu or ("cdi" if "cdi" in lines else "") or ("hook" if "hook" in lines else "")
     groups = lines.get("groups", "").split()
@@ -50,7 +57,7 @@ DOCKER = Fact("docker", _docker_script, parse_docker)
 @dataclass(frozen=True)
 class Container:
     """One of ours. `state` is docker's word: running, exited, created, …; `processes` are the
-    host's pids of what runs inside, with their arguments."""
+    host's pids of what runs inside, with their arguments; `restarts` are docker's own."""
 
     name: str
     state: str
@@ -58,6 +65,7 @@ class Container:
     started: str
     labels: dict[str, str]
     processes: tuple[tuple[int, str], ...] = ()
+    restarts: int = 0
 
     def label(self, name: str) -> str:
         return self.labels.get(f"{LABEL}.{name}", "")
@@ -73,7 +81,8 @@ class Container:
 
 @dataclass(frozen=True)
 class ContainersFact:
-    """`error` is not empty when docker could not be asked: then nothing is known."""
+    """`error` is not empty when docker could not be asked. `containers` are then those of its
+    records on disk: `running` with what the kernel says runs in them, or `ended`."""
 
     containers: tuple[Container, ...] = ()
     error: str = ""
@@ -85,30 +94,46 @@ class ContainersFact:
 def _containers_script(_: ProbeContext) -> str:
     template = (
         "c {{.Name}} {{.State.Status}} {{.State.ExitCode}} {{.State.StartedAt}} "
-        "{{json .Config.Labels}}"
+        "{{json .Config.Labels}}\nr {{.RestartCount}}"
     )
     return f"""\
-if _ids=$(docker ps --all --quiet --no-trunc --filter label={LABEL}.recipe 2>&1); then
+_why=
+if _ids=$({ASK_DOCKER} ps --all --quiet --no-trunc --filter label={LABEL}.recipe 2>&1); then
   for _id in $_ids; do
-    docker inspect --format {quote(template)} "$_id"
-    docker top "$_id" -o pid,args 2>/dev/null | sed -n '2,$s/^/p /p'
+    if _c=$({ASK_DOCKER} inspect --format {quote(template)} "$_id" 2>&1); then
+      printf '%s\\n' "$_c"
+      {ASK_DOCKER} top "$_id" -o pid,args 2>/dev/null | sed -n '2,$s/^/p /p'
+    else
+      case $_c in
+        *"No such"*) ;;  # removed since
+        *) _why=${{_c:-docker inspect gave no answer within {ANSWER_SECONDS} s}}; break ;;
+      esac
+    fi
   done
 else
-  echo "error $_ids"
+  _why=${{_ids:-docker ps gave no answer within {ANSWER_SECONDS} s}}
 fi
+if [ -n "$_why" ]; then
+  echo "error "$_why
+{RECORDS}fi
 """
 
 
 def parse_containers(text: str) -> ContainersFact:
     found: list[Container] = []
     processes: list[list[tuple[int, str]]] = []
+    restarts: list[int] = []
+    error = ""
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
         if kind == "error":
-            return ContainersFact(error=rest or "docker ps failed")
+            error = rest or "docker ps failed"
+            found, processes, restarts = [], [], []
         if kind == "p" and processes:
             pid, _, arguments = rest.strip().partition(" ")
             processes[-1].append((number(pid) or 0, arguments.strip()))
+        if kind == "r" and restarts:
+            restarts[-1] = number(rest.strip()) or 0
         words = rest.split(" ", 4)
         if kind != "c" or len(words) < 5:
             continue
@@ -121,11 +146,13 @@ def parse_containers(text: str) -> ContainersFact:
             texts = {str(key): str(value) for key, value in labels.items()}
             found.append(Container(words[0].lstrip("/"), words[1], exit_code, words[3], texts))
             processes.append([])
+            restarts.append(0)
     return ContainersFact(
         tuple(
-            Container(c.name, c.state, c.exit_code, c.started, c.labels, tuple(running))
-            for c, running in zip(found, processes, strict=True)
-        )
+            replace(container, processes=tuple(running), restarts=times)
+            for container, running, times in zip(found, processes, restarts, strict=True)
+        ),
+        error,
     )
 
 
@@ -145,7 +172,7 @@ def _image_script(context: ProbeContext) -> str:
         return "true"
     image = quote(context.deployment.image)
     template = quote("{{.Id}} {{range .RepoDigests}}{{.}} {{end}}")
-    return f"docker image inspect --format {template} {image} 2>/dev/null || true"
+    return f"{ASK_DOCKER} image inspect --format {template} {image} 2>/dev/null || true"
 
 
 def parse_image(text: str) -> ImageFact:

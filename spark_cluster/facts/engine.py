@@ -9,22 +9,30 @@ from dataclasses import dataclass, field
 
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.docker import ASK_DOCKER
 from spark_cluster.serving import api, metrics
+from spark_cluster.serving.apis import APIS
 
 
 @dataclass(frozen=True)
 class EngineFact:
-    """`healthy` is /health's answer, None where no server of ours is."""
+    """`healthy` is the answer of /health, or of what the API has for it; None where no server of
+    ours is."""
 
     healthy: bool | None = None
     metrics: metrics.Metrics = field(default_factory=metrics.Metrics)
 
 
 def _script(_: ProbeContext) -> str:
-    template = f'{{{{.Label "{LABEL}.port"}}}}'
+    template = f'{{{{.Label "{LABEL}.port"}}}}/{{{{.Label "{LABEL}.api"}}}}'
+    heads = f"{ASK_DOCKER} ps --filter label={LABEL}.role=head --format '{template}'"
+    paths = "".join(f"    {name}) _path={found.well} ;;\n" for name, found in APIS.items())
     return f"""\
-for _port in $(docker ps --filter label={LABEL}.role=head --format '{template}' 2>/dev/null); do
-{api.pulse_script("_port")}
+for _head in $({heads} 2>/dev/null); do
+  _port=${{_head%%/*}} _path={APIS["openai"].well}
+  case ${{_head#*/}} in
+{paths}  esac
+{api.pulse_script("_port", "_path")}
 done
 true
 """

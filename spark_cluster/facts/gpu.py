@@ -25,9 +25,11 @@ class GpuFact:
 
 
 def _script(_: ProbeContext) -> str:
+    # nvidia-smi hangs when the driver does; the probe must not.
     return """\
-nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | sed 's/^/gpu,/'
-nvidia-smi --query-compute-apps=pid,process_name --format=csv,noheader | sed 's/^/app,/'
+_smi() { timeout -k 2 20 nvidia-smi --format=csv,noheader "$@"; }
+_smi --query-gpu=name,driver_version | sed 's/^/gpu,/'
+_smi --query-compute-apps=pid,process_name | sed 's/^/app,/'
 """
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.docker import ASK_DOCKER
 from spark_cluster.rdma.causes import Grants
 from spark_cluster.rdma.counters import number
 
@@ -20,8 +21,8 @@ _IPC_LOCK = 1 << 14
 def _script(_: ProbeContext) -> str:
     template = "{{.State.Pid}} {{.Name}}"
     return f"""\
-for _id in $(docker ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
-  docker inspect --format '{template}' "$_id" | while read -r _pid _name; do
+for _id in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
+  {ASK_DOCKER} inspect --format '{template}' "$_id" | while read -r _pid _name; do
     [ -d "/proc/$_pid" ] || continue
     echo "{_MARK} $_name"
     for _file in "/proc/$_pid/root/dev/infiniband/uverbs"*; do

@@ -21,8 +21,8 @@ INCLUDED = f"/^Include ~\\/\\.ssh\\/{SNIPPET.replace('.', '[.]')}$/"
 
 FILES = ("authorized_keys", "known_hosts", "config")
 
-#: Seconds that one node may take to answer another.
-ANSWER = 8
+#: Seconds within which a node's sshd must answer, and within which a whole login must be done.
+ANSWER, LOGIN = 10, 25
 
 
 def addresses(host: Host, peer: Host) -> tuple[str, ...]:
@@ -125,18 +125,20 @@ class CallsFact:
 
 def _calls_script(context: ProbeContext) -> str:
     """All peers at once, a peer's addresses one after the other: sshd drops connections when ten
-    have not logged in yet (MaxStartups 10:30:100). The name stands for the first address."""
+    have not logged in yet (MaxStartups 10:30:100). The name stands for the first address. A peer
+    that hangs is not called again: the probe has an end, too."""
     lines = [
         "_as=; [ \"$SPARK_USER\" = \"$(id -un)\" ] || _as=\"runuser -u $SPARK_USER --\"",
         "_call() {",
-        f"  _out=$($_as timeout -k 2 {2 * ANSWER} ssh -n -o BatchMode=yes -o UpdateHostKeys=no -o "
+        f"  _out=$($_as timeout -k 2 {LOGIN} ssh -n -o BatchMode=yes -o UpdateHostKeys=no -o "
         f"StrictHostKeyChecking=yes -o ConnectTimeout={ANSWER} \"$2\" true 2>&1)",
         "  _rc=$?; echo \"$1 $2 $_rc $(echo \"$_out\" | tail -n 1)\"",
+        "  [ $_rc != 124 ] && [ $_rc != 137 ]",
         "}",
     ]  # fmt: skip
     for name, there in peers(context.inventory, context.host).items():
         calls = [f"_call {quote(name)} {target}" for target in (name, *there[1:])]
-        lines.append(f"{{ {'; '.join(calls)}; }} &")
+        lines.append(f"{{ {' && '.join(calls)}; }} &")
     return "\n".join([*lines, "wait"]) + "\n"
 
 
@@ -153,7 +155,7 @@ def _why(status: str, said: Sequence[str]) -> str:
     if status == "0":
         return ""
     if status in ("124", "137"):  # of timeout(1): it ended ssh, or had to kill it
-        return f"not done within {2 * ANSWER} s"
+        return f"not done within {LOGIN} s"
     return said[0] if said else f"ssh ended with status {status}"
 
 

@@ -24,7 +24,8 @@ class Running:
 
     @property
     def runs(self) -> bool:
-        return self.state in ("running", "active")
+        """Also one that ends and is started again and again: it has been started."""
+        return self.state in ("running", "restarting", "active", "activating")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.docker import ASK_DOCKER
 from spark_cluster.rdma import counters, gids, nccl_log
 
 LIMITS_FILE = "/etc/security/limits.d/90-spark-cluster.conf"
@@ -39,10 +40,10 @@ def _nccl_script(_: ProbeContext) -> str:
     # Lines that Ray forwards from other hosts carry `ip=`: they are those hosts' own witnesses. A
     # worker's own lines are in its container's log, or only in the files of Ray's session.
     return f"""\
-for _id in $(docker ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
-  _said=$(docker logs "$_id" 2>&1 | grep -F NCCL | grep -vF ' ip=' | tail -n 400)
+for _id in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
+  _said=$(timeout -k 2 30 docker logs "$_id" 2>&1 | grep -F NCCL | grep -vF ' ip=' | tail -n 400)
   if [ -z "$_said" ]; then
-    _pid=$(docker inspect --format '{{{{.State.Pid}}}}' "$_id")
+    _pid=$({ASK_DOCKER} inspect --format '{{{{.State.Pid}}}}' "$_id")
     _said=$(cat /proc/"$_pid"/root/tmp/ray/session_2*/logs/worker-*.out 2>/dev/null |
       grep -F NCCL | tail -n 400)
   fi

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from spark_cluster.facts.base import Fact
+from spark_cluster.facts.before import BEFORE
 from spark_cluster.facts.cache import CACHE
 from spark_cluster.facts.clock import CLOCK
+from spark_cluster.facts.cpu import CPU
 from spark_cluster.facts.docker import CONTAINERS, DOCKER, IMAGE
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.firewall import FIREWALL
@@ -18,6 +20,7 @@ from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.facts.load import LOAD
+from spark_cluster.facts.lock import LOCK
 from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.mesh import CALLS, MESH
@@ -27,9 +30,11 @@ from spark_cluster.facts.netplan import NETPLAN
 from spark_cluster.facts.rdma import ACCESS, COUNTERS, GIDS, NCCL
 from spark_cluster.facts.routes import ROUTES
 from spark_cluster.facts.secrets import SECRETS
+from spark_cluster.facts.services import OBSERVABILITY
 from spark_cluster.facts.serving import RAY, SERVER
 from spark_cluster.facts.software import SOFTWARE
 from spark_cluster.facts.storage import DISK, FILES, MODEL, PORTS
+from spark_cluster.facts.traces import TRACES
 
 FACTS: dict[str, Fact[Any]] = {
     fact.name: fact
@@ -37,6 +42,7 @@ FACTS: dict[str, Fact[Any]] = {
         HOST, LINKS, NETPLAN, GIDS, ACCESS, PING, MEMORY, SWAP, DOCKER, GPU, CONTAINERS, IMAGE,
         MODEL, DISK, FILES, PORTS, SECRETS, RAY, SERVER, COUNTERS, NCCL, ENGINE, GRANTS,
         HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CLOCK,
-        MESH, CALLS, GUARD, MONITOR, SCRAPED, MODEL_CONFIG,
+        MESH, CALLS, GUARD, MONITOR, SCRAPED, OBSERVABILITY, MODEL_CONFIG, CPU, LOCK,
+        BEFORE, TRACES,
     )
 }  # fmt: skip

@@ -78,6 +78,7 @@ ALERTS = (
         "critical",
         "{{ $labels.host }}: the engine stopped giving its metrics",
         "spark-cluster status shows whether it still runs.",
+        "MON005",
     ),
     Alert(
         "RailDown",

@@ -14,13 +14,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from spark_cluster import __version__
-from spark_cluster.facts.base import Facts
+from spark_cluster.facts.base import Fact, Facts
 from spark_cluster.facts.gpu_state import GPU_STATE
 from spark_cluster.facts.links import LINKS
 from spark_cluster.facts.memory import MEMORY, SWAP
@@ -35,7 +35,7 @@ from spark_cluster.serving.metrics import Metrics
 PREFIX = "spark_cluster"
 
 #: What the exporter wants to know of each host.
-FACTS = (COUNTERS, LINKS, MEMORY, SWAP, GPU_STATE)
+FACTS: tuple[Fact[Any], ...] = (COUNTERS, LINKS, MEMORY, SWAP, GPU_STATE)
 
 #: Files in hw_counters/ that are settings, not counts.
 _SETTINGS = frozenset({"lifespan"})
@@ -133,7 +133,7 @@ def _rails(read: Mapping[str, Facts], inventory: Inventory) -> Iterator[Metric]:
     for name, facts in read.items():
         for rail in inventory.hosts[name].rails:
             words = [name, rail.interface, rail.device]
-            state = _rail_up(facts, rail)
+            state = rail_up(facts, rail)
             if state is not None:
                 up.add_metric(words, state)
             link = facts[LINKS].links.get(rail.interface) if LINKS in facts else None
@@ -142,8 +142,9 @@ def _rails(read: Mapping[str, Facts], inventory: Inventory) -> Iterator[Metric]:
     yield from (up, mtu)
 
 
-def _rail_up(facts: Facts, rail: Rail) -> bool | None:
-    """None if neither the interfaces nor the devices of the host were read."""
+def rail_up(facts: Facts, rail: Rail) -> bool | None:
+    """Whether the rail has a carrier and an ACTIVE port. None if neither the interfaces nor the
+    devices of the host were read."""
     links, counters = facts.get(LINKS), facts.get(COUNTERS)
     if links is None or counters is None or not links.links or not counters.devices:
         return None

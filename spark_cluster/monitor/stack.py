@@ -31,10 +31,11 @@ _KEEP_SIZE = "8GB"
 @dataclass(frozen=True)
 class Service:
     """`ready` is a path that answers 200 when it works. `program` of the apt package `package` is
-    the same without a container; there is none if it is empty. `data` is its folder, owned by
-    `uid` in the container. `reads` are files that it reads at its start only:
-    when one changes, it is started anew. `busy_name` is what `ss` calls it. `everywhere`: on every
-    host, not only where Prometheus is."""
+    the same without a container; there is none if it is empty. `data` is its folder, owned by `uid`
+    in the container. `reads` are files that it reads at its start only: when one changes, it is
+    started anew. `busy_name` is what `ss` calls it. `everywhere`: on every host, not only where
+    Prometheus is. `memory` is the most that it may take, which the GPU then lacks.
+    """
 
     name: str
     port: int
@@ -45,6 +46,7 @@ class Service:
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     gpus: bool = False
+    memory: str = "512M"
     program: str = ""
     package: str = ""
     data: str = ""
@@ -79,6 +81,7 @@ PROMETHEUS = Service(
     mounts=(_CONFIG, Mount(f"{config.DATA}/prometheus", f"{config.DATA}/prometheus")),
     program="prometheus",
     package="prometheus",
+    memory="1G",
     data=f"{config.DATA}/prometheus",
     uid=65534,
     reads=(config.PROMETHEUS, config.RULES),
@@ -159,7 +162,7 @@ def digest(service: Service, files: Mapping[str, str]) -> str:
 def docker_run(service: Service, spec: str) -> str:
     """The `docker run` line; `spec` is its digest. It comes back after a reboot."""
     words = ["docker", "run", "--detach", "--name", service.container]
-    words += ["--restart", "unless-stopped", "--network", "host"]
+    words += ["--restart", "unless-stopped", "--network", "host", "--memory", service.memory]
     words += ["--gpus", "all"] if service.gpus else []
     for label, value in ((MONITOR_LABEL, service.name), (SPEC_LABEL, spec)):
         words += ["--label", f"{label}={value}"]
@@ -188,6 +191,7 @@ User={DEBIAN_USER}
 ExecStart={command}
 Restart=always
 RestartSec=5
+MemoryMax={service.memory}
 NoNewPrivileges=yes
 ProtectHome=yes
 

@@ -12,8 +12,10 @@ from spark_cluster.rdma.nccl_log import describe
 from spark_cluster.rdma.volume import off_volume
 
 #: Share of all packets that may be lost or sent again before warnings become `degraded`. RoCE is
-#: meant to lose none; a late CPU makes soft-RoCE repeat a few.
+#: meant to lose none. Soft-RoCE repeats when a CPU is late, and each time what was in flight: up to
+#: 0.9 % were seen between virtual machines under load, without a fault.
 LOSS_FRACTION = 0.01
+RXE_LOSS_FRACTION = 0.02
 
 
 def unreadable(case: Case) -> list[str]:
@@ -83,7 +85,7 @@ def full(case: Case) -> list[str]:
 
 
 def frequent_losses(case: Case) -> list[str]:
-    """Warnings about lost or repeated packets that add up to more than LOSS_FRACTION."""
+    """Warnings about lost or repeated packets that are too many of all."""
     reasons = []
     for item in case.seen:
         if not item.expected or item.delta is None or not item.sent or not item.received:
@@ -91,11 +93,12 @@ def frequent_losses(case: Case) -> list[str]:
         if item.sent.packets is None or item.received.packets is None:
             continue
         packets = item.sent.packets + item.received.packets
+        limit = RXE_LOSS_FRACTION if item.delta.driver == "rxe" else LOSS_FRACTION
         for name, count in sorted(item.delta.errors.items()):
-            if ERROR_COUNTERS[name].loss and count > LOSS_FRACTION * packets:
+            if ERROR_COUNTERS[name].loss and count > limit * packets:
                 reasons.append(
                     f"{item.where}: {name} grew by {count} in {packets} packets, more than "
-                    f"{LOSS_FRACTION:.0%}: {meaning(name)}."
+                    f"{limit:.0%}: {meaning(name)}."
                 )
     return reasons
 

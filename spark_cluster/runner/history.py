@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,12 @@ class Past:
     path: Path
 
     @property
+    def inventory(self) -> str:
+        """Which inventory it was given, as the journal shortens it."""
+        started = (entry for entry in self.entries if entry["kind"] == "run_started")
+        return str(next(started, {}).get("inventory") or "")
+
+    @property
     def outcome(self) -> str:
         """In a word or two."""
         if self.exit_code is None:
@@ -51,8 +57,14 @@ class Past:
 
 def past_runs(folder: Path | None = None) -> list[Past]:
     """Every run, the newest first."""
-    paths = sorted((folder or journal.folder()).glob("*.jsonl"), reverse=True)
-    return [parse(path, path.read_text(encoding="utf-8", errors="replace")) for path in paths]
+    paths = (folder or journal.folder()).glob("*.jsonl")
+    runs = [parse(path, path.read_text(encoding="utf-8", errors="replace")) for path in paths]
+    # The name alone does not order two runs of one second.
+    return sorted(runs, key=lambda past: (past.run[:15], _seconds(past), past.run), reverse=True)
+
+
+def _seconds(past: Past) -> float:
+    return past.started.timestamp() if past.started else 0.0
 
 
 def past_run(name: str, folder: Path | None = None) -> Past:
@@ -63,6 +75,40 @@ def past_run(name: str, folder: Path | None = None) -> Past:
         return found[0]
     what = f"there is no run {name}" if not found else f"{len(found)} runs begin with {name}"
     raise InputError(what, remedy="`spark-cluster history` names them all.")
+
+
+def unfinished(runs: Iterable[Past], inventory: str) -> dict[str, Past]:
+    """Hosts that a teardown did not finish, and that nothing was launched on since; `runs` are the
+    newest first."""
+    seen: set[str] = set()
+    left_open: dict[str, Past] = {}
+    for past in runs:
+        if past.inventory != inventory or past.exit_code == InputError.exit_code:
+            continue
+        if past.verb == "teardown":
+            done = _finished(past)
+            left_open |= {host: past for host in past.hosts if host not in seen | done}
+            seen.update(past.hosts)
+        elif past.verb == "launch":
+            seen |= _steps(past, "changed")
+    return left_open
+
+
+def _finished(past: Past) -> set[str]:
+    """The hosts on which a teardown's last look found nothing, and no step of it failed."""
+    bad = _steps(past, "failed", "unreachable", "unknown")
+    return _steps(past, "ok", name="gone") - bad
+
+
+def _steps(past: Past, *statuses: str, name: str = "") -> set[str]:
+    """The hosts with a step (of that name) that ended so."""
+    return {
+        str(entry.get("host"))
+        for entry in past.entries
+        if entry["kind"] == "step_finished"
+        and entry.get("status") in statuses
+        and name in ("", entry.get("step"))
+    }
 
 
 def parse(path: Path, text: str) -> Past:

@@ -9,9 +9,9 @@ from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.error import SparkError, StepFailed
 from spark_cluster.core.result import Result
 from spark_cluster.facts.hardware import HARDWARE
+from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.models import IMAGES, Image, ImagesFact
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.runner.lock import FILES_LOCK
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.runner.work import locked
 from spark_cluster.transfer import plan

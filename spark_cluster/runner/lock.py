@@ -14,14 +14,9 @@ from datetime import UTC, datetime
 
 from spark_cluster.core.error import Locked, StepFailed
 from spark_cluster.core.shell import quote
+from spark_cluster.facts.lock import RUN_LOCK
 from spark_cluster.runner.session import Lane
 from spark_cluster.transport.protocol import Held
-
-_FILE = "/run/spark-cluster.lock"
-
-#: Held by what writes models and images, beside the run's own lock: a download of hours does not
-#: keep anybody from serving another model.
-FILES_LOCK = "/run/spark-cluster-files.lock"
 
 #: Verbs that teardown may interrupt: they only start containers, which it removes.
 PREEMPTIBLE = ("launch", "verify-rdma")
@@ -45,7 +40,7 @@ class Holder:
 
 
 def script(
-    holder: Holder, *, preempt: tuple[str, ...] = (), wait: int = 0, file: str = _FILE
+    holder: Holder, *, preempt: tuple[str, ...] = (), wait: int = 0, file: str = RUN_LOCK
 ) -> str:
     """Take the lock `file`, waiting at most `wait` seconds, and hold it until standard input ends.
 
@@ -81,7 +76,7 @@ def take(
     *,
     preempt: tuple[str, ...] = (),
     wait: int = 0,
-    file: str = _FILE,
+    file: str = RUN_LOCK,
 ) -> tuple[Held, str | None]:
     """Take the lock `file` of one host; also who it was taken from, if anyone.
 

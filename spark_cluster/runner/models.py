@@ -14,9 +14,9 @@ from spark_cluster.core.secret import Secret
 from spark_cluster.core.units import count, human_bytes, human_seconds
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.hardware import HARDWARE
+from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.models import ModelsFact, models
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.runner.lock import FILES_LOCK
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.runner.work import locked, on
 from spark_cluster.transfer import plan

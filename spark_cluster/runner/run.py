@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,7 +48,8 @@ _POLL = wait_incrementing(start=1.0, increment=0.5, max=10.0)
 class Run:
     """One playbook over one session. `plan()`, then `apply(plan)`.
 
-    `carry_on`: a host that fails does not end the run for the others (teardown).
+    `carry_on`: a host that fails does not end the run for the others (teardown). `needs_lock`:
+    without a host's lock nothing is done; else it is told, and done all the same (--force).
     """
 
     name: str
@@ -63,6 +64,7 @@ class Run:
     options: Options = field(default_factory=Options)
     preempt: tuple[str, ...] = ()
     carry_on: bool = False
+    needs_lock: bool = True
     before: Mapping[str, Facts] | None = None
     output: str | None = None
 
@@ -99,9 +101,14 @@ class Run:
         }
         return Plan(self.playbook.name, self.playbook.title, self.playbook.steps, assessments)
 
-    def refusals(self, plan: Plan) -> list[Result]:
-        """Problems that no step of this plan will have mended by then: reasons not to begin."""
-        touched: dict[str, set[str]] = {name: set() for name in self.session.alive}
+    def refusals(
+        self, plan: Plan, mended: Mapping[str, Collection[str]] | None = None
+    ) -> list[Result]:
+        """Problems that no step of this plan will have mended by then: reasons not to begin.
+
+        `mended`: facts of a host that something before this plan will alter (a teardown).
+        """
+        touched = {name: set((mended or {}).get(name, ())) for name in self.session.alive}
         refused: list[Result] = []
         for planned, assessments in plan:
             for name, assessment in assessments.items():
@@ -177,6 +184,9 @@ class Run:
         for name in self.session.alive:
             outcome = self.session.each([name], one)[name]
             if isinstance(outcome, Locked | StepFailed):
+                if not self.needs_lock:
+                    self.listener(Note(f"goes on without the lock: {outcome.message}", name))
+                    continue
                 self._unlock()
                 raise outcome
             self._lose({name: outcome})

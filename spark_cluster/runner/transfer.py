@@ -55,16 +55,18 @@ class Transfer:
         """
         results: list[Result] = []
         failed: set[str] = set()
-        for wave in waves:
-            wave = [way for way in wave if way.source not in failed]
-            sinks = [way.sink for way in wave]
-            self.listener(StepStarted(payload.step, payload.title, tuple(sinks)))
+        for number, wave in enumerate(waves, 1):
+            for way in [way for way in wave if way.source in failed]:
+                failed.add(way.sink)
+                results.append(self._tell(payload, way.sink, _left_out(way)))
+            wave = [way for way in wave if way.sink not in failed]
+            self.listener(StepStarted(payload.step, payload.title, tuple(w.sink for w in wave)))
             for way, outcome in self._wave(payload, wave):
                 done = self._result(payload, way, outcome, read, arrived)
                 if not done.status.good:
                     failed.add(way.sink)
                 results.append(done)
-            if self.session.stop.requested:
+            if self.session.stop.requested and (failed or number < len(waves)):
                 raise Interrupted(
                     "stopped before the last copy",
                     remedy="Nothing was left running. Run the command again to go on.",
@@ -106,7 +108,7 @@ class Transfer:
             payload.title,
             f"from {outcome.source}: {outcome.summary}",
             *(outcome.details if outcome.received else ()),
-            changed=bool(outcome.received),
+            changed=bool(outcome.received or outcome.placed),
             seconds=outcome.seconds,
         )
 
@@ -189,6 +191,7 @@ class Transfer:
             way.sink,
             int(done["received"]),
             int(done.get("there", 0)),
+            int(done.get("placed", 0)),
             float(done["seconds"]),
             payload.streams,
             dict(done["spent"]),
@@ -284,3 +287,11 @@ class Transfer:
             why = str(said.get("failed") or done.stderr.strip() or "it ended without a word")
             raise StepFailed(why, host=lane.name, remedy="See what the message names; run again.")
         return int(said["done"]["bytes"])
+
+
+def _left_out(way: Route) -> SparkError:
+    return StepFailed(
+        f"left out: it would come from {way.source}, which did not get it",
+        host=way.sink,
+        remedy="Mend that and run the command again.",
+    )

@@ -1,11 +1,12 @@
-"""Read the same facts again and again, one exec a host and interval, also while hosts die and come
-back."""
+"""Read the same facts again and again, one exec a host and interval, also while hosts are late, die
+and come back."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_all
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,10 +14,7 @@ from typing import Any
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import HostLost, Listener, Note
 from spark_cluster.facts.base import Fact, Facts
-from spark_cluster.runner.session import Lane, Session
-
-#: A reading that takes longer counts as a host that does not answer: the others go on.
-READ_SECONDS = 20.0
+from spark_cluster.runner.session import PROBE_SECONDS, Lane, Session
 
 HostFacts = Mapping[str, Facts]
 
@@ -34,7 +32,12 @@ class Turn:
 
 class Watch:
     """`moving` facts are read every interval. `standing` facts are read at the start, when a host
-    comes back, and when `epoch` of the newest readings changes."""
+    comes back, and when `epoch` of the newest readings changes.
+
+    A turn waits `patience` seconds for a host (three intervals, at least 15 s); after that the host
+    is missing in it, and its reading, once it is there, counts for a later turn. Nobody waits for a
+    host that is late already.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Watch:
         standing: Sequence[Fact[Any]],
         *,
         interval: float,
+        patience: float | None = None,
         listener: Listener,
         epoch: Callable[[HostFacts], object] = lambda _: None,
     ) -> None:
@@ -50,41 +54,51 @@ class Watch:
         self._moving = tuple(moving)
         self._all = (*moving, *standing)
         self._interval = interval
+        self._patience = max(15.0, 3 * interval) if patience is None else patience
         self._listener = listener
         self._epoch = epoch
+        self._late: dict[str, Future[Facts]] = {}
         self._returning: dict[str, Future[None]] = {}
 
     def turns(self) -> Iterator[Turn]:
         """One turn an interval, until the session is told to stop."""
-        self._read(self._all)
-        before, begun = self._now(), time.monotonic()
+        before, begun = self._read(self._all, PROBE_SECONDS), time.monotonic()
         epoch = self._epoch(before)
         facts = self._moving
         while not self._session.stop.wait(self._interval):
             self._welcome()
-            self._read(facts)
-            after, ended = self._now(), time.monotonic()
+            after, ended = self._read(facts, self._patience), time.monotonic()
             yield Turn(before, after, self._known(), ended - begun)
             previous, epoch = epoch, self._epoch(after)
             facts = self._moving if epoch == previous else self._all
             before, begun = after, ended
 
-    def _now(self) -> HostFacts:
-        return dict(self._session.all_facts())
-
     def _known(self) -> HostFacts:
         lanes = self._session.lanes.values()
         return {lane.name: lane.facts for lane in lanes if lane.facts.names}
 
-    def _read(self, facts: Sequence[Fact[Any]]) -> None:
-        def read(lane: Lane) -> None:
-            lane.read(facts, timeout=READ_SECONDS)
-
-        outcomes = self._session.each(self._session.alive, read)
-        for name, outcome in outcomes.items():
-            if isinstance(outcome, SparkError):
-                self._session.lanes[name].lost = outcome
-                self._listener(HostLost(name, outcome))
+    def _read(self, facts: Sequence[Fact[Any]], patience: float) -> HostFacts:
+        """The hosts that were read in time, or whose late reading has come."""
+        fresh = {
+            name: self._session.lanes[name].submit(
+                partial(_everything, self._session.lanes[name], facts)
+            )
+            for name in self._session.alive
+            if name not in self._late
+        }
+        deadline = time.monotonic() + patience
+        pending = set(fresh.values())
+        while pending and time.monotonic() < deadline:
+            pending = wait_all(pending, timeout=0.2).not_done  # short, so that Ctrl-C is heard
+        self._late |= fresh
+        read: dict[str, Facts] = {}
+        for name in [name for name, reading in self._late.items() if reading.done()]:
+            try:
+                read[name] = self._late.pop(name).result()
+            except SparkError as error:
+                self._session.lanes[name].lost = error
+                self._listener(HostLost(name, error))
+        return read
 
     def _welcome(self) -> None:
         """Take back the hosts that answer again; keep knocking at the others, each in its own
@@ -106,4 +120,10 @@ class Watch:
             lane.connection = self._session.connector(lane.target, self._session.become)
         else:
             lane.connection.reconnect()
-        lane.read(self._all, timeout=READ_SECONDS)
+        lane.read(self._all)
+
+
+def _everything(lane: Lane, facts: Sequence[Fact[Any]]) -> Facts:
+    """All that is known of the host after a reading."""
+    lane.read(facts)
+    return lane.facts

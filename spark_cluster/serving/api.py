@@ -110,10 +110,11 @@ def metrics_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1")
     return get(port, "/metrics", timeout, address)
 
 
-def pulse_script(variable: str, *, timeout: float = 5) -> str:
-    """`/health`, then `/metrics` without its buckets, of the port in a shell variable."""
+def pulse_script(port: str, path: str, *, timeout: float = 5) -> str:
+    """The path that says whether the server is well, then `/metrics` without its buckets; the port
+    and the path are in shell variables of these names."""
     health, metrics = (
-        _curl(f'"http://127.0.0.1:${variable}/{path}"', timeout) for path in ("health", "metrics")
+        _curl(f'"http://127.0.0.1:${{{port}}}{at}"', timeout) for at in (f"${{{path}}}", "/metrics")
     )
     return (
         f"{health} </dev/null || :\n"

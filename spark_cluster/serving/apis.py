@@ -18,11 +18,13 @@ class Canary(Protocol):
 
 @dataclass(frozen=True)
 class Api:
-    """`root` is what clients call the base of the address; `chat` is a path that takes `messages`.
+    """`root` is what clients call the base of the address; `chat` is a path that takes `messages`,
+    `well` one that answers 200 while the server is well (`health` asks for it).
     `has_model` says whether the models that `health` listed hold this one."""
 
     root: str
     chat: str
+    well: str
     health: Callable[[int], str]
     canary: Canary
     parse_canary: Callable[[str], Completion]
@@ -33,6 +35,7 @@ APIS = {
     "openai": Api(
         root="/v1",
         chat="/v1/chat/completions",
+        well="/health",
         health=api.health_script,
         canary=api.canary_script,
         parse_canary=api.parse_completion,
@@ -41,6 +44,7 @@ APIS = {
     "ollama": Api(
         root="",
         chat="/api/chat",
+        well="/api/tags",
         health=ollama.tags_script,
         canary=ollama.canary_script,
         parse_canary=ollama.parse_completion,

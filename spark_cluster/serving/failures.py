@@ -119,6 +119,11 @@ _SIGNS = (
         final=False,
     ),
     _sign(
+        r"Connection closed by peer \[([0-9a-fA-F.:]{2,45})\]",
+        "the rank at {0} is gone: it closed the connection",
+        "See that rank's container: `docker logs` on its host, and the kernel's log.",
+    ),
+    _sign(
         r"Engine core initialization failed",
         "the engine core did not start",
         _LOG_ABOVE,

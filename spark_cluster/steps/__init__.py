@@ -13,6 +13,7 @@ from spark_cluster.core.step import Step
 def registry() -> dict[str, Step[Any]]:
     """Every step by the name that playbooks use."""
     from spark_cluster.steps import (
+        as_before,
         containers,
         docker,
         fit,
@@ -35,15 +36,17 @@ def registry() -> dict[str, Step[Any]]:
         rdma_modules,
         rdma_verdict,
         secrets,
+        services,
         serving,
         swap,
+        traces,
     )
 
     modules = (
-        containers, docker, fit, gone, gpu, host, host_files, ipv6, jumbo_ping, memlock, mtu,
-        netplan, page_cache, rdma_devices, rdma_modules, rdma_verdict, secrets, swap,
+        as_before, containers, docker, fit, gone, gpu, host, host_files, ipv6, jumbo_ping, memlock,
+        mtu, netplan, page_cache, rdma_devices, rdma_modules, rdma_verdict, secrets, swap, traces,
     )  # fmt: skip
-    several = (preflight, serving, mesh, netplan_undo, monitor, monitor_services)
+    several = (preflight, serving, mesh, netplan_undo, monitor, monitor_services, services)
     steps: list[Step[Any]] = [module.STEP for module in modules]
     steps += [step for module in several for step in module.STEPS]
     return {step.name: step for step in steps}

@@ -7,14 +7,16 @@ from typing import Literal
 from pydantic import Field
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Step, skip
+from spark_cluster.core.step import Assessment, Change, Problem, Step, skip
+from spark_cluster.core.units import count
 from spark_cluster.document import Document
-from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.docker import CONTAINERS, Container
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.serving import RAY, SERVER
 from spark_cluster.facts.storage import PORTS
+from spark_cluster.facts.traces import TRACES
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.secrets import start
 from spark_cluster.steps.view import View
@@ -30,10 +32,12 @@ class Params(Document):
 
 
 def assess(view: View, params: Params) -> Assessment:
+    if params.state == "absent":
+        return _absent(view, params)
     fact = view.facts[CONTAINERS]
     if fact.error:
         return Assessment(problems=(problem("DOCKER001", f"docker says: {fact.error}"),))
-    return _absent(view, params) if params.state == "absent" else _running(view, params)
+    return _running(view, params)
 
 
 def _running(view: View, params: Params) -> Assessment:
@@ -50,19 +54,85 @@ def _running(view: View, params: Params) -> Assessment:
 
 
 def _absent(view: View, params: Params) -> Assessment:
-    seconds = 0 if view.options.force else params.stop_seconds
-    changes = tuple(
-        Change(
-            f"container {container.name} ({container.label('recipe')}, rank "
-            f"{container.label('rank')})",
-            container.state,
-            "gone",
-            f"docker stop -t {seconds} {quote(container.name)} >/dev/null || true\n"
-            f"docker rm --force --volumes {quote(container.name)} >/dev/null\n",
-        )
-        for container in view.facts[CONTAINERS].containers
+    fact = view.facts[CONTAINERS]
+    meant = view.meant(fact)
+    force = view.options.force
+    if not fact.error:
+        changes = tuple(_removed(each, params.stop_seconds, force=force) for each in meant)
+        return Assessment(changes=changes, notes=() if changes else (_nothing(view),))
+    living = [each for each in meant if each.processes]
+    if force and living:
+        return Assessment(changes=tuple(_killed(each) for each in living))
+    return Assessment(problems=(without_docker(view),))
+
+
+def without_docker(view: View) -> Problem:
+    """Docker does not answer: what is left, and how to go on."""
+    fact = view.facts[CONTAINERS]
+    meant = view.meant(fact)
+    living = [each.name for each in meant if each.processes]
+    if living:
+        left = f"; {', '.join(living)} runs without it"
+    elif meant:
+        left = f"; no process of {', '.join(each.name for each in meant)} runs, its record is left"
+    else:
+        left = "; its records hold no container of ours"
+    remedy = None
+    if living and not view.options.force:
+        remedy = "`spark-cluster teardown --force` ends the processes without docker."
+    elif meant:
+        remedy = by_hand(view)
+    return problem("DOCKER001", f"docker says: {fact.error}{left}", remedy)
+
+
+def by_hand(view: View) -> str:
+    """What to type on the host when a teardown with --force is not enough."""
+    names = " ".join(quote(each.name) for each in view.meant(view.facts[CONTAINERS]))
+    remove = f"sudo docker rm --force {names}".strip() if names else "sudo docker ps --all"
+    return (
+        f"On {view.name}: `sudo systemctl restart docker`, then `{remove}`; a process that "
+        "outlives that (state D in `ps`) ends with `sudo reboot` only."
     )
-    return Assessment(changes=changes, notes=() if changes else ("nothing of ours is here",))
+
+
+def _nothing(view: View) -> str:
+    recipe = view.options.recipe
+    return f"nothing of {recipe} is here" if recipe else "nothing of ours is here"
+
+
+def _removed(container: Container, stop_seconds: int, *, force: bool) -> Change:
+    """By docker: TERM first, then KILL. With `force` at once, docker has half a minute, and what
+    is still there then is killed without it."""
+    seconds = 0 if force else stop_seconds
+    name = quote(container.name)
+    stop = f"timeout -k 5 {seconds + 15} docker stop -t {seconds} {name} >/dev/null || true\n"
+    remove = f"timeout -k 5 {15 if force else 60} docker rm --force --volumes {name} >/dev/null"
+    if force:
+        remove += f" || {{\n{_kill(container)}}}"
+    return Change(_title(container), container.state, "gone", f"{stop}{remove}\n")
+
+
+def _killed(container: Container) -> Change:
+    """Without docker. Its record of the container stays until docker answers again."""
+    pids = count(len(container.processes), "pid")
+    return Change(_title(container), f"running ({pids})", "killed", _kill(container))
+
+
+def _title(container: Container) -> str:
+    return (
+        f"container {container.name} ({container.label('recipe')}, rank {container.label('rank')})"
+    )
+
+
+def _kill(container: Container) -> str:
+    """KILL for the container's processes, if they still are in a container of docker's."""
+    pids = " ".join(str(pid) for pid, _ in container.processes)
+    return (
+        f"for _p in {pids}; do\n"
+        "  if grep -qs docker /proc/$_p/cgroup; then kill -KILL $_p || true; fi\n"
+        "done\n"
+        "sleep 1\n"
+    )
 
 
 STEP = Step(
@@ -71,6 +141,14 @@ STEP = Step(
     params=Params,
     reads=(CONTAINERS.name, SECRETS.name),
     assess=assess,
-    affects=(CONTAINERS.name, MEMORY.name, PORTS.name, GPU.name, RAY.name, SERVER.name),
-    timeout=300.0,
+    affects=(
+        CONTAINERS.name,
+        MEMORY.name,
+        PORTS.name,
+        GPU.name,
+        RAY.name,
+        SERVER.name,
+        TRACES.name,
+    ),
+    timeout=900.0,
 )

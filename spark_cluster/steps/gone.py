@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import Field
 
 from spark_cluster.core.step import Assessment, Problem, Step
 from spark_cluster.core.units import human_bytes
 from spark_cluster.document import Document
-from spark_cluster.facts.docker import CONTAINERS, ContainersFact
+from spark_cluster.facts.before import BEFORE
+from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.storage import PORTS
+from spark_cluster.facts.traces import TRACES
 from spark_cluster.steps.base import problem
+from spark_cluster.steps.containers import by_hand, without_docker
 from spark_cluster.steps.view import View
 
-#: Other programs allocate meanwhile; less than this share of the memory before is a leak.
-_MEMORY_SLACK = 0.98
+#: What docker, the journal and the kernel's caches may have grown by meanwhile: this share of the
+#: memory of before, or this many bytes.
+_SLACK = 0.02
+_SLACK_BYTES = 512 * 1024**2
 
 
 class Params(Document):
@@ -26,69 +33,95 @@ class Params(Document):
 
 def assess(view: View, _: Params) -> Assessment:
     problems = _left_over(view)
+    waiting = tuple(fault.what for fault in problems)
+    if view.facts[CONTAINERS].error:
+        problems.insert(0, without_docker(view))
+    if view.options.force:
+        problems = [replace(each, remedy=by_hand(view)) for each in problems]
     notes: list[str] = []
-    before, after = view.first[MEMORY].available, view.facts[MEMORY].available
-    if view.first[CONTAINERS].containers:
-        notes.append(f"memory available {human_bytes(before)} before, {human_bytes(after)} now")
+    if view.meant(view.first[CONTAINERS]):
+        then, now = human_bytes(_memory_before(view)), human_bytes(view.facts[MEMORY].available)
+        notes.append(f"memory available {then} {_since(view)}, {now} now")
     foreign = [process for process in view.facts[GPU].processes if process.pid not in _pids(view)]
     if foreign:
         names = ", ".join(f"{process.name} ({process.pid})" for process in foreign)
         notes.append(f"not ours and left alone on the GPU: {names}")
-    waiting = tuple(fault.what for fault in problems)
     return Assessment(problems=tuple(problems), waiting=waiting, notes=tuple(notes))
 
 
 def _left_over(view: View) -> list[Problem]:
-    problems = [
-        problem("SERVE008", f"container {container.name} is {container.state}")
-        for container in view.facts[CONTAINERS].containers
-    ]
-    if view.facts[CONTAINERS].error:
-        problems.append(problem("DOCKER001", f"docker says: {view.facts[CONTAINERS].error}"))
-    listening = view.facts[PORTS].listening
-    if not listening:
+    fact = view.facts[CONTAINERS]
+    said = [] if fact.error else [f"container {c.name} is {c.state}" for c in view.meant(fact)]
+    said += _listening(view)
+    on_gpu = {process.pid: process.name for process in view.facts[GPU].processes}
+    running = view.facts[TRACES].processes
+    for pid in sorted(_pids(view)):
+        if pid in on_gpu:
+            said.append(f"GPU process {on_gpu[pid]} ({pid}) still runs")
+        elif pid in running:
+            said.append(f"process {running[pid]} ({pid}) still runs")
+    problems = [problem("SERVE008", what) for what in said]
+    if not view.facts[PORTS].listening:
         problems.append(problem("HOST003", "ss lists no port at all, not even sshd's"))
-    problems.extend(
-        problem("SERVE008", f"port {port} is still in use by {listening[port] or 'a process'}")
-        for port in _ports(view.first[CONTAINERS])
-        if port in listening
-    )
-    ours = _pids(view)
-    problems.extend(
-        problem("SERVE008", f"GPU process {process.name} ({process.pid}) still runs")
-        for process in view.facts[GPU].processes
-        if process.pid in ours
-    )
-    before, after = view.first[MEMORY].available, view.facts[MEMORY].available
-    if view.first[CONTAINERS].containers and after < before * _MEMORY_SLACK:
-        problems.append(
-            problem(
-                "SERVE008",
-                f"memory is not back: {human_bytes(before)} available before, "
-                f"{human_bytes(after)} now",
-            )
-        )
+    if view.meant(view.first[CONTAINERS]) and not fact.containers and not problems:
+        problems += _not_given_back(view)
     return problems
 
 
-def _ports(first: ContainersFact) -> list[int]:
+def _listening(view: View) -> list[str]:
+    listening = view.facts[PORTS].listening
+    return [
+        f"port {port} is still in use by {listening[port] or 'a process'}"
+        for port in _ports(view)
+        if port in listening
+    ]
+
+
+def _not_given_back(view: View) -> list[Problem]:
+    """What the kernel still counts as used, when nothing of ours is there to use it."""
+    before, now = _memory_before(view), view.facts[MEMORY].available
+    problems = []
+    if now < before - max(before * _SLACK, _SLACK_BYTES):
+        largest = ", ".join(
+            f"{name} ({pid}) {human_bytes(size)}" for name, pid, size in view.facts[TRACES].largest
+        )
+        what = f"{human_bytes(before)} available {_since(view)}, {human_bytes(now)} now"
+        whose = f"; the largest processes: {largest}" if largest else ""
+        problems.append(problem("SERVE008", f"memory is not back: {what}{whose}"))
+    pages = view.facts[BEFORE].hugepages if view.facts[BEFORE].run else view.first[TRACES].hugepages
+    if view.facts[TRACES].hugepages > pages:
+        what = f"{view.facts[TRACES].hugepages} hugepages in use, {pages} {_since(view)}"
+        problems.append(problem("SERVE008", what))
+    return problems
+
+
+def _memory_before(view: View) -> int:
+    """Bytes available before the launch, or when this teardown began if nobody wrote that down."""
+    return view.facts[BEFORE].memory or view.first[MEMORY].available
+
+
+def _since(view: View) -> str:
+    return "before the launch" if view.facts[BEFORE].memory else "before the teardown"
+
+
+def _ports(view: View) -> list[int]:
     return [
         int(port)
-        for container in first.containers
+        for container in view.meant(view.first[CONTAINERS])
         for port in container.label("ports").split(",")
         if port.isdigit()
     ]
 
 
 def _pids(view: View) -> set[int]:
-    return {pid for c in view.first[CONTAINERS].containers for pid, _ in c.processes}
+    return {pid for c in view.meant(view.first[CONTAINERS]) for pid, _ in c.processes}
 
 
 STEP = Step(
     name="gone",
-    title="Containers, ports, GPU processes gone; memory back",
+    title="Containers, processes, ports gone; memory back",
     params=Params,
-    reads=(CONTAINERS.name, PORTS.name, GPU.name, MEMORY.name),
+    reads=(CONTAINERS.name, PORTS.name, GPU.name, MEMORY.name, TRACES.name, BEFORE.name),
     assess=assess,
     wait=lambda params: float(params.seconds),
 )

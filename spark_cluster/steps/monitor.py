@@ -15,7 +15,14 @@ from spark_cluster.facts.docker import DOCKER
 from spark_cluster.facts.monitor import MONITOR
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.monitor import config
-from spark_cluster.monitor.stack import DCGM_EXPORTER, GRAFANA, Service, Source, chosen
+from spark_cluster.monitor.stack import (
+    DCGM_EXPORTER,
+    GRAFANA,
+    PROMETHEUS,
+    Service,
+    Source,
+    chosen,
+)
 from spark_cluster.monitor.targets import Targets, targets
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.view import View
@@ -139,7 +146,10 @@ def ports_free(view: View, params: Params) -> Assessment:
             notes.append(f"port {service.port} is served by {who}: used as it is")
         elif who is not None and not view.facts[MONITOR].runs(service.name):
             what = f"{service.name} needs port {service.port}, in use by {who or 'another process'}"
-            problems.append(problem("MON002", what))
+            remedy = None
+            if service is PROMETHEUS and '"prometheus"' in who:
+                remedy = f"On {view.name}: systemctl disable --now prometheus (Debian's own unit)"
+            problems.append(problem("MON002", what, remedy))
     return found(*problems, notes=tuple(notes))
 
 

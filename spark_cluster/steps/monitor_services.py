@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from spark_cluster.core.shell import quote, write_file
 from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.core.units import count
 from spark_cluster.facts.docker import DOCKER
 from spark_cluster.facts.monitor import MONITOR, SCRAPED, Running
 from spark_cluster.facts.storage import PORTS
@@ -13,6 +14,7 @@ from spark_cluster.monitor import config
 from spark_cluster.monitor.stack import (
     DEBIAN_USER,
     GRAFANA,
+    PROMETHEUS,
     SERVICES,
     Service,
     digest,
@@ -21,7 +23,7 @@ from spark_cluster.monitor.stack import (
     unit_path,
 )
 from spark_cluster.steps.base import problem
-from spark_cluster.steps.monitor import Params, adopted, files, wanted
+from spark_cluster.steps.monitor import Params, adopted, files, scraped, wanted
 from spark_cluster.steps.view import View
 
 _STOP_SECONDS = 30
@@ -140,12 +142,18 @@ def ready(view: View, params: Params) -> Assessment:
         for service in silent
     )
     waiting = tuple(f"{service.name} to answer on port {service.port}" for service in silent)
-    targets = view.facts[SCRAPED].targets if view.name == params.host else ()
-    unseen = [target for target in targets if target.health == "unknown"]
-    if unseen:
-        waiting += (f"the first reading of {len(unseen)} of {len(targets)} targets",)
-    up = sum(target.health == "up" for target in targets)
-    notes = [f"{up} of {len(targets)} targets answer"] if targets else []
+    notes: list[str] = []
+    if PROMETHEUS in services:
+        health = {(t.job, t.address): t.health for t in view.facts[SCRAPED].targets}
+        every = [
+            health.get((job, target.address), "unknown")
+            for job, targets in scraped(view, params).jobs.items()
+            for target in targets
+        ]
+        if "unknown" in every:
+            unread = every.count("unknown")
+            waiting += (f"the first reading of {unread} of {count(len(every), 'target')}",)
+        notes.append(f"{every.count('up')} of {count(len(every), 'target')} answer")
     notes += [f"{s.name} is used as it is" for s in SERVICES if adopted(view, s)]
     return Assessment(problems=problems, waiting=waiting, notes=tuple(notes))
 

@@ -36,7 +36,7 @@ from spark_cluster.steps.served import (
 from spark_cluster.steps.view import View
 
 #: What a verdict needs of each reading, and what it needs once.
-MOVING = (COUNTERS, CONTAINERS, ENGINE, GPU, GIDS)
+MOVING = (COUNTERS, ENGINE, CONTAINERS, GPU, GIDS)
 STANDING = (NCCL, GRANTS)
 
 #: Tokens of one request: few enough to be through within `seconds` on a slow model.

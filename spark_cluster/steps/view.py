@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 
 from spark_cluster.engines.spec import ContainerSpec, Deployment
 from spark_cluster.facts.base import Facts
-from spark_cluster.facts.docker import CONTAINERS, Container
+from spark_cluster.facts.docker import CONTAINERS, Container, ContainersFact
 from spark_cluster.inventory.models import Host, Inventory
 
 
 @dataclass(frozen=True)
 class Options:
-    """Choices of the command line that several steps heed."""
+    """Choices of the command line that several steps heed. `recipe`: only its containers are
+    taken down; empty for all of ours."""
 
     allow_management: bool = False
     force: bool = False
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class View:
     @property
     def spec(self) -> ContainerSpec:
         return self.serving.container(self.name)
+
+    def meant(self, fact: ContainersFact) -> tuple[Container, ...]:
+        """The containers that a teardown is about: all of ours, or those of one recipe."""
+        recipe = self.options.recipe
+        return tuple(c for c in fact.containers if not recipe or c.label("recipe") == recipe)
 
     def own_container(self) -> Container | None:
         """The running container of exactly this host's spec, if it is there."""

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spark_cluster.core.units import human_bytes, human_seconds
+from spark_cluster.core.units import count, human_bytes, human_seconds
 
 #: Share of what it can do above which something counts as busy.
 _BUSY = 0.8
 
 
-def gbits(count: float, seconds: float) -> float:
-    """Gb/s (10^9 bits)."""
-    return count * 8 / seconds / 1e9 if seconds > 0 else 0.0
+def gbits(size: float, seconds: float) -> float:
+    """Bytes in seconds as Gb/s (10^9 bits)."""
+    return size * 8 / seconds / 1e9 if seconds > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,17 @@ class Usage:
 class Copied:
     """One copy as both sides saw it.
 
-    `received` and `there` are bytes over the wire and bytes that the sink had; `spent` is how many
-    seconds its streams received, hashed and wrote, added up. `wire` is the links' own speed and
-    `iperf` what iperf3 reached, in Gb/s, None if not known.
+    `received` and `there` are bytes over the wire and bytes that the sink had, `placed` the links
+    and refs that were set. `spent` is how many seconds its streams received, hashed and wrote,
+    added up. `wire` is the links' own speed and `iperf` what iperf3 reached, in Gb/s, None if not
+    known.
     """
 
     source: str
     sink: str
     received: int
     there: int
+    placed: int
     seconds: float
     streams: int
     spent: Mapping[str, float] = field(default_factory=dict)
@@ -82,7 +84,8 @@ class Copied:
     def summary(self) -> str:
         """`117 GiB in 62 s, 16.2 Gb/s (iperf3 98 Gb/s); limit: the disk of spark-3 (writing)`."""
         if not self.received:
-            return f"{human_bytes(self.there)} were there already"
+            placed = f"; {count(self.placed, 'link')} set" if self.placed else ""
+            return f"{human_bytes(self.there)} were there already{placed}"
         beside = []
         if self.iperf is not None:
             beside.append(f"iperf3 {self.iperf:.3g} Gb/s")
@@ -113,6 +116,7 @@ class Copied:
             "sink": self.sink,
             "received_bytes": self.received,
             "present_bytes": self.there,
+            "links_set": self.placed,
             "seconds": round(self.seconds, 3),
             "gbits": round(self.gbits, 3),
             "streams": self.streams,

@@ -36,6 +36,7 @@ def fields() -> dict[str, str]:
         ".State.Status": "exited" if exit_code else "running",
         ".State.ExitCode": exit_code or "0",
         ".State.StartedAt": "2026-11-21T03:15:42.123456789Z",
+        ".RestartCount": "0",
         ".State.Pid": "0" if exit_code else read("pid"),
         "json .Config.Labels": json.dumps(spec["labels"], separators=(",", ":")),
     }
@@ -43,7 +44,12 @@ def fields() -> dict[str, str]:
 
 def fill(template: str) -> str:
     known = fields()
-    return re.sub(r"\{\{(.*?)\}\}", lambda found: known[found[1].strip()], template)
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1].strip()
+        return known.get(name, "") if name.startswith(".Label ") else known[name]
+
+    return re.sub(r"\{\{(.*?)\}\}", value, template)
 
 
 def wanted(filters: list[str]) -> bool:

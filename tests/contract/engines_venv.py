@@ -31,6 +31,7 @@ _PYTORCH = "https://download.pytorch.org/whl/cpu"
 
 _PYTHONS = ((3, 11), (3, 12), (3, 13))
 _DISK_GB = 10.0
+_MEMORY_GB = 7.0
 
 #: Leaves the engines out.
 _SWITCH = "SPARK_CLUSTER_ENGINES"
@@ -72,6 +73,9 @@ def why_not() -> str:
         return f"their versions are pinned for linux x86_64, this is {platform.machine()}"
     if sys.version_info[:2] not in _PYTHONS:
         return f"no builds for Python {platform.python_version()}"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    if memory < _MEMORY_GB:
+        return f"{memory:.1f} GB of memory, {_MEMORY_GB:g} GB are needed"
     return namespaces.why_not()
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.lab.conftest import Cluster, wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 HALF_1, HALF_2 = "enp1s0f1np1", "enP2p1s0f1np1"
 

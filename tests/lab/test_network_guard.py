@@ -62,7 +62,7 @@ def start_and_kill_when_applied(cluster: Cluster, *arguments: str) -> str:
     assert process.stdout is not None
     for line in process.stdout:
         event = json.loads(line)
-        run = event.get("run", run)
+        run = str(event.get("run", run))
         if event["kind"] == "guarded" and event["state"] == "applied":
             process.kill()
             process.wait()
@@ -120,6 +120,7 @@ def test_a_guard_that_cannot_be_armed_applies_nothing(cluster: Cluster, tmp_path
     assert (network(cluster), address(cluster)) == (before, OLD)
 
 
+@pytest.mark.long
 def test_a_peer_that_falls_silent_takes_the_change_back(cluster: Cluster, tmp_path: Path) -> None:
     """The two halves' addresses are exchanged on one host: each faces the wrong subnet."""
     before = network(cluster)

@@ -25,7 +25,7 @@ import yaml
 
 from tests.lab.conftest import Cluster, wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 RECIPE = "qwen3-vl-235b"
 HEAD, WORKER = "spark-2", "spark-3"
@@ -159,7 +159,8 @@ class Watching:
 
 
 def test_a_launch_ends_with_the_verdict(cluster: Cluster, tmp_path: Path) -> None:
-    data = launch(cluster, tmp_path)
+    """NCCL's time limit is 67 ms instead of 4 s, so that a lost packet costs little time below."""
+    data = launch(cluster, tmp_path, env={"NCCL_IB_TIMEOUT": 14})
     assert data["verdict"]["kind"] == "rdma", data
     assert data["served"]["hosts"] == [HEAD, WORKER]
 
@@ -208,10 +209,10 @@ def test_watch_is_a_line_an_interval(cluster: Cluster) -> None:
 
 
 def test_error_counters_that_grow_during_the_run(cluster: Cluster) -> None:
-    """The worker loses one RoCE packet in fifty."""
+    """The worker loses one RoCE packet in seven."""
     rule = (
         f"INPUT -i enp1s0f1np1 -p udp --dport {ROCE_PORT} -m statistic --mode random "
-        "--probability 0.02 -j DROP"
+        "--probability 0.15 -j DROP"
     )
     cluster.on(WORKER, f"sudo iptables -I {rule}")
     try:

@@ -295,8 +295,8 @@ def test_a_ring_meets_on_a_10gbe_network_that_somebody_else_owns(tmp_path: Path)
     proposal = propose(world.sights())
     assert proposal.topology == "ring of three; 10GbE between spark-1, spark-2, spark-3"
     inventory = loaded(world, tmp_path, proposal)
-    for number, host in enumerate(inventory.hosts.values(), 1):
-        (link,) = host.links
+    for number, found in enumerate(inventory.hosts.values(), 1):
+        (link,) = found.links
         assert (link.address, link.managed) == (f"10.0.0.{number}/24", False)
     assert "SSH came in on it" in (tmp_path / "sparks.yaml").read_text()
 

@@ -247,6 +247,20 @@ def test_a_peer_is_called_at_one_address_after_the_other(tmp_path: Path) -> None
     assert first < second
 
 
+def test_a_peer_that_hangs_is_not_called_again_one_that_refuses_is(tmp_path: Path) -> None:
+    context = ProbeContext(world.inventory().hosts["spark-2"], world.inventory())
+    for status, addresses in ((124, ["spark-3"]), (255, ["192.168.101.11", "spark-3"])):
+        (tmp_path / "timeout").write_text(f"#!/bin/sh\nexit {status}\n")
+        (tmp_path / "timeout").chmod(0o755)
+        prelude = f"PATH={tmp_path}:$PATH\nSPARK_USER=$(id -un)\n"
+        done = subprocess.run(
+            ["sh", "-s"], input=prelude + CALLS.script(context), capture_output=True, text=True,
+            timeout=60,
+        )  # fmt: skip
+        calls = [call for call in CALLS.parse(done.stdout).calls if call.peer == "spark-3"]
+        assert [call.address for call in calls] == addresses
+
+
 #: ssh says when it begins and ends; `timeout` drops its own options.
 FAKE = {
     "ssh": '#!/bin/sh\nfor _to; do shift; [ "$_to" = true ] && break; _last=$_to; done\n'
@@ -259,8 +273,8 @@ FAKE = {
     ("line", "why"),
     [
         ("spark-3 spark-3 0 ", ""),
-        ("spark-3 spark-3 124 ", "not done within 16 s"),
-        ("spark-3 spark-3 137 Killed", "not done within 16 s"),
+        ("spark-3 spark-3 124 ", "not done within 25 s"),
+        ("spark-3 spark-3 137 Killed", "not done within 25 s"),
         ("spark-3 spark-3 255 ssh: No route to host", "ssh: No route to host"),
         ("spark-3 spark-3 255 ", "ssh ended with status 255"),
     ],

@@ -288,6 +288,30 @@ def test_several_groups_and_wrong_names_are_told(cli: Cli) -> None:
     assert "there is no host or group 'spark-9'" in err
 
 
+def test_what_waits_for_a_host_that_failed_is_told(cli: Cli) -> None:
+    """spark-1 shares a network with spark-2 only."""
+    source, between, last_one = Node("spark-3", listing()), Node("spark-2"), Node("spark-1")
+    between.done = {"failed": "No space left on device", "reason": "space"}
+    words = ("model", "sync", RECIPE, "--to", "spark-1", "--to", "spark-2", "--json")
+    code, out, _ = cli(*words, hosts=[last_one, between, source])
+    assert code == 1
+    said = {e["host"]: e["summary"] for e in map(json.loads, out.splitlines())
+            if e["kind"] == "step_finished"}  # fmt: skip
+    assert said["spark-2"] == "No space left on device"
+    assert said["spark-1"] == "left out: it would come from spark-2, which did not get it"
+    assert last_one.jobs == []
+
+
+def test_only_links_that_were_set_are_a_change_too(cli: Cli) -> None:
+    sink = Node("spark-3", brings=listing())
+    sink.done = {"done": {**DONE, "received": 0, "there": 2000, "placed": 3}}
+    hosts = [Node("spark-1"), Node("spark-2", listing()), sink]
+    code, out, _ = cli("model", "sync", RECIPE, hosts=hosts)
+    assert code == 0
+    assert "1 changed" in out
+    assert "1.95 KiB were there already; 3 links set" in out
+
+
 # pull
 
 

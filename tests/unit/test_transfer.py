@@ -291,7 +291,7 @@ def test_a_download_goes_on_where_most_of_it_is() -> None:
 
 def copied(**more: Any) -> rates.Copied:
     spent = {"receive": 1.0, "hash": 1.0, "write": 8.0}
-    return rates.Copied("spark-2", "spark-3", 10**10, 0, 10.0, 8, **{"spent": spent, **more})
+    return rates.Copied("spark-2", "spark-3", 10**10, 0, 0, 10.0, 8, **{"spent": spent, **more})
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,9 @@ def test_a_copy_in_words() -> None:
         "9.31 GiB in 10 s, 8 Gb/s (iperf3 94.1 Gb/s, link 200 Gb/s); "
         "limit: the disk of spark-3 (writing)"
     )
-    assert replace(copied(), received=0, there=2048).summary == "2 KiB were there already"
+    there = replace(copied(), received=0, there=2048)
+    assert there.summary == "2 KiB were there already"
+    assert replace(there, placed=2).summary == "2 KiB were there already; 2 links set"
     usage = rates.Usage.of({"cpu": 2.5, "disk": 0.5, "written": 1024.0, "read": None})
     first, second = copied(at_sink=usage).details
     assert first == (
@@ -455,10 +457,12 @@ def test_hashes_are_those_of_git_and_sha256sum() -> None:
 
 def test_a_link_is_replaced_in_one_step(tmp_path: Path) -> None:
     link = tmp_path / "deep" / "link"
-    copy.put_link(link, "../a")
-    copy.put_link(link, "../b")
+    assert copy.put_link(link, "../a")
+    assert copy.put_link(link, "../b")
+    assert not copy.put_link(link, "../b")
     assert str(link.readlink()) == "../b"
-    copy.put_text(tmp_path / "refs" / "main", ONE)
+    assert copy.put_text(tmp_path / "refs" / "main", ONE)
+    assert not copy.put_text(tmp_path / "refs" / "main", ONE)
     assert (tmp_path / "refs" / "main").read_text() == ONE
     assert [path.name for path in tmp_path.rglob("*") if "incomplete" in path.name] == []
 

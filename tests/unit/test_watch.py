@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -18,11 +19,17 @@ from .world import Spark, Stage, sparks, stage
 
 
 def watching(
-    on: Stage, epoch: Callable[[HostFacts], object] = lambda _: None
+    on: Stage, epoch: Callable[[HostFacts], object] = lambda _: None, patience: float = 30.0
 ) -> tuple[Iterator[Turn], list[Event]]:
     told: list[Event] = []
     watch = Watch(
-        on.session, [COUNTERS, CONTAINERS], [NCCL], interval=0.0, listener=told.append, epoch=epoch
+        on.session,
+        [COUNTERS, CONTAINERS],
+        [NCCL],
+        interval=0.0,
+        patience=patience,
+        listener=told.append,
+        epoch=epoch,
     )
     return watch.turns(), told
 
@@ -105,6 +112,33 @@ def test_a_host_that_was_never_reached_is_knocked_at() -> None:
     deadline = time.monotonic() + 30
     while "spark-3" not in next(turns).after:
         assert time.monotonic() < deadline
+
+
+def test_nobody_waits_for_a_host_that_is_late() -> None:
+    """It is missing until its reading comes, which then counts; it is not lost."""
+    hosts = sparks("spark-2", "spark-3")
+    turns, told = watching(stage(hosts), patience=0.1)
+    next(turns)
+    answer = threading.Event()
+
+    def late(script: str) -> str:
+        answer.wait(30)
+        return hosts[1].probe(script)
+
+    hosts[1].on(world.MARK, late)
+    assert set(next(turns).after) == {"spark-2"}
+    began = time.monotonic()
+    assert set(next(turns).after) == {"spark-2"}
+    assert time.monotonic() - began < 5
+    answer.set()
+    deadline = time.monotonic() + 30
+    turn = next(turns)
+    while "spark-3" not in turn.after:
+        assert time.monotonic() < deadline
+        turn = next(turns)
+    assert "spark-3" not in turn.before
+    assert set(next(turns).before) == {"spark-2", "spark-3"}
+    assert told == []
 
 
 def test_another_epoch_reads_everything_again() -> None:

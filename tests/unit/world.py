@@ -16,6 +16,7 @@ from spark_cluster.engines.placement import place
 from spark_cluster.engines.spec import LABEL, Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.facts.base import Facts, ProbeContext
+from spark_cluster.facts.before import NOTE
 from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
@@ -195,6 +196,12 @@ class Spark(FakeHost):
         for part, texts in self._effects:
             if part in commands:
                 self.texts |= texts
+
+        note = re.search(rf"{NOTE}\S* <<'(\w+)'\n(.*?)\1\n", commands, re.DOTALL)
+        if note is not None:
+            self.texts["before"] = note[2]
+        if f"rm -f {NOTE}" in commands:
+            self.texts["before"] = ""
 
     def _armed(self, script: str) -> str:
         self._apply(script)

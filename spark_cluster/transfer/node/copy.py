@@ -230,19 +230,22 @@ def _spend(spent: dict[str, float], name: str, since: float) -> float:
     return now
 
 
-def put_link(path: Path, target: str) -> None:
-    """A symlink, in place of whatever was there, in one step."""
+def put_link(path: Path, target: str) -> bool:
+    """A symlink, in place of whatever was there, in one step; whether it was not there before."""
     if path.is_symlink() and str(path.readlink()) == target:
-        return
+        return False
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + PARTIAL)
     new.unlink(missing_ok=True)
     new.symlink_to(target)
     new.replace(path)
+    return True
 
 
-def put_text(path: Path, text: str) -> None:
-    """A small file, in place of whatever was there, in one step."""
+def put_text(path: Path, text: str) -> bool:
+    """A small file, in the same way."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + PARTIAL)
     with new.open("w", encoding="utf-8") as file:
@@ -250,6 +253,7 @@ def put_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+    return True
 
 
 def fetch(
@@ -282,14 +286,13 @@ def fetch(
     seconds = time.monotonic() - began
     used = usage.so_far()
     hub.drop_leftovers(root)
-    for path, target in links:
-        put_link(root / path, target)
-    for name, revision in refs.items():
-        put_text(root / "refs" / name, revision)
+    placed = sum(put_link(root / path, target) for path, target in links)
+    placed += sum(put_text(root / "refs" / name, revision) for name, revision in refs.items())
     report(
         done={
             "received": fetching.received,
             "there": fetching.there,
+            "placed": placed,
             "seconds": seconds,
             "spent": fetching.seconds,
             "usage": used,

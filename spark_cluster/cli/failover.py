@@ -1,0 +1,246 @@
+"""`spark-cluster failover`: serve a recipe on the hosts that are left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spark_cluster.cli.options import (
+    DryRunOption,
+    InventoryOption,
+    JsonOption,
+    ProfileOption,
+    SetOption,
+    VerboseOption,
+    WithOption,
+    split,
+)
+
+if TYPE_CHECKING:
+    from spark_cluster.cli.deploying import Choices
+    from spark_cluster.cli.running import Request
+    from spark_cluster.core.error import SparkError
+    from spark_cluster.inventory.models import Inventory
+    from spark_cluster.recipes.models import Recipe
+    from spark_cluster.steps.launched import Launched
+
+
+def register(app: typer.Typer) -> None:
+    app.command("failover")(failover)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Hosts that might carry the recipe, head first, and what they lack for it."""
+
+    hosts: tuple[str, ...]
+    missing: tuple[str, ...]
+    request: Request | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        return {"hosts": list(self.hosts), "missing": list(self.missing)}
+
+
+def failover(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file.")],
+    without: Annotated[
+        list[str],
+        typer.Option("--without", metavar="HOST", help="Not on these; repeat or use commas."),
+    ],
+    profile: ProfileOption = None,
+    options: WithOption = None,
+    dry_run: DryRunOption = False,
+    inventory: InventoryOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Serve a recipe on other hosts: the first that have fabric, image, model and memory for it.
+
+    Takes down what is left of it, then launches. If no hosts can carry it, says what each lacks
+    and changes nothing.
+    """
+    from spark_cluster.cli.deploying import load_recipe
+    from spark_cluster.cli.launch import serve
+    from spark_cluster.cli.relaunch import look
+    from spark_cluster.cli.running import load_inventory
+    from spark_cluster.inventory.loader import select
+    from spark_cluster.steps.launched import launched
+
+    loaded = load_inventory(inventory)
+    avoided = select(loaded, split(without))
+    choices = _choices(profile, split(options))
+    name = load_recipe(loaded, recipe, choices).name
+    facts, away = look(loaded)
+    found = launched(facts)
+    before = [each for each in found if each.recipe == name]
+    if before and not profile and not options:
+        choices = _choices(before[0].profile, list(before[0].options))
+    chosen_recipe = load_recipe(loaded, recipe, choices)
+    ranks = [host for host in loaded.hosts if any(host in each.hosts for each in before)]
+    rejected: list[Candidate] = []
+    chosen: Candidate | None = None
+    for hosts in candidates(loaded, chosen_recipe, avoided):
+        candidate = _examine(
+            loaded, chosen_recipe, recipe, choices, hosts, found, ranks, away, settings or [],
+            as_json=as_json, verbose=verbose,
+        )  # fmt: skip
+        if not candidate.missing:
+            chosen = candidate
+            break
+        rejected.append(candidate)
+    if chosen is None:
+        raise _nobody(chosen_recipe, avoided, rejected)
+    doomed = [host for host in loaded.hosts if host in ranks or _lost(host, avoided, before)]
+    _announce(name, avoided, rejected, chosen, doomed, as_json=as_json)
+    if dry_run:
+        return 0
+    code = _clear(loaded, name, doomed, avoided, as_json=as_json, verbose=verbose)
+    if code != 0:
+        if not as_json:
+            typer.echo(f"{name} was not launched: the teardown is not complete")
+        return code
+    assert chosen.request is not None
+    return serve(chosen.request, recipe)
+
+
+def candidates(
+    inventory: Inventory, recipe: Recipe, avoided: list[str]
+) -> Iterator[tuple[str, ...]]:
+    """Groups of the inventory of the right size first, then any other hosts, in its order."""
+    left = [name for name in inventory.hosts if name not in avoided]
+    seen: set[frozenset[str]] = set()
+    for hosts in (*inventory.groups.values(), *combinations(left, recipe.nodes)):
+        whole = frozenset(hosts)
+        if len(hosts) == recipe.nodes and whole <= set(left) and whole not in seen:
+            seen.add(whole)
+            yield hosts
+
+
+def _choices(profile: str | None, options: list[str] | None) -> Choices:
+    from spark_cluster.cli.deploying import Choices
+
+    return Choices(None, profile, tuple(options or ()), anyway=True)
+
+
+def _examine(
+    inventory: Inventory,
+    recipe: Recipe,
+    name: str,
+    choices: Choices,
+    hosts: tuple[str, ...],
+    found: list[Launched],
+    ranks: list[str],
+    away: Mapping[str, SparkError],
+    settings: list[str],
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> Candidate:
+    """Can these hosts carry it: by the inventory's cables, then by a reading of the hosts."""
+    from dataclasses import replace
+
+    from spark_cluster.cli.checking import obstacles
+    from spark_cluster.cli.launch import launch_request
+    from spark_cluster.core.error import InputError
+    from spark_cluster.engines.placement import place
+    from spark_cluster.steps.launched import others
+
+    try:
+        place(recipe, inventory, ", ".join(hosts), hosts)
+    except InputError as error:
+        return Candidate(hosts, (f"no fabric: {error.message}",))
+    gone = tuple(f"{host} is away: {away[host].message}" for host in hosts if host in away)
+    if gone:
+        return Candidate(hosts, gone)
+    there = replace(choices, hosts=hosts)
+    request = launch_request(inventory, name, there, settings, as_json=as_json, verbose=verbose)
+    assert request.deployment is not None
+    taken = others(found, request.deployment.recipe, hosts)
+    return Candidate(hosts, (*taken, *obstacles(request, ranks)), request)
+
+
+def _lost(host: str, avoided: list[str], before: list[Launched]) -> bool:
+    """A host to do without that was in the group: its rank is to be taken down, now or when it
+    comes back (`teardown --resume`)."""
+    return host in avoided and any(host in each.group for each in before)
+
+
+def _nobody(recipe: Recipe, avoided: list[str], rejected: list[Candidate]) -> SparkError:
+    from spark_cluster.core.error import CheckFailed, InputError
+    from spark_cluster.core.units import count
+
+    if not rejected:
+        return InputError(
+            f"{recipe.name} needs {count(recipe.nodes, 'host')}, and so many are not left without "
+            f"{', '.join(avoided)}",
+            remedy="Choose a recipe for fewer hosts: `spark-cluster recipes` lists them.",
+        )
+    lacks = "".join(
+        f"\n  {', '.join(each.hosts)}: {why}" for each in rejected for why in each.missing
+    )
+    return CheckFailed(
+        f"no hosts can carry {recipe.name} without {', '.join(avoided)}; nothing was changed:"
+        + lacks,
+        remedy="Mend what the hosts lack, then run it again.",
+    )
+
+
+def _announce(
+    name: str,
+    avoided: list[str],
+    rejected: list[Candidate],
+    chosen: Candidate,
+    doomed: list[str],
+    *,
+    as_json: bool,
+) -> None:
+    if as_json:
+        line = {
+            "kind": "failover",
+            "recipe": name,
+            "without": avoided,
+            "hosts": list(chosen.hosts),
+            "takes_down": doomed,
+            "rejected": [each.as_dict() for each in rejected],
+        }
+        typer.echo(json.dumps(line))
+        return
+    typer.echo(f"failover of {name} without {', '.join(avoided)}")
+    for each in rejected:
+        typer.echo(f"  not on {', '.join(each.hosts)}: {'; '.join(each.missing)}")
+    if doomed:
+        typer.echo(f"  takes down what is left of it on {', '.join(doomed)}")
+    head = f", head {chosen.hosts[0]}" if len(chosen.hosts) > 1 else ""
+    typer.echo(f"  serves on {', '.join(chosen.hosts)}{head}: nothing is missing there")
+
+
+def _clear(
+    inventory: Inventory,
+    name: str,
+    doomed: list[str],
+    avoided: list[str],
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Take the rest down. What happens on a host to do without does not count."""
+    from spark_cluster.cli.taking_down import take_down, teardown_request
+    from spark_cluster.core.error import Unreachable
+    from spark_cluster.core.result import exit_code
+
+    if not doomed:
+        return 0
+    request = teardown_request(inventory, doomed, recipe=name, as_json=as_json, verbose=verbose)
+    try:
+        _, results = take_down(request)
+    except Unreachable:
+        if set(doomed) <= set(avoided):
+            return 0
+        raise
+    return exit_code([result for result in results if result.host not in avoided])

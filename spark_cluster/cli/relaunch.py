@@ -1,0 +1,134 @@
+"""`spark-cluster relaunch`: take down what runs, and launch the same again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spark_cluster.cli.options import (
+    DryRunOption,
+    InventoryOption,
+    JsonOption,
+    SetOption,
+    VerboseOption,
+)
+
+if TYPE_CHECKING:
+    from spark_cluster.core.error import SparkError
+    from spark_cluster.facts.base import Facts
+    from spark_cluster.inventory.models import Inventory
+
+
+def register(app: typer.Typer) -> None:
+    app.command("relaunch")(relaunch)
+
+
+def relaunch(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RECIPE]", help="A name, or a .yaml file; default: the one that is launched."
+        ),
+    ] = "",
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Before anything else, collect what `evidence` does.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    inventory: InventoryOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Take down what is launched, and launch it again on the same hosts with the same choices.
+
+    Nothing is taken down before all that the launch needs was seen to be there.
+    """
+    import json
+
+    from spark_cluster.cli.checking import obstacles
+    from spark_cluster.cli.deploying import Choices, load_recipe
+    from spark_cluster.cli.launch import launch_request, serve
+    from spark_cluster.cli.running import load_inventory
+    from spark_cluster.cli.taking_down import take_down, teardown_request
+    from spark_cluster.core.error import CheckFailed, Unreachable
+    from spark_cluster.places import short
+    from spark_cluster.steps.launched import choose, launched, others
+
+    loaded = load_inventory(inventory)
+    named = load_recipe(loaded, recipe, Choices(anyway=True)).name if recipe else ""
+    facts, away = look(loaded)
+    found = launched(facts)
+    before = choose(found, named)
+    name = recipe or before.recipe
+    lost = [host for host in before.group if host not in facts]
+    if lost:
+        reasons = [
+            away[host].message if host in away else f"{host} is not in {short(loaded.path)}"
+            for host in lost
+        ]
+        raise Unreachable(
+            f"{before.recipe} runs on {', '.join(before.group)}, and not all of them can be read: "
+            f"{'; '.join(reasons)}; nothing was changed",
+            remedy=f"Bring it back, or serve without it: "
+            f"`spark-cluster failover {name} --without {','.join(lost)}`.",
+        )
+    choices = Choices(None, before.profile, before.options, anyway=True, hosts=before.group)
+    request = launch_request(
+        loaded, name, choices, settings or (), as_json=as_json, verbose=verbose
+    )
+    missing = [
+        *others(found, before.recipe, before.group),
+        *obstacles(request, before.group),
+    ]
+    if missing:
+        raise CheckFailed(
+            f"{before.recipe} could not be launched again, nothing was changed: "
+            + "; ".join(missing),
+            remedy="Mend that first; what runs goes on.",
+        )
+    assert request.deployment is not None
+    digests = {spec.host: spec.digest for spec in request.deployment.containers}
+    differs = any(digests[host] != digest for host, digest in before.hosts.items())
+    if as_json:
+        line = {"recipe": before.recipe, "hosts": list(before.group), "settings_differ": differs}
+        typer.echo(json.dumps({"kind": "relaunch", **line}))
+    else:
+        typer.echo(f"relaunch of {before.recipe} on {', '.join(before.group)}: down, then up again")
+        if differs:
+            typer.echo("  with other settings than now: the recipe, or spark-cluster, has changed")
+    if dry_run:
+        return 0
+    if evidence:
+        collect(loaded, before.group, as_json=as_json)
+    code, _ = take_down(
+        teardown_request(
+            loaded, list(before.group), recipe=before.recipe, as_json=as_json, verbose=verbose
+        )
+    )
+    if code != 0:
+        if not as_json:
+            typer.echo(f"{before.recipe} was not launched again: the teardown is not complete")
+        return code
+    return serve(request, name)
+
+
+def look(inventory: Inventory) -> tuple[dict[str, Facts], dict[str, SparkError]]:
+    """The containers of each host of the inventory, and the errors of those that are away."""
+    from spark_cluster.cli.running import read_hosts
+    from spark_cluster.core.error import SparkError
+    from spark_cluster.facts.docker import CONTAINERS
+
+    read = read_hosts(inventory, list(inventory.hosts), (CONTAINERS,))
+    facts = {name: found for name, found in read.items() if not isinstance(found, SparkError)}
+    away = {name: found for name, found in read.items() if isinstance(found, SparkError)}
+    return facts, away
+
+
+def collect(inventory: Inventory, hosts: tuple[str, ...], *, as_json: bool) -> None:
+    """`evidence` of these hosts; one that hangs does not keep the rest from going on."""
+    from spark_cluster.cli.evidence import evidence
+
+    evidence(
+        since="", output=None, inventory=str(inventory.path), hosts=list(hosts), as_json=as_json
+    )

@@ -1,0 +1,94 @@
+"""`spark-cluster services`: Phoenix, Langfuse and Helicone on a host, as the seeds ran them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from spark_cluster.cli.options import DryRunOption, InventoryOption, JsonOption, VerboseOption
+
+app = typer.Typer(
+    help="Observability services: traces and logs of what models are asked.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+#: Name and what --help says; spark_cluster/services knows the rest.
+_NAMES = {
+    "phoenix": "Arize Phoenix, as a systemd user unit.",
+    "langfuse": "Langfuse, by docker compose.",
+    "helicone": "Helicone's all-in-one image, by docker compose.",
+}
+
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", metavar="NAME", help="The host it runs on; default: the first."),
+]
+
+
+def _add(name: str, text: str) -> None:
+    """A group of commands for one service."""
+    group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+    for action in (_up, _down, _status):
+        group.command(action.__name__.strip("_"))(action(name))
+    app.add_typer(group, name=name)
+
+
+def _up(name: str) -> Callable[..., int]:
+    def up(
+        host: HostOption = None,
+        listen: Annotated[
+            str, typer.Option("--listen", metavar="all|local", help="On which addresses.")
+        ] = "",
+        inventory: InventoryOption = None,
+        dry_run: DryRunOption = False,
+        as_json: JsonOption = False,
+        verbose: VerboseOption = False,
+    ) -> int:
+        """Start it, with secrets made on the host; a second time changes nothing."""
+        from spark_cluster.cli.services_view import up as carry_out
+
+        return carry_out(
+            name, inventory, host, listen, dry_run=dry_run, as_json=as_json, verbose=verbose
+        )
+
+    return up
+
+
+def _down(name: str) -> Callable[..., int]:
+    def down(
+        host: HostOption = None,
+        purge: Annotated[
+            bool, typer.Option("--purge", help="Drop its data and its secrets, too.")
+        ] = False,
+        inventory: InventoryOption = None,
+        dry_run: DryRunOption = False,
+        as_json: JsonOption = False,
+        verbose: VerboseOption = False,
+    ) -> int:
+        """Stop it; its data stays unless --purge."""
+        from spark_cluster.cli.services_view import down as carry_out
+
+        return carry_out(
+            name, inventory, host, purge=purge, dry_run=dry_run, as_json=as_json, verbose=verbose
+        )
+
+    return down
+
+
+def _status(name: str) -> Callable[..., int]:
+    def status(
+        inventory: InventoryOption = None, host: HostOption = None, as_json: JsonOption = False
+    ) -> int:
+        """Show where it runs and whether it answers. One look, nothing changed."""
+        from spark_cluster.cli.services_view import status as carry_out
+
+        return carry_out(name, inventory, host, as_json=as_json)
+
+    return status
+
+
+for _name, _text in _NAMES.items():
+    _add(_name, _text)

@@ -1,0 +1,177 @@
+"""What `services` asks for and what it prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from spark_cluster.cli.console import make_console
+from spark_cluster.cli.running import Request, activate, load_inventory, read_hosts, refuse
+from spark_cluster.cli.verbs import run_playbook, show_plan
+from spark_cluster.core.error import InputError, SparkError
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.services import OBSERVABILITY
+from spark_cluster.inventory.loader import select
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.monitor.targets import from_outside
+from spark_cluster.services.service import Listen, Service
+from spark_cluster.services.table import SERVICES
+from spark_cluster.steps.services import STEPS
+
+_LISTEN: dict[str, Listen] = {"": "", "all": "all", "local": "local"}
+
+
+def _server(inventory: Inventory, host: str | None) -> str:
+    return select(inventory, [host])[0] if host else next(iter(inventory.hosts))
+
+
+def _request(
+    verb: str,
+    inventory: Inventory,
+    host: str,
+    parameters: dict[str, Any],
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> Request:
+    settings = [
+        f"{step.name}.{name}={json.dumps(value)}"
+        for step in STEPS
+        for name, value in parameters.items()
+    ]
+    return Request(
+        verb=verb,
+        playbook="services",
+        hosts=[host],
+        inventory=inventory,
+        settings=settings,
+        as_json=as_json,
+        verbose=verbose,
+    )
+
+
+def up(
+    name: str,
+    given: str | None,
+    host: str | None,
+    listen: str,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """`services NAME up`. The exit code."""
+    if listen not in _LISTEN:
+        raise InputError(
+            f"--listen {listen}: there is no such value",
+            remedy="`all` listens on every address of the host, `local` on its loopback only.",
+        )
+    inventory = load_inventory(given)
+    server, service = _server(inventory, host), SERVICES[name]
+    address = from_outside(inventory, server)
+    parameters = {"service": name, "listen": listen, "address": address}
+    request = _request(
+        f"services {name} up", inventory, server, parameters, as_json=as_json, verbose=verbose
+    )
+    is_local = service.listen(_LISTEN[listen]) == "127.0.0.1"
+    url = f"http://{'localhost' if is_local else address}:{service.port}"
+    with activate(request, journal=not dry_run) as active:
+        plan = active.run.plan()
+        if dry_run:
+            return show_plan(active, plan, commands=verbose)
+        refused = refuse(active, plan)
+        if refused:
+            active.say("Nothing was changed: what stands above is in the way.")
+            return active.finish(refused)
+        results = active.run.apply(plan)
+        data = {"service": name, "host": server, "url": url, "limits": list(service.limits)}
+        code = active.finish(results, data=data)
+        if code == 0:
+            for line in _told(service, server, url):
+                active.say(line)
+        return code
+
+
+def _told(service: Service, host: str, url: str) -> Iterator[str]:
+    yield f"{service.name} answers: {url}" + (f" (on {host} only)" if "localhost" in url else "")
+    for line in service.login:
+        yield f"  {line.format(host=host, env=service.env_file)}"
+    for line in service.limits:
+        yield f"  note: {line}"
+
+
+def down(
+    name: str,
+    given: str | None,
+    host: str | None,
+    *,
+    purge: bool,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """`services NAME down`. The exit code."""
+    inventory = load_inventory(given)
+    parameters = {"service": name, "state": "absent", "purge": purge}
+    request = _request(
+        f"services {name} down",
+        inventory,
+        _server(inventory, host),
+        parameters,
+        as_json=as_json,
+        verbose=verbose,
+    )
+    return run_playbook(request, dry_run=dry_run, commands=verbose)
+
+
+def status(name: str, given: str | None, host: str | None, *, as_json: bool) -> int:
+    """`services NAME status` on one host or all. The exit code: 3 if a host is away."""
+    inventory = load_inventory(given)
+    names = [_server(inventory, host)] if host else list(inventory.hosts)
+    found = read_hosts(inventory, names, [OBSERVABILITY])
+    rows = [_row(SERVICES[name], at, outcome) for at, outcome in found.items()]
+    if as_json:
+        typer.echo(json.dumps({"inventory": str(inventory.path), "service": name, "hosts": rows}))
+    else:
+        console = make_console()
+        for row in rows:
+            console.print(f"  {escape(_line(row))}", highlight=False)
+    return 3 if any(row["state"] == "unknown" for row in rows) else 0
+
+
+def _row(service: Service, host: str, outcome: Facts | SparkError) -> dict[str, Any]:
+    if isinstance(outcome, SparkError):
+        return {"host": host, "state": "unknown", "reason": outcome.message}
+    fact = outcome[OBSERVABILITY].services[service.name]
+    state = "foreign" if fact.foreign else "up" if fact.runs else "down" if fact.ours else "absent"
+    return {
+        "host": host,
+        "state": state,
+        "answer": fact.answer,
+        "port": service.port,
+        "unit": fact.unit,
+        "version": fact.version,
+        "containers": {name: part.state for name, part in fact.parts.items()},
+        "data_kept": fact.volumes,
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    match row["state"]:
+        case "unknown":
+            return f"unknown    {row['host']}: {row['reason']}"
+        case "absent":
+            return f"{row['host']}: not there"
+        case "foreign":
+            return f"{row['host']}: there is one that spark-cluster did not make"
+        case "down":
+            kept = ", its data is kept" if row["data_kept"] else ""
+            return f"{row['host']}: stopped{kept}"
+    parts = ", ".join(f"{name} {state}" for name, state in row["containers"].items())
+    what = parts or f"unit {row['unit']}"
+    answer = f"HTTP {row['answer']}" if row["answer"] else "no answer"
+    return f"{row['host']}: {what}; {answer} on port {row['port']}"

@@ -1,0 +1,180 @@
+"""`spark-cluster status --watch`: tables, read again and again, also while hosts die."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from spark_cluster.cli import status_view as words
+from spark_cluster.cli.console import make_console
+from spark_cluster.cli.running import looking
+from spark_cluster.cli.status_rows import FACTS, row, unknown
+from spark_cluster.core.units import human_age, human_bytes
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.places import short
+from spark_cluster.runner.interrupt import heed
+from spark_cluster.runner.session import Session
+from spark_cluster.runner.watch import Turn, Watch
+
+Row = dict[str, Any]
+
+
+def watch(inventory: Inventory, names: list[str], interval: float, *, as_json: bool) -> int:
+    """Until Ctrl-C; on a pipe each refresh is printed below the last; 3 if a host was unknown at
+    the end."""
+    console = make_console()
+    screen = Screen(inventory)
+    full = console.is_terminal and not as_json
+    with looking(inventory, names) as session, heed(session, lambda _: None):
+        live = Live(get_renderable=screen.render, console=console, screen=full, auto_refresh=full)
+        with live if full else contextlib.nullcontext():
+            for rows in _refreshes(session, inventory, interval):
+                screen.show(rows, words.verdict_row(inventory, rows))
+                if not full:
+                    _print(console, screen, as_json=as_json)
+    return 3 if any(each["state"] == "unknown" for each in screen.rows) else 0
+
+
+def _refreshes(session: Session, inventory: Inventory, interval: float) -> Iterator[list[Row]]:
+    watching = Watch(session, FACTS, (), interval=interval, listener=lambda _: None)
+    for turn in watching.turns():
+        yield [_row(session, inventory, turn, name) for name in session.lanes]
+
+
+def _row(session: Session, inventory: Inventory, turn: Turn, name: str) -> Row:
+    now = turn.after.get(name)
+    if now is None:
+        error = session.lost.get(name)
+        return unknown(name, error.message if error is not None else "does not answer")
+    return row(inventory.hosts[name], turn.before.get(name), now)
+
+
+def _print(console: Console, screen: Screen, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(screen.as_data()))
+    else:
+        console.print(screen.render())
+
+
+class Screen:
+    """The newest refresh. It is drawn more often than it is read, so that one sees how old it is
+    while a host keeps the reading waiting."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.rows: list[Row] = []
+        self._inventory = inventory
+        self._verdict: Row | None = None
+        self._read = 0.0
+
+    def show(self, rows: list[Row], verdict: Row | None) -> None:
+        self.rows, self._verdict, self._read = rows, verdict, time.monotonic()
+
+    def as_data(self) -> Row:
+        return {
+            "inventory": str(self._inventory.path),
+            "hosts": self.rows,
+            "verdict": self._verdict,
+        }
+
+    def render(self) -> RenderableType:
+        where = short(self._inventory.path)
+        if not self.rows:
+            return Text(f"spark-cluster status, {where}: reading the hosts")
+        age = human_age(time.monotonic() - self._read)
+        clock = f"{datetime.now():%H:%M:%S}"
+        parts: list[RenderableType] = [
+            Text(f"spark-cluster status, {where}, {clock}, read {age} ago, Ctrl-C ends", "dim"),
+            Text(),
+            hosts(self.rows),
+            Text(),
+            rails(self.rows),
+            Text(),
+            containers(self.rows),
+            Text(),
+        ]
+        parts += [Text(line) for line in _lines(self.rows)]
+        if self._verdict is not None:
+            parts.append(Text(words.verdict_text(self._verdict)))
+        return Group(*parts)
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, no_wrap=True)
+    return table
+
+
+def hosts(rows: list[Row]) -> Table:
+    table = _table("host", "state", "up for", "load", "memory available", "swap", "GPU")
+    for each in rows:
+        if each["state"] == "unknown":
+            table.add_row(each["host"], Text("unknown", "bold magenta"), Text(each["reason"]))
+            continue
+        uptime, load = each["uptime_seconds"], each["load"]
+        available, total = each["memory_available"], each["memory_total"]
+        table.add_row(
+            each["host"],
+            Text("up", "green"),
+            human_age(uptime) if uptime is not None else "?",
+            f"{load[0]:g}" if load else "?",
+            f"{human_bytes(available)} of {human_bytes(total)}",
+            human_bytes(each["swap_bytes"]) if each["swap"] else "off",
+            words.gpu_text(each),
+        )
+    return table
+
+
+def rails(rows: list[Row]) -> Table:
+    table = _table("host", "rail", "device", "state", "speed", "out", "in", "errors")
+    for each in rows:
+        for rail in each.get("rails", ()):
+            style = "" if rail["state"] == "ACTIVE" else "bold red"
+            table.add_row(
+                each["host"],
+                rail["interface"],
+                rail["device"],
+                Text(rail["state"], style),
+                rail["rate"] or "?",
+                words.rate_text(rail, "tx"),
+                words.rate_text(rail, "rx"),
+                words.errors_text(rail),
+            )
+    return table
+
+
+def containers(rows: list[Row]) -> RenderableType:
+    """By rank."""
+    found = [(c["rank"].rjust(3), e["host"], c) for e in rows for c in e.get("containers", ())]
+    if not found:
+        return Text("nothing of ours runs")
+    table = _table("rank", "host", "container", "recipe", "state")
+    for rank, host, each in sorted(found, key=lambda entry: entry[:2]):
+        style = "" if each["state"] == "running" else "bold red"
+        table.add_row(rank, host, each["name"], each["recipe"], Text(words.state(each), style))
+    return table
+
+
+def _lines(rows: list[Row]) -> Iterator[str]:
+    """The endpoints, what docker could not say, and who holds the hosts."""
+    for each in rows:
+        if each["state"] == "unknown":
+            continue
+        if each["docker_error"]:
+            yield f"{each['host']}: docker: {each['docker_error']}"
+        for container in each["containers"]:
+            if container["state"] == "running" and container["rank"] == "0":
+                yield f"{each['host']}: {words.health(container, each['healthy'])}"
+        if each["endpoint"] is not None:
+            yield f"{each['host']}: {words.endpoint_text(each['endpoint'])}"
+        yield from (f"{each['host']}: {line}" for line in words.locks(each))

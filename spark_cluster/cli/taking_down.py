@@ -1,0 +1,92 @@
+"""What teardown, relaunch and failover share: take ours down on some hosts, and tell the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spark_cluster.cli.running import Active, Request, activate, lost_results
+from spark_cluster.core.error import InputError
+from spark_cluster.core.plan import Plan
+from spark_cluster.core.result import Result, Status, exit_code
+from spark_cluster.document import suggest
+from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.recipes import loader as recipes
+from spark_cluster.runner.lock import PREEMPTIBLE
+from spark_cluster.steps.view import Options
+
+#: With --force the kernel gets less time to give everything back: the run ends within a bound.
+_FORCED = "gone.seconds=15"
+
+
+def teardown_request(
+    inventory: Inventory,
+    hosts: list[str],
+    *,
+    recipe: str = "",
+    force: bool = False,
+    settings: Sequence[str] = (),
+    as_json: bool = False,
+    verbose: bool = False,
+) -> Request:
+    """A teardown of one recipe, or of all that is ours. Hosts that are away do not stop it."""
+    return Request(
+        verb="teardown",
+        playbook="teardown",
+        hosts=hosts,
+        inventory=inventory,
+        settings=[*([_FORCED] if force else []), *settings],
+        options=Options(force=force, recipe=recipe),
+        as_json=as_json,
+        verbose=verbose,
+        all_hosts_needed=False,
+        preempt=PREEMPTIBLE,
+        carry_on=True,
+        needs_lock=not force,
+    )
+
+
+def take_down(request: Request) -> tuple[int, list[Result]]:
+    """Carry the teardown out. The exit code, and every host's results: a host that was not reached
+    has one that is `unknown`."""
+    with activate(request) as active:
+        plan = active.run.plan()
+        _known_recipe(request, active, plan)
+        results = active.run.apply(plan)
+        told = {result.host for result in results}
+        missing = [lost for lost in lost_results(active.session, "gone") if lost.host not in told]
+        every = [*results, *missing]
+        code = active.finish(every, code=exit_code(every))
+        _tell(active, every, code)
+        return code, every
+
+
+def _tell(active: Active, results: list[Result], code: int) -> None:
+    away = {Status.UNKNOWN, Status.UNREACHABLE}
+    unknown = dict.fromkeys(result.host for result in results if result.status in away)
+    for name in unknown:
+        active.say(
+            f"unknown: {name} was not reached; what runs there may still run. "
+            f"Run `spark-cluster teardown --resume` when it answers (--wait MINUTES waits for it)."
+        )
+    if code == 0:
+        what = active.request.options.recipe or "ours"
+        active.say(f"nothing of {what} runs on {', '.join(active.session.alive)}")
+
+
+def _known_recipe(request: Request, active: Active, plan: Plan) -> None:
+    """Raises InputError for a name that no container and no recipe has: a slip of the pen would
+    otherwise read as a success."""
+    name = request.options.recipe
+    running = {
+        container.label("recipe")
+        for host in active.session.alive
+        for container in active.run.view(host).facts[CONTAINERS].containers
+    }
+    own = recipes.own_recipes(request.inventory.path, request.inventory.recipes)
+    known = {*running, *recipes.known(own)}
+    if name and plan.change_count == 0 and name not in known:
+        raise InputError(
+            f"nothing of ours is called {name!r}",
+            remedy=suggest(name, sorted(known), "recipes"),
+        )

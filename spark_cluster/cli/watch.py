@@ -1,0 +1,239 @@
+"""`spark-cluster watch`: look at the cluster for as long as it serves, and act if told to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spark_cluster.cli.options import (
+    HostsOption,
+    InventoryOption,
+    JsonOption,
+    split,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spark_cluster.core.event import Event
+    from spark_cluster.inventory.models import Inventory
+    from spark_cluster.steps.served import Served
+
+
+def register(app: typer.Typer) -> None:
+    app.command("watch")(watch)
+
+
+def watch(
+    interval: Annotated[
+        float, typer.Option("--interval", min=2, max=600, help="Seconds between two readings.")
+    ] = 15.0,
+    on_wedge: Annotated[
+        str,
+        typer.Option(
+            "--on-wedge",
+            metavar="CMD",
+            help="Shell command for what is fatal; SPARK_CLUSTER_CONDITION, _HOST, _CODE, _WHAT "
+            "and _EVIDENCE tell it what.",
+        ),
+    ] = "",
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Relaunch what is wedged or dead.")
+    ] = False,
+    cap: Annotated[
+        int, typer.Option("--cap", min=1, max=100, help="--restart: at most so many in six hours.")
+    ] = 3,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="ADDRESS:PORT", help="Where Prometheus scrapes it.")
+    ] = "127.0.0.1:9470",
+    pause: Annotated[
+        bool, typer.Option("--pause", help="Have running watchers look on and do nothing.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Have them act again.")] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Run it as a systemd service, with these options.")
+    ] = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Stop and remove that service.")
+    ] = False,
+    inventory: InventoryOption = None,
+    hosts: HostsOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Watch for a wedge, dead ranks, memory, rails, errors and reboots, until Ctrl-C.
+
+    Tells what begins and ends, collects evidence of what is fatal, and gives metrics to Prometheus.
+    It restarts only with --restart, as `relaunch` does. Exit 4 if something grave held at the end.
+    """
+    from spark_cluster.core.error import InputError
+
+    given = [name for name, value in
+             (("--pause", pause), ("--resume", resume), ("--install", install),
+              ("--uninstall", uninstall)) if value]  # fmt: skip
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} do not go together", remedy="Choose one of them.")
+    if pause or resume:
+        return _pause(pause)
+    if uninstall:
+        from spark_cluster.cli.watch_service import uninstall as remove
+
+        return remove()
+    from spark_cluster.cli.running import load_inventory
+    from spark_cluster.inventory.loader import select
+
+    address = _address(listen)
+    loaded = load_inventory(inventory)
+    names = select(loaded, split(hosts))
+    if install:
+        from spark_cluster.cli.watch_service import install as make
+
+        words = ["--interval", f"{interval:g}", "--listen", listen, "--inventory", str(loaded.path)]
+        words += ["--on-wedge", on_wedge] if on_wedge else []
+        words += ["--restart", "--cap", str(cap)] if restart else []
+        words += ["--hosts", ",".join(names)] if hosts else []
+        return make(words)
+    again = _restarter(loaded) if restart else None
+    return _watch(loaded, names, interval, on_wedge, again, cap, address, as_json=as_json)
+
+
+def _pause(paused: bool) -> int:
+    from spark_cluster.runner.watcher import pause_file
+
+    path = pause_file()
+    if paused:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch()
+        typer.echo("watchers of this user look on and do nothing; `watch --resume` ends that")
+    else:
+        path.unlink(missing_ok=True)
+        typer.echo("watchers of this user act again")
+    return 0
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Raises InputError."""
+    from spark_cluster.core.error import InputError
+
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(f"--listen {text}", remedy="For example 0.0.0.0:9470 or [::]:9470.")
+    return address.strip("[]"), int(port)
+
+
+def _watch(
+    inventory: Inventory,
+    names: list[str],
+    interval: float,
+    command: str,
+    again: Callable[[Served], str] | None,
+    cap: int,
+    address: tuple[str, int],
+    *,
+    as_json: bool,
+) -> int:
+    import time
+
+    from spark_cluster.cli.running import looking
+    from spark_cluster.core.event import RunFinished, RunStarted
+    from spark_cluster.monitor.judgement import Restarts
+    from spark_cluster.places import short
+    from spark_cluster.runner.bus import Bus
+    from spark_cluster.runner.interrupt import heed
+    from spark_cluster.runner.journal import Journal, new_run
+    from spark_cluster.runner.responder import Means, Responder
+    from spark_cluster.runner.watcher import Settings, Watcher
+
+    started, run = time.monotonic(), new_run()
+    book = Journal(run, "watch")
+    bus = Bus([_printer(as_json=as_json), book])
+    means = Means(lambda: _evidence(inventory, names), command, again)
+    with looking(inventory, names) as session, heed(session, bus):
+        watcher = Watcher(
+            session, inventory, Responder(means, bus, Restarts(cap)), bus, Settings(interval)
+        )
+        server = _serve(watcher.snapshots, watcher.findings, address)
+        bus(RunStarted("watch", run, tuple(names), short(inventory.path)))
+        if not as_json:
+            typer.echo(
+                f"watching {', '.join(names)} every {interval:g} s; metrics on "
+                f"http://{address[0]}:{address[1]}/metrics; Ctrl-C ends"
+            )
+        try:
+            watcher.run()
+        finally:
+            server.shutdown()
+            code = 4 if any(each.severity == "critical" for each in watcher.conditions) else 0
+            bus(RunFinished("watch", run, code, {}, time.monotonic() - started))
+            book.close()
+    return code
+
+
+def _serve(snapshots: Any, findings: Any, address: tuple[str, int]) -> Any:
+    """Raises InputError if the port is in use."""
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    from spark_cluster.core.error import InputError
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(snapshots)
+    registry.register(findings)
+    try:
+        return start_http_server(address[1], address[0], registry)[0]
+    except OSError as error:
+        raise InputError(
+            f"--listen {address[0]}:{address[1]}: {error.strerror}",
+            remedy="Choose another port; a watcher may run already.",
+        ) from error
+
+
+def _evidence(inventory: Inventory, names: list[str]) -> str:
+    """Collected over connections of its own, while the watching goes on."""
+    from spark_cluster import places
+    from spark_cluster.cli.evidence import default_path, gather
+    from spark_cluster.cli.running import looking
+
+    folder = places.state_dir() / "evidence"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with looking(inventory, names) as session:
+        return str(gather(session, inventory, folder / default_path(), since="2h")["path"])
+
+
+def _restarter(inventory: Inventory) -> Callable[[Served], str]:
+    """`relaunch`, in a process of its own: its Ctrl-C and its time are not the watcher's."""
+
+    def again(served: Served) -> str:
+        import subprocess
+        import sys
+
+        words = ["relaunch", served.recipe, "--inventory", str(inventory.path)]
+        command = [sys.executable, "-m", "spark_cluster", *words]
+        code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+        return f"relaunch of {served.recipe} gave exit code {code}" if code else ""
+
+    return again
+
+
+def _printer(*, as_json: bool) -> Callable[[Event], None]:
+    """A line an event for a person, or an object a line."""
+    from datetime import datetime
+
+    from spark_cluster.cli.console import JsonLines
+    from spark_cluster.core.event import Alarmed, HostLost, Note
+
+    if as_json:
+        return JsonLines()
+
+    def show(event: Event) -> None:
+        text = ""
+        if isinstance(event, Alarmed):
+            text = f"{event.phase} {event.severity} {event.condition} {event.code}: {event.host}"
+            text += f": {event.what}"
+        elif isinstance(event, HostLost):
+            text = f"{event.host} is lost: {event.error.message}"
+        elif isinstance(event, Note):
+            text = ": ".join(part for part in (event.host, event.message) if part)
+        if text:
+            typer.echo(f"{datetime.now():%H:%M:%S}  {text}")
+
+    return show

@@ -1,0 +1,99 @@
+"""The watcher as a systemd service on this machine: of root's for root, else of the user's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from spark_cluster.core.error import InputError, StepFailed
+
+NAME = "spark-cluster-watch.service"
+
+
+def unit(words: Sequence[str], *, user: bool) -> str:
+    """The unit that runs `watch` with these options."""
+    command = " ".join(
+        _word(word) for word in (sys.executable, "-m", "spark_cluster", "watch", *words)
+    )
+    return f"""\
+# Written by `spark-cluster watch --install`; `spark-cluster watch --uninstall` removes it.
+[Unit]
+Description=spark-cluster: watch
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+ExecStart={command}
+Restart=on-failure
+RestartSec=30
+RestartPreventExitStatus=2 4 130
+KillSignal=SIGINT
+
+[Install]
+WantedBy={"default.target" if user else "multi-user.target"}
+"""
+
+
+def _word(text: str) -> str:
+    """A word of ExecStart (systemd.service(5)): in quotes, `%` and `$` doubled."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'
+
+
+def _place() -> tuple[Path, list[str]]:
+    """The unit's path, and systemctl for it."""
+    if os.geteuid() == 0:
+        return Path("/etc/systemd/system") / NAME, ["systemctl"]
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return config / "systemd/user" / NAME, ["systemctl", "--user"]
+
+
+def install(words: Sequence[str]) -> int:
+    """Write, enable and start it. Raises InputError without systemd, StepFailed if it refuses."""
+    path, systemctl = _place()
+    _run([*systemctl, "--version"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(unit(words, user=len(systemctl) > 1), encoding="utf-8")
+    _run([*systemctl, "daemon-reload"])
+    _run([*systemctl, "enable", NAME])
+    _run([*systemctl, "restart", NAME])
+    typer.echo(f"{path}: enabled and started")
+    if len(systemctl) > 1:
+        typer.echo("It ends with your last login unless you run: loginctl enable-linger")
+    typer.echo("It has no SSH agent: the hosts must let it in with a key without a passphrase.")
+    typer.echo(f"next: journalctl {'--user ' if len(systemctl) > 1 else ''}-fu {NAME}")
+    return 0
+
+
+def uninstall() -> int:
+    """Stop it and remove the unit. Raises StepFailed if systemd refuses."""
+    path, systemctl = _place()
+    if not path.exists():
+        typer.echo(f"{path} is not there: nothing to remove")
+        return 0
+    _run([*systemctl, "disable", "--now", NAME])
+    path.unlink()
+    _run([*systemctl, "daemon-reload"])
+    typer.echo(f"{path}: stopped and removed")
+    return 0
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError(
+            f"{command[0]}: {error.strerror}",
+            remedy="Without systemd, run `spark-cluster watch` under a supervisor of yours.",
+        ) from error
+    if done.returncode:
+        raise StepFailed(
+            f"{' '.join(command)} failed with status {done.returncode}",
+            stderr=done.stderr.strip(),
+            remedy="Read what systemctl said; then run it again.",
+        )

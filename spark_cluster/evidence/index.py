@@ -1,0 +1,92 @@
+"""The index page of the evidence: what looks wrong first, then what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from spark_cluster.core.units import count, human_bytes
+from spark_cluster.doctor.finding import Finding
+
+
+@dataclass(frozen=True)
+class Part:
+    """A host's part. `problem` says why it is missing or broke off; `failed` says of each item
+    that did not end what became of it."""
+
+    host: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class About:
+    """When and how it was collected."""
+
+    name: str
+    when: str
+    inventory: str
+    version: str
+    since: str = ""
+
+
+def wrong(parts: Sequence[Part], findings: Sequence[Finding]) -> list[str]:
+    """What looks wrong, a line each: hosts that hang, the doctor's findings, items that hang."""
+    told = {part.host for part in parts if part.problem}
+    lines = [f"{part.host}: {part.problem}" for part in parts if part.problem]
+    lines += [
+        f"{each.host}: {each.code} {each.severity.value}: {each.what}"
+        for each in findings
+        if not (each.code == "HOST010" and each.host in told)
+    ]
+    for part in parts:
+        lines += [f"{part.host}: {path} {what}" for path, what in part.failed.items()]
+    return lines
+
+
+def page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> str:
+    """The page in Markdown."""
+    return "\n".join(_page(about, parts, findings)) + "\n"
+
+
+def _page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> Iterator[str]:
+    yield f"# Evidence of {about.when}"
+    yield ""
+    yield "## What looks wrong"
+    yield ""
+    lines = wrong(parts, findings)
+    yield from (f"- {_flat(line)}" for line in lines)
+    if not lines:
+        yield "Nothing that the doctor knows, and every item could be collected."
+    known = {each.code: each for each in findings}
+    if known:
+        yield ""
+        yield "| code | what mends it | more |"
+        yield "|---|---|---|"
+        for code, finding in known.items():
+            fix = _flat(finding.fix).replace("|", "\\|")
+            yield f"| {code} | {fix} | `spark-cluster explain {code}` |"
+    yield ""
+    yield "## How it was collected"
+    yield ""
+    yield f"- by spark-cluster {about.version}, inventory {about.inventory}"
+    yield f"- container logs and this boot's journal since: {about.since or 'their last lines'}"
+    yield "- Values that look like secrets are `***`. Look through it before a stranger gets it."
+    for part in parts:
+        yield ""
+        yield f"## {part.host}"
+        yield ""
+        if part.problem:
+            yield f"{_flat(part.problem)}."
+            yield ""
+        total = sum(len(content) for content in part.files.values())
+        yield f"{count(len(part.files), 'file')}, {human_bytes(total)}."
+        yield ""
+        for path, content in sorted(part.files.items()):
+            note = f": {part.failed[path]}" if path in part.failed else ""
+            yield f"- [{path}]({part.host}/{path}) {human_bytes(len(content))}{note}"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,178 @@
+"""What is collected on a host: a file's name, the shell that prints it, its time limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spark_cluster.core.shell import quote
+from spark_cluster.engines.spec import LABEL
+from spark_cluster.facts.base import ProbeContext
+from spark_cluster.facts.guard import FOLDER as GUARD_FOLDER
+from spark_cluster.facts.rdma import COUNTERS, GIDS, NCCL
+
+#: Seconds between the two readings of the RDMA counters.
+COUNTER_GAP = 5
+
+#: What every item begins with: docker with a time limit of its own, so that one container that
+#: hangs does not take the others' share; `ours` are our containers; `show` says what it ran.
+LIBRARY = f"""\
+docker() {{ timeout -k 1 8 docker "$@"; }}
+ours() {{ docker ps --all --no-trunc --filter label={LABEL}.recipe --format '{{{{.Names}}}}'; }}
+show() {{ echo "\\$ $*"; "$@" 2>&1; echo; }}
+"""
+
+
+@dataclass(frozen=True)
+class Item:
+    """`shell` prints the file `path`; it may write more files below "$OUT". `seconds` is its
+    limit."""
+
+    path: str
+    shell: str
+    seconds: int = 15
+
+
+def items(context: ProbeContext, since: str = "") -> tuple[Item, ...]:
+    """Everything that is collected on the context's host. `since` is docker's: `1h`, or a time."""
+    return (
+        *_docker(since),
+        *_engine(context),
+        *_kernel(since),
+        *_rdma(context),
+        *_network(context),
+        *_machine(),
+    )
+
+
+def _docker(since: str) -> tuple[Item, ...]:
+    limit = f"--since {quote(since)}" if since else "--tail 20000"
+    return (
+        Item("docker/ps.txt", "show docker ps --all --no-trunc --size"),
+        Item("docker/info.txt", "show docker info\nshow docker version"),
+        Item("docker/images.txt", "show docker images --digests --no-trunc"),
+        Item("docker/inspect.json", "docker inspect $(ours)"),
+        Item("docker/top.txt", 'for c in $(ours); do show docker top "$c"; done'),
+        Item("docker/stats.txt", "show docker stats --no-stream"),
+        Item(
+            "docker/logs.txt",
+            f"""\
+for c in $(ours); do
+  echo "$c: docker/logs-$c.txt"
+  docker logs --timestamps {limit} "$c" 2>&1 | tail -n 50000 >"$OUT/docker/logs-$c.txt"
+done
+""",
+            seconds=40,
+        ),
+    )
+
+
+def _engine(context: ProbeContext) -> tuple[Item, ...]:
+    ports = f"""\
+for p in $(docker ps --filter label={LABEL}.role=head --format '{{{{.Label "{LABEL}.port"}}}}'); do
+  for path in health metrics v1/models api/ps; do
+    show curl -sS --noproxy '*' -m 5 -i "http://127.0.0.1:$p/$path" </dev/null
+  done
+done
+"""
+    stacks = """\
+for c in $(ours); do
+  for p in $(docker top "$c" -o pid | sed 1d | head -n 12); do
+    echo "== $c, process $p: $(tr '\\0' ' ' <"/proc/$p/cmdline" | head -c 300)"
+    grep -E '^(Name|State|VmRSS|Threads):' "/proc/$p/status"
+    echo "waits in: $(cat "/proc/$p/wchan")"
+    cat "/proc/$p/stack"
+    if command -v py-spy >/dev/null; then timeout -k 1 8 py-spy dump --nonblocking --pid "$p"
+    elif command -v gdb >/dev/null; then
+      timeout -k 1 8 gdb -p "$p" -batch -nx -ex 'thread apply all bt 20'
+    fi
+  done
+done 2>&1
+"""
+    return (
+        Item("engine/endpoint.txt", ports, seconds=30),
+        Item("engine/nccl.txt", NCCL.script(context), seconds=30),
+        Item("engine/stacks.txt", stacks, seconds=45),
+    )
+
+
+def _kernel(since: str) -> tuple[Item, ...]:
+    # A duration counts back from now; journalctl wants a minus before it.
+    form = f" --since {quote(since if since[:4].isdigit() else '-' + since)}" if since else ""
+    journal = "journalctl --no-pager -o short-iso-precise"
+    return (
+        Item("kernel/dmesg.txt", "dmesg --time-format iso | tail -n 20000"),
+        Item("kernel/journal-this-boot.txt", f"{journal} -b 0{form} -n 20000", 30),
+        Item("kernel/journal-last-boot.txt", f"{journal} -b -1 -n 5000", 30),
+        Item("kernel/journal-spark-cluster.txt", f"{journal} -t spark-cluster -n 2000", 30),
+        Item(
+            "kernel/boots.txt",
+            "show uptime\nshow journalctl --no-pager --list-boots\nshow last -x -n 20\n"
+            "show systemctl --no-pager --failed\nshow systemctl --no-pager list-timers",
+        ),
+        Item(
+            "kernel/pstore.txt",
+            "for d in /sys/fs/pstore /var/lib/systemd/pstore /var/crash; do show ls -lR $d; done\n"
+            "find /sys/fs/pstore /var/lib/systemd/pstore -type f 2>/dev/null | head -n 20 |\n"
+            '  while read -r f; do show head -c 200000 "$f"; done',
+        ),
+    )
+
+
+def _rdma(context: ProbeContext) -> tuple[Item, ...]:
+    counters = COUNTERS.script(context)
+    return (
+        Item(
+            "rdma/counters-1.txt",
+            f'{counters}sleep {COUNTER_GAP}\n{{ {counters} }} >"$OUT/rdma/counters-2.txt"',
+        ),
+        Item(
+            "rdma/devices.txt",
+            "show rdma link show\nshow rdma resource show\nshow rdma statistic show\n"
+            "show ibv_devinfo -v\nshow lsmod\nshow ls -l /dev/infiniband",
+        ),
+        Item("rdma/gids.txt", GIDS.script(context)),
+    )
+
+
+def _network(context: ProbeContext) -> tuple[Item, ...]:
+    names = " ".join(quote(item.interface) for item in context.host.interfaces)
+    return (
+        Item(
+            "network/ip.txt",
+            "show ip -d -s addr show\nshow ip route show table all\nshow ip rule\n"
+            "show ip -s neigh show\nshow ss -tunap\nshow nmcli device status\nshow networkctl",
+        ),
+        Item(
+            "network/ethtool.txt",
+            f"for i in {names or 'lo'}; do\n"
+            "  show ethtool $i; show ethtool -i $i; show ethtool -a $i; show ethtool -S $i\ndone",
+        ),
+        Item(
+            "network/netplan.txt",
+            "for f in /etc/netplan/*.yaml /run/netplan/*.yaml /lib/netplan/*.yaml; do\n"
+            '  [ ! -f "$f" ] || show cat "$f"\ndone\nshow netplan get\nshow netplan status --all\n'
+            f"show ls -lR {GUARD_FOLDER}",
+        ),
+        Item("network/firewall.txt", "show iptables-save\nshow nft list ruleset\nshow sysctl net"),
+    )
+
+
+def _machine() -> tuple[Item, ...]:
+    return (
+        Item("gpu/nvidia-smi.txt", "nvidia-smi; nvidia-smi -q; nvidia-smi topo -m", 20),
+        Item(
+            "memory.txt",
+            "show cat /proc/meminfo\nshow cat /proc/swaps\nshow cat /proc/buddyinfo\n"
+            "for f in /proc/pressure/*; do show cat $f; done\nshow cat /proc/vmstat\n"
+            "ps -eo pid,user,rss,vsz,stat,etime,wchan:24,args --sort=-rss | head -n 60",
+        ),
+        Item("disk.txt", "show df -hT\nshow df -i\nshow lsblk\nshow cat /proc/mounts"),
+        Item(
+            "versions.txt",
+            "show uname -a\nshow cat /etc/os-release\nshow cat /etc/dgx-release\n"
+            "for f in /sys/class/infiniband/*/fw_ver; do show cat $f; done\n"
+            "show cat /proc/driver/nvidia/version\nshow netplan --version\n"
+            "dpkg -l | grep -Ei 'nvidia|mlnx|mellanox|rdma|ibverbs|docker|containerd|nccl|netplan'",
+        ),
+        Item("hardware.txt", "show lspci -nn\nshow lscpu\nshow dmidecode -t system -t memory"),
+    )

@@ -1,0 +1,78 @@
+"""What processes leave behind or hold: shared memory, semaphores, hugepages; and who runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.rdma.counters import number
+
+
+@dataclass(frozen=True)
+class TracesFact:
+    """`shm` maps the names in /dev/shm to their owner's uid; POSIX semaphores are among them, as
+    `sem.NAME`. `used` are those that a process has open or mapped. `segments` (System V shared
+    memory to which nobody is attached) and `semaphores` (System V) are ids of root's. `hugepages`
+    counts those in use, `processes` maps pids to names, without zombies; `largest` are the three
+    processes with the most resident memory, as (name, pid, bytes)."""
+
+    shm: dict[str, int] = field(default_factory=dict)
+    used: frozenset[str] = frozenset()
+    segments: frozenset[int] = frozenset()
+    semaphores: frozenset[int] = frozenset()
+    hugepages: int = 0
+    processes: dict[int, str] = field(default_factory=dict)
+    largest: tuple[tuple[str, int, int], ...] = ()
+
+
+def _script(_: ProbeContext) -> str:
+    # Columns of /proc/sysvipc: proc_sysvipc(5).
+    return """\
+find /dev/shm -mindepth 1 -maxdepth 1 -printf 'shm %U %f\\n' 2>/dev/null
+{
+  grep -hosE ' /dev/shm/.+' /proc/[0-9]*/maps
+  find /proc/[0-9]*/fd -lname '/dev/shm/*' -printf ' %l\\n' 2>/dev/null
+} | sed 's|^ /dev/shm/|used |; s| (deleted)$||; s|/.*||' | sort -u
+awk 'NR > 1 && $7 == 0 && $8 == 0 {print "segment", $2}' /proc/sysvipc/shm
+awk 'NR > 1 && $5 == 0 {print "semaphores", $2}' /proc/sysvipc/sem
+awk '/^HugePages_Total/ {t = $2} /^HugePages_Free/ {f = $2} END {print "hugepages", t - f}' \\
+  /proc/meminfo
+ps -eo stat=,pid=,rss=,comm= | sed 's/^/process /'
+"""
+
+
+def parse(text: str) -> TracesFact:
+    shm: dict[str, int] = {}
+    used: set[str] = set()
+    ids: dict[str, set[int]] = {"segment": set(), "semaphores": set()}
+    hugepages = 0
+    processes: list[tuple[str, int, int]] = []
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" ")
+        owner, _, name = rest.partition(" ")
+        value = number(owner)
+        if kind == "shm" and value is not None and name:
+            shm[name] = value
+        elif kind == "used":
+            used.add(rest)
+        elif kind in ids and value is not None:
+            ids[kind].add(value)
+        elif kind == "hugepages" and value is not None:
+            hugepages = value
+        elif kind == "process":
+            words = rest.split(None, 3)
+            pid, rss = (number(words[1]), number(words[2])) if len(words) == 4 else (None, None)
+            if pid is not None and rss is not None and not words[0].startswith("Z"):
+                processes.append((words[3], pid, rss * 1024))
+    return TracesFact(
+        shm,
+        frozenset(used),
+        frozenset(ids["segment"]),
+        frozenset(ids["semaphores"]),
+        hugepages,
+        {pid: name for name, pid, _ in processes},
+        tuple(sorted(processes, key=lambda each: -each[2])[:3]),
+    )
+
+
+TRACES = Fact("traces", _script, parse)

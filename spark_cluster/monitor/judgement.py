@@ -1,0 +1,335 @@
+"""What the watcher makes of what it sees: a state machine without a clock or a host of its own.
+
+`judge(state, sight)` gives the next state and the conditions that hold. A sign must last, each kind
+as long as its patience says, before it is a condition.
+
+A wedge is told from what looks like one:
+
+- **a start-up** (an hour of encoder profiling among it): until the server has answered once, only
+  a dead rank counts, and a start that takes longer than `Patience.start`;
+- **a long prompt**: RDMA carries its activations, and the GPUs draw power;
+- **just-in-time compiling**: a compiler runs beside a rank. One inside the rank's process cannot be
+  seen, so within `Patience.young` of the server's first answer a wedge is only a warning for
+  `Patience.compiling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Kind = Literal[
+    "wedge",
+    "dead-rank",
+    "no-token",
+    "silent",
+    "start",
+    "memory",
+    "rail",
+    "errors",
+    "reboot",
+    "away",
+]
+Severity = Literal["critical", "warning"]
+
+#: The kinds that mend only with a restart.
+FATAL: frozenset[Kind] = frozenset({"wedge", "dead-rank", "no-token", "silent"})
+
+#: A GB10 that computes draws 60 W and more, one that waits in a wedge under 30 W.
+IDLE_WATTS = 40.0
+
+#: Shares of MemTotal; at the second a Spark is about to freeze (doctor/memory.py).
+_LITTLE = 0.05
+_CLIFF = 0.03
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds. `hold`: so long after its last sign a thing of a moment (a reboot, an error) is
+    still told. `wedge` is longer than the longest prefill."""
+
+    wedge: float = 300.0
+    young: float = 3600.0
+    compiling: float = 2700.0
+    start: float = 6000.0
+    dead: float = 15.0
+    silent: float = 60.0
+    rail: float = 10.0
+    away: float = 30.0
+    hold: float = 600.0
+
+
+DEFAULT = Patience()
+
+
+@dataclass(frozen=True)
+class HostSight:
+    """`available` is a share of MemTotal. `rails`: interface -> up, unknown ones left out.
+    `grown`: how much the grave error counters grew, by `device counter`."""
+
+    boot_id: str = ""
+    available: float | None = None
+    rails: Mapping[str, bool] = field(default_factory=dict)
+    grown: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RankSight:
+    """`moved`: RDMA carried something in the interval. `compiles`: a compiler runs in its
+    container. None is unknown."""
+
+    rank: int
+    host: str
+    moved: bool | None = None
+    watts: float | None = None
+    utilization: float | None = None
+    compiles: bool = False
+
+
+@dataclass(frozen=True)
+class EngineSight:
+    """`start` names this start of the engine. `running` requests in both readings; `tokens`
+    generated or read between them. `dead`: a sentence for each rank that is gone. `stage` is how
+    far a start-up is, `failure` why it ended. `canary`: what one asked token brought: empty if it
+    came, None if none was asked."""
+
+    start: str
+    host: str
+    healthy: bool = False
+    running: float | None = None
+    tokens: int | None = None
+    ranks: tuple[RankSight, ...] = ()
+    dead: tuple[str, ...] = ()
+    stage: str = ""
+    failure: str = ""
+    canary: str | None = None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One interval, ended `at` (seconds of a clock that never jumps). A host that was not read is
+    None. `busy`: somebody holds a lock, so that what the engine does is somebody's intention."""
+
+    at: float
+    hosts: Mapping[str, HostSight | None]
+    engine: EngineSight | None = None
+    busy: bool = False
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is wrong. `since` is when its sign was first seen, `what` says it with numbers."""
+
+    kind: Kind
+    host: str
+    subject: str
+    code: str
+    severity: Severity
+    what: str
+    since: float
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.kind, self.host, self.subject
+
+    @property
+    def fatal(self) -> bool:
+        """Whether only a restart mends it, and it is sure."""
+        return self.kind in FATAL and self.severity == "critical"
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """`patience`: so long it must last. `held`: it is of a moment, and told until then."""
+
+    kind: Kind
+    host: str
+    subject: str
+    code: str
+    severity: Severity
+    what: str
+    patience: float = 0.0
+    held: float | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What is remembered from one sight to the next."""
+
+    since: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    moments: tuple[tuple[_Sign, float], ...] = ()
+    boots: Mapping[str, str] = field(default_factory=dict)
+    start: str = ""
+    began: float = 0.0
+    ready: float | None = None
+    canaries: int = 0
+    canary: str = ""
+
+
+def judge(
+    state: State, sight: Sight, patience: Patience = DEFAULT
+) -> tuple[State, tuple[Condition, ...]]:
+    """The next state, and what is wrong now, the gravest first."""
+    state = _remember(state, sight)
+    moments = [
+        (sign, seen)
+        for sign, seen in state.moments
+        if sign.held is not None and sight.at < sign.held
+    ]
+    for sign in _moments(state, sight, patience):
+        earlier = [seen for other, seen in moments if _key(other) == _key(sign)]
+        moments = [(other, seen) for other, seen in moments if _key(other) != _key(sign)]
+        moments.append((sign, earlier[0] if earlier else sight.at))
+    since: dict[tuple[str, str, str], float] = {}
+    found: list[Condition] = []
+    for sign in _signs(state, sight, patience):
+        since[_key(sign)] = state.since.get(_key(sign), sight.at)
+        if sight.at - since[_key(sign)] >= sign.patience:
+            found.append(_condition(sign, since[_key(sign)]))
+    for key, first in state.since.items():
+        if key[0] == "wedge" and key not in since and _frozen(sight.engine) is None:
+            since[key] = first  # this time nobody could say
+    found += [_condition(sign, seen) for sign, seen in moments]
+    boots = {**state.boots, **{n: h.boot_id for n, h in sight.hosts.items() if h and h.boot_id}}
+    found.sort(key=lambda each: (each.severity != "critical", each.since))
+    state = replace(state, since=since, moments=tuple(moments), boots=boots)
+    return state, tuple(found)
+
+
+def _key(sign: _Sign) -> tuple[str, str, str]:
+    return sign.kind, sign.host, sign.subject
+
+
+def _condition(sign: _Sign, since: float) -> Condition:
+    return Condition(sign.kind, sign.host, sign.subject, sign.code, sign.severity, sign.what, since)
+
+
+def _remember(state: State, sight: Sight) -> State:
+    """Which start of the engine this is, whether it was ready, how its canaries did."""
+    engine = sight.engine
+    if engine is None:
+        gone = not sight.busy and all(host is not None for host in sight.hosts.values())
+        return _new_start(state, "", sight.at) if gone else state
+    if engine.start != state.start:
+        state = _new_start(state, engine.start, sight.at)
+    if engine.healthy and state.ready is None:
+        state = replace(state, ready=sight.at)
+    if engine.canary:
+        return replace(state, canaries=state.canaries + 1, canary=engine.canary)
+    return replace(state, canaries=0) if engine.canary == "" or engine.tokens else state
+
+
+def _new_start(state: State, start: str, at: float) -> State:
+    since = {key: seen for key, seen in state.since.items() if key[0] not in FATAL}
+    return replace(state, start=start, began=at, ready=None, canaries=0, since=since)
+
+
+def _moments(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
+    """What happened within the interval."""
+    until = sight.at + patience.hold
+    for name, host in sight.hosts.items():
+        if host is None:
+            continue
+        before = state.boots.get(name)
+        if before and host.boot_id and host.boot_id != before:
+            yield _Sign("reboot", name, "", "MON004", "warning", "the host rebooted", held=until)
+        for counter, count in host.grown.items():
+            what = f"{counter} grew by {count}"
+            yield _Sign("errors", name, counter, "RDMA012", "warning", what, held=until)
+
+
+def _signs(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
+    """What is the case now."""
+    for name, host in sight.hosts.items():
+        if host is None:
+            what = "the host does not answer"
+            yield _Sign("away", name, "", "HOST010", "critical", what, patience.away)
+            continue
+        if host.available is not None and host.available < _LITTLE:
+            grave: Severity = "critical" if host.available < _CLIFF else "warning"
+            what = f"{host.available:.1%} of the memory is available"
+            yield _Sign("memory", name, "", "HOST011", grave, what)
+        for rail, is_up in host.rails.items():
+            if not is_up:
+                what = f"rail {rail} is down"
+                yield _Sign("rail", name, rail, "RDMA002", "critical", what, patience.rail)
+    if sight.engine is not None and not sight.busy:
+        yield from _engine_signs(state, sight.engine, sight.at, patience)
+
+
+def _engine_signs(
+    state: State, engine: EngineSight, at: float, patience: Patience
+) -> Iterator[_Sign]:
+    sure: Severity
+    for what in engine.dead:
+        who = what.partition(" is dead")[0]
+        yield _Sign("dead-rank", engine.host, who, "RDMA016", "critical", what, patience.dead)
+    if state.ready is None:
+        if engine.failure:
+            yield _Sign("start", engine.host, "", "SERVE007", "critical", engine.failure)
+        elif at - state.began >= patience.start:
+            what = f"not ready after {(at - state.began) / 60:.0f} min: {engine.stage or 'no log'}"
+            yield _Sign("start", engine.host, "", "SERVE007", "warning", what)
+        return
+    if not engine.healthy and not engine.dead:
+        what = "the server was ready and does not answer any more"
+        yield _Sign("silent", engine.host, "", "MON005", "critical", what, patience.silent)
+    if state.canaries and engine.healthy:
+        sure = "critical" if state.canaries > 1 else "warning"
+        what = f"the server says that it is well, and one token brought: {state.canary}"
+        yield _Sign("no-token", engine.host, "", "RDMA016", sure, what)
+    if _frozen(engine):
+        lasted = at - state.since.get(("wedge", engine.host, ""), at)
+        young = at - state.ready < patience.young and lasted < patience.compiling
+        what = f"{engine.running:.0f} requests run and no token comes; {_ranks(engine)}"
+        what += "; it may still be compiling" if young else ""
+        sure = "warning" if young else "critical"
+        yield _Sign("wedge", engine.host, "", "RDMA015", sure, what, patience.wedge)
+
+
+def _frozen(engine: EngineSight | None) -> bool | None:
+    """Whether requests run, no token comes, and no rank shows that it works. None: not known."""
+    if engine is None or engine.running is None or engine.tokens is None:
+        return None
+    if not engine.running or engine.tokens:
+        return False
+    if any(rank.moved or rank.compiles or _computes(rank) for rank in engine.ranks):
+        return False
+    witnesses = [r for r in engine.ranks if r.moved is False or r.watts is not None]
+    return True if witnesses else None
+
+
+def _computes(rank: RankSight) -> bool:
+    return rank.watts is not None and rank.watts >= IDLE_WATTS
+
+
+def _ranks(engine: EngineSight) -> str:
+    """`rank 0: RDMA still, GPU 96 % at 28 W; rank 1: …`."""
+    told = []
+    for rank in engine.ranks:
+        parts = ["RDMA still"] if rank.moved is False else []
+        if rank.watts is not None:
+            load = f"{rank.utilization:.0f} % " if rank.utilization is not None else ""
+            parts.append(f"GPU {load}at {rank.watts:.0f} W")
+        told.append(f"rank {rank.rank}: {', '.join(parts) or 'unknown'}")
+    return "; ".join(told)
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """When the next restart is allowed: at most `cap` within `window` seconds, and a pause that
+    doubles from `pause` on after each."""
+
+    cap: int = 3
+    pause: float = 60.0
+    window: float = 6 * 3600.0
+
+    def wait(self, done: tuple[float, ...], now: float) -> float | None:
+        """Seconds until the next one may begin; None if the cap is reached."""
+        recent = [at for at in done if now - at < self.window]
+        if len(recent) >= self.cap:
+            return None
+        if not recent:
+            return 0.0
+        return max(0.0, max(recent) + self.pause * 2.0 ** (len(recent) - 1) - now)

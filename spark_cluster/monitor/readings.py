@@ -1,0 +1,222 @@
+"""From two readings of the hosts to what the watcher judges. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from spark_cluster.engines.spec import LABEL
+from spark_cluster.facts.base import Fact, Facts, ProbeContext
+from spark_cluster.facts.docker import CONTAINERS, Container
+from spark_cluster.facts.engine import ENGINE
+from spark_cluster.facts.gpu import GPU
+from spark_cluster.facts.gpu_state import GPU_STATE
+from spark_cluster.facts.host import HOST
+from spark_cluster.facts.lock import LOCK
+from spark_cluster.facts.memory import MEMORY
+from spark_cluster.facts.rdma import COUNTERS
+from spark_cluster.inventory.models import Host, Inventory
+from spark_cluster.monitor import exporter
+from spark_cluster.monitor.judgement import EngineSight, HostSight, RankSight, Sight
+from spark_cluster.rdma import deltas
+from spark_cluster.rdma.counter_names import Severity, severity
+from spark_cluster.rdma.deltas import CounterDelta
+from spark_cluster.rdma.evidence import Rank
+from spark_cluster.serving import metrics, milestones
+from spark_cluster.serving.metrics import Metrics
+from spark_cluster.steps.served import HostFacts, Served, container_of, dead, ranks, served
+
+#: A rail that carries less in an interval stands still: an idle engine sends nothing at all.
+_STILL_BYTES = 64 * 1024
+_STILL_PACKETS = 64
+
+_LOG_LINES = 400
+
+
+def _start_script(_: ProbeContext) -> str:
+    return f"""\
+for _c in $(docker ps --quiet --filter label={LABEL}.role=head 2>/dev/null); do
+  docker logs --tail {_LOG_LINES} "$_c" 2>&1
+done
+true
+"""
+
+
+#: How far the start-up of the head is, by its log.
+PROGRESS = Fact("progress", _start_script, milestones.read)
+
+_FACTS: tuple[Fact[Any], ...] = (HOST, LOCK, CONTAINERS, ENGINE, GPU, PROGRESS, *exporter.FACTS)
+
+#: What is read every interval, the exporter's among it, each once.
+FACTS: tuple[Fact[Any], ...] = tuple({fact.name: fact for fact in _FACTS}.values())
+
+_COMPILER = re.compile(
+    r"(?:^|/)(?:nvcc|cicc|ptxas|cudafe\+\+|fatbinary|cc1plus|ninja|clang(?:\+\+)?|tvm_ffi)(?:-\d+)?"
+    r"(?:\s|$)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class Canary:
+    """What one token brought on this start of the engine: empty if it came."""
+
+    start: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """`served` is what was judged, None while nothing of ours runs."""
+
+    sight: Sight
+    served: Served | None = None
+    idle: bool = False
+
+
+def look(
+    before: HostFacts,
+    after: HostFacts,
+    known: HostFacts,
+    inventory: Inventory,
+    *,
+    at: float,
+    hosts: tuple[str, ...],
+    canary: Canary | None = None,
+) -> Look:
+    """What is to be judged of an interval that ended `at`. `known` is what was last read of every
+    host; `idle` says that a canary would disturb nobody and end nothing."""
+    changes = {
+        name: deltas.delta(before[name][COUNTERS], facts[COUNTERS])
+        for name, facts in after.items()
+        if name in before
+    }
+    seen = {
+        name: _host(inventory.hosts[name], after[name], changes.get(name))
+        if name in after
+        else None
+        for name in hosts
+    }
+    busy = any(facts[LOCK].run for facts in after.values())
+    found = served(known)
+    engine = None
+    if found is not None and found.host in after:
+        engine = _engine(found, before, after, known, inventory, changes, canary)
+    elif found is None:
+        engine = _ended(after)
+    idle = (
+        engine is not None
+        and engine.healthy
+        and not engine.dead
+        and not engine.running
+        and not busy
+    )
+    return Look(Sight(at, seen, engine, busy), found, idle)
+
+
+def _host(host: Host, now: Facts, change: CounterDelta | None) -> HostSight:
+    memory = now[MEMORY]
+    grown = {}
+    for device in change.devices.values() if change is not None else ():
+        for name, count in device.errors.items():
+            if severity(name) is Severity.FAIL and count:
+                grown[f"{device.device} {name}"] = count
+    rails = {rail.interface: exporter.rail_up(now, rail) for rail in host.rails}
+    return HostSight(
+        boot_id=now[HOST].boot_id,
+        available=memory.available / memory.total if memory.total else None,
+        rails={name: is_up for name, is_up in rails.items() if is_up is not None},
+        grown=grown,
+    )
+
+
+def start_of(found: Served) -> str:
+    """Names this start of the engine."""
+    return f"{found.host} {found.head.name} {found.head.started}"
+
+
+def _engine(
+    found: Served,
+    before: HostFacts,
+    after: HostFacts,
+    known: HostFacts,
+    inventory: Inventory,
+    changes: dict[str, CounterDelta],
+    canary: Canary | None,
+) -> EngineSight:
+    start = start_of(found)
+    head = after.get(found.host, Facts())
+    engine, progress = head.get(ENGINE), head.get(PROGRESS)
+    first, second = _metrics(before.get(found.host)), _metrics(head)
+    generated, prompted = metrics.generated(first, second), metrics.prompted(first, second)
+    running = None
+    if first.running is not None and second.running is not None:
+        running = min(first.running, second.running)
+    return EngineSight(
+        start=start,
+        host=found.host,
+        healthy=engine is not None and engine.healthy is True,
+        running=running,
+        tokens=None if generated is None else generated + (prompted or 0),
+        ranks=tuple(
+            _rank(
+                rank, container_of(found, known.get(rank.host, Facts()), rank.rank), after, changes
+            )
+            for rank in ranks(found, known, inventory)
+        ),
+        dead=tuple(dead(found, after)),
+        stage=progress.current if progress is not None else "",
+        failure=(progress.failure or "") if progress is not None else "",
+        canary=canary.said if canary is not None and canary.start == start else None,
+    )
+
+
+def _ended(after: HostFacts) -> EngineSight | None:
+    """A head that is there and runs no more."""
+    for name, facts in after.items():
+        for container in facts[CONTAINERS].containers:
+            if container.label("role") == "head" and container.state in ("exited", "dead"):
+                what = (
+                    f"{name} (rank 0) is dead: {container.name} is {container.state}, exit code "
+                    f"{container.exit_code}."
+                )
+                start = f"{name} {container.name} {container.started}"
+                return EngineSight(start, name, dead=(what,))
+    return None
+
+
+def _metrics(facts: Facts | None) -> Metrics:
+    engine = facts.get(ENGINE) if facts is not None else None
+    return engine.metrics if engine is not None else Metrics()
+
+
+def _rank(
+    rank: Rank, container: Container | None, after: HostFacts, changes: dict[str, CounterDelta]
+) -> RankSight:
+    state = after[rank.host][GPU_STATE] if rank.host in after else None
+    processes = container.processes if container is not None and rank.host in after else ()
+    return RankSight(
+        rank=rank.rank,
+        host=rank.host,
+        moved=_moved(rank, changes.get(rank.host)),
+        watts=state.watts if state is not None else None,
+        utilization=state.utilization if state is not None else None,
+        compiles=any(_COMPILER.search(arguments) for _, arguments in processes),
+    )
+
+
+def _moved(rank: Rank, change: CounterDelta | None) -> bool | None:
+    """Whether any rail of the rank carried something; None if none of them could say."""
+    if change is None:
+        return None
+    said = []
+    for rail in rank.rails:
+        device = change.devices.get(rail.device)
+        if device is None or device.problem:
+            continue
+        sent = max(device.xmit_bytes or 0, device.rcv_bytes or 0)
+        packets = max(device.xmit_packets or 0, device.rcv_packets or 0)
+        by_byte = device.xmit_bytes is not None
+        said.append(sent > _STILL_BYTES if by_byte else packets > _STILL_PACKETS)
+    return any(said) if said else None

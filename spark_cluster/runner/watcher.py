@@ -1,0 +1,179 @@
+"""The watcher: read, judge, tell, expose, and have something done about what is fatal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from spark_cluster import places
+from spark_cluster.core.error import SparkError
+from spark_cluster.core.event import Alarmed, Listener, Note
+from spark_cluster.facts.engine import ENGINE
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.monitor import readings
+from spark_cluster.monitor.exporter import SeenVerdict, Snapshot, SnapshotCollector
+from spark_cluster.monitor.judgement import Condition, Patience, State, judge
+from spark_cluster.monitor.readings import Canary, Look
+from spark_cluster.monitor.watch_families import Watching, WatchingCollector
+from spark_cluster.rdma.verdict import Kind
+from spark_cluster.runner.last_verdict import last_verdict
+from spark_cluster.runner.responder import Responder
+from spark_cluster.runner.session import Session
+from spark_cluster.runner.watch import Turn, Watch
+from spark_cluster.serving.apis import APIS
+from spark_cluster.steps.served import Served
+
+#: Seconds that a canary may take: an idle engine needs one.
+_CANARY_SECONDS = 60.0
+
+
+def pause_file() -> Path:
+    """While it is there, watchers look and tell, and do nothing."""
+    return places.state_dir() / "watch-paused"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Seconds: between readings, and between canaries of an idle engine."""
+
+    interval: float = 15.0
+    canary: float = 300.0
+    patience: Patience = field(default_factory=Patience)
+
+
+class Watcher:
+    """`run` until the session is told to stop; `conditions` is what was wrong last."""
+
+    def __init__(
+        self,
+        session: Session,
+        inventory: Inventory,
+        responder: Responder,
+        listener: Listener,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._inventory = inventory
+        self._responder = responder
+        self._listener = listener
+        self._settings = settings
+        self._clock = clock
+        self._state = State()
+        self._asked = clock()
+        self._canary: Canary | None = None
+        self._doubt = False
+        self._paused = False
+        self._last: Served | None = None
+        self.conditions: tuple[Condition, ...] = ()
+        self.snapshots = SnapshotCollector()
+        self.findings = WatchingCollector()
+
+    def run(self) -> None:
+        watch = Watch(
+            self._session,
+            readings.FACTS,
+            (),
+            interval=self._settings.interval,
+            listener=self._listener,
+        )
+        for turn in watch.turns():
+            self._take(turn)
+
+    def _take(self, turn: Turn) -> None:
+        at = self._clock()
+        look = readings.look(
+            turn.before,
+            turn.after,
+            turn.known,
+            self._inventory,
+            at=at,
+            hosts=tuple(self._session.lanes),
+            canary=self._canary,
+        )
+        self._canary = None
+        self._state, found = judge(self._state, look.sight, self._settings.patience)
+        self._tell(found)
+        self.conditions = found
+        self._heed_pause()
+        if not self._paused:
+            self._responder.consider(found, self._fallen(look), at)
+        self._expose(turn)
+        self._ask(look, at)
+
+    def _fallen(self, look: Look) -> Served | None:
+        """What would be restarted: what serves, or what did when its head ended."""
+        if look.served is not None:
+            self._last = look.served
+        return self._last if look.sight.engine is not None else None
+
+    def _heed_pause(self) -> None:
+        paused = pause_file().exists()
+        if paused != self._paused:
+            self._listener(Note("paused: looks, and does nothing" if paused else "acts again"))
+        self._paused = paused
+
+    def _tell(self, found: tuple[Condition, ...]) -> None:
+        """What began, grew worse or ended since the last turn."""
+        before = {each.key: each for each in self.conditions}
+        now = {each.key: each for each in found}
+        for key, each in now.items():
+            if key not in before:
+                self._alarm("began", each)
+            elif each.severity == "critical" != before[key].severity:
+                self._alarm("worse", each)
+        for key, each in before.items():
+            if key not in now:
+                self._alarm("ended", each)
+
+    def _alarm(self, phase: str, each: Condition) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._listener(
+            Alarmed(now, phase, each.kind, each.host, each.code, each.severity, each.what)
+        )
+
+    def _expose(self, turn: Turn) -> None:
+        engines = {
+            name: facts[ENGINE].metrics
+            for name, facts in turn.after.items()
+            if facts[ENGINE].healthy is not None
+        }
+        last = last_verdict(self._inventory.path)
+        verdict = None
+        if last is not None:
+            verdict = SeenVerdict(cast(Kind, last.kind), last.recipe, last.when.timestamp())
+        hosts = {name: turn.after.get(name) for name in self._session.lanes}
+        self.snapshots.snapshot = Snapshot(
+            self._inventory, hosts, time.time(), engines=engines, verdict=verdict
+        )
+        self.findings.watching = Watching(
+            self.conditions, len(self._responder.restarts), self._paused
+        )
+
+    def _ask(self, look: Look, at: float) -> None:
+        """A token of an engine that has nothing to do: /health does not see a dead rank. Not of
+        one with a dead rank, which the request would end, and the evidence with it."""
+        due = self._doubt or at - self._asked >= self._settings.canary
+        served = look.served
+        if served is None or not look.idle or not due or self._responder.busy or self._paused:
+            return
+        api = APIS.get(served.head.label("api") or "openai")
+        if api is None:
+            return
+        script = api.canary(served.port, served.head.label("model"), timeout=_CANARY_SECONDS)
+        outcome = self._session.each(
+            [served.host],
+            lambda lane: lane.run(script, timeout=_CANARY_SECONDS + 10, root=False),
+        )[served.host]
+        self._asked = self._clock()
+        if isinstance(outcome, SparkError):
+            self._listener(Note(f"the canary was not asked: {outcome.message}", served.host))
+            return
+        answer = api.parse_canary(outcome.stdout)
+        said = "" if answer.ok else answer.error or "no token"
+        self._doubt = bool(said)
+        self._canary = Canary(readings.start_of(served), said)

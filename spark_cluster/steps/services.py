@@ -1,0 +1,274 @@
+"""Phoenix, Langfuse and Helicone: what they need, their files and secrets, running, answering."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from pydantic import Field
+
+from spark_cluster.core.shell import here_document, quote, wait_for
+from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
+from spark_cluster.document import Document
+from spark_cluster.engines.spec import host_path
+from spark_cluster.facts.services import AS_USER, OBSERVABILITY, ServiceFact
+from spark_cluster.facts.storage import PORTS
+from spark_cluster.services.compose import digest_of
+from spark_cluster.services.phoenix import VENV, VERSION
+from spark_cluster.services.service import Generated, Listen, Service
+from spark_cluster.services.table import SERVICES
+from spark_cluster.steps.base import problem
+from spark_cluster.steps.view import View
+
+
+class Params(Document):
+    """The steps of one run share them. `listen`: on all of the host's addresses or on its loopback
+    only, the service's own default if empty. `address` is how a browser reaches the host. `purge`
+    drops data and secrets. `seconds` is the time to get ready: a first start makes databases."""
+
+    service: Literal["phoenix", "langfuse", "helicone"] = "phoenix"
+    state: Literal["running", "absent"] = "running"
+    listen: Listen = ""
+    address: str = "localhost"
+    purge: bool = False
+    seconds: int = Field(default=600, ge=0, le=7200)
+
+
+def _service(params: Params) -> Service:
+    return SERVICES[params.service]
+
+
+def _fact(view: View, params: Params) -> ServiceFact:
+    return view.facts[OBSERVABILITY].services[params.service]
+
+
+def _text(params: Params) -> str:
+    service = _service(params)
+    return service.render(service.listen(params.listen), params.address)
+
+
+# What it needs
+
+
+def needs(view: View, params: Params) -> Assessment:
+    service, fact, host = _service(params), _fact(view, params), view.facts[OBSERVABILITY]
+    if fact.foreign:
+        what = f"{service.main_file} or a container of {service.name} is not ours"
+        return found(problem("SVC001", what))
+    if params.state == "absent":
+        return Assessment()
+    problems: list[Problem] = []
+    if service.kind == "compose" and not host.compose:
+        problems.append(problem("SVC002", f"{view.name} has no `docker compose`"))
+    if service.kind == "unit" and not host.venv:
+        what = f"python3 on {view.name} cannot make a virtual environment"
+        problems.append(problem("SVC002", what, f"On {view.name}: apt-get install python3-venv"))
+    if not fact.runs:
+        listening = view.facts[PORTS].listening
+        problems += [
+            problem("SVC003", f"port {port} is in use by {listening[port] or 'another process'}")
+            for port in service.ports
+            if port in listening
+        ]
+    return found(*problems, notes=service.limits)
+
+
+# Its files and secrets
+
+
+def files(view: View, params: Params) -> Assessment:
+    service, fact = _service(params), _fact(view, params)
+    if params.state == "absent":
+        return skip("files and secrets stay with the data")
+    changes: list[Change] = []
+    text = _text(params)
+    if fact.digest != hashlib.sha256(text.encode()).hexdigest():
+        before = "another content" if fact.digest else "absent"
+        commands = _user_file(service.main_file, text, "644")
+        changes.append(Change(service.main_file, before, "written", commands))
+    missing = [secret for secret in service.secrets if secret.name not in fact.secrets]
+    if missing:
+        names = ", ".join(secret.name for secret in missing)
+        changes.append(
+            Change(
+                service.env_file, f"without {names}", "random values", _generate(service, missing)
+            )
+        )
+    elif fact.mode != "600":
+        commands = f"chmod 600 {host_path(service.env_file)}\n"
+        changes.append(Change(service.env_file, f"mode {fact.mode}", "mode 600", commands))
+    return Assessment(changes=tuple(changes))
+
+
+def _folder_of(path: str) -> str:
+    return host_path(path.rpartition("/")[0])
+
+
+def _make_folder(path: str) -> str:
+    """The folder of `path`, made by the user, so that every part of it is theirs."""
+    return f'runuser -u "$SPARK_USER" -- mkdir -p {_folder_of(path)}\n'
+
+
+def _user_file(path: str, text: str, mode: str) -> str:
+    """Commands that put a file of the SSH user's, by a new one and a rename."""
+    new = host_path(f"{path}.spark-cluster.new")
+    return (
+        f"{_make_folder(path)}{here_document(new, text)}"
+        f'chown "$SPARK_USER": {new}\nchmod {mode} {new}\nmv -f {new} {host_path(path)}\n'
+    )
+
+
+def _generate(service: Service, missing: list[Generated]) -> str:
+    """Each value is made on the host from the kernel's random numbers; what is there is kept."""
+    path, new = host_path(service.env_file), host_path(f"{service.env_file}.spark-cluster.new")
+    lines = "".join(
+        f"  printf '%s\\n' \"{secret.name}={secret.prefix}$(od -An -v -N{secret.size} -tx1 "
+        f"/dev/urandom | tr -d ' \\n')\"\n"
+        for secret in missing
+    )
+    return (
+        f"{_make_folder(service.env_file)}"
+        f"(umask 077; {{\n  if [ -e {path} ]; then cat {path}; fi\n{lines}}} > {new})\n"
+        f'chown "$SPARK_USER": {new}\nchmod 600 {new}\nmv -f {new} {path}\n'
+    )
+
+
+# Running
+
+
+def running(view: View, params: Params) -> Assessment:
+    service, fact = _service(params), _fact(view, params)
+    if params.state == "absent":
+        return Assessment(changes=tuple(_stop(service, fact, purge=params.purge)))
+    if service.kind == "compose":
+        return Assessment(changes=_compose_up(service, fact, _text(params)))
+    return Assessment(changes=_unit_up(service, fact))
+
+
+def _compose_up(service: Service, fact: ServiceFact, text: str) -> tuple[Change, ...]:
+    wanted = digest_of(text)
+    late = [
+        name for name in service.parts
+        if (part := fact.parts.get(name)) is None
+        or part.state not in ("running", "restarting") or part.digest != wanted
+    ]  # fmt: skip
+    if not late:
+        return ()
+    before = "absent" if not fact.parts else f"without {', '.join(late)}"
+    commands = (
+        f"(cd {_folder_of(service.main_file)} &&\n"
+        "  docker compose --file docker-compose.yml up --detach --quiet-pull --remove-orphans)\n"
+    )
+    return (Change(f"containers of {service.name}", before, "running", commands),)
+
+
+def _unit_up(service: Service, fact: ServiceFact) -> tuple[Change, ...]:
+    changes: list[Change] = []
+    if fact.version != VERSION:
+        venv = host_path(VENV)
+        commands = (
+            f"{AS_USER}_user mkdir -p {host_path(service.folder)}\n"
+            f"_user python3 -m venv {venv}\n"
+            f"_user {venv}/bin/pip install --quiet --disable-pip-version-check "
+            f"{quote(f'arize-phoenix=={VERSION}')}\n"
+        )
+        changes.append(Change(VENV, fact.version or "absent", VERSION, commands))
+    if fact.unit not in ("active", "activating") or fact.stale or changes:
+        commands = (
+            f'{AS_USER}loginctl enable-linger "$SPARK_USER"\n'
+            + wait_for('[ -S "/run/user/$_uid/bus" ]', seconds=30, what="the user's systemd")
+            + f"_user systemctl --user daemon-reload\n"
+            f"_user systemctl --user enable --quiet {service.name}\n"
+            f"_user systemctl --user restart {service.name}\n"
+        )
+        before = "of an older file" if fact.stale else fact.unit or "absent"
+        changes.append(Change(f"user unit {service.name}", before, "active", commands))
+    return tuple(changes)
+
+
+def _stop(service: Service, fact: ServiceFact, *, purge: bool) -> list[Change]:
+    changes: list[Change] = []
+    if service.kind == "unit" and fact.unit in ("active", "activating", "failed"):
+        commands = f"{AS_USER}_user systemctl --user disable --quiet --now {service.name}\n"
+        changes.append(Change(f"user unit {service.name}", fact.unit, "stopped", commands))
+    if fact.parts:
+        commands = f"docker compose --project-name {service.name} down --remove-orphans\n"
+        state = ", ".join(f"{name} {part.state}" for name, part in fact.parts.items())
+        changes.append(Change(f"containers of {service.name}", state, "gone", commands))
+    if purge and (fact.digest or fact.secrets or fact.volumes):
+        changes.append(
+            Change(f"data and secrets of {service.name}", "kept", "gone", _purge(service))
+        )
+    return changes
+
+
+def _purge(service: Service) -> str:
+    main, secrets = host_path(service.main_file), host_path(service.env_file)
+    if service.kind == "compose":
+        by_project = f"--filter label=com.docker.compose.project={service.name}"
+        return (
+            f"docker volume ls --quiet {by_project} | xargs -r docker volume rm >/dev/null\n"
+            f"rm -f {main} {secrets}\n"
+        )
+    return f"rm -f {main} {secrets}\nrm -rf {host_path(service.folder)}\n"
+
+
+# Whether it answers
+
+
+def answers(view: View, params: Params) -> Assessment:
+    service, fact = _service(params), _fact(view, params)
+    if params.state == "absent":
+        return Assessment(notes=("its data is kept",) if fact.volumes else ())
+    if 200 <= fact.answer < 400:
+        return Assessment(notes=(f"answers on port {service.port}",))
+    log = (
+        f"docker compose -f {service.main_file} logs"
+        if service.kind == "compose"
+        else f"journalctl --user -u {service.name}"
+    )
+    said = f"HTTP {fact.answer}" if fact.answer else "no answer"
+    return Assessment(
+        problems=(
+            problem("SVC004", f"{service.name} on port {service.port}: {said}",
+                    f"On {view.name}: {log}"),
+        ),
+        waiting=(f"{service.name} to answer on port {service.port}",),
+    )  # fmt: skip
+
+
+_READS = (OBSERVABILITY.name,)
+
+STEPS = (
+    Step(
+        name="service-needs",
+        title="What the service needs is there",
+        params=Params,
+        reads=(OBSERVABILITY.name, PORTS.name),
+        assess=needs,
+    ),
+    Step(
+        name="service-files",
+        title="The service's files and secrets",
+        params=Params,
+        reads=_READS,
+        assess=files,
+    ),
+    Step(
+        name="service-running",
+        title="The service runs",
+        params=Params,
+        reads=_READS,
+        assess=running,
+        affects=(PORTS.name,),
+        timeout=3600.0,
+    ),
+    Step(
+        name="service-answers",
+        title="The service answers",
+        params=Params,
+        reads=_READS,
+        assess=answers,
+        wait=lambda params: float(params.seconds),
+    ),
+)

@@ -1,0 +1,67 @@
+"""After a teardown: shared memory that killed processes of the engine left behind is removed.
+
+The containers share the host's /dev/shm (`--ipc host`), so docker does not clean it up. Only what
+was not there before the launch, has a name that engines give, is root's and is used by nobody.
+"""
+
+from __future__ import annotations
+
+import re
+
+from spark_cluster.core.shell import quote
+from spark_cluster.core.step import Assessment, Change, Step, skip
+from spark_cluster.core.units import count
+from spark_cluster.facts.before import BEFORE
+from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.memory import MEMORY
+from spark_cluster.facts.traces import TRACES
+from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.view import View
+
+#: Python's multiprocessing.shared_memory and its semaphores, loky's, NCCL's, CUDA's IPC, torch's
+#: file_system sharing, Open MPI's vader and sm.
+_ENGINES = re.compile(
+    r"psm_|sem\.(mp|loky)-|nccl-|cuda\.shm\.|torch_\d|vader_segment\.|sm_segment\."
+)
+
+
+def assess(view: View, _: NoParams) -> Assessment:
+    before, now = view.facts[BEFORE], view.facts[TRACES]
+    if not before.run:
+        return skip("no note of before the launch is on the host")
+    if view.facts[CONTAINERS].containers:
+        return skip("containers of ours are still here")
+    new = {name: uid for name, uid in now.shm.items() if name not in before.shm}
+    ours = sorted(
+        name
+        for name, uid in new.items()
+        if uid == 0 and name not in now.used and _ENGINES.match(name)
+    )
+    changes = [
+        Change(f"/dev/shm/{name}", "left behind", "gone", f"rm -rf /dev/shm/{quote(name)}\n")
+        for name in ours
+    ]
+    changes += [
+        Change(f"shared memory segment {each}", "left behind", "gone", f"ipcrm -m {each}\n")
+        for each in sorted(now.segments - before.segments)
+    ]
+    notes = []
+    others = sorted(new.keys() - set(ours))
+    if others:
+        notes.append(f"new in /dev/shm since the launch and left alone: {', '.join(others)}")
+    sets = sorted(now.semaphores - before.semaphores)
+    if sets:
+        said = count(len(sets), "System V semaphore set")
+        ids = " ".join(f"-s {each}" for each in sets)
+        notes.append(f"{said} of root's new since the launch and left alone: ipcrm {ids}")
+    return Assessment(tuple(changes), notes=tuple(notes))
+
+
+STEP = Step(
+    name="traces",
+    title="Shared memory that the engine left",
+    params=NoParams,
+    reads=(BEFORE.name, TRACES.name, CONTAINERS.name),
+    assess=assess,
+    affects=(TRACES.name, MEMORY.name),
+)

@@ -1,0 +1,344 @@
+"""`evidence`: no secret leaves, and a host or a docker that hangs takes nothing else along."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spark_cluster.core.error import StateUnknown
+from spark_cluster.doctor.catalogue import find
+from spark_cluster.evidence import script as scripts
+from spark_cluster.evidence.index import About, Part, page
+from spark_cluster.evidence.items import LIBRARY, Item, items
+from spark_cluster.evidence.redact import learn, redact, redact_all, secret_values
+from spark_cluster.facts.base import ProbeContext
+from spark_cluster.runner import evidence as collecting
+from spark_cluster.transport.protocol import Completed
+
+from . import world
+from .test_cli import INVENTORY, Cli, cli, down  # noqa: F401  (the fixture)
+from .world import Spark
+
+CONTEXT = ProbeContext(world.inventory().hosts["spark-2"], world.inventory())
+ITEMS = items(CONTEXT, "1h")
+
+#: Ways in which a secret stands in what we collect, and the secret.
+PLANTED = [
+    ('"Env": ["HF_TOKEN=plant-01-x", "A=b"]', "plant-01-x"),
+    ('  "WANDB_API_KEY=plant 02 with words",', "plant 02 with words"),
+    ('"MY_SECRET_VALUE=a\\"plant-03"', "plant-03"),
+    ('"PGPASSWORD=plant-04"', "plant-04"),
+    ("hf_abcdefgh1234567890", "abcdefgh1234567890"),
+    ("Authorization: Bearer plant05abcdef", "plant05abcdef"),
+    ("{'authorization': 'Basic cGxhbnQwNjpwbGFudDA2'}", "cGxhbnQwNjpwbGFudDA2"),
+    ("curl -H 'Authorization: token plant-07'", "plant-07"),
+    ('          password: "plant-08 with words"', "plant-08 with words"),
+    ("          password: plant-09 two words", "plant-09 two words"),
+    ("        psk=plant-10", "plant-10"),
+    ("vllm serve m --api-key plant-11 --port 8000", "plant-11"),
+    ("vllm serve m --api-key=plant-12", "plant-12"),
+    ('"--api-key",\n                "plant-13",', "plant-13"),
+    ("non-default args: {'api_key': ['plant-14'], 'port': 8000}", "plant-14"),
+    ("https://bob:plant-15@registry.example/v2", "plant-15"),
+    ("HUGGING_FACE_HUB_TOKEN=plant-16 vllm serve", "plant-16"),
+    ("aws_secret_access_key = plant-17", "plant-17"),
+    ("export OPENAI_API_KEY='plant-18'", "plant-18"),
+    ("sk-plant19abcdefghijklmnop", "plant19abcdefghijklmnop"),
+    (
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nplant20\n-----END OPENSSH PRIVATE KEY-----",
+        "plant20",
+    ),
+    ("Set-Cookie: session=plant-21; Path=/", "plant-21"),
+    ('{"access_token": "plant-22", "x": 1}', "plant-22"),
+    ('message {\\"apiKey\\": \\"plant-23\\"}', "plant-23"),
+]
+
+INNOCENT = [
+    "vllm:generation_tokens_total{engine=\"0\"} 72.0",
+    "vllm:time_to_first_token_seconds_sum{engine=\"0\"} 1.5",
+    "'max_num_batched_tokens': 8192, 'tokenizer': 'Qwen/Qwen3', max_tokens=32",
+    "--max-num-batched-tokens 8192 --tokenizer Qwen/Qwen3 --served-model-name a",
+    "/sys/class/infiniband/rocep1s0f1/ports/1/hw_counters/packet_seq_err:7",
+    "KeyError: 'model'",
+    "max_pkeys: 128",
+    "link/ether 4c:bb:47:00:00:01 brd ff:ff:ff:ff:ff:ff",
+    "NCCL INFO NET/IB : Using [0]rocep1s0f1:1/RoCE [RO]; OOB enp1s0f1np1:192.168.100.10<0>",
+    "http://192.168.100.10:8000/v1 and https://github.com/a/b@main",
+    "Nov 21 03:15:00 spark-2 sshd[1]: Accepted publickey for ada from 10.0.0.1 port 22",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "secret"), PLANTED)
+def test_a_secret_is_blacked_out(text: str, secret: str) -> None:
+    clean = redact(f"before\n{text}\nafter\n")
+    assert secret not in clean
+    assert "***" in clean
+    assert clean.startswith("before\n")
+    assert clean.endswith("after\n")
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_the_rest_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_redaction_keeps_dockers_json_whole() -> None:
+    text = json.dumps([{"Config": {"Env": ["HF_TOKEN=a b", "NCCL_NET=IB"], "Key": "v"}}], indent=2)
+    assert json.loads(redact(text)) == [
+        {"Config": {"Env": ["HF_TOKEN=***", "NCCL_NET=IB"], "Key": "***"}}
+    ]
+
+
+def test_what_one_file_gives_away_is_blacked_out_in_all() -> None:
+    files = {
+        "spark-2/docker/inspect.json": b'["HF_TOKEN=correct-horse", "KEY_FILE=/run/key-file"]',
+        "spark-3/docker/top.txt": b"python x correct-horse /run/key-file",
+    }
+    assert redact_all(files)["spark-3/docker/top.txt"] == b"python x *** /run/key-file"
+    assert learn("      password: wifi with words\n") == {"wifi with words"}
+
+
+def test_the_controllers_own_secrets_are_known() -> None:
+    environment = {"HF_TOKEN": "correct-horse", "PATH": "/usr/bin", "SSH_KEY": "/home/a/.ssh/id"}
+    assert secret_values(environment) == ["correct-horse"]
+
+
+# On the host
+
+
+def packed(files: dict[str, bytes]) -> str:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return base64.encodebytes(stream.getvalue()).decode()
+
+
+def run(wanted: list[Item], path: str = "") -> scripts.Collected:
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.defpath}
+    done = subprocess.run(
+        ["sh"],
+        input=scripts.script(wanted),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        check=True,
+    )
+    assert done.stderr == ""
+    return scripts.parse(done.stdout, wanted)
+
+
+def test_each_item_has_its_own_limit() -> None:
+    found = run(
+        [
+            Item("a/slow.txt", "echo begun; sleep 600", seconds=1),
+            Item("top.txt", "echo top"),
+            Item("a/many.txt", 'echo one; echo two >"$OUT/a/two.txt"; exit 3'),
+            Item("a/missing.txt", "no-such-program-of-ours"),
+        ]
+    )
+    assert found.problem == ""
+    assert found.failed == {"a/slow.txt": "did not end within 1 s"}
+    assert found.files["a/slow.txt"] == b"begun\n"
+    assert found.files["top.txt"] == b"top\n"
+    assert (found.files["a/many.txt"], found.files["a/two.txt"]) == (b"one\n", b"two\n")
+    assert b"not found" in found.files["a/missing.txt"]
+
+
+def test_a_process_that_cannot_be_stopped_holds_nobody_up(tmp_path: Path) -> None:
+    """`timeout` does not come back from a process that waits in the kernel."""
+    fake = tmp_path / "timeout"
+    fake.write_text("#!/bin/sh\nexec sleep 600\n")
+    fake.chmod(0o755)
+    found = run([Item("stuck.txt", "echo never", seconds=1)], str(tmp_path))
+    assert found.failed == {"stuck.txt": "did not end within 1 s and could not be stopped"}
+
+
+def test_docker_that_hangs_costs_docker_alone(tmp_path: Path) -> None:
+    fake = tmp_path / "docker"
+    fake.write_text("#!/bin/sh\nsleep 600\n")
+    fake.chmod(0o755)
+    wanted = [item for item in ITEMS if item.path in ("docker/ps.txt", "memory.txt")]
+    found = run(wanted, str(tmp_path))
+    assert found.failed == {}  # docker's own limit ended it, within the item's
+    assert b"docker ps" in found.files["docker/ps.txt"]
+    assert b"MemTotal" in found.files["memory.txt"]
+
+
+def test_nothing_is_left_on_the_host(tmp_path: Path) -> None:
+    before = set(Path("/tmp").glob("spark-cluster-evidence.*"))
+    run([Item("a.txt", "echo a")])
+    assert set(Path("/tmp").glob("spark-cluster-evidence.*")) <= before
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=lambda item: str(item.path))
+def test_the_shell_of_each_item_is_sound(item: Item) -> None:
+    subprocess.run(["sh", "-n"], input=LIBRARY + item.shell, text=True, check=True)
+    assert item.seconds <= 60
+
+
+def test_every_item_has_a_file_of_its_own() -> None:
+    paths = [item.path for item in ITEMS]
+    assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("since", "form"),
+    [
+        ("1h", "--since -1h"),
+        ("2026-11-21T03:15:00", "--since 2026-11-21T03:15:00"),
+        ("", "-b 0 -n"),
+    ],
+)
+def test_the_journal_since(since: str, form: str) -> None:
+    found = {item.path: item.shell for item in items(CONTEXT, since)}
+    assert form in found["kernel/journal-this-boot.txt"]
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.9])
+def test_an_archive_that_broke_off_gives_what_came(cut: float) -> None:
+    noise = os.urandom(40_000)
+    text = packed({"a.txt": b"whole", "b.bin": noise, "c.txt": b"never"})
+    found = scripts.parse(text[: int(len(text) * cut) // 4 * 4], [])
+    assert found.problem.startswith("what the host sent broke off")
+    assert "c.txt" not in found.files
+
+
+def test_no_archive_at_all() -> None:
+    assert scripts.parse("sh: base64: not found!", []).problem
+    assert scripts.parse("", []).files == {}
+
+
+# The index
+
+
+def test_the_index_says_first_what_looks_wrong() -> None:
+    parts = [
+        Part("spark-2", {"docker/ps.txt": b""}, {"docker/ps.txt": "did not end within 15 s"}),
+        Part("spark-3", problem="not collected: no route"),
+    ]
+    findings = [find("HOST010", "spark-3", "no route"), find("NET002", "spark-2", "no carrier")]
+    about = About("x.tar.gz", "2026-11-21 03:15:00 UTC", "inv.yaml", "1.0", "1h")
+    text = page(about, parts, findings)
+    order = [
+        "# What",
+        "spark-3: not collected",
+        "spark-2: NET002",
+        "spark-2: docker/ps.txt did not",
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert "spark-3: HOST010" not in text
+    assert "`spark-cluster explain NET002`" in text
+    assert "[docker/ps.txt](spark-2/docker/ps.txt)" in text
+
+
+# The verb
+
+
+def giving(name: str) -> Spark:
+    """A host whose every item holds every planted secret."""
+    text = "\n".join(line for line, _ in PLANTED) + "\nNCCL INFO and so on\n"
+    files = {item.path: text.encode() for item in ITEMS}
+    files["docker/logs-vllm-head.txt"] = text.encode() + b"correct-horse-battery\n"
+    files["docker/inspect.json"] += b'"X_TOKEN=correct-horse-battery"\n'
+    files["collected.txt"] = "".join(f"0 {item.path}\n" for item in ITEMS).encode()
+    host = Spark(name)
+    host.on("spark-cluster-evidence", packed(files))
+    return host
+
+
+def archive(said: Any) -> dict[str, str]:
+    path = Path(json.loads(said.out)["path"])
+    assert path.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(path) as found:
+        return {
+            member.name.partition("/")[2]: body.read().decode()
+            for member in found
+            if (body := found.extractfile(member)) is not None
+        }
+
+
+def test_no_planted_secret_leaves(cli: Cli) -> None:  # noqa: F811
+    hosts = [giving("spark-2"), giving("spark-3")]
+    said = cli(
+        "evidence", "--json", "--since", "1h", "-i", INVENTORY, "--hosts", "spark-2,spark-3",
+        hosts=hosts,
+    )  # fmt: skip
+    assert said.code == 0, said.out + said.err
+    found = archive(said)
+    for name, text in found.items():
+        for _, secret in PLANTED:
+            assert secret not in text, name
+        assert "correct-horse-battery" not in text
+    for host in ("spark-2", "spark-3"):
+        for item in ITEMS:
+            assert "NCCL INFO and so on" in found[f"{host}/{item.path}"]
+    assert next(iter(found)) == "index.md"
+    assert "spark-cluster" in found["controller/versions.txt"]
+    assert "hosts:" in found["controller/inventory.yaml"]
+
+
+def test_a_host_that_hangs_takes_nothing_else_along(cli: Cli) -> None:  # noqa: F811
+    hangs = Spark("spark-3").on(
+        "spark-cluster-evidence",
+        StateUnknown("spark-3: no end within 95 s", host="spark-3", remedy="Look at it."),
+    )
+    hosts = [down("spark-1"), giving("spark-2"), hangs]
+    said = cli("evidence", "-i", INVENTORY, "-o", "e.tar.gz", hosts=hosts)
+    assert said.code == 3
+    assert "spark-3: not collected: spark-3: no end within 95 s" in said.out
+    assert "spark-1: not collected: spark-1: no route to host" in said.out
+    assert said.out.count("no route to host") == 1
+    with tarfile.open("e.tar.gz") as found:
+        names = found.getnames()
+    assert "e/spark-2/docker/ps.txt" in names
+    assert not [name for name in names if name.startswith("e/spark-3/")]
+
+
+def test_a_host_whose_shell_says_nothing(cli: Cli) -> None:  # noqa: F811
+    mute = Spark("spark-2").on("spark-cluster-evidence", Completed(137, "", "Killed"))
+    said = cli("evidence", "-i", INVENTORY, "--hosts", "spark-2", hosts=[mute])
+    assert said.code == 3
+    assert re.search(r"spark-2: not collected: sent no evidence within \d+ s Killed", said.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["--since", "yesterday"], "--since yesterday is no time"),
+     (["-o", "/no/such/folder/e.tar.gz", "--hosts", "spark-2"], "cannot be written")],
+)  # fmt: skip
+def test_what_a_user_may_get_wrong(cli: Cli, arguments: list[str], says: str) -> None:  # noqa: F811
+    said = cli("evidence", "-i", INVENTORY, *arguments, hosts=[giving("spark-2")])
+    assert said.code == 2
+    assert says in said.err
+
+
+def test_one_exec_a_host_for_the_evidence_and_one_for_the_doctor(cli: Cli) -> None:  # noqa: F811
+    hosts = [giving("spark-2")]
+    cli("evidence", "-i", INVENTORY, "--hosts", "spark-2", hosts=hosts)
+    assert (hosts[0].connections, hosts[0].execs) == (1, 2)
+
+
+def test_our_journal_goes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    folder = tmp_path / "spark-cluster/journal"
+    folder.mkdir(parents=True)
+    for number in range(25):
+        (folder / f"20261121-0315{number:02d}-aaaa-launch.jsonl").write_text("{}\n")
+    found = collecting.controller(world.inventory())
+    kept = sorted(name for name in found if name.startswith("journal/"))
+    assert len(kept) == 20
+    assert kept[0] == "journal/20261121-031505-aaaa-launch.jsonl"

@@ -1,0 +1,308 @@
+"""`monitor` and `services` over fake hosts: what is told, exit codes, --json, dry runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from spark_cluster.core.error import Unreachable
+from spark_cluster.monitor import config, stack
+from spark_cluster.services.compose import digest_of
+from spark_cluster.services.table import SERVICES
+from spark_cluster.steps.monitor import Params, files, wanted
+
+from . import world
+from .test_cli import INVENTORY, Cli, cli  # noqa: F401  (a fixture)
+from .world import Spark
+
+SERVER = "spark-2"
+
+
+def monitored(host: str, server: str = SERVER) -> str:
+    """What the fact `monitor` prints on a host on which all of it runs."""
+    view, params = world.view(host), Params(host=server)
+    texts = files(view, params)
+    lines = [f"file {config.digest(text)}  {path}" for path, text in texts.items()]
+    for service in wanted(view, params):
+        lines += [
+            f"image {service.image}",
+            f"container {service.name} {stack.digest(service, texts)} running",
+            f"ready {service.name} 200",
+        ]
+    return "\n".join([*lines, "password", "data"]) + "\n"
+
+
+def scraped(*down: str) -> str:
+    """What Prometheus on the server says; `down` are hosts whose node exporter does not answer."""
+    rows = []
+    from spark_cluster.monitor.targets import targets
+
+    for job, entries in targets(world.inventory(), SERVER, engine_port=8000).jobs.items():
+        for target in entries:
+            labels = {"job": job, "instance": target.address, **dict(target.labels)}
+            is_down = job == "node" and labels["host"] in down
+            rows.append(
+                {
+                    "labels": labels,
+                    "health": "down" if is_down else "up",
+                    "lastError": "no route to host" if is_down else "",
+                }
+            )
+    alerts = [
+        {
+            "labels": {"alertname": "HostAway", "severity": "critical", "host": host},
+            "annotations": {"summary": f"{host}: node_exporter does not answer"},
+            "state": "firing",
+        }
+        for host in down
+    ]
+    return "".join(
+        json.dumps({"status": "success", "data": data}) + "\n"
+        for data in ({"activeTargets": rows}, {"alerts": alerts})
+    )
+
+
+def bare_hosts() -> list[Spark]:
+    """Three hosts on which nothing runs, until it is started."""
+    hosts = []
+    for name in world.inventory().hosts:
+        host = Spark(name)
+        files_only = "\n".join(
+            line for line in monitored(name).splitlines() if line.startswith(("file", "image"))
+        )
+        images = "\n".join(li for li in files_only.splitlines() if li.startswith("image"))
+        host.effect("docker pull", monitor=images)
+        host.effect(f"{config.FOLDER}/dcgm.csv", monitor=files_only)
+        host.effect("docker run --detach", monitor=monitored(name), scraped=scraped("spark-3"))
+        hosts.append(host)
+    return hosts
+
+
+def up_hosts() -> list[Spark]:
+    return [
+        Spark(name, {"monitor": monitored(name), "scraped": scraped("spark-3")})
+        if name == SERVER
+        else Spark(name, {"monitor": monitored(name)})
+        for name in world.inventory().hosts
+    ]
+
+
+def away(name: str) -> Spark:
+    host = Spark(name)
+    host.down = Unreachable(f"{name}: no route to host", host=name, remedy="Is it on?")
+    return host
+
+
+UP = ("monitor", "up", "--host", SERVER, "-i", INVENTORY)
+
+
+# monitor
+
+
+def test_up_says_where_it_is_and_what_does_not_answer(cli: Cli) -> None:  # noqa: F811
+    hosts = bare_hosts()
+    said = cli(*UP, hosts=hosts)
+    assert said.code == 0, said.out + said.err
+    assert "http://spark-2:3000/d/vllm-spark" in said.out
+    assert "http://spark-2:9090" in said.out
+    assert f"sudo cat {config.PASSWORD}" in said.out
+    assert "8 of 9 answer" in said.out
+    assert "down: node spark-3 192.168.100.11:9100: no route to host" in said.out
+    commands = "".join(host.changes[-1] for host in hosts)
+    assert commands.count("docker run --detach --name spark-cluster-prometheus ") == 1
+    assert commands.count("docker run --detach --name spark-cluster-node-exporter ") == 3
+    for host in hosts:
+        assert not [script for script in host.changes if "spark-cluster.recipe" in script]
+
+
+def test_a_second_up_changes_nothing_with_one_exec_a_host(cli: Cli) -> None:  # noqa: F811
+    hosts = up_hosts()
+    said = cli(*UP, "--json", hosts=hosts)
+    assert said.code == 0
+    last = said.lines[-1]
+    assert last["counts"].get("changed", 0) == 0
+    assert last["data"]["grafana"] == "http://spark-2:3000/d/vllm-spark"
+    assert {t["health"] for t in last["data"]["targets"]} == {"up", "down"}
+    assert [host.execs for host in hosts] == [1, 1, 1]
+
+
+def test_a_dry_run_shows_and_does_nothing(cli: Cli) -> None:  # noqa: F811
+    hosts = bare_hosts()
+    said = cli(*UP, "--dry-run", "--json", hosts=hosts)
+    assert said.code == 0
+    text = json.dumps(said.lines[-1]["data"]["plan"])
+    assert "spark-cluster-grafana" in text
+    assert all(not host.changes for host in hosts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "next_"),
+    [
+        (("--without", "grafan"), "--without grafan", "Known programs: prometheus, grafana"),
+        (("--watcher", "nine"), "--watcher nine", "192.168.102.10:9470"),
+        (("--host", "spark-9"), "spark-9", "spark-1"),
+        (("--engine-port", "0"), "--engine-port", ""),
+    ],
+)
+def test_a_wrong_option_says_what_would_be_right(
+    cli: Cli,  # noqa: F811
+    arguments: tuple[str, ...],
+    says: str,
+    next_: str,
+) -> None:
+    said = cli("monitor", "up", "-i", INVENTORY, *arguments)
+    assert said.code == 2
+    assert says in said.err
+    assert next_ in said.err
+
+
+def test_a_port_in_use_is_a_reason_not_to_begin(cli: Cli) -> None:  # noqa: F811
+    hosts = bare_hosts()
+    hosts[1].texts["ports"] += 'LISTEN 0 4096 *:3000 *:* users:(("open-webui",pid=7,fd=3))\n'
+    said = cli(*UP, hosts=hosts)
+    assert said.code == 4
+    assert "grafana needs port 3000" in said.out
+    assert "MON002" in said.out
+    assert "Nothing was changed" in said.out
+    assert all(not host.changes for host in hosts)
+
+
+def test_a_host_that_is_away_is_a_reason_not_to_begin(cli: Cli) -> None:  # noqa: F811
+    said = cli(*UP, hosts=[*bare_hosts()[:2], away("spark-3")])
+    assert said.code == 3
+    there = cli(*UP, "--hosts", "spark-1,spark-2", hosts=[*bare_hosts()[:2], away("spark-3")])
+    assert there.code == 0, there.out + there.err
+
+
+def test_down_takes_ours_and_names_the_host_it_did_not_reach(cli: Cli) -> None:  # noqa: F811
+    hosts = up_hosts()
+    for host in hosts:
+        host.texts["containers"] = world.running(host.name) if host.name in world.PAIR else ""
+        host.effect("docker rm --force spark-cluster-node-exporter", monitor="data\n")
+    said = cli("monitor", "down", "-i", INVENTORY, hosts=[*hosts[:2], away("spark-3")])
+    assert said.code == 3
+    assert "unknown: spark-3 was not reached" in said.out
+    assert "monitor down --hosts spark-3" in said.out
+    commands = "".join(hosts[1].changes)
+    assert "docker stop -t 30 spark-cluster-grafana" in commands
+    name = world.deployment().container("spark-2").name
+    assert name not in commands
+
+
+def test_status_tells_programs_targets_and_alerts(cli: Cli) -> None:  # noqa: F811
+    said = cli("monitor", "status", "-i", INVENTORY, hosts=up_hosts())
+    assert said.code == 0
+    assert "spark-2: prometheus (container) running, answers" in said.out
+    assert "8 of 9 targets answer" in said.out
+    assert "down: node spark-3" in said.out
+    assert "firing HostAway: spark-3: node_exporter does not answer" in said.out
+    assert "http://spark-2:3000/d/vllm-spark" in said.out
+
+
+def test_status_of_hosts_without_it_and_away(cli: Cli) -> None:  # noqa: F811
+    own = Spark("spark-2", {"monitor": "ready node-exporter 200\n"})
+    hosts = [Spark("spark-1", {"monitor": "data\n"}), own, away("spark-3")]
+    said = cli("monitor", "status", "-i", INVENTORY, "--json", hosts=hosts)
+    assert said.code == 3
+    rows: list[dict[str, Any]] = said.lines[0]["hosts"]
+    assert [row["state"] for row in rows] == ["up", "up", "unknown"]
+    assert rows[1]["others"] == ["node-exporter"]
+    said = cli("monitor", "status", "-i", INVENTORY, hosts=hosts)
+    assert "spark-1: no monitoring runs; what was collected is kept" in said.out
+    assert "spark-2: node-exporter answers, not started by us" in said.out
+    assert "unknown" in said.out
+
+
+# services
+
+
+def serving(name: str) -> str:
+    """What the fact `services` prints where the service runs as wanted."""
+    service = SERVICES[name]
+    text = service.render(service.listen(""), "spark-1")
+    lines = [
+        "compose 2.40.3",
+        "venv yes",
+        f"{name} file {hashlib.sha256(text.encode()).hexdigest()}",
+        f"{name} ours",
+        f"{name} mode 600",
+        *(f"{name} secret {secret.name}" for secret in service.secrets),
+        *(f"{name} part {part} running {digest_of(text)}" for part in service.parts),
+        f"{name} answer 200",
+        f"{name} volumes",
+    ]
+    if service.kind == "unit":
+        lines += [f"{name} unit active", f"{name} version arize_phoenix-20.26.1"]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_that_runs_is_left_as_it_is(cli: Cli, name: str) -> None:  # noqa: F811
+    host = Spark("spark-1", {"services": serving(name)})
+    said = cli("services", name, "up", "-i", INVENTORY, hosts=[host])
+    assert said.code == 0, said.out + said.err
+    assert host.execs == 1
+    where = "localhost" if SERVICES[name].local else "spark-1"
+    assert f"{name} answers: http://{where}:{SERVICES[name].port}" in said.out
+    for line in SERVICES[name].limits:
+        assert f"note: {line[:40]}" in said.out
+
+
+def test_a_service_is_started(cli: Cli) -> None:  # noqa: F811
+    name = "helicone"
+    there = serving(name).splitlines()
+    written = "\n".join(li for li in there if " part " not in li and " answer " not in li)
+    host = Spark("spark-1", {"services": "compose 2.40.3\nvenv yes\n"})
+    host.effect("docker-compose.yml.spark-cluster.new", services=written)
+    host.effect("docker compose", services=serving(name))
+    said = cli("services", name, "up", "-i", INVENTORY, "--json", hosts=[host])
+    assert said.code == 0, said.out + said.err
+    assert said.lines[-1]["counts"]["changed"] == 2
+    assert said.lines[-1]["data"]["url"] == "http://localhost:3001"
+    assert any("ARM64" in line for line in said.lines[-1]["data"]["limits"])
+
+
+def test_somebody_elses_service_is_left_alone(cli: Cli) -> None:  # noqa: F811
+    host = Spark("spark-1", {"services": "compose 2.40.3\nlangfuse file 00\n"})
+    for action in ("up", "down"):
+        said = cli("services", "langfuse", action, "-i", INVENTORY, hosts=[host])
+        assert said.code == 4
+        assert "SVC001" in said.out
+    assert not host.changes
+
+
+def test_down_keeps_the_data_and_purge_does_not(cli: Cli) -> None:  # noqa: F811
+    host = Spark("spark-1", {"services": serving("phoenix")})
+    kept = (
+        serving("phoenix")
+        .replace("unit active", "unit inactive")
+        .replace("answer 200", "answer 000")
+    )
+    host.effect("disable --quiet --now phoenix", services=kept)
+    said = cli("services", "phoenix", "down", "-i", INVENTORY, hosts=[host])
+    assert said.code == 0, said.out + said.err
+    assert not [text for text in host.changes if "rm -rf" in text]
+    host.effect("rm -rf", services="venv yes\n")
+    said = cli("services", "phoenix", "down", "--purge", "-i", INVENTORY, hosts=[host])
+    assert said.code == 0, said.out + said.err
+    assert [text for text in host.changes if "rm -rf" in text]
+
+
+def test_the_state_of_a_service(cli: Cli) -> None:  # noqa: F811
+    hosts = [
+        Spark("spark-1", {"services": serving("langfuse")}),
+        Spark("spark-2", {"services": "langfuse file 00\n"}),
+        away("spark-3"),
+    ]
+    said = cli("services", "langfuse", "status", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 3
+    assert "spark-1: langfuse-web running" in said.out
+    assert "HTTP 200 on port 3100" in said.out
+    assert "spark-2: there is one that spark-cluster did not make" in said.out
+    one = cli("services", "langfuse", "status", "--host", "spark-1", "--json", "-i", INVENTORY,
+              hosts=hosts)  # fmt: skip
+    assert one.code == 0
+    assert one.lines[0]["hosts"][0]["state"] == "up"

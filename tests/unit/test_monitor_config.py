@@ -1,0 +1,248 @@
+"""The monitoring's files and programs: targets from the inventory, rules, panels, containers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_cluster.core.diagnosis import DIAGNOSES
+from spark_cluster.engines.spec import LABEL
+from spark_cluster.facts.monitor import (
+    MONITOR,
+    SCRAPED,
+    MonitorFact,
+    parse,
+    parse_scraped,
+)
+from spark_cluster.facts.services import parse as parse_services
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.monitor import config, ports, stack
+from spark_cluster.monitor.alerts import ALERTS, rules
+from spark_cluster.monitor.dashboard import UID, dashboard
+from spark_cluster.monitor.panels import PANELS
+from spark_cluster.monitor.targets import Target, Targets, from_outside, heads, targets, way
+
+from . import world
+
+#: `group` and `api` beside hosts with and without a way to each other.
+LAB = Inventory.model_validate(
+    {
+        "hosts": {
+            "spark-1": {"address": "127.0.0.1", "port": 2201},
+            "spark-2": {
+                "address": "127.0.0.1",
+                "port": 2202,
+                "links": [{"interface": "enP7s7", "address": "192.168.102.11/24"}],
+            },
+            "spark-4": {"address": "10.0.0.4"},
+        }
+    }
+)
+
+
+# Targets
+
+
+@pytest.mark.parametrize(
+    ("source", "host", "address"),
+    [
+        ("spark-1", "spark-1", "127.0.0.1"),
+        ("spark-1", "spark-2", "192.168.102.11"),  # the 10GbE network in common
+        ("spark-2", "spark-3", "192.168.100.11"),  # the first rail in common
+        ("spark-1", "spark-3", "spark-3"),  # nothing in common: the name that SSH uses
+    ],
+)
+def test_the_way_from_host_to_host(source: str, host: str, address: str) -> None:
+    assert way(world.inventory(), source, host) == address
+
+
+def test_an_address_of_the_machine_itself_is_no_way() -> None:
+    found = targets(LAB, "spark-2", engine_port=8000)
+    assert found.unreached == ("spark-1",)
+    assert found.by_name == ()
+    assert [t.address for t in found.jobs["node"]] == ["127.0.0.1:9100", "10.0.0.4:9100"]
+    assert from_outside(LAB, "spark-2") == "192.168.102.11"
+    assert from_outside(LAB, "spark-1") == "127.0.0.1"
+    assert from_outside(LAB, "spark-4") == "10.0.0.4"
+
+
+def test_targets_of_the_shipped_inventory() -> None:
+    found = targets(world.inventory(), "spark-2", engine_port=8001, dcgm=["spark-3"])
+    assert heads(world.inventory()) == ("spark-2", "spark-1")
+    assert found.jobs["vllm"][0] == Target(
+        "127.0.0.1:8001", (("host", "spark-2"), ("group", "pair"))
+    )
+    assert [dict(t.labels)["host"] for t in found.jobs["node"]] == list(world.inventory().hosts)
+    assert [t.address for t in found.jobs["dcgm"]] == ["192.168.100.11:9400"]
+    assert found.jobs["watcher"] == (Target(f"127.0.0.1:{ports.WATCHER}"),)
+    other = targets(world.inventory(), "spark-1", engine_port=8000, watcher="10.1.1.1:9999")
+    assert other.jobs["watcher"] == (Target("10.1.1.1:9999"),)
+    assert other.by_name == ("spark-3",)
+
+
+def test_a_file_of_targets_is_what_file_sd_reads() -> None:
+    found = targets(world.inventory(), "spark-2", engine_port=8000)
+    files = config.server_files(found, grafana=True)
+    rows = json.loads(files[config.target_file("node")])
+    assert rows[0] == {"targets": ["192.168.102.10:9100"], "labels": {"host": "spark-1"}}
+    jobs = yaml.safe_load(files[config.PROMETHEUS])["scrape_configs"]
+    for job in jobs:
+        (entry,) = job["file_sd_configs"]
+        assert f"{config.FOLDER}/{entry['files'][0]}" in files
+    assert [job["job_name"] for job in jobs if job.get("honor_labels")] == ["watcher"]
+
+
+# Rules and panels
+
+
+def test_the_alerts_are_explained() -> None:
+    names = [rule["alert"] for rule in rules()["groups"][0]["rules"]]
+    assert len(set(names)) == len(ALERTS)
+    for alert in ALERTS:
+        assert not alert.code or alert.code in DIAGNOSES
+        assert alert.summary
+        assert alert.do.endswith(".")
+
+
+def test_the_document_lists_every_alert_and_panel() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    for alert in ALERTS:
+        code = alert.code or "-"
+        assert re.search(rf"^\| {alert.name} \|.*\| {alert.severity} \| {code} \|$", text, re.M)
+    for panel in PANELS:
+        assert panel.title in text
+    for service in stack.SERVICES:
+        assert service.image in text
+        assert str(service.port) in text
+
+
+def test_the_dashboard_is_that_of_the_seeds() -> None:
+    found = json.loads(json.dumps(dashboard()))
+    assert found["uid"] == UID == "vllm-spark"
+    assert len(found["panels"]) == 20
+    assert len({panel["title"] for panel in found["panels"]}) == 20
+    assert {panel["id"] for panel in found["panels"]} == set(range(1, 21))
+
+
+def test_no_panel_lies_over_another() -> None:
+    cells: Counter[tuple[int, int]] = Counter()
+    for panel in dashboard()["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells.update(
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        )
+    assert set(cells.values()) == {1}
+
+
+def test_every_query_takes_its_datasource_and_window_from_grafana() -> None:
+    for panel in dashboard()["panels"]:
+        assert panel["targets"]
+        for target in panel["targets"]:
+            assert target["datasource"]["uid"] == "${datasource}"
+            assert "rate(" not in target["expr"] or "[$__rate_interval]" in target["expr"]
+            if "vllm:" in target["expr"]:
+                assert 'model_name=~"$model"' in target["expr"]
+
+
+# Programs
+
+
+def test_a_container_of_ours_is_none_of_a_launch() -> None:
+    for service in stack.SERVICES:
+        words = shlex.split(stack.docker_run(service, "0123456789ab"))
+        labels = [words[at + 1] for at, word in enumerate(words) if word == "--label"]
+        assert f"{LABEL}.monitor={service.name}" in labels
+        assert not [label for label in labels if label.startswith(f"{LABEL}.recipe")]
+        assert words[words.index("--memory") + 1] == service.memory
+        assert ("--gpus" in words) == service.gpus
+        assert ":latest" not in service.image
+
+
+def test_a_unit_and_a_container_have_the_same_arguments() -> None:
+    for service in stack.SERVICES:
+        if service.program:
+            unit = stack.unit(service, "0123456789ab")
+            command = next(li for li in unit.splitlines() if li.startswith("ExecStart="))
+            assert command == f"ExecStart=/usr/bin/{service.program} {' '.join(service.arguments)}"
+            assert " ".join(service.arguments) in stack.docker_run(service, "0123456789ab")
+
+
+def test_the_digest_names_the_program_and_the_files_it_reads_at_its_start() -> None:
+    files = config.server_files(Targets({"node": ()}), grafana=True)
+    one = stack.digest(stack.PROMETHEUS, files)
+    assert one == stack.digest(stack.PROMETHEUS, dict(files))
+    assert one != stack.digest(stack.PROMETHEUS, {**files, config.RULES: "groups: []\n"})
+    assert one == stack.digest(stack.PROMETHEUS, {**files, config.target_file("node"): "[1]\n"})
+    newer = replace(stack.PROMETHEUS, image="docker.io/prom/prometheus:v9")
+    assert one != stack.digest(newer, files)
+
+
+def test_without_images_there_is_what_debian_has() -> None:
+    names = [service.name for service in stack.chosen("packages", is_server=True)]
+    assert names == ["prometheus", "node-exporter"]
+    assert [s.name for s in stack.chosen("images", is_server=False)] == [
+        "node-exporter",
+        "dcgm-exporter",
+    ]
+    assert len(stack.chosen("images", is_server=True)) == 4
+
+
+# Facts
+
+
+def test_the_fact_of_a_host() -> None:
+    fact = parse(
+        "file aa  /etc/spark-cluster/monitor/prometheus.yml\n"
+        "password\n"
+        "container prometheus 0123456789ab running\n"
+        "container grafana 0123456789ab restarting\n"
+        "image docker.io/prom/prometheus:v3.5.0\n"
+        "ready prometheus 200\nready grafana 000\n"
+        "program prometheus\nunit node-exporter 0123456789ab inactive\n"
+    )
+    assert fact.files == {"/etc/spark-cluster/monitor/prometheus.yml": "aa"}
+    assert fact.runs("prometheus")
+    assert fact.runs("grafana")  # started, again and again
+    assert not fact.runs("node-exporter")
+    assert not fact.runs("dcgm-exporter")
+    assert fact.ready == {"prometheus"}
+    assert fact.password
+    assert not fact.data
+
+
+def test_docker_that_cannot_be_asked_is_told() -> None:
+    assert parse("docker-error permission denied\n").docker_error == "permission denied"
+
+
+@given(st.text(alphabet="container ready unit file image password\n 20-/a{}[]\"':", max_size=200))
+def test_no_output_breaks_the_parsers(text: str) -> None:
+    assert isinstance(parse(text), MonitorFact)
+    parse_scraped(text)
+    parse_services(text)
+
+
+@given(st.text(max_size=100))
+def test_no_answer_of_prometheus_breaks_the_parser(text: str) -> None:
+    for answer in (text, f'{{"data": {text}}}', f'{{"data":{{"activeTargets":[{text}]}}}}'):
+        parse_scraped(answer)
+
+
+def test_the_probe_prints_no_secret() -> None:
+    from spark_cluster.facts.base import ProbeContext
+
+    context = ProbeContext(world.inventory().hosts["spark-1"], world.inventory())
+    script = MONITOR.script(context) + SCRAPED.script(context)
+    assert f"cat {config.PASSWORD}" not in script
+    assert f"[ -s {config.PASSWORD} ]" in script

@@ -1,0 +1,301 @@
+"""What the watcher makes of what it sees: cases as lists of sights, fifteen seconds apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from spark_cluster.core.diagnosis import DIAGNOSES
+from spark_cluster.monitor.judgement import (
+    Condition,
+    EngineSight,
+    HostSight,
+    RankSight,
+    Restarts,
+    Sight,
+    State,
+    judge,
+)
+
+STEP = 15.0
+
+HOST = HostSight("boot-1", 0.12, {"enp1s0f1np1": True})
+
+
+def rank(number: int, **values: object) -> RankSight:
+    given = {"moved": False, "watts": 28.0, "utilization": 96.0, **values}
+    return RankSight(number, f"spark-{number + 2}", **given)  # type: ignore[arg-type]
+
+
+#: Requests run, no token comes, and both ranks wait for each other.
+STUCK = EngineSight(
+    "start-1", "spark-2", healthy=True, running=2.0, tokens=0, ranks=(rank(0), rank(1))
+)
+WORKS = replace(
+    STUCK, tokens=512, ranks=(rank(0, moved=True, watts=60.0), rank(1, moved=True, watts=85.0))
+)
+IDLE = replace(STUCK, running=0.0)
+STARTING = EngineSight(
+    "start-1",
+    "spark-2",
+    stage="profiling the vision encoder",
+    ranks=(rank(0, watts=30.0), rank(1, watts=30.0)),
+)
+
+
+def sight(
+    engine: EngineSight | None = None, *, busy: bool = False, **hosts: HostSight | None
+) -> Callable[[float], Sight]:
+    seen = {"spark-2": HOST, "spark-3": HOST}
+    seen |= {name.replace("_", "-"): host for name, host in hosts.items()}  # type: ignore[misc]
+    return lambda at: Sight(at, seen, engine, busy)
+
+
+Phases = list[tuple[float, Callable[[float], Sight]]]
+
+
+def told(phases: Phases) -> tuple[Condition, ...]:
+    """What holds after the phases, each so many seconds long."""
+    state, at = State(), 0.0
+    found: tuple[Condition, ...] = ()
+    for seconds, make in phases:
+        for _ in range(max(1, round(seconds / STEP))):
+            at += STEP
+            state, found = judge(state, make(at))
+    return found
+
+
+HOUR = 3600.0
+OLD = (HOUR + STEP, sight(WORKS))  # the engine has long been warm
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    phases: Phases
+    expected: list[tuple[str, str, str]]  # kind, host, severity
+
+
+CASES = [
+    Case("all is well", [(HOUR, sight(WORKS))], []),
+    Case("idle with the GPUs polling", [OLD, (HOUR, sight(IDLE))], []),
+    Case("nothing of ours runs", [(HOUR, sight())], []),
+    Case("a wedge", [OLD, (330, sight(STUCK))], [("wedge", "spark-2", "critical")]),
+    Case("not yet a wedge", [OLD, (240, sight(STUCK))], []),
+    Case(
+        "a wedge of which one rank cannot be read",
+        [OLD, (330, sight(replace(STUCK, ranks=(rank(0), rank(1, moved=None, watts=None)))))],
+        [("wedge", "spark-2", "critical")],
+    ),
+    Case(
+        "stuck, and no rank can say anything",
+        [OLD, (HOUR, sight(replace(STUCK, ranks=(rank(0, moved=None, watts=None),))))],
+        [],
+    ),
+    Case(
+        "the metrics fail for a moment of a wedge",
+        [OLD, (200, sight(STUCK)), (15, sight(replace(STUCK, tokens=None))), (120, sight(STUCK))],
+        [("wedge", "spark-2", "critical")],
+    ),
+    Case("a token ends it", [OLD, (400, sight(STUCK)), (15, sight(WORKS))], []),
+    Case(
+        "a token begins the patience anew",
+        [OLD, (290, sight(STUCK)), (15, sight(WORKS)), (290, sight(STUCK))],
+        [],
+    ),
+    Case(
+        "a long prompt: RDMA carries it",
+        [OLD, (HOUR, sight(replace(STUCK, ranks=(rank(0, moved=True), rank(1)))))],
+        [],
+    ),
+    Case(
+        "a long prompt: a GPU computes",
+        [OLD, (HOUR, sight(replace(STUCK, ranks=(rank(0), rank(1, watts=85.0)))))],
+        [],
+    ),
+    Case(
+        "a compiler runs beside a rank for 40 minutes",
+        [OLD, (2400, sight(replace(STUCK, ranks=(rank(0), rank(1, compiles=True)))))],
+        [],
+    ),
+    Case(
+        "a young engine may be compiling in its process",
+        [(60, sight(WORKS)), (2400, sight(STUCK))],
+        [("wedge", "spark-2", "warning")],
+    ),
+    Case(
+        "but not for ever",
+        [(60, sight(WORKS)), (2800, sight(STUCK))],
+        [("wedge", "spark-2", "critical")],
+    ),
+    Case("an hour of encoder profiling", [(HOUR + 600, sight(STARTING))], []),
+    Case(
+        "a start that takes too long",
+        [(6100, sight(STARTING))],
+        [("start", "spark-2", "warning")],
+    ),
+    Case(
+        "a start that failed",
+        [(15, sight(replace(STARTING, failure="out of memory")))],
+        [("start", "spark-2", "critical")],
+    ),
+    Case("a start with requests waiting", [(HOUR, sight(replace(STUCK, healthy=False)))], []),
+    Case(
+        "a new start forgets the wedge of the last one",
+        [OLD, (400, sight(STUCK)), (HOUR, sight(replace(STARTING, start="start-2")))],
+        [],
+    ),
+    Case(
+        "and has its patience again",
+        [
+            OLD,
+            (400, sight(STUCK)),
+            (600, sight(replace(STARTING, start="start-2"))),
+            (120, sight(replace(STUCK, start="start-2"))),
+        ],
+        [],
+    ),
+    Case(
+        "somebody tears it down or launches",
+        [OLD, (HOUR, sight(replace(STUCK, dead=("spark-3 is dead",)), busy=True))],
+        [],
+    ),
+    Case(
+        "a dead rank behind a green /health",
+        [OLD, (45, sight(replace(IDLE, dead=("spark-3 (rank 1) is dead",))))],
+        [("dead-rank", "spark-2", "critical")],
+    ),
+    Case("dead in one reading only", [OLD, (15, sight(replace(IDLE, dead=("spark-3",))))], []),
+    Case(
+        "a canary that fails once",
+        [OLD, (15, sight(replace(IDLE, canary="HTTP 500"))), (15, sight(IDLE))],
+        [("no-token", "spark-2", "warning")],
+    ),
+    Case(
+        "a canary that fails twice",
+        [OLD, (30, sight(replace(IDLE, canary="HTTP 500"))), (300, sight(IDLE))],
+        [("no-token", "spark-2", "critical")],
+    ),
+    Case(
+        "a canary that comes through again",
+        [
+            OLD,
+            (30, sight(replace(IDLE, canary="no answer"))),
+            (15, sight(replace(IDLE, canary=""))),
+        ],
+        [],
+    ),
+    Case(
+        "tokens of others prove as much",
+        [OLD, (30, sight(replace(IDLE, canary="no answer"))), (15, sight(WORKS))],
+        [],
+    ),
+    Case(
+        "the server stops answering",
+        [OLD, (90, sight(replace(IDLE, healthy=False, running=None, tokens=None)))],
+        [("silent", "spark-2", "critical")],
+    ),
+    Case("it misses a beat", [OLD, (30, sight(replace(IDLE, healthy=False)))], []),
+    Case(
+        "little memory",
+        [(15, sight(spark_3=replace(HOST, available=0.04)))],
+        [("memory", "spark-3", "warning")],
+    ),
+    Case(
+        "at the cliff",
+        [(15, sight(spark_3=replace(HOST, available=0.02)))],
+        [("memory", "spark-3", "critical")],
+    ),
+    Case(
+        "a rail is down",
+        [(30, sight(spark_3=replace(HOST, rails={"enp1s0f1np1": False})))],
+        [("rail", "spark-3", "critical")],
+    ),
+    Case(
+        "errors are told for ten minutes",
+        [
+            (15, sight(spark_2=replace(HOST, grown={"rocep1s0f1 packet_seq_err": 3}))),
+            (570, sight()),
+        ],
+        [("errors", "spark-2", "warning")],
+    ),
+    Case(
+        "and no longer",
+        [
+            (15, sight(spark_2=replace(HOST, grown={"rocep1s0f1 packet_seq_err": 3}))),
+            (630, sight()),
+        ],
+        [],
+    ),
+    Case(
+        "a reboot",
+        [(60, sight()), (60, sight(spark_3=None)), (60, sight(spark_3=replace(HOST, boot_id="b")))],
+        [("reboot", "spark-3", "warning")],
+    ),
+    Case("a host away", [(60, sight(spark_3=None))], [("away", "spark-3", "critical")]),
+    Case("a host away for a moment", [(15, sight(spark_3=None))], []),
+    Case(
+        "the head's host is away: nothing is known of the engine",
+        [OLD, (300, sight(spark_2=None))],
+        [("away", "spark-2", "critical")],
+    ),
+    Case(
+        "a torn-down engine is nobody's fault",
+        [OLD, (400, sight(STUCK)), (15, sight())],
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_told(case: Case) -> None:
+    found = [(each.kind, each.host, each.severity) for each in told(case.phases)]
+    assert found == case.expected
+
+
+def test_every_code_can_be_explained() -> None:
+    codes = {each.code for case in CASES for each in told(case.phases)}
+    assert len(codes) >= 8
+    assert codes <= set(DIAGNOSES)
+
+
+def test_the_words_of_a_wedge_name_both_ranks() -> None:
+    (wedge,) = told([OLD, (330, sight(STUCK))])
+    assert wedge.what == (
+        "2 requests run and no token comes; rank 0: RDMA still, GPU 96 % at 28 W; "
+        "rank 1: RDMA still, GPU 96 % at 28 W"
+    )
+    assert wedge.fatal
+
+
+def test_a_warning_is_not_fatal_and_keeps_its_since() -> None:
+    (young,) = told([(60, sight(WORKS)), (600, sight(STUCK))])
+    assert not young.fatal
+    (old,) = told([(60, sight(WORKS)), (2800, sight(STUCK))])
+    assert old.fatal
+    assert (old.key, old.since) == (young.key, young.since)
+
+
+def test_the_gravest_comes_first() -> None:
+    worse = replace(HOST, available=0.02, grown={"rocep1s0f1 packet_seq_err": 3})
+    found = told([(15, sight(spark_2=replace(HOST, available=0.04), spark_3=worse))])
+    assert [each.severity for each in found] == ["critical", "warning", "warning"]
+
+
+@pytest.mark.parametrize(
+    ("done", "now", "expected"),
+    [
+        ((), 0.0, 0.0),
+        ((100.0,), 100.0, 60.0),
+        ((100.0,), 170.0, 0.0),
+        ((100.0, 170.0), 170.0, 120.0),
+        ((100.0, 170.0, 300.0), 900.0, None),
+        ((100.0, 170.0, 300.0), 100.0 + 6 * HOUR, 0.0),
+    ],
+)
+def test_restarts_are_capped_and_their_pause_grows(
+    done: tuple[float, ...], now: float, expected: float | None
+) -> None:
+    assert Restarts(cap=3, pause=60.0).wait(done, now) == expected

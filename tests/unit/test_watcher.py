@@ -1,0 +1,475 @@
+"""The watcher over fake hosts: what it reads, tells and exposes, and what is done about it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from spark_cluster.cli import watch_service
+from spark_cluster.core.error import StepFailed, Unreachable
+from spark_cluster.core.event import Alarmed, Event, Note
+from spark_cluster.monitor import readings
+from spark_cluster.monitor.judgement import Condition, Restarts
+from spark_cluster.runner.responder import Means, Responder
+from spark_cluster.runner.watcher import Settings, Watcher, pause_file
+from spark_cluster.steps.served import Served
+
+from . import world
+from .test_cli import INVENTORY, Cli, cli  # noqa: F401  (the fixture)
+from .test_status import page
+from .world import MARK, Spark, stage
+
+LOW = "state,2100, 3003, 28.00, 96, 61, 0x0\n"
+HIGH = "state,2400, 3003, 85.00, 96, 61, 0x0\n"
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def pair(**texts: str) -> list[Spark]:
+    """The shipped recipe on its two hosts, with requests that run."""
+    hosts = []
+    for name in world.PAIR:
+        pid = 4877 if name == "spark-2" else 4211
+        gpu = world.healthy("gpu", name) + f"app,{pid}, python3, [N/A]\n"
+        given = {"containers": world.running(name), "gpu-state": LOW, "gpu": gpu, **texts}
+        hosts.append(Spark(name, given))
+    hosts[0].texts["engine"] = page(1000)
+    return hosts
+
+
+class Stand:
+    """A watcher whose clock goes fifteen seconds a turn; a response ends before the next turn."""
+
+    def __init__(
+        self, hosts: list[Spark], means: Means | None = None, policy: Restarts | None = None
+    ) -> None:
+        self.events: list[Event] = []
+        self.collected = 0
+        self.at = 0.0
+        self.session = stage(hosts).session
+        self.responder = Responder(
+            means or Means(self.collect), self.events.append, policy or Restarts()
+        )
+        self.watcher = Watcher(
+            self.session,
+            world.inventory(),
+            self.responder,
+            self.events.append,
+            Settings(interval=0.0),
+            lambda: self.at,
+        )
+
+    def collect(self) -> str:
+        self.collected += 1
+        return "/evidence.tar.gz"
+
+    def turns(self, count: int, each: Callable[[int], None] = lambda _: None) -> None:
+        """So many turns, `each` called before every one with its number from 1."""
+        done = 0
+        take = self.watcher._take
+
+        def counted(turn: Any) -> None:
+            nonlocal done
+            self.at += 15.0
+            take(turn)
+            self.responder.wait(10)
+            done += 1
+            each(done)
+            if done == count:
+                self.session.stop.request()
+
+        self.watcher._take = counted  # type: ignore[method-assign]
+        self.session.stop = type(self.session.stop)()
+        self.watcher.run()
+        self.watcher._take = take  # type: ignore[method-assign]
+
+    def alarms(self) -> list[tuple[str, str, str]]:
+        found = [event for event in self.events if isinstance(event, Alarmed)]
+        return [(event.phase, event.condition, event.severity) for event in found]
+
+    def notes(self) -> list[str]:
+        return [event.message for event in self.events if isinstance(event, Note)]
+
+
+@pytest.fixture
+def warm() -> Iterator[Callable[..., Stand]]:
+    """A stand whose engine has worked for an hour."""
+    made: list[Stand] = []
+
+    def make(hosts: list[Spark], *rest: Any) -> Stand:
+        stand = Stand(hosts, *rest)
+        made.append(stand)
+
+        def works(done: int) -> None:
+            hosts[0].texts["engine"] = page(1000 + 100 * done)
+            if done == 1:
+                stand.at += 3600.0
+
+        stand.turns(3, works)
+        return stand
+
+    yield make
+    for stand in made:
+        stand.session.close()
+
+
+# Reading
+
+
+def test_what_is_read_of_a_wedge() -> None:
+    hosts = pair()
+    look = seen(hosts)
+    engine = look.sight.engine
+    assert engine is not None
+    assert (engine.healthy, engine.running, engine.tokens, engine.dead) == (True, 3.0, 0, ())
+    assert [(r.host, r.moved, r.watts, r.compiles) for r in engine.ranks] == [
+        ("spark-2", False, 28.0, False),
+        ("spark-3", False, 28.0, False),
+    ]
+    host = look.sight.hosts["spark-2"]
+    assert host is not None
+    assert host.rails == {"enp1s0f1np1": True, "enP2p1s0f1np1": True}
+    assert host.boot_id
+    assert not look.idle
+
+
+def seen(hosts: list[Spark]) -> readings.Look:
+    session = stage(hosts).session
+
+    def read() -> Any:
+        return session.each(session.alive, lambda lane: lane.read(readings.FACTS))
+
+    before, after = read(), read()
+    session.close()
+    return readings.look(
+        before, after, after, world.inventory(), at=0.0, hosts=tuple(session.lanes)
+    )
+
+
+def test_traffic_is_seen() -> None:
+    hosts = pair()
+    for host in hosts:
+        host.carries = 100_000
+    engine = seen(hosts).sight.engine
+    assert engine is not None
+    assert [rank.moved for rank in engine.ranks] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("process", "compiles"),
+    [
+        ("/usr/local/cuda/bin/cicc --c++17 kernel.cu", True),
+        ("ptxas -v --gpu-name=sm_121a a.ptx", True),
+        ("ninja -v -j 16", True),
+        ("/usr/bin/python3 -m vllm.entrypoints --served-model-name ninja", False),
+    ],
+)
+def test_a_compiler_in_a_ranks_container(process: str, compiles: bool) -> None:
+    hosts = pair()
+    hosts[1].texts["containers"] += f"p 5000    {process}\n"
+    engine = seen(hosts).sight.engine
+    assert engine is not None
+    assert [rank.compiles for rank in engine.ranks] == [False, compiles]
+
+
+def test_a_head_that_ended_is_seen() -> None:
+    hosts = pair()
+    hosts[0].texts["containers"] = world.running("spark-2", state="exited", status=137)
+    engine = seen(hosts).sight.engine
+    assert engine is not None
+    assert engine.dead == ("spark-2 (rank 0) is dead: vllm-head is exited, exit code 137.",)
+
+
+def test_errors_grow_and_a_lock_is_held() -> None:
+    hosts = pair()
+    base = "/sys/class/infiniband/rocep1s0f1/ports/1/hw_counters"
+    hosts[0].texts["lock"] = "/run/spark-cluster.lock launch by ada\n"
+    text = hosts[1].texts["counters"]
+    values = iter((7, 9))
+
+    def probe(script: str) -> str:
+        hosts[1].texts["counters"] = (
+            text + f"{base}/packet_seq_err:{next(values)}\n{base}/out_of_sequence:{len(script)}\n"
+        )
+        return hosts[1].probe(script)
+
+    hosts[1].on(MARK, probe)
+    look = seen(hosts)
+    host = look.sight.hosts["spark-3"]
+    assert host is not None
+    assert host.grown == {"rocep1s0f1 packet_seq_err": 2}
+    assert look.sight.busy
+
+
+def test_how_far_a_start_is() -> None:
+    hosts = pair(engine="")
+    hosts[0].texts["progress"] = (
+        "Encoder cache will be initialized with a budget of 114688 tokens, and profiled\n"
+    )
+    hosts[0].texts["engine"] = "\nspark-cluster: HTTP 000 0.0 s Connection refused\n" * 2
+    engine = seen(hosts).sight.engine
+    assert engine is not None
+    assert not engine.healthy
+    assert engine.stage.startswith("profiling the vision encoder")
+
+
+def test_the_shell_is_sound() -> None:
+    subprocess.run(
+        ["sh", "-n"], input=readings.PROGRESS.script(None), text=True, check=True  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+# Telling and acting
+
+
+def test_a_wedge_is_told_and_its_evidence_collected_once(warm: Callable[..., Stand]) -> None:
+    stand = warm(pair())
+    stand.turns(30)
+    assert stand.alarms() == [("began", "wedge", "critical")]
+    assert stand.collected == 1
+    assert stand.notes() == ["evidence: /evidence.tar.gz"]
+
+
+def test_a_wedge_that_ends_is_told(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    stand = warm(hosts)
+    stand.turns(25)
+
+    def works(done: int) -> None:
+        hosts[0].texts["engine"] = page(5000 + done)
+
+    stand.turns(2, works)
+    assert stand.alarms() == [("began", "wedge", "critical"), ("ended", "wedge", "critical")]
+
+
+def test_one_exec_a_host_and_turn(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    stand = warm(hosts)
+    before = [host.execs for host in hosts]
+    stand.turns(5)
+    # the first of a run begins with a reading of its own
+    assert [host.execs - n for host, n in zip(hosts, before, strict=True)] == [6, 6]
+
+
+def test_nothing_is_restarted_unasked(warm: Callable[..., Stand]) -> None:
+    stand = warm(pair())
+    stand.turns(60)
+    assert stand.responder.restarts == ()
+
+
+def test_restarts_have_a_pause_that_grows_and_a_cap(warm: Callable[..., Stand]) -> None:
+    restarted: list[tuple[str, float]] = []
+    box: list[Stand] = []
+
+    def restart(found: Served) -> str:
+        restarted.append((found.recipe, box[0].at))
+        return "launch of it gave exit code 1"
+
+    means = Means(lambda: "/e.tar.gz", restart=restart)
+    box.append(warm(pair(), means, Restarts(cap=3, pause=60.0)))
+    box[0].turns(80)
+    assert [name for name, _ in restarted] == [world.RECIPE] * 3
+    times = [at for _, at in restarted]
+    assert [times[1] - times[0], times[2] - times[1]] == [60.0, 120.0]
+    notes = box[0].notes()
+    assert notes.count("evidence: /e.tar.gz") == 1
+    assert notes.count("no more restarts: 3 within 6 h") == 1
+    assert notes.index("evidence: /e.tar.gz") < notes.index(
+        f"restarting {world.RECIPE} because of wedge"
+    )
+
+
+def test_paused_it_looks_and_does_nothing(warm: Callable[..., Stand]) -> None:
+    stand = warm(pair())
+    pause_file().parent.mkdir(parents=True, exist_ok=True)
+    pause_file().touch()
+    stand.turns(30)
+    assert stand.alarms() == [("began", "wedge", "critical")]
+    assert stand.collected == 0
+    pause_file().unlink()
+    stand.turns(2)
+    assert stand.collected == 1
+    assert stand.notes()[0].startswith("paused")
+
+
+def test_evidence_that_fails_keeps_nobody_from_a_restart(warm: Callable[..., Stand]) -> None:
+    restarted: list[str] = []
+
+    def collect() -> str:
+        raise StepFailed("the disk is full", remedy="Make room.")
+
+    def restart(found: Served) -> str:
+        restarted.append(found.recipe)
+        return ""
+
+    stand = warm(pair(), Means(collect, restart=restart), Restarts(cap=1))
+    stand.turns(25)
+    assert restarted == [world.RECIPE]
+    assert "no evidence: the disk is full" in stand.notes()
+
+
+def test_the_users_command_hears_what_happened(warm: Callable[..., Stand], tmp_path: Path) -> None:
+    out = tmp_path / "heard"
+    command = f'echo "$SPARK_CLUSTER_CONDITION $SPARK_CLUSTER_HOST $SPARK_CLUSTER_CODE ' \
+        f'$SPARK_CLUSTER_EVIDENCE" >>{out}; exit 3'  # fmt: skip
+    stand = warm(pair(), Means(lambda: "/e.tar.gz", command))
+    stand.turns(40)
+    assert out.read_text() == "wedge spark-2 RDMA015 /e.tar.gz\n"
+    assert stand.notes()[-1].endswith("ended with status 3")
+
+
+def test_the_watching_goes_on_while_something_is_done() -> None:
+    release, entered = threading.Event(), threading.Event()
+
+    def collect() -> str:
+        entered.set()
+        release.wait(20)
+        return "/e"
+
+    responder = Responder(Means(collect), lambda _: None, Restarts())
+    wedge = Condition("wedge", "spark-2", "", "RDMA015", "critical", "stuck", 0.0)
+    responder.consider((wedge,), None, 1.0)
+    assert entered.wait(20)
+    assert responder.busy
+    responder.consider((wedge,), None, 2.0)
+    release.set()
+    responder.wait(20)
+    assert not responder.busy
+
+
+# The canary
+
+_IDLE = page(1000).replace('running{engine="0"} 3.0', 'running{engine="0"} 0.0')
+
+
+def test_an_idle_engine_is_asked_for_a_token(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    stand = warm(hosts)
+    hosts[0].texts["engine"] = _IDLE
+    for turns, times in ((10, 1), (9, 1), (3, 2)):  # the second after five minutes
+        stand.turns(turns)
+        asked = [ran for ran in hosts[0].ran if "/v1/completions" in ran.script]
+        assert len(asked) == times
+        assert not asked[0].root
+    assert stand.alarms() == []
+
+
+def test_no_token_behind_a_green_health(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    stand = warm(hosts)
+    hosts[0].texts["engine"] = _IDLE
+    hosts[0].on("/v1/completions", "\nspark-cluster: HTTP 000 60 s Operation timed out\n")
+    stand.turns(30)
+    assert stand.alarms() == [("began", "no-token", "warning"), ("worse", "no-token", "critical")]
+    assert stand.collected == 1
+
+
+def test_an_engine_with_a_dead_rank_is_not_asked(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    stand = warm(hosts)
+    hosts[0].texts["engine"] = _IDLE
+    hosts[1].texts["containers"] = world.running("spark-3", state="exited", status=1)
+    stand.turns(30)
+    assert not [ran for ran in hosts[0].ran if "/v1/completions" in ran.script]
+    assert stand.alarms() == [("began", "dead-rank", "critical")]
+
+
+# Exposing
+
+
+def test_everything_is_exposed(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    hosts[0].texts["counters"] += (
+        "/sys/class/infiniband/rocep1s0f1/ports/1/hw_counters/out_of_sequence:41\n"
+    )
+    stand = warm(hosts)
+    hosts[1].on(MARK, Unreachable("no route", remedy="Is it on?"))
+    hosts[1].down = Unreachable("no route", remedy="Is it on?")
+    stand.turns(5)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(stand.watcher.snapshots)
+    registry.register(stand.watcher.findings)
+    text = generate_latest(registry).decode()
+    for line in (
+        'spark_cluster_host_up{host="spark-2"} 1.0',
+        'spark_cluster_host_up{host="spark-3"} 0.0',
+        "spark_cluster_restarts_total 0.0",
+        "spark_cluster_watch_paused 0.0",
+        'spark_cluster_gpu_power_watts{host="spark-2"} 28.0',
+    ):
+        assert line in text
+    assert re.search(r'rdma_counter_total\{counter="out_of_sequence".*\} 41.0', text)
+    assert re.search(r'spark_cluster_condition\{code="HOST010",condition="away".*\} 1.0', text)
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--pause", "--resume"], "--pause and --resume do not go together"),
+        (["--listen", "9470"], "--listen 9470"),
+        (["--interval", "0"], "'--interval'"),
+        (["-i", "/no/such.yaml"], "/no/such.yaml"),
+    ],
+)
+def test_what_a_user_may_get_wrong(cli: Cli, arguments: list[str], says: str) -> None:  # noqa: F811
+    said = cli("watch", *arguments)
+    assert said.code == 2
+    assert says in said.err
+
+
+def test_pause_and_resume(cli: Cli) -> None:  # noqa: F811
+    assert cli("watch", "--pause").code == 0
+    assert pause_file().exists()
+    assert cli("watch", "--resume").code == 0
+    assert not pause_file().exists()
+
+
+def test_a_port_in_use_is_told(cli: Cli) -> None:  # noqa: F811
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = cli("watch", "-i", INVENTORY, "--listen", f"127.0.0.1:{port}", hosts=pair())
+    assert said.code == 2
+    assert "a watcher may run already" in said.err
+
+
+def test_the_unit() -> None:
+    text = watch_service.unit(["--on-wedge", 'echo "100%" $HOME'], user=True)
+    assert '"-m" "spark_cluster" "watch" "--on-wedge" "echo \\"100%%\\" $$HOME"' in text
+    assert "WantedBy=default.target" in text
+    assert "WantedBy=multi-user.target" in watch_service.unit([], user=False)
+
+
+def test_install_and_uninstall(
+    cli: Cli,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "units" / watch_service.NAME
+    ran: list[list[str]] = []
+    monkeypatch.setattr(watch_service, "_place", lambda: (path, ["systemctl"]))
+    monkeypatch.setattr(watch_service, "_run", ran.append)
+    said = cli("watch", "--install", "--restart", "--interval", "20", "-i", INVENTORY)
+    assert said.code == 0
+    text = path.read_text()
+    assert '"--interval" "20"' in text
+    assert f'"--inventory" "{INVENTORY}"' in text
+    assert '"--restart" "--cap" "3"' in text
+    assert [words[1] for words in ran] == ["--version", "daemon-reload", "enable", "restart"]
+    assert cli("watch", "--uninstall").code == 0
+    assert not path.exists()
+    assert "nothing to remove" in cli("watch", "--uninstall").out
