@@ -33,7 +33,8 @@ def evidence(
     """Collect logs, counters and states of all hosts in one tar.gz, without secrets.
 
     Begins with index.md, which says what looks wrong. A host that hangs is named there and the
-    others are complete; exit 3 then. Changes nothing.
+    others are complete; exit 3 then. Changes nothing; the stacks of the ranks are read by py-spy,
+    else by gdb, which stops a rank for a moment.
     """
     import json
 

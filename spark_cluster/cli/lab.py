@@ -30,7 +30,9 @@ def _say(text: str) -> None:
 
 @app.command()
 def up(
-    topology: Annotated[str, typer.Option(help="Which cables: pair, both, ring or switch.")] = "pair",
+    topology: Annotated[
+        str, typer.Option(help="Which cables: pair, both, ring or switch.")
+    ] = "pair",
     mirror: Mirror = None,
     suite: Suite = None,
     memory: Memory = 2048,

@@ -255,9 +255,7 @@ def remove(
         return _finish(active, models, results)
 
 
-def _named(
-    given: str, inventory: str | None, cache: str | None
-) -> tuple[Inventory, NamedModel]:
+def _named(given: str, inventory: str | None, cache: str | None) -> tuple[Inventory, NamedModel]:
     from spark_cluster.cli.running import load_inventory
     from spark_cluster.recipes.loader import own_recipes
     from spark_cluster.recipes.naming import model_of

@@ -16,8 +16,8 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
 from spark_cluster.runner.last_verdict import last_verdict
 
-#: Seconds for one look; it takes two when docker and the server answer at once.
-_SECONDS = 45.0
+#: Seconds for one look: it takes two, and a minute where docker or nvidia-smi hang.
+_SECONDS = 75.0
 
 Row = dict[str, Any]
 

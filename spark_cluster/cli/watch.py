@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from spark_cluster.core.event import Event
     from spark_cluster.inventory.models import Inventory
+    from spark_cluster.runner.session import Session
     from spark_cluster.steps.served import Served
 
 
@@ -39,7 +40,11 @@ def watch(
         ),
     ] = "",
     restart: Annotated[
-        bool, typer.Option("--restart", help="Relaunch what is wedged or dead.")
+        bool,
+        typer.Option(
+            "--restart",
+            help="Relaunch what is wedged or dead; sudo on the hosts must not want a password.",
+        ),
     ] = False,
     cap: Annotated[
         int, typer.Option("--cap", min=1, max=100, help="--restart: at most so many in six hours.")
@@ -147,8 +152,8 @@ def _watch(
     started, run = time.monotonic(), new_run()
     book = Journal(run, "watch")
     bus = Bus([_printer(as_json=as_json), book])
-    means = Means(lambda: _evidence(inventory, names), command, again)
     with looking(inventory, names) as session, heed(session, bus):
+        means = Means(lambda: _evidence(inventory, session), command, again)
         watcher = Watcher(
             session, inventory, Responder(means, bus, Restarts(cap)), bus, Settings(interval)
         )
@@ -187,15 +192,18 @@ def _serve(snapshots: Any, findings: Any, address: tuple[str, int]) -> Any:
         ) from error
 
 
-def _evidence(inventory: Inventory, names: list[str]) -> str:
-    """Collected over connections of its own, while the watching goes on."""
+def _evidence(inventory: Inventory, watching: Session) -> str:
+    """Collected over connections of its own, while the watching goes on; nobody is asked for a
+    password again."""
     from spark_cluster import places
     from spark_cluster.cli.evidence import default_path, gather
     from spark_cluster.cli.running import looking
 
     folder = places.state_dir() / "evidence"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with looking(inventory, names) as session:
+    with looking(inventory, list(watching.lanes)) as session:
+        session.become.password = watching.become.password
+        session.become.ask = None
         return str(gather(session, inventory, folder / default_path(), since="2h")["path"])
 
 

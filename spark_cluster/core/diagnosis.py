@@ -168,10 +168,11 @@ _TABLE = (
         "RDMA015",
         "Generation is stuck",
         "Requests are running, no token comes and RDMA carries nothing, while the API answers: one "
-        "rank waits for ever for another (a wedge). /health does not see it. On a GB10 the GPUs then "
-        "show about 96 % at under 30 W.",
+        "rank waits for ever for another (a wedge). /health does not see it. On a GB10 the GPUs "
+        "then show about 96 % at under 30 W.",
         "If it lasts longer than your longest prompt takes (`spark-cluster verify-rdma --watch`), "
-        "keep the logs (`docker logs`) of all ranks, then `spark-cluster teardown` and launch again.",
+        "keep the logs (`docker logs`) of all ranks, then `spark-cluster teardown` and launch "
+        "again.",
     ),
     Diagnosis(
         "RDMA016",
@@ -185,8 +186,8 @@ _TABLE = (
         "RDMA017",
         "The container lacks what RDMA needs",
         "NCCL opens the device files in /dev/infiniband and locks its buffers in memory. Without "
-        "the files, or with a small memlock limit and no IPC_LOCK, it takes TCP sockets, and without "
-        "NCCL_NET=IB it says nothing.",
+        "the files, or with a small memlock limit and no IPC_LOCK, it takes TCP sockets, and "
+        "without NCCL_NET=IB it says nothing.",
         "Start the container with --device=/dev/infiniband --cap-add=IPC_LOCK --ulimit memlock=-1, "
         "as `spark-cluster launch` does.",
     ),
@@ -196,8 +197,8 @@ _TABLE = (
         "NCCL_IB_HCA lists the devices that NCCL may use: `=` exactly these, `^` all but these, "
         "otherwise by prefix. A device that is not there is passed over without an error; "
         "NCCL_NET=Socket and NCCL_IB_DISABLE turn RDMA off.",
-        "Set NCCL_IB_HCA to the rail's device (`rdma link show`) in the container's own environment, "
-        "or leave it out of the recipe: launch sets it for each rank.",
+        "Set NCCL_IB_HCA to the rail's device (`rdma link show`) in the container's own "
+        "environment, or leave it out of the recipe: launch sets it for each rank.",
     ),
     Diagnosis(
         "RDMA019",
@@ -205,8 +206,8 @@ _TABLE = (
         "RoCE addresses a port by an index into its GID table. The index differs between hosts and "
         "moves when an address comes or goes or a link flaps; connections made with the old index "
         "break, and a pinned NCCL_IB_GID_INDEX names another address.",
-        "Leave NCCL_IB_GID_INDEX unset, as launch does, and launch again. `spark-cluster bootstrap` "
-        "turns off IPv6 on the rails, so that the index stays.",
+        "Leave NCCL_IB_GID_INDEX unset, as launch does, and launch again. `spark-cluster "
+        "bootstrap` turns off IPv6 on the rails, so that the index stays.",
     ),
     Diagnosis(
         "HOST001",
@@ -298,8 +299,10 @@ _TABLE = (
     Diagnosis(
         "SERVE008",
         "Still there after teardown",
-        "A container, a port or a GPU process survived its removal.",
-        "`spark-cluster teardown --force`; if the GPU process stays, reboot the host.",
+        "A container, a process, a port or hugepages survived the removal, or less memory is "
+        "available than before the launch.",
+        "`spark-cluster teardown --force`; if a process stays, reboot the host. docs/on-call.md "
+        "says what each line means.",
     ),
     Diagnosis(
         "SERVE009",

@@ -8,7 +8,7 @@ from typing import Any
 
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
-from spark_cluster.facts.docker import CONTAINERS, Container
+from spark_cluster.facts.docker import ASK_DOCKER, CONTAINERS, Container
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
@@ -36,8 +36,8 @@ _LOG_LINES = 400
 
 def _start_script(_: ProbeContext) -> str:
     return f"""\
-for _c in $(docker ps --quiet --filter label={LABEL}.role=head 2>/dev/null); do
-  docker logs --tail {_LOG_LINES} "$_c" 2>&1
+for _c in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.role=head 2>/dev/null); do
+  {ASK_DOCKER} logs --tail {_LOG_LINES} "$_c" 2>&1
 done
 true
 """
@@ -176,7 +176,7 @@ def _ended(after: HostFacts) -> EngineSight | None:
     """A head that is there and runs no more."""
     for name, facts in after.items():
         for container in facts[CONTAINERS].containers:
-            if container.label("role") == "head" and container.state in ("exited", "dead"):
+            if container.label("role") == "head" and container.state in ("exited", "dead", "ended"):
                 what = (
                     f"{name} (rank 0) is dead: {container.name} is {container.state}, exit code "
                     f"{container.exit_code}."

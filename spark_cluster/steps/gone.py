@@ -1,4 +1,4 @@
-"""After a teardown: containers, ports and GPU processes of ours are gone, the memory is back."""
+"""After a teardown: containers, processes and ports of ours are gone, the memory is back."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ def assess(view: View, _: Params) -> Assessment:
     if view.meant(view.first[CONTAINERS]):
         then, now = human_bytes(_memory_before(view)), human_bytes(view.facts[MEMORY].available)
         notes.append(f"memory available {then} {_since(view)}, {now} now")
+    if not view.facts[GPU].names:
+        notes.append("nvidia-smi does not answer: processes of ours were looked for with ps only")
     foreign = [process for process in view.facts[GPU].processes if process.pid not in _pids(view)]
     if foreign:
         names = ", ".join(f"{process.name} ({process.pid})" for process in foreign)
@@ -63,6 +65,8 @@ def _left_over(view: View) -> list[Problem]:
     problems = [problem("SERVE008", what) for what in said]
     if not view.facts[PORTS].listening:
         problems.append(problem("HOST003", "ss lists no port at all, not even sshd's"))
+    if not running:
+        problems.append(problem("HOST003", "ps lists no process at all, not even its own"))
     if view.meant(view.first[CONTAINERS]) and not fact.containers and not problems:
         problems += _not_given_back(view)
     return problems

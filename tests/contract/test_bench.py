@@ -398,24 +398,22 @@ def test_a_sweep_of_the_labs_server(bench: Bench, standin: Cluster) -> None:
 
 def test_a_server_that_dies_meanwhile(bench: Bench, standin: Cluster) -> None:
     """Its requests break off, the next ones are refused, and the rest is not sent."""
-    seen = threading.Event()
 
     def kill() -> None:
-        eventually(lambda: standin.metric("vllm:generation_tokens_total") > 100)
+        eventually(lambda: standin.metric("vllm:generation_tokens_total") > 32, seconds=60)
         standin.processes["vllm"].kill()
-        seen.set()
 
     killer = threading.Thread(target=kill)
     killer.start()
-    said = bench("sweep", "--endpoint", f"127.0.0.1:{standin.api}", "--levels", "4,8",
-                 "--requests", "4000", "--input-tokens", "16", "--output-tokens", "64",
+    said = bench("sweep", "--endpoint", f"127.0.0.1:{standin.api}", "--levels", "4",
+                 "--requests", "2000", "--input-tokens", "16", "--output-tokens", "16",
                  "--warm-up", "0")  # fmt: skip
     killer.join()
-    assert seen.is_set()
     assert said.code == 1
-    (level, *more) = said.result.levels
-    assert level.summary.ok + level.summary.failed + level.unsent == 4000
-    assert "connection refused" in {e for part in (level, *more) for e in part.summary.errors}
+    (level,) = said.result.levels
+    assert level.summary.ok + level.summary.failed + level.unsent == 2000
+    assert level.unsent > 0
+    assert "connection refused" in level.summary.errors
     assert "requests were not sent" in said.out
 
 

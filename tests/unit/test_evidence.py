@@ -160,7 +160,7 @@ def test_each_item_has_its_own_limit() -> None:
 def test_a_process_that_cannot_be_stopped_holds_nobody_up(tmp_path: Path) -> None:
     """`timeout` does not come back from a process that waits in the kernel."""
     fake = tmp_path / "timeout"
-    fake.write_text("#!/bin/sh\nexec sleep 600\n")
+    fake.write_text("#!/bin/sh\nexec sleep 30\n")
     fake.chmod(0o755)
     found = run([Item("stuck.txt", "echo never", seconds=1)], str(tmp_path))
     assert found.failed == {"stuck.txt": "did not end within 1 s and could not be stopped"}

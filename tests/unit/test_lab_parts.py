@@ -194,3 +194,11 @@ def test_building_without_root_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LabError) as error:
         image._need_root()
     assert "sudo" in error.value.remedy
+
+
+def test_udevd_which_makes_the_rdma_devices_may_send() -> None:
+    """systemd forbids udevd all traffic, and rxe's rdma_cm packets leave in udevd's name."""
+    rules = (rootfs.GUEST / "etc/udev/rules.d/99-spark-rxe.rules").read_text()
+    assert "/usr/lib/spark-lab/rxe" in rules
+    unit = rootfs.GUEST / "etc/systemd/system/systemd-udevd.service.d/rxe.conf"
+    assert "IPAddressDeny=" in unit.read_text().splitlines()
