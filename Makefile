@@ -15,8 +15,8 @@ demo: setup lab-packages  ## Three nodes in VMs: bootstrap, launch, verify-rdma,
 test: setup lab-packages engines lint  ## Unit, contract, and the lab end to end, but for the long ones
 	$(PY) -m pytest -m "not long" --cov --cov-report=term:skip-covered
 
-test-long: setup lab-packages  ## The lab's long tests: reboots, dead controllers, every verdict
-	$(PY) -m pytest -m long tests/lab
+test-long: setup lab-packages engines  ## The long tests: reboots, dead controllers, every verdict, what is timed
+	$(PY) -m pytest -m long
 
 unit: setup  ## The fast tests only
 	$(PY) -m pytest tests/unit

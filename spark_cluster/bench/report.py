@@ -8,7 +8,7 @@ from typing import Any
 
 from spark_cluster.bench.compare import Comparison
 from spark_cluster.bench.results import HostFigures, Level, Run
-from spark_cluster.bench.tables import BESIDE, COLUMNS, amount, rate, seconds
+from spark_cluster.bench.tables import COLUMNS, amount, rate, seconds
 
 _METHOD = {
     "sweep": (
@@ -153,6 +153,3 @@ def comparison_markdown(comparison: Comparison) -> str:
     lines = [f"## {comparison.b} (B) against {comparison.a} (A)", ""]
     lines += [*table(COMPARED, compared(comparison)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in comparison.notes), ""])
-
-
-BESIDE_TITLES = tuple(column.title for column in BESIDE)

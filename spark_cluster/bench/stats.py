@@ -14,8 +14,8 @@ from spark_cluster.bench.results import Request, Spread, Summary
 
 T = TypeVar("T")
 
-#: Resamples of a bootstrap: each end of a 95 % interval then rests on 50 of them.
-RESAMPLES = 2000
+#: Resamples of a bootstrap: each end of a 95 % interval then rests on 25 of them.
+RESAMPLES = 1000
 
 #: Fixed, so that the same two files always give the same interval.
 _SEED = 20261121

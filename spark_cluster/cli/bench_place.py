@@ -44,10 +44,13 @@ class Place:
     session: Session | None = None
     served: Served | None = None
 
-    def stop(self) -> None:
+    def abort(self) -> None:
         """The run was interrupted: end what runs on the hosts."""
         if self.session is not None:
             self.session.abort()
+
+    def stop(self) -> None:
+        """No more readings."""
         if self.sampler is not None:
             self.sampler.stop()
 

@@ -156,9 +156,10 @@ def _measure(ask: Ask, place: Place) -> int:
             asyncio.run(_load(ask, place, key, view, found))
     except KeyboardInterrupt:
         interrupted = True
-        place.stop()
+        place.abort()
     finally:
         view.stop()
+        place.stop()
     if interrupted and not view.levels:
         raise Interrupted(
             "stopped before the first level was over",

@@ -12,7 +12,7 @@ from spark_cluster.facts.docker_records import RECORDS
 from spark_cluster.rdma.counters import number
 
 #: Seconds that docker has for an answer: a daemon that hangs must not hang the probe.
-ANSWER_SECONDS = 10
+ANSWER_SECONDS = 20
 
 #: How a probe asks docker.
 ASK_DOCKER = f"timeout -k 2 {ANSWER_SECONDS} docker"

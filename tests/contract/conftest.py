@@ -8,13 +8,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spark_cluster.transport.protocol import Become, Target
 from spark_cluster.transport.ssh import SshConnection, connect, counts
 
-from . import engines_venv
+from . import bench_cli, engines_venv
+from .bench_server import BenchServer
 from .sshd_server import SSHD, Server, User, temporary_user
 
 Dial = Callable[..., SshConnection]
@@ -106,3 +108,24 @@ def engines() -> None:
         pytest.skip(f"the real engines are left out: {problem}")
     if not engines_venv.installed():
         pytest.skip("the real engines are not installed (make engines)")
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> bench_cli.Bench:
+    """`spark-cluster bench` in an empty folder."""
+    return bench_cli.command(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def start() -> Iterator[bench_cli.Start]:
+    """Starts HTTP servers that behave as told."""
+    with ExitStack() as stack:
+
+        def begin(**behaviour: Any) -> BenchServer:
+            server = BenchServer(**behaviour)
+            stack.callback(server.close)
+            return server
+
+        yield begin

@@ -24,7 +24,7 @@ from tests.unit.cases import write
 from . import engines_venv, tiny_model
 from .sshd_server import eventually, free_port
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, pytest.mark.long]
 CONTEXT = 1024
 
 #: Plays docker: `exec NAME PROGRAM …` runs the program here.

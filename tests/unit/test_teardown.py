@@ -14,7 +14,7 @@ from spark_cluster.cli import teardown as verb
 from spark_cluster.core.error import HostKeyRejected, Unreachable
 from spark_cluster.core.event import HostLost, RunFinished, RunStarted, StepFinished
 from spark_cluster.facts.before import BEFORE, BeforeFact
-from spark_cluster.facts.docker import CONTAINERS, DOCKER
+from spark_cluster.facts.docker import ANSWER_SECONDS, CONTAINERS, DOCKER
 from spark_cluster.facts.traces import TRACES
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
@@ -282,7 +282,7 @@ def probe(script: str, folder: Path, docker: str) -> str:
     program = write(folder / "bin/docker", f"#!/bin/sh\n{docker}\n")
     program.chmod(0o755)
     for old, new in (
-        ("timeout -k 2 10", "timeout -k 1 0.3"),
+        (f"timeout -k 2 {ANSWER_SECONDS}", "timeout -k 1 0.3"),
         ("/var/lib/docker", f"{folder}/docker"),
         ("/etc/docker", f"{folder}/etc"),
         ("/proc", f"{folder}/proc"),
@@ -310,7 +310,7 @@ def test_docker_that_hangs_does_not_hang_the_probe(tmp_path: Path) -> None:
     records(tmp_path)
     text = probe(CONTAINERS.script(context()), tmp_path, "exec sleep 60")
     fact = CONTAINERS.parse(text)
-    assert fact.error == "docker ps gave no answer within 10 s"
+    assert fact.error == f"docker ps gave no answer within {ANSWER_SECONDS} s"
     (found,) = fact.containers
     assert (found.name, found.state, found.label("recipe")) == (
         "vllm-head", "running", "qwen3-vl-235b",
@@ -332,7 +332,7 @@ def test_one_container_that_docker_cannot_inspect_is_not_left_out(tmp_path: Path
     records(tmp_path)
     docker = 'if [ "$1" = ps ]; then echo one; else sleep 60; fi'
     fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, docker))
-    assert fact.error == "docker inspect gave no answer within 10 s"
+    assert fact.error == f"docker inspect gave no answer within {ANSWER_SECONDS} s"
     assert [each.name for each in fact.containers] == ["vllm-head"]
 
 
@@ -355,7 +355,7 @@ def test_docker_elsewhere_is_found(tmp_path: Path) -> None:
 def test_docker_info_that_hangs(tmp_path: Path) -> None:
     script = "SPARK_USER=root\n" + DOCKER.script(context())
     fact = DOCKER.parse(probe(script, tmp_path, "exec sleep 60"))
-    assert fact.error == "docker info gave no answer within 10 s"
+    assert fact.error == f"docker info gave no answer within {ANSWER_SECONDS} s"
 
 
 # The note and the traces
