@@ -32,7 +32,8 @@ class Beside(Protocol):
         """Just before the level."""
 
     def end(self, tokens: int) -> tuple[HostFigures, ...]:
-        """Just after it: what `tokens` tokens of prompts and answers moved."""
+        """Just after it: what `tokens` tokens of prompts and answers, those from a cache left out,
+        moved."""
 
 
 class Watcher(Protocol):
@@ -90,69 +91,67 @@ async def calibrate(client: Client, server: Server) -> Calibration:
     return prompts.estimated(_TRIAL_WORDS, tokens) if tokens else Calibration()
 
 
-async def measure(
-    client: Client,
-    server: Server,
-    settings: Settings,
-    steps: Sequence[Step],
-    calibration: Calibration,
-    watcher: Watcher,
-    beside: Beside | None = None,
-) -> None:
-    """Run the levels; `watcher` gets each as it ends. A level in which nothing succeeded is the
-    last: the server is gone, or refuses."""
-    for step in steps:
-        warm = map(client.prepare, queries(step, settings, calibration, server.model, warm_up=True))
-        course = _Course(step.concurrency, step.warm_up, None)
-        await _run(client, step, warm, course, time.perf_counter())
-        level = await _measured(client, server, settings, step, calibration, watcher, beside)
-        watcher.finished(level)
-        if not level.summary.ok:
-            return
+@dataclass(frozen=True)
+class Load:
+    """A run's levels on one server; `watcher` gets each as it ends."""
 
+    client: Client
+    server: Server
+    settings: Settings
+    calibration: Calibration
+    watcher: Watcher
+    beside: Beside | None = None
 
-async def _measured(
-    client: Client,
-    server: Server,
-    settings: Settings,
-    step: Step,
-    calibration: Calibration,
-    watcher: Watcher,
-    beside: Beside | None,
-) -> Level:
-    if beside is not None:
-        await asyncio.to_thread(beside.begin)
-    before = await client.metrics()
-    todo: Iterator[httpx.Request] = map(
-        client.prepare, queries(step, settings, calibration, server.model)
-    )
-    if step.requests is not None:  # made now, so that making them takes no time from the tokens
-        todo = iter(list(itertools.islice(todo, step.requests)))
-    busy, begun = time.process_time(), time.perf_counter()
-    until = begun + step.seconds if step.seconds else None
-    course = _Course(step.concurrency, step.requests, until)
-    await _run(client, step, todo, course, begun, watcher.progress)
-    seconds, busy = time.perf_counter() - begun, time.process_time() - busy
-    after = await client.metrics()
-    summary = stats.summarise(course.done, seconds)
-    moved = summary.prompt_tokens + summary.output_tokens
-    hosts = await asyncio.to_thread(beside.end, moved) if beside is not None else ()
-    level = Level(
-        name=step.name,
-        value=step.value,
-        concurrency=step.concurrency,
-        seconds=round(seconds, 6),
-        requests=tuple(sorted(course.done, key=lambda request: request.start)),
-        unsent=(course.left or 0) if course.given_up else 0,
-        cached_tokens=_grown(before, after, "prefix_cache_hits"),
-        looked_up=_grown(before, after, "prefix_cache_queries"),
-        server_ttft=_mean(before, after, "ttft"),
-        server_itl=_mean(before, after, "itl"),
-        client_cpu=round(busy / seconds, 3) if seconds else None,
-        hosts=hosts,
-        summary=summary,
-    )
-    return level.model_copy(update={"notes": tuple(level_notes(level, step))})
+    async def run(self, steps: Sequence[Step]) -> None:
+        """The levels in order. One in which nothing succeeded is the last: the server is gone, or
+        refuses."""
+        for step in steps:
+            course = _Course(step.concurrency, step.warm_up, None)
+            warm_up = self._requests(step, warm_up=True)
+            await _run(self.client, step, warm_up, course, time.perf_counter())
+            level = await self._level(step)
+            self.watcher.finished(level)
+            if not level.summary.ok:
+                return
+
+    def _requests(self, step: Step, *, warm_up: bool = False) -> Iterator[httpx.Request]:
+        todo = queries(step, self.settings, self.calibration, self.server.model, warm_up=warm_up)
+        return map(self.client.prepare, todo)
+
+    async def _level(self, step: Step) -> Level:
+        todo = self._requests(step)
+        if step.requests is not None:  # made now: later it would take time from the tokens
+            todo = iter(list(itertools.islice(todo, step.requests)))
+        if self.beside is not None:
+            await asyncio.to_thread(self.beside.begin)
+        before = await self.client.metrics()
+        busy, begun = time.process_time(), time.perf_counter()
+        until = begun + step.seconds if step.seconds else None
+        course = _Course(step.concurrency, step.requests, until)
+        await _run(self.client, step, todo, course, begun, self.watcher.progress)
+        seconds, busy = time.perf_counter() - begun, time.process_time() - busy
+        after = await self.client.metrics()
+        cached = _grown(before, after, "prefix_cache_hits")
+        computed = sum(each.prompt_tokens + each.output_tokens for each in course.done)
+        hosts: tuple[HostFigures, ...] = ()
+        if self.beside is not None:
+            hosts = await asyncio.to_thread(self.beside.end, computed - (cached or 0))
+        level = Level(
+            name=step.name,
+            value=step.value,
+            concurrency=step.concurrency,
+            seconds=round(seconds, 6),
+            requests=tuple(sorted(course.done, key=lambda request: request.start)),
+            unsent=(course.left or 0) if course.given_up else 0,
+            cached_tokens=cached,
+            looked_up=_grown(before, after, "prefix_cache_queries"),
+            server_ttft=_mean(before, after, "ttft"),
+            server_itl=_mean(before, after, "itl"),
+            client_cpu=round(busy / seconds, 3) if seconds else None,
+            hosts=hosts,
+            summary=stats.summarise(course.done, seconds),
+        )
+        return level.model_copy(update={"notes": tuple(level_notes(level, step))})
 
 
 async def _run(

@@ -16,8 +16,7 @@ from typing import Any
 from spark_cluster import __version__
 from spark_cluster.bench import files, vllm_serve
 from spark_cluster.bench.client import Client
-from spark_cluster.bench.load import calibrate
-from spark_cluster.bench.load import measure as run_levels
+from spark_cluster.bench.load import Load, calibrate
 from spark_cluster.bench.plan import Settings, Step, fitting, steps
 from spark_cluster.bench.results import Kind, Run, Server
 from spark_cluster.cli.bench_place import Place, at_endpoint, on_cluster
@@ -202,7 +201,8 @@ async def _load(ask: Ask, place: Place, key: Secret | None, view: View, found: _
         if not calibration.exact:
             found.notes += (f"the prompts' lengths are approximate: {calibration.how}",)
         view.begin(server, chosen, planned)
-        await run_levels(client, server, chosen, planned, calibration, view, place.sampler)
+        load = Load(client, server, chosen, calibration, view, place.sampler)
+        await load.run(planned)
 
 
 def _load_by_vllm(ask: Ask, place: Place, key: Secret | None, view: View, found: _Found) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,6 +25,7 @@ from spark_cluster.core.event import (
     as_json,
 )
 from spark_cluster.core.units import human_seconds
+from spark_cluster.places import short
 
 _STYLES = {
     "ok": "green",
@@ -85,7 +87,7 @@ class ConsoleView:
         what = event.verb + (f" {event.recipe}" if event.recipe else "")
         self.console.print(
             f"[bold]{escape(what)}[/] on {escape(', '.join(event.hosts))}  "
-            f"[dim]run {event.run}, inventory {escape(event.inventory)}[/]"
+            f"[dim]run {event.run}, inventory {escape(short(Path(event.inventory)))}[/]"
         )
         if event.note:
             self.console.print(f"  {escape(event.note)}")

@@ -160,7 +160,7 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
             request.verb,
             request.run,
             tuple(request.hosts),
-            places.short(request.inventory.path),
+            str(request.inventory.path),
             request.deployment.recipe if request.deployment else request.options.recipe or None,
             request.note,
         )

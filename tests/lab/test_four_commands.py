@@ -95,7 +95,7 @@ def test_launch_refuses_with_reasons_and_starts_nothing(cluster: Cluster, tmp_pa
     recipe = tmp_path / "too-large.yaml"
     recipe.write_text(
         f"name: too-large\ntitle: x\nextends: {RECIPE}\n"
-        "image: nvcr.io/nvidia/vllm:99.99-py3\nrequires: {memory_gib: 100}\n"
+        "image: nvcr.io/nvidia/vllm:25.10-py3\nrequires: {memory_gib: 100}\n"
     )
     cluster.on("spark-2", "sudo systemd-run --unit=holds-8000 python3 -m http.server 8000")
     wait_for(
@@ -185,7 +185,7 @@ def test_a_wrong_environment_ends_on_sockets_and_is_found_out(
     data = yaml.safe_load(text)
     data["env"] = {"NCCL_IB_HCA": "=mlx5_7:1", "NCCL_NET": {"value": None}}
     recipe.write_text(yaml.safe_dump(data))
-    cluster.run("launch", str(recipe))
+    assert "verdict: socket" in cluster.run("launch", str(recipe), code=4).stdout
     _, last = cluster.events("verify-rdma", "--tokens", "16", code=4)
     assert last["data"]["verdict"]["kind"] == "socket", last
     cluster.run("teardown")
