@@ -179,13 +179,17 @@ def test_teardown_from_another_machine_without_state(cluster: Cluster, tmp_path:
 def test_a_wrong_environment_ends_on_sockets_and_is_found_out(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    """NCCL falls back silently when NCCL_NET is unset: the job works, the verdict does not."""
+    """NCCL falls back silently when NCCL_NET is unset: the job works, the verdict does not.
+
+    The recipe's check would refuse it: --anyway.
+    """
     recipe = tmp_path / "wrong.yaml"
     text = (cluster.lab / "recipes" / f"{RECIPE}.yaml").read_text()
     data = yaml.safe_load(text)
     data["env"] = {"NCCL_IB_HCA": "=mlx5_7:1", "NCCL_NET": {"value": None}}
     recipe.write_text(yaml.safe_dump(data))
-    assert "verdict: socket" in cluster.run("launch", str(recipe), code=4).stdout
+    assert "RECIPE004" in cluster.run("launch", str(recipe), code=2).stderr
+    assert "verdict: socket" in cluster.run("launch", str(recipe), "--anyway", code=4).stdout
     _, last = cluster.events("verify-rdma", "--tokens", "16", code=4)
     assert last["data"]["verdict"]["kind"] == "socket", last
     cluster.run("teardown")
