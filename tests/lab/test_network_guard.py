@@ -16,7 +16,7 @@ import yaml
 
 from tests.lab.conftest import Cluster, wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 NODE, PEER = "spark-3", "spark-2"
 RAIL = "enp1s0f1np1"
@@ -120,7 +120,6 @@ def test_a_guard_that_cannot_be_armed_applies_nothing(cluster: Cluster, tmp_path
     assert (network(cluster), address(cluster)) == (before, OLD)
 
 
-@pytest.mark.long
 def test_a_peer_that_falls_silent_takes_the_change_back(cluster: Cluster, tmp_path: Path) -> None:
     """The two halves' addresses are exchanged on one host: each faces the wrong subnet."""
     before = network(cluster)
@@ -140,7 +139,6 @@ def test_a_peer_that_falls_silent_takes_the_change_back(cluster: Cluster, tmp_pa
     assert "reverted: " in told
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("renderer", ["NetworkManager", "networkd"])
 def test_a_controller_that_is_killed(cluster: Cluster, tmp_path: Path, renderer: str) -> None:
     """After apply and before the confirmation: the host takes the change back by itself."""
@@ -164,7 +162,6 @@ def test_a_controller_that_is_killed(cluster: Cluster, tmp_path: Path, renderer:
     assert set(last["counts"]) <= {"ok", "skipped"}
 
 
-@pytest.mark.long
 def test_a_change_that_cuts_the_way_in(cluster: Cluster, template: Path) -> None:
     """On networkd, left so by the test before. Refused; and if insisted upon, taken back."""
     before = network(cluster)
@@ -185,7 +182,6 @@ def test_a_change_that_cuts_the_way_in(cluster: Cluster, template: Path) -> None
     assert back(cluster, before)
 
 
-@pytest.mark.long
 def test_a_reboot_while_armed(cluster: Cluster, tmp_path: Path) -> None:
     """The timer dies with the boot; the unit for the next boot puts the old files back first."""
     before = network(cluster)
@@ -205,7 +201,6 @@ def test_a_reboot_while_armed(cluster: Cluster, tmp_path: Path) -> None:
     assert "reverted boot" in cluster.run("history", "--nodes", run, "--hosts", NODE).stdout
 
 
-@pytest.mark.long
 def test_a_second_owner_is_refused_or_taken_over_and_comes_back(cluster: Cluster) -> None:
     cluster.run("lab", "fault", "second-owner", NODE)
     before = network(cluster)
@@ -221,7 +216,6 @@ def test_a_second_owner_is_refused_or_taken_over_and_comes_back(cluster: Cluster
     cluster.run("bootstrap", "--hosts", NODE)
 
 
-@pytest.mark.long
 def test_undo_goes_back_to_before_the_first_change(cluster: Cluster) -> None:
     cluster.run("undo", "network", "--hosts", PEER)
     files = cluster.on(PEER, "sudo ls /etc/netplan").split()
