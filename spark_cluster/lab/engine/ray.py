@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -216,7 +217,8 @@ def _serve(options: Json) -> int:
         _say(1095, f"Local node IP: {ip}")
         node, url = RayNode(split_address(options["address"]), ip, False, options), ""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: node.stop())
+        # In a thread: the handler interrupts whoever holds a lock that stop() needs.
+        signal.signal(number, lambda *_: threading.Thread(target=node.stop).start())
     problem = node.join(60.0)
     if problem:
         raise StartError(
