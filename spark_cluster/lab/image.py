@@ -16,7 +16,7 @@ from pathlib import Path
 from spark_cluster.core.error import LabError
 from spark_cluster.lab import layers, model, requirements, rootfs
 from spark_cluster.lab.layers import Say
-from spark_cluster.lab.packages import MASKED_UNITS, engine_packages, node_packages
+from spark_cluster.lab.packages import DISABLED_UNITS, MASKED_UNITS, engine_packages, node_packages
 from spark_cluster.lab.sources import Mirror
 
 ENGINE = Path(__file__).parent / "engine"
@@ -66,8 +66,8 @@ def base_key(mirror: Mirror) -> str:
     guest = layers.digest_tree(rootfs.GUEST)
     links = rootfs.link_files()
     return layers.digest(
-        mirror.distro, mirror.suite, mirror.components, packages, guest, links, MASKED_UNITS,
-        sources,
+        mirror.distro, mirror.suite, mirror.components, packages, guest, links, DISABLED_UNITS,
+        MASKED_UNITS, sources,
     )  # fmt: skip
 
 

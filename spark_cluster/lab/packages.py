@@ -11,6 +11,7 @@ _COMMON = (
     "ibverbs-providers",
     "ibverbs-utils",
     "initramfs-tools",
+    "iperf3",
     "iproute2",
     "iptables",
     "iputils-ping",
@@ -20,6 +21,8 @@ _COMMON = (
     "openssh-server",
     "perftest",
     "procps",
+    "prometheus",
+    "prometheus-node-exporter",
     "python3",
     "python3-pyverbs",
     "qemu-guest-agent",
@@ -45,6 +48,13 @@ def node_packages(distro: str) -> tuple[str, ...]:
 def engine_packages() -> tuple[str, ...]:
     return ("ibverbs-providers", "iproute2", "python3", "python3-pyverbs")
 
+
+DISABLED_UNITS = (
+    "iperf3.service",
+    "prometheus.service",
+    "prometheus-node-exporter.service",
+)
+"""A Spark does not run them; `monitor up --packages` starts the same programs as units of ours."""
 
 MASKED_UNITS = (
     "NetworkManager-wait-online.service",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spark_cluster.core.error import LabError
 from spark_cluster.lab import model
-from spark_cluster.lab.packages import MASKED_UNITS
+from spark_cluster.lab.packages import DISABLED_UNITS, MASKED_UNITS
 from spark_cluster.lab.requirements import find_program
 from spark_cluster.lab.sources import Mirror
 from spark_cluster.lab.topology import INTERFACES, MAX_NODES, Node, mac
@@ -105,6 +105,9 @@ def populate(root: Path, keys: Path, log: Path) -> None:
         path = root / "etc/systemd/system" / unit
         path.unlink(missing_ok=True)
         path.symlink_to("/dev/null")
+    for unit in DISABLED_UNITS:
+        for link in (root / "etc/systemd/system").glob(f"*.wants/{unit}"):
+            link.unlink()
     wants = root / "etc/systemd/system/sysinit.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
     (wants / "spark-lab-identity.service").symlink_to(

@@ -34,7 +34,7 @@ def expectation(driver: str, link: float | None) -> Expectation | None:
     halves share the CPU.
     """
     if driver == "rxe":
-        return Expectation(0.05, 0.02, 0.05, 0.02, spread=4.0)
+        return Expectation(0.01, 0.005, 0.01, 0.005, spread=4.0)
     if driver.startswith("mlx5"):
         scale = min(1.0, (link or _FULL_LINK) / _FULL_LINK)
         return Expectation(85 * scale, 170 * scale, 42.5 * scale, 119 * scale)

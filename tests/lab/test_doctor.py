@@ -58,6 +58,7 @@ BY_HAND = (
 )  # fmt: skip
 #: The peer keeps its carrier: the lab's cable does not know that a device is gone.
 REMOVED = Row("hot-remove", "spark-3", frozenset({"NET012"}), HALF_2, refused="HOST001")
+DEAD = Row("node-dead", "spark-3", frozenset({"HOST010"}), repaired=True)
 
 
 def doctor(cluster: Cluster, *arguments: str, code: int | None = None) -> list[dict[str, Any]]:
@@ -162,3 +163,15 @@ def test_a_host_that_does_not_answer_is_named_and_the_others_are_examined(
         assert pairs(doctor(cluster, code=3)) == {("spark-1", "HOST010")}
         assert "spark-1" in cluster.run("bootstrap", code=3).stderr
     assert doctor(cluster, code=0) == []
+
+
+def test_a_dead_node_is_named_and_bootstrap_mends_it_when_it_is_back(cluster: Cluster) -> None:
+    """It comes back as it was after its first boot: without anything that bootstrap did."""
+    with faults(cluster, DEAD):
+        assert DEAD.findings() <= pairs(doctor(cluster, code=3))
+        assert DEAD.node in cluster.run("bootstrap", code=3).stderr
+    assert DEAD.node in {host for host, _ in pairs(doctor(cluster, code=4))}
+    _, last = cluster.events("bootstrap")
+    assert last["counts"]["changed"] > 0
+    assert doctor(cluster, code=0) == []
+    show((DEAD,))
