@@ -79,6 +79,7 @@ _TO_NETWORKD = """
 umask 077
 mkdir -p /var/lib/spark-lab
 cp -a /etc/netplan/01-network-manager-all.yaml /var/lib/spark-lab/
+mv /etc/NetworkManager/system-connections/wifi.nmconnection /var/lib/spark-lab/
 cat > /etc/netplan/01-network-manager-all.yaml <<END
 network:
   version: 2
@@ -94,6 +95,7 @@ netplan apply
 
 _TO_NETWORK_MANAGER = """
 cp -a /var/lib/spark-lab/01-network-manager-all.yaml /etc/netplan/
+mv /var/lib/spark-lab/wifi.nmconnection /etc/NetworkManager/system-connections/
 netplan generate
 systemctl disable --now systemd-networkd.socket systemd-networkd
 systemctl enable --now NetworkManager
@@ -250,6 +252,10 @@ FAULTS = (
     Fault(
         "node-dead", "cuts the node's power", "starts it again, as after its first boot",
         _power_off, _power_on,
+    ),
+    Fault(
+        "power-cycle", "cuts the node's power for a moment: what was not yet on its disk is lost",
+        "is not: the node starts again by itself", _monitor("system_reset"), "true",
     ),
     Fault(
         "kill-rank", "kills the engine's rank on this node", "is not: launch again",

@@ -71,8 +71,8 @@ def assess(view: View, params: Params) -> Assessment:
         changes.extend(_file_change(fact, path, content))
     changes.extend(_address_changes(view) if not changes else ())
     if changes:
-        problems.extend(_management(view, wanted))
-        problems.extend(_armed(view))
+        # First, for they say what would happen to the way in.
+        problems = [*_management(view, wanted), *_armed(view), *problems]
     return Assessment(changes=tuple(changes), problems=tuple(problems))
 
 
