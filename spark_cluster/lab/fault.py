@@ -87,6 +87,8 @@ network:
   ethernets:
     wlP9s9: {dhcp4: true, dhcp6: false}
 END
+# One file that names NetworkManager, and netplan starts it again.
+sed -i 's/renderer: NetworkManager/renderer: networkd/' /etc/netplan/*.yaml
 netplan generate
 systemctl disable --now NetworkManager
 systemctl enable --now systemd-networkd
@@ -96,6 +98,7 @@ netplan apply
 _TO_NETWORK_MANAGER = """
 cp -a /var/lib/spark-lab/01-network-manager-all.yaml /etc/netplan/
 mv /var/lib/spark-lab/wifi.nmconnection /etc/NetworkManager/system-connections/
+sed -i 's/renderer: networkd/renderer: NetworkManager/' /etc/netplan/*.yaml
 netplan generate
 systemctl disable --now systemd-networkd.socket systemd-networkd
 systemctl enable --now NetworkManager

@@ -145,6 +145,9 @@ def test_a_controller_that_is_killed(cluster: Cluster, tmp_path: Path, renderer:
     if renderer == "networkd":
         cluster.run("lab", "fault", "networkd", NODE)
         cluster.run("bootstrap", "--hosts", NODE)
+    owner = "systemctl is-active NetworkManager; sudo grep -ho 'renderer: .*' /etc/netplan/*"
+    running = "active" if renderer == "NetworkManager" else "inactive"
+    assert set(cluster.on(NODE, owner).splitlines()) == {running, f"renderer: {renderer}"}
     before = network(cluster)
     wrong = variant(cluster, tmp_path, {RAIL: NEW})
     run = start_and_kill_when_applied(cluster, "-i", wrong, "--set", "netplan.guard_seconds=60")
