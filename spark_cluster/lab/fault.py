@@ -88,7 +88,7 @@ network:
     wlP9s9: {dhcp4: true, dhcp6: false}
 END
 # One file that names NetworkManager, and netplan starts it again.
-sed -i 's/renderer: NetworkManager/renderer: networkd/' /etc/netplan/*.yaml
+grep -l 'renderer: NetworkManager' /etc/netplan/*.yaml | xargs -r rm
 netplan generate
 systemctl disable --now NetworkManager
 systemctl enable --now systemd-networkd
@@ -98,7 +98,7 @@ netplan apply
 _TO_NETWORK_MANAGER = """
 cp -a /var/lib/spark-lab/01-network-manager-all.yaml /etc/netplan/
 mv /var/lib/spark-lab/wifi.nmconnection /etc/NetworkManager/system-connections/
-sed -i 's/renderer: networkd/renderer: NetworkManager/' /etc/netplan/*.yaml
+grep -l 'renderer: networkd' /etc/netplan/*.yaml | xargs -r rm
 netplan generate
 systemctl disable --now systemd-networkd.socket systemd-networkd
 systemctl enable --now NetworkManager
