@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
 import re
+import socket
+import termios
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spark_cluster.lab.engine import dashboard, driver, model
+from spark_cluster.lab.engine import dashboard, driver, model, spawn, tcp, traffic, verbs
 from spark_cluster.lab.engine.metrics import Metrics, number, one_two_five
 from spark_cluster.lab.engine.words import words
+from spark_cluster.rdma.volume import need_per_token, off_volume
 
 DATA = Path(__file__).parent / "data"
 STABLE = [
@@ -155,7 +161,7 @@ def test_environment_that_the_driver_copies() -> None:
         "TP_SOCKET_IFNAME": "a",
         "PATH": "/bin",
     }
-    assert set(driver.copied_environment(env)) == {
+    assert set(spawn.copied_environment(env)) == {
         "NCCL_NET",
         "VLLM_USE_V1",
         "UCX_NET_DEVICES",
@@ -167,6 +173,12 @@ def test_load_times() -> None:
     assert driver.load_times("") == (2.0, 1.0)
     assert driver.load_times("60") == (40.0, 20.0)
     assert driver.load_times("weights=5,profile=7") == (5.0, 7.0)
+
+
+def _unread(sock: socket.socket) -> int:
+    found = array.array("i", [0])
+    fcntl.ioctl(sock, termios.FIONREAD, found)
+    return found[0]
 
 
 def _hub(root: Path, config: dict[str, Any], *, weights: bool = True) -> dict[str, str]:
@@ -188,8 +200,64 @@ def test_model_sizes_are_those_of_the_config(tmp_path: Path) -> None:
     text = {"num_hidden_layers": 94, "hidden_size": 4096, "max_position_embeddings": 262144}
     env = _hub(tmp_path, {"architectures": ["X"], "text_config": text})
     found = model.find_model("org/name", env)
-    assert found.bytes_per_token() == 94 * 2 * 4096 * 2
+    assert (found.layers, found.hidden) == (94, 4096)
     assert (found.context, found.shards, found.architecture) == (262144, 2, "X")
+
+
+@pytest.mark.parametrize(("tp", "pp"), [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3), (2, 2)])
+def test_the_ranks_move_what_the_verdict_expects(tp: int, pp: int) -> None:
+    """In one ring a stage's last rank hands on for all; otherwise each rank as rdma/volume.py."""
+    links = traffic.links(94, 4096, tp, pp)
+    needs = [
+        need_per_token(94, 4096, tensor_parallel=tp, pipeline_parallel=pp, rank=rank)
+        for rank in range(tp * pp)
+    ]
+    assert len(links) == len(needs)
+    for rank, need in enumerate(needs):
+        if tp == 1 or pp == 1:
+            assert (links[rank], links[rank - 1]) == (int(need.sent), int(need.received))
+        else:
+            for moved, needed in ((links[rank], need.sent), (links[rank - 1], need.received)):
+                assert off_volume(moved, 1, 0, needed) is None
+
+
+def test_a_given_volume_does_not_make_a_pipeline_two_way() -> None:
+    assert traffic.links(94, 4096, 2, 1, 5000) == (5000, 5000)
+    assert traffic.links(94, 4096, 1, 2, 5000) == (5000, 0)
+
+
+def test_bytes_go_only_where_there_are_any() -> None:
+    """Two ranks in a ring of sockets: forward only, both ways, and none at all."""
+    (a_next, b_prev), (b_next, a_prev) = socket.socketpair(), socket.socketpair()
+    first, second = tcp.TcpTransport(a_next, a_prev), tcp.TcpTransport(b_next, b_prev)
+    for step, (forward, back) in enumerate([(16384, 0), (3 << 20, 2 << 20), (1, 1), (0, 0)]):
+        with ThreadPoolExecutor(2) as pool:
+            both = [
+                pool.submit(first.exchange, step, forward, back, 20.0),
+                pool.submit(second.exchange, step, back, forward, 20.0),
+            ]
+            for each in both:
+                each.result()
+        left = [_unread(sock) for sock in (a_prev, b_prev)]
+        assert left == [0, 0]
+    first.close()
+    second.close()
+
+
+def test_ranks_that_disagree_about_the_bytes() -> None:
+    (a_next, b_prev), (b_next, a_prev) = socket.socketpair(), socket.socketpair()
+    first, second = tcp.TcpTransport(a_next, a_prev), tcp.TcpTransport(b_next, b_prev)
+    first.exchange(1, 2000, 0)
+    with pytest.raises(tcp.TransferError, match="disagree"):
+        second.exchange(1, 0, 1000)
+
+
+@pytest.mark.parametrize("nbytes", [0, 16, verbs.CHUNK, verbs.CHUNK + 1, verbs.BUFFER + 5])
+def test_the_writes_of_a_step(nbytes: int) -> None:
+    found = verbs.chunks(nbytes)
+    assert sum(length for _, length, _ in found) == nbytes
+    assert [last for _, _, last in found] == [False] * (len(found) - 1) + [True] * bool(found)
+    assert all(at + length <= verbs.BUFFER for at, length, _ in found)
 
 
 def test_model_that_is_not_complete(tmp_path: Path) -> None:

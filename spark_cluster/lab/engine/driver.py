@@ -7,36 +7,24 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from . import mp
 from .logs import gpu_visible, out, vllm_line
 from .model import GPU_GIB, Model
 from .scheduler import EngineDead
-from .spawn import spawn_rank
+from .spawn import copied_environment, spawn_rank
 from .sysfs import primary_ip
+from .traffic import links
 from .vllm_args import ServeArgs
 from .wire import Json, Wire, listen
 
-# What the Ray executor copies from the driver over the workers' own environment, and what
-# it never copies (WORKER_SPECIFIC_ENV_VARS).
-COPIED = ("VLLM_", "NCCL_", "UCX_", "HF_")
-NOT_COPIED = ("VLLM_HOST_IP", "VLLM_HOST_PORT", "LOCAL_RANK", "CUDA_VISIBLE_DEVICES")
 WHO = "EngineCore_DP0"
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 
 class StartError(Exception):
     """The engine cannot start; the text is the last line of vLLM's traceback."""
-
-
-def copied_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The driver's variables that every rank gets."""
-    return {
-        name: value
-        for name, value in env.items()
-        if name.startswith(COPIED) and name not in NOT_COPIED
-    }
 
 
 def load_times(text: str) -> tuple[float, float]:
@@ -60,7 +48,10 @@ class Driver:
         self._args = args
         self._model = model
         self._tp = int(args.get("tensor_parallel_size"))
-        self.size = self._tp * int(args.get("pipeline_parallel_size"))
+        pp = int(args.get("pipeline_parallel_size"))
+        self.size = self._tp * pp
+        given = int(os.environ.get("SPARK_LAB_BYTES_PER_TOKEN") or 0)
+        self._links = links(model.layers, model.hidden, self._tp, pp, given)
         self._job = f"{os.getpid():08x}"
         self._events: queue.SimpleQueue[Json] = queue.SimpleQueue()
         self._wires: dict[int, Wire] = {}
@@ -379,12 +370,13 @@ class Driver:
 
     # -- run ------------------------------------------------------------------------------
 
-    def step(self, nbytes: int) -> None:
+    def step(self, tokens: int) -> None:
         """One step on all ranks; EngineDead if any of them cannot."""
         self._step += 1
         for rank, wire in self._wires.items():
+            ways = {"send": tokens * self._links[rank], "receive": tokens * self._links[rank - 1]}
             try:
-                wire.send({"op": "step", "step": self._step, "bytes": nbytes})
+                wire.send({"op": "step", "step": self._step, **ways})
             except OSError as error:
                 raise EngineDead(self._obituary(rank, str(error))) from error
         limit = float(os.environ.get("RAY_CGRAPH_get_timeout") or 300)  # noqa: SIM112

@@ -40,10 +40,6 @@ class Model(NamedTuple):
     shards: int
     gib: float
 
-    def bytes_per_token(self) -> int:
-        """Two all-reduces of a 16-bit hidden vector per layer."""
-        return self.layers * 2 * self.hidden * 2
-
     def kv_bytes_per_token(self, element: int, tp: int) -> int:
         """What one token takes in the KV cache of one rank."""
         return self.layers * 2 * max(1, self.kv_heads // tp) * self.head_dim * element

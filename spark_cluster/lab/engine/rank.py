@@ -28,12 +28,12 @@ class RankError(Exception):
 
 
 class Transport(Protocol):
-    """Moves one token's bytes to the next rank and takes those of the previous one."""
+    """Moves one step's bytes to the next rank and takes those of the previous one."""
 
     name: str
 
-    def exchange(self, step: int, nbytes: int, limit: float = 300.0) -> None:
-        """Return when both directions are complete."""
+    def exchange(self, step: int, send: int, receive: int, limit: float = 300.0) -> None:
+        """Return when both directions are complete; nothing moves where the bytes are 0."""
 
     def close(self) -> None:
         """Give everything back."""
@@ -96,7 +96,7 @@ class Rank:
             case "profile":
                 self.profile(message)
             case "step":
-                self.step(int(message["step"]), int(message["bytes"]))
+                self.step(int(message["step"]), int(message["send"]), int(message["receive"]))
 
     # -- the network ------------------------------------------------------------------
 
@@ -258,13 +258,11 @@ class Rank:
             )
         self.driver.send({"ev": "profiled", "rank": self.rank})
 
-    def step(self, step: int, nbytes: int) -> None:
-        """One iteration of the model: the all-reduces of all its tokens."""
+    def step(self, step: int, send: int, receive: int) -> None:
+        """One iteration of the model: what all its tokens move."""
         if self.transport:
-            # The data of an all-reduce in a ring: 2·(n-1)/n of the vector to the next rank.
-            nbytes = nbytes * 2 * (self.size - 1) // self.size
             try:
-                self.transport.exchange(step, nbytes)
+                self.transport.exchange(step, send, receive)
             except TransferError as error:
                 self.log.warn("transport/net.cc:1", str(error))
                 raise RankError(_nccl_error("unhandled system error", str(error))) from error

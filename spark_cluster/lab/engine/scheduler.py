@@ -22,7 +22,7 @@ class EngineDead(Exception):
 class Executor(Protocol):
     """Runs one step of the model on all ranks."""
 
-    def step(self, nbytes: int) -> None:
+    def step(self, tokens: int) -> None:
         """Return when all ranks have moved their bytes; EngineDead otherwise."""
 
 
@@ -96,7 +96,6 @@ class Engine(threading.Thread):
         executor: Executor,
         metrics: Metrics,
         *,
-        bytes_per_token: int,
         max_seqs: int,
         kv_tokens: int,
         by_priority: bool,
@@ -105,7 +104,6 @@ class Engine(threading.Thread):
         super().__init__(daemon=True)
         self._executor = executor
         self._metrics = metrics
-        self._bytes = bytes_per_token
         self._max_seqs = max_seqs
         self._kv_tokens = max(1, kv_tokens)
         self._by_priority = by_priority
@@ -143,7 +141,7 @@ class Engine(threading.Thread):
             if not batch:
                 continue
             try:
-                self._executor.step(tokens * self._bytes)
+                self._executor.step(tokens)
             except EngineDead as error:
                 self._die(str(error))
                 return

@@ -1,12 +1,27 @@
-"""Start a rank process in this container."""
+"""Start a rank process in this container, and the environment it gets."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Mapping
 
 from .wire import Json
+
+# What the Ray executor copies from the driver over the workers' own environment, and what
+# it never copies (WORKER_SPECIFIC_ENV_VARS).
+COPIED = ("VLLM_", "NCCL_", "UCX_", "HF_")
+NOT_COPIED = ("VLLM_HOST_IP", "VLLM_HOST_PORT", "LOCAL_RANK", "CUDA_VISIBLE_DEVICES")
+
+
+def copied_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The driver's variables that every rank gets."""
+    return {
+        name: value
+        for name, value in env.items()
+        if name.startswith(COPIED) and name not in NOT_COPIED
+    }
 
 
 def spawn_rank(env: Json, spec: Json) -> int:

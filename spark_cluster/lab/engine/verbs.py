@@ -1,7 +1,7 @@
-"""Move a token's bytes between neighbouring ranks by RDMA WRITE (reliable connections).
+"""Move a step's bytes between neighbouring ranks by RDMA WRITE (reliable connections).
 
 One rail is one RDMA port. Each rail has a sending queue pair towards the next rank and a
-receiving one from the previous, as NCCL's NET/IB has. The last write of a token carries
+receiving one from the previous, as NCCL's NET/IB has. The last write of a step carries
 immediate data: its arrival tells the receiver that all writes before it are in memory.
 Constants are those of <infiniband/verbs.h>; pyverbs moved its own between releases.
 """
@@ -46,6 +46,12 @@ def _reason(error: Exception) -> str:
     return text
 
 
+def chunks(nbytes: int) -> list[tuple[int, int, bool]]:
+    """The writes of `nbytes`: offset in the buffer, length, and whether it is the last."""
+    starts = range(0, nbytes, CHUNK)
+    return [(at % BUFFER, min(CHUNK, nbytes - at), at + CHUNK >= nbytes) for at in starts]
+
+
 class Rail:
     """One RDMA port: memory, completion queue, and the queue pairs to both neighbours."""
 
@@ -79,7 +85,8 @@ class Rail:
         self._recv_qp = self._new_qp()
         self._remote: Json = {}
         self._todo: list[tuple[int, int, bool]] = []
-        self._expect = (0, 0, 0)
+        self._step = 0
+        self._expect = 0
         self._in_flight = 0
         self._arrived = 0
 
@@ -146,17 +153,13 @@ class Rail:
         sge = SGE(int(self._in.buf), 0, int(self._in.lkey))
         self._recv_qp.post_recv(RecvWR(wr_id=1, num_sge=1, sg=[sge]))
 
-    def start(self, step: int, nbytes: int) -> None:
-        """Queue the writes of one token; `advance` posts and completes them."""
-        nbytes = max(nbytes, STAMP.size)
-        count = (nbytes + CHUNK - 1) // CHUNK
-        offset = ((count - 1) * CHUNK) % BUFFER
-        self._out.write(STAMP.pack(step, nbytes), STAMP.size, offset)
-        self._todo = [
-            ((i * CHUNK) % BUFFER, min(CHUNK, nbytes - i * CHUNK), i == count - 1)
-            for i in range(count)
-        ]
-        self._expect = (step, nbytes, offset)
+    def start(self, step: int, send: int, receive: int) -> None:
+        """Queue the writes of one step; `advance` posts and completes them."""
+        send, receive = (max(way, STAMP.size) if way else 0 for way in (send, receive))
+        self._step, self._expect = step, receive
+        self._todo = chunks(send)
+        if self._todo:
+            self._out.write(STAMP.pack(step, send), STAMP.size, self._todo[-1][0])
         self._in_flight = 0
 
     def _post(self) -> None:
@@ -172,23 +175,26 @@ class Rail:
                 sg=[sge],
                 opcode=WR_RDMA_WRITE_WITH_IMM if last else WR_RDMA_WRITE,
                 send_flags=SEND_SIGNALED if signaled else 0,
-                imm_data=self._expect[0] & 0xFFFFFFFF if last else 0,
+                imm_data=self._step & 0xFFFFFFFF if last else 0,
             )
             request.set_wr_rdma(int(self._remote["rkey"]), int(self._remote["addr"]) + offset)
             self._send_qp.post_send(request)
         self._in_flight = 1
 
     def advance(self) -> bool:
-        """Post what fits, take completions; True when this rail has finished the token."""
+        """Post what fits, take completions; True when this rail has finished the step."""
         if not self._in_flight and self._todo:
             self._post()
         number, completions = self._cq.poll(WINDOW)
         for completion in completions[:number]:
             self._complete(completion)
-        if self._in_flight or self._todo or not self._arrived:
+        if self._in_flight or self._todo:
             return False
-        self._arrived -= 1
-        self._check()
+        if self._expect:
+            if not self._arrived:
+                return False
+            self._arrived -= 1
+            self._check()
         return True
 
     def _complete(self, completion: Any) -> None:
@@ -208,10 +214,9 @@ class Rail:
             self._in_flight = 0
 
     def _check(self) -> None:
-        step, nbytes, offset = self._expect
-        data = self._in.read(STAMP.size, offset)
-        if STAMP.unpack(bytes(data)) != (step, nbytes):
-            raise TransferError(f"data of step {step} did not arrive on {self.port.device}")
+        data = self._in.read(STAMP.size, chunks(self._expect)[-1][0])
+        if STAMP.unpack(bytes(data)) != (self._step, self._expect):
+            raise TransferError(f"data of step {self._step} did not arrive on {self.port.device}")
 
     def close(self) -> None:
         """Destroy the verbs objects; the order matters."""
@@ -223,7 +228,7 @@ class Rail:
 
 
 class VerbsTransport:
-    """All rails of one rank; each carries an equal part of a token's bytes."""
+    """All rails of one rank; each carries an equal part of the bytes."""
 
     name = "IB"
 
@@ -246,11 +251,12 @@ class VerbsTransport:
         if not to_next.recv() or not from_prev.recv():
             raise VerbsError("bootstrap: Connection closed by remote peer")
 
-    def exchange(self, step: int, nbytes: int, limit: float = 300.0) -> None:
-        """Write `nbytes` to the next rank; return when ours and theirs are complete."""
-        share = nbytes // len(self._rails)
+    def exchange(self, step: int, send: int, receive: int, limit: float = 300.0) -> None:
+        """Write `send` bytes to the next rank; return when they and the `receive` bytes of the
+        previous rank are complete."""
+        count = len(self._rails)
         for rail in self._rails:
-            rail.start(step, share)
+            rail.start(step, send // count, receive // count)
         pending = list(self._rails)
         deadline = time.monotonic() + limit
         pause = 0.0

@@ -154,16 +154,6 @@ class ApiServer:
         given = str(self.args.get("attention_backend") or "")
         return given or ("" if at_least("0.15.1") else os.environ.get("VLLM_ATTENTION_BACKEND", ""))
 
-    def _volume(self, model: Model) -> int:
-        """Bytes that a token moves between the ranks."""
-        wanted = os.environ.get("SPARK_LAB_BYTES_PER_TOKEN", "")
-        if wanted:
-            return int(wanted)
-        if int(self.args.get("tensor_parallel_size")) > 1:
-            return model.bytes_per_token()
-        # a pipeline hands over the hidden state and the residual, 16 bits each
-        return model.hidden * 2 * 2
-
     def _engine(self, model: Model, context: int) -> Api:
         args = self.args
         say(
@@ -194,7 +184,6 @@ class ApiServer:
         engine = Engine(
             self.driver,
             self.metrics,
-            bytes_per_token=self._volume(model),
             max_seqs=int(args.get("max_num_seqs")),
             kv_tokens=self.driver.kv_tokens,
             by_priority=by_priority,
