@@ -23,13 +23,14 @@ from spark_cluster.recipes.models import Recipe
 class Choices:
     """What the command line chose. `options` names those of the recipe, in the order given;
     `anyway`: also a recipe that is known not to work. `hosts`, head first, serve in place of a
-    group."""
+    group. `restart_at_boot`: None leaves it as the last launch of the recipe had it."""
 
     group: str | None = None
     profile: str | None = None
     options: tuple[str, ...] = ()
     anyway: bool = False
     hosts: tuple[str, ...] = ()
+    restart_at_boot: bool | None = None
 
 
 def chosen_options(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,6 +82,8 @@ def failover(
     if before and not profile and not options:
         choices = _choices(before[0].profile, list(before[0].options))
     chosen_recipe = load_recipe(loaded, recipe, choices)
+    if any(each.restarts for each in before):
+        choices = replace(choices, restart_at_boot=True)
     ranks = [host for host in loaded.hosts if any(host in each.hosts for each in before)]
     rejected: list[Candidate] = []
     chosen: Candidate | None = None
@@ -143,8 +145,6 @@ def _examine(
     verbose: bool,
 ) -> Candidate:
     """Can these hosts carry it: by the inventory's cables, then by a reading of the hosts."""
-    from dataclasses import replace
-
     from spark_cluster.cli.checking import obstacles
     from spark_cluster.cli.launch import launch_request
     from spark_cluster.core.error import InputError

@@ -23,12 +23,15 @@ from spark_cluster.cli.options import (
 
 if TYPE_CHECKING:
     from spark_cluster.cli.deploying import Choices
-    from spark_cluster.cli.running import Request
+    from spark_cluster.cli.running import Active, Request
     from spark_cluster.inventory.models import Inventory
     from spark_cluster.recipes.models import Recipe
 
 #: The steps after which the server is started and only waited for.
 _WAITS = ("ready", "canary", "rdma-verdict")
+
+#: What --restart-at-boot and its opposite set in the playbook.
+_RESTART = {True: ["restart-at-boot.state=on"], False: ["restart-at-boot.state=off"], None: []}
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +53,15 @@ def launch(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return once the server is started.")
     ] = False,
+    restart_at_boot: Annotated[
+        bool | None,
+        typer.Option(
+            "--restart-at-boot/--no-restart-at-boot",
+            help="Have the hosts start the ranks again after a reboot, or when one ends; "
+            "default: as the last launch of this recipe had it. teardown ends it.",
+            show_default=False,
+        ),
+    ] = None,
     inventory: InventoryOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -61,7 +73,7 @@ def launch(
 
     loaded = load_inventory(inventory)
     names = chosen_options(options, pp=pp, debug=debug, dual_rail=dual_rail)
-    choices = Choices(group, profile, names, anyway)
+    choices = Choices(group, profile, names, anyway, restart_at_boot=restart_at_boot)
     request = launch_request(
         loaded, recipe, choices, settings or (), as_json=as_json, verbose=verbose
     )
@@ -100,13 +112,24 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
         address = f"http://{api_address(request.inventory, deployment.head, deployment.port)}"
         endpoint = address + APIS[deployment.api].root
         model = deployment.client_model
-        data = {"endpoint": endpoint, "model": model, "already_up": was_up}
+        restarts = _comes_back(active)
+        data = {
+            "endpoint": endpoint,
+            "model": model,
+            "already_up": was_up,
+            "restarts_at_boot": bool(restarts),
+        }
         verdict = judged(active, results)
         code = active.finish(results, data={**data, **verdict})
         if code == 0:
             state = "started, not yet ready" if no_wait else "ready"
             active.say(f"{name} is {'already up' if was_up else state}: {endpoint}")
             active.say(_curl(address + APIS[deployment.api].chat, model))
+            if restarts:
+                active.say(
+                    f"restarts at boot on {', '.join(restarts)}, and when a rank ends, until "
+                    "`spark-cluster teardown`"
+                )
             if len(deployment.hosts) > 1:
                 more = " --watch" if verdict else ""
                 active.say(f"next: spark-cluster verify-rdma{more}")
@@ -119,6 +142,16 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
                 "`spark-cluster teardown` removes them."
             )
         return code
+
+
+def _comes_back(active: Active) -> list[str]:
+    """The hosts that start their rank again, by the last reading."""
+    from spark_cluster.facts.supervisor import SUPERVISOR
+
+    views = [active.run.view(name) for name in active.session.alive]
+    return [
+        view.name for view in views if SUPERVISOR in view.facts and view.facts[SUPERVISOR].enabled
+    ]
 
 
 def launch_request(
@@ -143,7 +176,7 @@ def launch_request(
         playbook="launch",
         hosts=list(members),
         inventory=inventory,
-        settings=settings,
+        settings=[*_RESTART[choices.restart_at_boot], *settings],
         deployment=deployment,
         note=_note(recipe, choices),
         as_json=as_json,

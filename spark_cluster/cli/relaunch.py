@@ -73,7 +73,14 @@ def relaunch(
             remedy=f"Bring it back, or serve without it: "
             f"`spark-cluster failover {name} --without {','.join(lost)}`.",
         )
-    choices = Choices(None, before.profile, before.options, anyway=True, hosts=before.group)
+    choices = Choices(
+        None,
+        before.profile,
+        before.options,
+        anyway=True,
+        hosts=before.group,
+        restart_at_boot=before.restarts or None,
+    )
     request = launch_request(
         loaded, name, choices, settings or (), as_json=as_json, verbose=verbose
     )
@@ -114,12 +121,13 @@ def relaunch(
 
 
 def look(inventory: Inventory) -> tuple[dict[str, Facts], dict[str, SparkError]]:
-    """The containers of each host of the inventory, and the errors of those that are away."""
+    """What is launched on each host of the inventory, and the errors of those that are away."""
     from spark_cluster.cli.running import read_hosts
     from spark_cluster.core.error import SparkError
     from spark_cluster.facts.docker import CONTAINERS
+    from spark_cluster.facts.supervisor import SUPERVISOR
 
-    read = read_hosts(inventory, list(inventory.hosts), (CONTAINERS,))
+    read = read_hosts(inventory, list(inventory.hosts), (CONTAINERS, SUPERVISOR))
     facts = {name: found for name, found in read.items() if not isinstance(found, SparkError)}
     away = {name: found for name, found in read.items() if isinstance(found, SparkError)}
     return facts, away

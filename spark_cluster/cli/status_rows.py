@@ -16,6 +16,7 @@ from spark_cluster.facts.host import HOST
 from spark_cluster.facts.lock import LOCK
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.rdma import COUNTERS
+from spark_cluster.facts.supervisor import SUPERVISOR, SupervisorFact
 from spark_cluster.inventory.models import Host
 from spark_cluster.rdma import deltas
 from spark_cluster.rdma.counter_names import Severity, severity
@@ -24,7 +25,9 @@ from spark_cluster.serving import metrics
 from spark_cluster.serving.metrics import Metrics
 
 #: What a refresh reads; its rates come from the refresh before.
-FACTS = (HOST, CONTAINERS, MEMORY, SWAP, GPU, GPU_STATE, CPU, CLOCK, LOCK, COUNTERS, ENGINE)
+FACTS = (
+    HOST, CONTAINERS, MEMORY, SWAP, GPU, GPU_STATE, CPU, CLOCK, LOCK, COUNTERS, ENGINE, SUPERVISOR,
+)  # fmt: skip
 
 _COUNTERS_FIRST = Fact("counters-first", COUNTERS.script, COUNTERS.parse)
 _ENGINE_FIRST = Fact("engine-first", ENGINE.script, ENGINE.parse)
@@ -78,6 +81,7 @@ def row(host: Host, before: Facts | None, now: Facts) -> dict[str, Any]:
         "endpoint": None
         if engine.healthy is None
         else endpoint(_metrics(first), engine.metrics, seconds),
+        "restarts_at_boot": _supervisor(now[SUPERVISOR]),
         "lock": now[LOCK].run,
         "files_lock": now[LOCK].files,
     }
@@ -133,6 +137,21 @@ def _container(container: Container, epoch: float | None) -> dict[str, Any]:
         "restarts": container.restarts,
         "port": container.label("port"),
         "api": container.label("api") or "openai",
+    }
+
+
+def _supervisor(fact: SupervisorFact) -> dict[str, Any] | None:
+    """What starts the host's rank again; None if nothing does. `says`: `runs`, or what it waits
+    for."""
+    if not fact.present:
+        return None
+    return {
+        "recipe": fact.recipe,
+        "rank": fact.rank,
+        "run": fact.launch,
+        "enabled": fact.enabled,
+        "active": fact.active,
+        "says": fact.says,
     }
 
 

@@ -166,7 +166,7 @@ def containers(rows: list[Row]) -> RenderableType:
 
 
 def _lines(rows: list[Row]) -> Iterator[str]:
-    """The endpoints, what docker could not say, and who holds the hosts."""
+    """The endpoints, what docker could not say, what comes back by itself, who holds the hosts."""
     for each in rows:
         if each["state"] == "unknown":
             continue
@@ -177,4 +177,5 @@ def _lines(rows: list[Row]) -> Iterator[str]:
                 yield f"{each['host']}: {words.health(container, each['healthy'])}"
         if each["endpoint"] is not None:
             yield f"{each['host']}: {words.endpoint_text(each['endpoint'])}"
+        yield from (f"{each['host']}: {line}" for line in words.supervisor(each))
         yield from (f"{each['host']}: {line}" for line in words.locks(each))

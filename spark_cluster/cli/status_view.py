@@ -12,6 +12,7 @@ from spark_cluster.cli.running import looking
 from spark_cluster.cli.status_rows import TWICE, before_of, row, unknown
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.units import human_age, human_bytes
+from spark_cluster.facts.supervisor import RUNS
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
 from spark_cluster.runner.last_verdict import last_verdict
@@ -94,6 +95,7 @@ def _details(each: Row, *, verbose: bool) -> Iterator[str]:
         yield _container(container, each["healthy"])
     if each["endpoint"] is not None:
         yield endpoint_text(each["endpoint"])
+    yield from supervisor(each)
     yield from locks(each)
 
 
@@ -186,6 +188,21 @@ def endpoint_text(endpoint: Row) -> str:
     )
     known = [form.format(endpoint[key]) for key, form in forms if endpoint[key] is not None]
     return ", ".join(known) or "the server's metrics are none that we know"
+
+
+def supervisor(each: Row) -> Iterator[str]:
+    """Whether the host starts its rank again, and what that waits for; an orphan is named."""
+    found = each["restarts_at_boot"]
+    if found is None:
+        return
+    text = f"restarts at boot: {found['recipe'] or 'an unknown recipe'}, rank {found['rank']}"
+    if not found["enabled"]:
+        text += ", but its unit is not enabled"
+    if not found["active"]:
+        text += ", but its unit does not run"
+    elif found["says"] != RUNS:
+        text += f"; {found['says'] or 'it has said nothing yet'}"
+    yield text
 
 
 def locks(each: Row) -> Iterator[str]:

@@ -322,6 +322,16 @@ _TABLE = (
         "HF_HUB_OFFLINE in the recipe make it unnecessary.",
     ),
     Diagnosis(
+        "SERVE013",
+        "What starts a rank again has something to wait for",
+        "`launch --restart-at-boot` leaves a supervisor on each host, which starts the rank again "
+        "when it ends and after a boot. They hear each other over the fabric (TCP, port 29477): "
+        "all ranks of a launch begin together. The line says what this one waits for.",
+        "`journalctl -t spark-cluster` on the host tells its story. If it does not hear another "
+        "host: a firewall on that port, or a supervisor that does not run there (`spark-cluster "
+        "status`).",
+    ),
+    Diagnosis(
         "RDMA020",
         "A half delivers far less than its link",
         "The link reports its full speed and a measurement with ib_write_bw reached less than half "

@@ -34,6 +34,7 @@ from spark_cluster.facts.services import OBSERVABILITY
 from spark_cluster.facts.serving import RAY, SERVER
 from spark_cluster.facts.software import SOFTWARE
 from spark_cluster.facts.storage import DISK, FILES, MODEL, PORTS
+from spark_cluster.facts.supervisor import SUPERVISOR
 from spark_cluster.facts.traces import TRACES
 
 FACTS: dict[str, Fact[Any]] = {
@@ -43,6 +44,6 @@ FACTS: dict[str, Fact[Any]] = {
         MODEL, DISK, FILES, PORTS, SECRETS, RAY, SERVER, COUNTERS, NCCL, ENGINE, GRANTS,
         HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CLOCK,
         MESH, CALLS, GUARD, MONITOR, SCRAPED, OBSERVABILITY, MODEL_CONFIG, CPU, LOCK,
-        BEFORE, TRACES,
+        BEFORE, TRACES, SUPERVISOR,
     )
 }  # fmt: skip

@@ -35,6 +35,7 @@ def registry() -> dict[str, Step[Any]]:
         rdma_devices,
         rdma_modules,
         rdma_verdict,
+        restart_at_boot,
         secrets,
         services,
         serving,
@@ -44,7 +45,8 @@ def registry() -> dict[str, Step[Any]]:
 
     modules = (
         as_before, containers, docker, fit, gone, gpu, host, host_files, ipv6, jumbo_ping, memlock,
-        mtu, netplan, page_cache, rdma_devices, rdma_modules, rdma_verdict, secrets, swap, traces,
+        mtu, netplan, page_cache, rdma_devices, rdma_modules, rdma_verdict, restart_at_boot,
+        secrets, swap, traces,
     )  # fmt: skip
     several = (preflight, serving, mesh, netplan_undo, monitor, monitor_services, services)
     steps: list[Step[Any]] = [module.STEP for module in modules]

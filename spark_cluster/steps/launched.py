@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from spark_cluster.core.error import CheckFailed
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.supervisor import SUPERVISOR
 
 
 @dataclass(frozen=True)
 class Launched:
     """A launch of a recipe: `group` are its hosts, the head first; `hosts` those on which a
-    container of it was found, with the digest of that container's specification."""
+    container of it was found, with the digest of that container's specification; `restarts`: they
+    start their ranks again after a reboot."""
 
     recipe: str
     group: tuple[str, ...]
     profile: str | None
     options: tuple[str, ...]
     hosts: Mapping[str, str]
+    restarts: bool = False
 
 
 def launched(facts: Mapping[str, Facts]) -> list[Launched]:
@@ -33,12 +36,15 @@ def launched(facts: Mapping[str, Facts]) -> list[Launched]:
             recipe = container.label("recipe")
             group = _words(container.label("group")) or (host,)
             known = found.get((recipe, group))
+            supervisor = readings.get(SUPERVISOR)
+            here = supervisor is not None and supervisor.recipe == recipe
             found[recipe, group] = Launched(
                 recipe,
                 group,
                 container.label("profile") or None,
                 _words(container.label("options")),
                 {**(known.hosts if known else {}), host: container.label("spec")},
+                here or (known is not None and known.restarts),
             )
     return list(found.values())
 
