@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spark_cluster.cli.option_groups import grouped
 from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+
+if TYPE_CHECKING:
+    from spark_cluster.bench.plan import Settings
 
 app = typer.Typer(
     help="Measure a running server token by token; compare and plot the results.",
@@ -61,10 +66,39 @@ OutputOption = Annotated[
 ConcurrencyOption = Annotated[
     int, typer.Option("--concurrency", min=1, max=4096, help="Requests under way at once.")
 ]
+OutputTokensOption = Annotated[
+    int, typer.Option("--output-tokens", min=1, help="Tokens of each answer.")
+]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How much each level asks of the server."""
+
+    requests: RequestsOption = None
+    seconds: SecondsOption = None
+    warm_up: WarmUpOption = None
+    seed: SeedOption = 0
+    salt: SaltOption = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Which model on which hosts, what is read beside the load, and where the results go."""
+
+    model: ModelOption = None
+    api_key_env: KeyOption = None
+    sample: SampleOption = 5.0
+    output: OutputOption = None
+    inventory: InventoryOption = None
+    hosts: HostsOption = None
+    as_json: JsonOption = False
 
 
 @app.command()
+@grouped
 def sweep(
+    *,
     recipe: RecipeArgument = None,
     endpoint: EndpointOption = None,
     levels: Annotated[
@@ -73,76 +107,51 @@ def sweep(
     input_tokens: Annotated[
         int, typer.Option("--input-tokens", min=1, help="Tokens of each prompt.")
     ] = 128,
-    output_tokens: Annotated[
-        int, typer.Option("--output-tokens", min=1, help="Tokens of each answer.")
-    ] = 64,
-    requests: RequestsOption = None,
-    seconds: SecondsOption = None,
-    warm_up: WarmUpOption = None,
-    seed: SeedOption = 0,
-    salt: SaltOption = None,
+    output_tokens: OutputTokensOption = 64,
+    load: LoadOptions,
     stall: StallOption = 600.0,
     vllm: Annotated[
         bool,
         typer.Option("--vllm", help="Run `vllm bench serve` in the head's container instead."),
     ] = False,
-    model: ModelOption = None,
-    api_key_env: KeyOption = None,
-    sample: SampleOption = 5.0,
-    output: OutputOption = None,
-    inventory: InventoryOption = None,
-    hosts: HostsOption = None,
-    as_json: JsonOption = False,
+    run: RunOptions,
 ) -> int:
     """Decode: tokens per second, TTFT and latency by the number of requests at once.
 
     Each level has 4 requests per place, at least 8.
     """
-    from spark_cluster.cli.benching import Ask, Scope, measure, numbers, settings
+    from spark_cluster.cli.benching import numbers, settings
 
     chosen = settings(
         "sweep",
         numbers("--levels", levels, most=4096),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        requests=requests,
-        seconds=seconds,
-        warm_up=warm_up,
-        seed=seed,
-        salt=salt,
         stall=stall,
+        **asdict(load),
     )
-    scope = Scope(recipe, endpoint, model, api_key_env, inventory, split(hosts))
-    return measure(Ask(chosen, scope, output, sample=sample, vllm=vllm, as_json=as_json))
+    return _measure(chosen, recipe, endpoint, run, vllm=vllm)
 
 
 @app.command()
+@grouped
 def prefill(
+    *,
     recipe: RecipeArgument = None,
     endpoint: EndpointOption = None,
     lengths: Annotated[
         str, typer.Option("--lengths", metavar="N,…", help="Tokens of the prompts; 8K is 8192.")
     ] = "1K,2K,4K,8K,16K,32K,64K",
     concurrency: ConcurrencyOption = 1,
-    requests: RequestsOption = None,
-    seconds: SecondsOption = None,
-    warm_up: WarmUpOption = None,
-    seed: SeedOption = 0,
-    salt: SaltOption = None,
+    load: LoadOptions,
     stall: StallOption = 1200.0,
-    model: ModelOption = None,
-    api_key_env: KeyOption = None,
-    sample: SampleOption = 5.0,
-    output: OutputOption = None,
-    inventory: InventoryOption = None,
-    hosts: HostsOption = None,
-    as_json: JsonOption = False,
+    run: RunOptions,
 ) -> int:
     """Prefill: prompt tokens per second by the length of the prompt.
 
     Each length has 5 requests, each with one token to answer.
     """
-    from spark_cluster.cli.benching import Ask, Scope, measure, numbers, settings
+    from spark_cluster.cli.benching import numbers, settings
 
     chosen = settings(
         "prefill",
@@ -150,44 +159,29 @@ def prefill(
         input_tokens=0,
         output_tokens=1,
         concurrency=concurrency,
-        requests=requests,
-        seconds=seconds,
-        warm_up=warm_up,
-        seed=seed,
-        salt=salt,
         stall=stall,
+        **asdict(load),
     )
-    scope = Scope(recipe, endpoint, model, api_key_env, inventory, split(hosts))
-    return measure(Ask(chosen, scope, output, sample=sample, as_json=as_json))
+    return _measure(chosen, recipe, endpoint, run)
 
 
 @app.command()
+@grouped
 def image(
+    *,
     recipe: RecipeArgument = None,
     endpoint: EndpointOption = None,
     resolutions: Annotated[
         str, typer.Option("--resolutions", metavar="N,…", help="Edges of the square pictures.")
     ] = "256,512,1024",
     concurrency: ConcurrencyOption = 32,
-    output_tokens: Annotated[
-        int, typer.Option("--output-tokens", min=1, help="Tokens of each answer.")
-    ] = 32,
-    requests: RequestsOption = None,
-    seconds: SecondsOption = None,
-    warm_up: WarmUpOption = None,
-    seed: SeedOption = 0,
-    salt: SaltOption = None,
+    output_tokens: OutputTokensOption = 32,
+    load: LoadOptions,
     stall: StallOption = 600.0,
-    model: ModelOption = None,
-    api_key_env: KeyOption = None,
-    sample: SampleOption = 5.0,
-    output: OutputOption = None,
-    inventory: InventoryOption = None,
-    hosts: HostsOption = None,
-    as_json: JsonOption = False,
+    run: RunOptions,
 ) -> int:
     """Pictures: requests and tokens per second by resolution, one new picture a request."""
-    from spark_cluster.cli.benching import Ask, Scope, measure, numbers, settings
+    from spark_cluster.cli.benching import numbers, settings
 
     chosen = settings(
         "image",
@@ -195,15 +189,25 @@ def image(
         input_tokens=16,
         output_tokens=output_tokens,
         concurrency=concurrency,
-        requests=requests,
-        seconds=seconds,
-        warm_up=warm_up,
-        seed=seed,
-        salt=salt,
         stall=stall,
+        **asdict(load),
     )
-    scope = Scope(recipe, endpoint, model, api_key_env, inventory, split(hosts))
-    return measure(Ask(chosen, scope, output, sample=sample, as_json=as_json))
+    return _measure(chosen, recipe, endpoint, run)
+
+
+def _measure(
+    chosen: Settings,
+    recipe: str | None,
+    endpoint: str | None,
+    run: RunOptions,
+    *,
+    vllm: bool = False,
+) -> int:
+    from spark_cluster.cli.benching import Ask, Scope, measure
+
+    scope = Scope(recipe, endpoint, run.model, run.api_key_env, run.inventory, split(run.hosts))
+    ask = Ask(chosen, scope, run.output, sample=run.sample, vllm=vllm, as_json=run.as_json)
+    return measure(ask)
 
 
 @app.command()

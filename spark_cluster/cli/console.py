@@ -152,6 +152,9 @@ class ConsoleView:
             self.console.print(
                 f"                next: {escape(first.error.remedy)}", highlight=False
             )
+            code = first.error.code
+            if code and not any(code in line for line in shown):
+                self.console.print(f"                more: spark-cluster explain {code}")
 
     def _ended(self, event: RunFinished) -> None:
         counts = ", ".join(f"{count} {status}" for status, count in event.counts.items() if count)

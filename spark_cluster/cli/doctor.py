@@ -72,7 +72,8 @@ def _tell(
 def _repair(cluster: Cluster, findings: list[Finding], *, as_json: bool, verbose: bool) -> bool:
     """Run the bootstrap playbook's steps that the findings name, on their hosts. Whether
     anything was run; what became of it the second look tells."""
-    from spark_cluster.cli.running import Request, activate, refuse
+    from spark_cluster.cli.running import Request, activate
+    from spark_cluster.cli.verbs import carry_out
     from spark_cluster.doctor.examine import repairs
 
     wanted = repairs(findings)
@@ -93,11 +94,5 @@ def _repair(cluster: Cluster, findings: list[Finding], *, as_json: bool, verbose
     with activate(request) as active:
         steps = [planned.step.name for planned in active.run.playbook.steps]
         active.run.leave_out([step for step in steps if step not in wanted])
-        plan = active.run.plan()
-        refused = refuse(active, plan)
-        if refused:
-            active.say("Nothing was changed: what stands above is in the way.")
-            active.finish(refused)
-        else:
-            active.finish(active.run.apply(plan))
+        carry_out(active, active.run.plan())
     return True

@@ -68,28 +68,18 @@ def sync(
     verbose: VerboseOption = False,
 ) -> int:
     """Bring the same image to the hosts: saved on one, loaded on the others, over the fabric."""
-    from spark_cluster.cli.running import Request, activate, load_inventory
+    from spark_cluster.cli.copying import copy_request
+    from spark_cluster.cli.running import activate, load_inventory
     from spark_cluster.cli.transfer_view import finish
-    from spark_cluster.inventory.loader import select
     from spark_cluster.recipes.loader import own_recipes
     from spark_cluster.recipes.naming import image_of
     from spark_cluster.runner.images import Images
     from spark_cluster.runner.transfer import Transfer
-    from spark_cluster.transfer.plan import targets
 
     loaded = load_inventory(inventory)
     name = image_of(image, own_recipes(loaded.path, loaded.recipes))
-    wanted = targets(loaded, split(to))
-    preferred = select(loaded, [source])[0] if source else None
-    request = Request(
-        verb="image sync",
-        playbook="",
-        hosts=select(loaded, [*wanted, preferred]) if preferred else list(loaded.hosts),
-        inventory=loaded,
-        note=f"{name} to {', '.join(wanted)}",
-        as_json=as_json,
-        verbose=verbose,
-        all_hosts_needed=False,
+    request, wanted, preferred = copy_request(
+        "image sync", loaded, name, to=split(to), source=source, as_json=as_json, verbose=verbose
     )
     with activate(request) as active:
         transfer = Transfer(active.session, active.bus, encrypt, iperf)

@@ -19,7 +19,7 @@ from spark_cluster.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from spark_cluster.cli.running import Active
+    from spark_cluster.cli.running import Active, Request
     from spark_cluster.core.result import Result
     from spark_cluster.inventory.models import Inventory
     from spark_cluster.recipes.naming import NamedModel
@@ -164,23 +164,14 @@ def sync(
 
     Every file is verified by its hash; the ref comes last, so that no host shows half a model.
     """
-    from spark_cluster.cli.running import Request, activate
-    from spark_cluster.inventory.loader import select
-    from spark_cluster.transfer.plan import targets
+    from spark_cluster.cli.copying import copy_request
+    from spark_cluster.cli.running import activate
 
     loaded, named = _named(model, inventory, cache)
-    wanted = targets(loaded, split(to))
-    preferred = select(loaded, [source])[0] if source else None
-    request = Request(
-        verb="model sync",
-        playbook="",
-        hosts=select(loaded, [*wanted, preferred]) if preferred else list(loaded.hosts),
-        inventory=loaded,
-        note=f"{named.name} to {', '.join(wanted)}",
-        as_json=as_json,
-        verbose=verbose,
-        all_hosts_needed=False,
-    )
+    request, wanted, preferred = copy_request(
+        "model sync", loaded, named.name,
+        to=split(to), source=source, as_json=as_json, verbose=verbose,
+    )  # fmt: skip
     with activate(request) as active:
         models = _models(active, named.name, named.cache, revision, encrypt=encrypt, iperf=iperf)
         return _finish(active, models, models.sync(wanted, preferred, streams=streams, deep=deep))
@@ -196,20 +187,10 @@ def verify(
     verbose: VerboseOption = False,
 ) -> int:
     """Read every file of a model and compare it with the hash that is its name. Exit 4 if not."""
-    from spark_cluster.cli.running import Request, activate
-    from spark_cluster.inventory.loader import select
+    from spark_cluster.cli.running import activate
 
     loaded, named = _named(model, inventory, cache)
-    request = Request(
-        verb="model verify",
-        playbook="",
-        hosts=select(loaded, split(hosts)),
-        inventory=loaded,
-        note=named.name,
-        as_json=as_json,
-        verbose=verbose,
-        all_hosts_needed=False,
-    )
+    request = _request("model verify", loaded, named, hosts, as_json=as_json, verbose=verbose)
     with activate(request) as active:
         models = _models(active, named.name, named.cache)
         return _finish(active, models, models.verify())
@@ -226,21 +207,12 @@ def remove(
     verbose: VerboseOption = False,
 ) -> int:
     """Remove a model from the hosts' caches, after asking. Refuses while a container serves it."""
-    from spark_cluster.cli.running import Request, activate
+    from spark_cluster.cli.running import activate
     from spark_cluster.core.units import human_bytes
-    from spark_cluster.inventory.loader import select
 
     loaded, named = _named(model, inventory, cache)
-    names = select(loaded, split(hosts))
-    request = Request(
-        verb="model rm",
-        playbook="",
-        hosts=names,
-        inventory=loaded,
-        note=named.name,
-        as_json=as_json,
-        verbose=verbose,
-        all_hosts_needed=hosts is not None,
+    request = _request(
+        "model rm", loaded, named, hosts, needed=hosts is not None, as_json=as_json, verbose=verbose
     )
     with activate(request) as active:
         models = _models(active, named.name, named.cache)
@@ -262,6 +234,32 @@ def _named(given: str, inventory: str | None, cache: str | None) -> tuple[Invent
 
     loaded = load_inventory(inventory)
     return loaded, model_of(given, own_recipes(loaded.path, loaded.recipes), cache)
+
+
+def _request(
+    verb: str,
+    inventory: Inventory,
+    named: NamedModel,
+    hosts: list[str] | None,
+    *,
+    needed: bool = False,
+    as_json: bool,
+    verbose: bool,
+) -> Request:
+    """A run on these hosts, or on all; `needed`: not without one of them."""
+    from spark_cluster.cli.running import Request
+    from spark_cluster.inventory.loader import select
+
+    return Request(
+        verb=verb,
+        playbook="",
+        hosts=select(inventory, split(hosts)),
+        inventory=inventory,
+        note=named.name,
+        as_json=as_json,
+        verbose=verbose,
+        all_hosts_needed=needed,
+    )
 
 
 def _confirm(question: str) -> None:

@@ -59,8 +59,8 @@ def up(
 ) -> int:
     """Start what is missing, and say where it is and which targets answer."""
     from spark_cluster.cli.monitor_view import request, told, urls
-    from spark_cluster.cli.running import activate, load_inventory, refuse
-    from spark_cluster.cli.verbs import show_plan
+    from spark_cluster.cli.running import Active, load_inventory
+    from spark_cluster.cli.verbs import End, run_playbook
     from spark_cluster.inventory.loader import select
 
     loaded = load_inventory(inventory)
@@ -76,21 +76,12 @@ def up(
     asked = request(
         "monitor up", loaded, chosen, parameters, settings or (), as_json=as_json, verbose=verbose
     )
-    with activate(asked, journal=not dry_run) as active:
-        plan = active.run.plan()
-        if dry_run:
-            return show_plan(active, plan, commands=verbose)
-        refused = refuse(active, plan)
-        if refused:
-            active.say("Nothing was changed: what stands above is in the way.")
-            return active.finish(refused)
-        results = active.run.apply(plan)
+
+    def end(active: Active) -> End:
         facts = active.session.lanes[server].facts
-        code = active.finish(results, data=urls(loaded, server, facts))
-        if code == 0:
-            for line in told(loaded, server, facts):
-                active.say(line)
-        return code
+        return End(urls(loaded, server, facts), told(loaded, server, facts))
+
+    return run_playbook(asked, dry_run=dry_run, commands=verbose, end=end)
 
 
 @app.command("down")

@@ -54,9 +54,10 @@ def shown(recipe: Recipe) -> Iterator[str]:
     """All of a recipe."""
     yield f"{recipe.name}: {recipe.title}"
     yield from (f"  file     {short(path)}" for path in recipe.chain)
-    for title, text in (("broken", recipe.known_broken), ("note", recipe.note)):
-        if text:
-            yield f"  {title:<8} {text}"
+    if recipe.known_broken:
+        yield f"  broken   known not to work: {recipe.known_broken}"
+    if recipe.note:
+        yield f"  note     {recipe.note}"
     yield f"  image    {recipe.image} ({recipe.engine} {recipe.engine_version})"
     served = f", served as {recipe.served_name}" if recipe.served_name else ""
     yield f"  model    {recipe.model}{served}"
@@ -70,7 +71,8 @@ def shown(recipe: Recipe) -> Iterator[str]:
             yield f"  {title}"
         yield from _choices(choices, "--" if title == "arguments" else "")
     if recipe.secrets:
-        yield f"  secrets  {', '.join(recipe.secrets)} (from your environment)"
+        where = f"your environment, or {recipe.secrets_file} on the host"
+        yield f"  secrets  {', '.join(recipe.secrets)} (from {where})"
     for file in recipe.files:
         yield f"  mounts   {file.target}"
         yield f"        {file.why}"
@@ -91,6 +93,8 @@ def _choices(choices: Mapping[str, Choice], prefix: str) -> Iterator[str]:
 def _overlays(kind: str, overlays: Mapping[str, Overlay]) -> Iterator[str]:
     for name, overlay in overlays.items():
         yield f"  {kind:<8} {name}: {overlay.why}"
+        if overlay.rails:
+            yield f"    rails {overlay.rails}"
         yield from _choices(overlay.args, "--")
         yield from _choices(overlay.env, "")
 

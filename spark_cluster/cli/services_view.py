@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 
 from spark_cluster.cli.console import make_console
-from spark_cluster.cli.running import Request, activate, load_inventory, read_hosts, refuse
-from spark_cluster.cli.verbs import run_playbook, show_plan
+from spark_cluster.cli.running import Request, load_inventory, read_hosts
+from spark_cluster.cli.verbs import End, run_playbook
 from spark_cluster.core.error import InputError, SparkError
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.services import OBSERVABILITY
@@ -79,21 +79,9 @@ def up(
     )
     is_local = service.listen(_LISTEN[listen]) == "127.0.0.1"
     url = f"http://{'localhost' if is_local else address}:{service.port}"
-    with activate(request, journal=not dry_run) as active:
-        plan = active.run.plan()
-        if dry_run:
-            return show_plan(active, plan, commands=verbose)
-        refused = refuse(active, plan)
-        if refused:
-            active.say("Nothing was changed: what stands above is in the way.")
-            return active.finish(refused)
-        results = active.run.apply(plan)
-        data = {"service": name, "host": server, "url": url, "limits": list(service.limits)}
-        code = active.finish(results, data=data)
-        if code == 0:
-            for line in _told(service, server, url):
-                active.say(line)
-        return code
+    data = {"service": name, "host": server, "url": url, "limits": list(service.limits)}
+    end = End(data, _told(service, server, url))
+    return run_playbook(request, dry_run=dry_run, commands=verbose, end=lambda _: end)
 
 
 def _told(service: Service, host: str, url: str) -> Iterator[str]:

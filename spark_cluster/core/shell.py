@@ -42,6 +42,8 @@ def here_document(path: str, content: str) -> str:
 def write_file(path: str, content: str, mode: int) -> str:
     """Commands that put `content` at `path` atomically: a new file beside it, then a rename.
 
+    The content is on the disk before the rename: after a power cut it is the old or the new file,
+    and not an empty one.
     `content` must end with a newline (a here-document always does).
     """
     temporary = quote(f"{path}.spark-cluster.new")
@@ -49,6 +51,7 @@ def write_file(path: str, content: str, mode: int) -> str:
         f"mkdir -p {quote(path.rpartition('/')[0] or '/')}\n"
         f"(umask 077 && {here_document(temporary, content)})\n"
         f"chmod {mode:04o} {temporary}\n"
+        f"sync {temporary}\n"
         f"mv -f {temporary} {quote(path)}\n"
     )
 

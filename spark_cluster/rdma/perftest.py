@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spark_cluster.core.shell import quote
+from spark_cluster.core.shell import held_folder, quote
 
 PROGRAM = "ib_write_bw"
 
@@ -127,22 +127,10 @@ class Lane:
     address: str
 
 
-_PREAMBLE = """\
+_PREAMBLE = f"""\
 ulimit -l unlimited 2>/dev/null
 _line=; command -v stdbuf >/dev/null && _line='stdbuf -oL'
-_dir=$(mktemp -d /tmp/spark-cluster-bandwidth.XXXXXX) || exit 70
-_pids=
-_end() {
-  [ -z "$_pids" ] || kill -TERM $_pids 2>/dev/null
-  wait
-  rm -rf "$_dir"
-}
-trap _end EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 141' PIPE
-trap 'exit 143' TERM
-"""
+{held_folder("spark-cluster-bandwidth")}"""
 
 
 def _command(device: str, seconds: int, port: str) -> str:

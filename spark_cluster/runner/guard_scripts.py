@@ -135,10 +135,15 @@ def alive(run: str) -> str:
 
 
 def confirm(run: str) -> str:
-    """Disarm. Status 1 if the dead-man was faster."""
+    """Disarm. Status 1 if the dead-man was faster.
+
+    The files are on the disk before the unit for the next boot goes, and its removal is before we
+    say so: a power cut a second later must not bring the old network back.
+    """
     unit = unit_name(run)
     return f"""\
 [ -e {FOLDER}/{run}/reverting ] && exit 1
+sync /etc/netplan/* /etc/netplan
 systemctl stop {unit}.timer {unit}.service 2>/dev/null
 if [ -e {FOLDER}/{run}/reverting ]; then
   # It began between the two lines: stopped half-way it must be finished.
@@ -146,6 +151,7 @@ if [ -e {FOLDER}/{run}/reverting ]; then
   exit 1
 fi
 {_remove_boot_unit(run)}touch {FOLDER}/{run}/confirmed
+sync {_UNITS} {_UNITS}/sysinit.target.wants {FOLDER}/{run}
 logger -t spark-cluster "network guard {run}: confirmed"
 """
 

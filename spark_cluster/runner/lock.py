@@ -9,13 +9,15 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from spark_cluster.core.error import Locked, StepFailed
+from spark_cluster.core.event import Listener, Note
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.lock import RUN_LOCK
-from spark_cluster.runner.session import Lane
+from spark_cluster.runner.session import Lane, Session
 from spark_cluster.transport.protocol import Held
 
 #: Verbs that teardown may interrupt: they only start containers, which it removes.
@@ -100,3 +102,57 @@ def take(
         host=lane.name,
         remedy="Check that flock(1) is installed and /run is writable on the host.",
     )
+
+
+class Locks:
+    """The locks of one run, one on each of its hosts."""
+
+    def __init__(self, session: Session, verb: str, listener: Listener) -> None:
+        self._session = session
+        self._listener = listener
+        self._holder = Holder.here(verb)
+        self._held: dict[str, Held] = {}
+
+    def take(
+        self, *, preempt: tuple[str, ...], needed: bool, lose: Callable[[str, object], None]
+    ) -> None:
+        """Take the lock of every host that is alive; `preempt`: verbs that it may be taken from.
+
+        `needed`: without all of them none is kept, and the reason is raised; else it is told.
+        `lose` is called with a host that died meanwhile, and its error.
+        """
+
+        def one(lane: Lane) -> None:
+            self._held[lane.name], previous = take(lane, self._holder, preempt=preempt)
+            if previous:
+                self._listener(Note(f"took the lock over from {previous}", lane.name))
+
+        # In the inventory's order, one after the other: two runs cannot hold half the hosts each.
+        for name in self._session.alive:
+            outcome = self._session.each([name], one)[name]
+            if not isinstance(outcome, Locked | StepFailed):
+                lose(name, outcome)
+            elif needed:
+                self.release()
+                raise outcome
+            else:
+                self._listener(Note(f"goes on without the lock: {outcome.message}", name))
+
+    def release(self) -> None:
+        """Give all of them back."""
+        held, self._held = self._held, {}
+        self._session.each(held, lambda lane: held[lane.name].release())
+
+    def check(self, lane: Lane) -> None:
+        """Raises Locked if another run took the lock over."""
+        held = self._held.get(lane.name)
+        if held is not None and not held.alive():
+            raise Locked(
+                f"the lock of {lane.name} was lost: another run took it over",
+                host=lane.name,
+                remedy="`spark-cluster status` shows what runs now.",
+            )
+
+    def take_again(self, lane: Lane) -> None:
+        """The lock went with the old connection: take it over the new one."""
+        self._held[lane.name], _ = take(lane, self._holder, wait=15)

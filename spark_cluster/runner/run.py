@@ -7,19 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tenacity import (
-    RetryError,
-    Retrying,
-    retry_if_result,
-    stop_after_delay,
-    wait_incrementing,
-)
-
-from spark_cluster.core.error import Interrupted, Locked, SparkError, StepFailed
-from spark_cluster.core.event import Listener, Note, Progress, StepFinished, StepStarted
+from spark_cluster.core.error import Interrupted, SparkError, StepFailed
+from spark_cluster.core.event import Listener, StepFinished, StepStarted
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.result import Result
-from spark_cluster.core.step import Assessment, Problem, Stimulus
+from spark_cluster.core.step import Assessment, Stimulus
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, Facts
@@ -35,13 +27,10 @@ from spark_cluster.runner.judge import (
     silent_peers,
     with_secrets,
 )
-from spark_cluster.runner.lock import PREEMPTIBLE, Holder, take
+from spark_cluster.runner.lock import PREEMPTIBLE, Locks
 from spark_cluster.runner.session import Lane, Session, tail
+from spark_cluster.runner.waiting import wait
 from spark_cluster.steps.view import Options, View
-from spark_cluster.transport.protocol import Held
-
-#: Seconds between two readings of a waiting step: quick at first, then sparing with the host.
-_POLL = wait_incrementing(start=1.0, increment=0.5, max=10.0)
 
 
 @dataclass
@@ -71,9 +60,8 @@ class Run:
     def __post_init__(self) -> None:
         self.results: list[Result] = []
         self._dirty: dict[str, set[str]] = {name: set() for name in self.session.lanes}
-        self._held: dict[str, Held] = {}
         self._failed: set[str] = set()
-        self._holder = Holder.here(self.verb)
+        self._locks = Locks(self.session, self.verb, self.listener)
 
     def leave_out(self, names: Sequence[str]) -> None:
         """Run without these steps."""
@@ -161,7 +149,7 @@ class Run:
                     break
                 self._step(planned)
         finally:
-            self._unlock()
+            self._locks.release()
         self._heed_stop()
         return self.results
 
@@ -175,25 +163,11 @@ class Run:
     def _lock(self) -> None:
         preempt = (*PREEMPTIBLE, "bootstrap", "teardown") if self.options.force else self.preempt
 
-        def one(lane: Lane) -> None:
-            self._held[lane.name], previous = take(lane, self._holder, preempt=preempt)
-            if previous:
-                self.listener(Note(f"took the lock over from {previous}", lane.name))
-
-        # In the inventory's order, one after the other: two runs cannot hold half the hosts each.
-        for name in self.session.alive:
-            outcome = self.session.each([name], one)[name]
-            if isinstance(outcome, Locked | StepFailed):
-                if not self.needs_lock:
-                    self.listener(Note(f"goes on without the lock: {outcome.message}", name))
-                    continue
-                self._unlock()
-                raise outcome
-            self._lose({name: outcome})
-
-    def _unlock(self) -> None:
-        held, self._held = self._held, {}
-        self.session.each(held, lambda lane: held[lane.name].release())
+        self._locks.take(
+            preempt=preempt,
+            needed=self.needs_lock,
+            lose=lambda name, outcome: self._lose({name: outcome}),
+        )
 
     def _step(self, planned: PlannedStep) -> None:
         step = planned.step
@@ -252,7 +226,7 @@ class Run:
         step = planned.step
         changed = assessment.changes
         if changed and not assessment.problems:
-            self._check_lock(lane)
+            self._locks.check(lane)
             self._change(planned, lane, assessment)
             assessment = self._assess(planned, lane.name)
         if assessment.waiting and step.wait is not None:
@@ -288,66 +262,20 @@ class Run:
         for other, names in table.items():
             names |= affected if other == name else across
 
-    def _check_lock(self, lane: Lane) -> None:
-        held = self._held.get(lane.name)
-        if held is not None and not held.alive():
-            raise Locked(
-                f"the lock of {lane.name} was lost: another run took it over",
-                host=lane.name,
-                remedy="`spark-cluster status` shows what runs now.",
-            )
-
     def _wait(self, planned: PlannedStep, lane: Lane) -> Assessment:
-        """Read until nothing is waited for, or time runs out, or Ctrl-C."""
-        step = planned.step
-        assert step.wait is not None
-        facts = [self.facts[name] for name in step.reads]
-        started = time.monotonic()
+        facts = [self.facts[name] for name in planned.step.reads]
 
         def look() -> Assessment:
-            self._check_lock(lane)
+            self._locks.check(lane)
             lane.read(facts)
-            now = self._assess(planned, lane.name)
-            message = "; ".join(what for what in now.waiting if what)
-            if message:
-                self.listener(Progress(lane.name, step.name, message, time.monotonic() - started))
-            return now
+            return self._assess(planned, lane.name)
 
-        def pause(seconds: float) -> None:
-            self.session.stop.wait(seconds)
-
-        retry = Retrying(
-            retry=retry_if_result(
-                lambda now: bool(now.waiting) and not self.session.stop.requested
-            ),
-            stop=stop_after_delay(step.wait(planned.params)),
-            wait=_POLL,
-            sleep=pause,
-        )
-        try:
-            last = retry(look)
-        except RetryError as error:
-            last = error.last_attempt.result()
-        if last.waiting and self.session.stop.requested:
-            return Assessment(skipped="interrupted while waiting")
-        if not last.waiting or last.problems:
-            return replace(last, waiting=())
-        waited = f"{time.monotonic() - started:.0f} s"
-        return Assessment(
-            problems=tuple(
-                Problem(
-                    "",
-                    f"after {waited}: {what or 'the head is not ready'}",
-                    "Look at `spark-cluster status`.",
-                )
-                for what in last.waiting
-            )
-        )
+        return wait(planned, lane.name, look, self.listener, self.session.stop)
 
     def _guarded(self, planned: PlannedStep, assessments: dict[str, Assessment]) -> None:
         """Apply on all hosts, then check on all: jumbo frames need both ends of a cable."""
         seconds = int(planned.params.guard_seconds)
-        guard = Guard(self.name, seconds, self.listener, self.session.stop, self._relock)
+        guard = Guard(self.name, seconds, self.listener, self.session.stop, self._locks.take_again)
         changing = {
             name for name, assessment in assessments.items()
             if assessment.changes and not assessment.problems
@@ -356,7 +284,7 @@ class Run:
         def arm(lane: Lane) -> Armed | Result:
             if lane.name not in changing:
                 return judge(lane.name, planned, assessments[lane.name], ())
-            self._check_lock(lane)
+            self._locks.check(lane)
             return guard.apply(lane, assessments[lane.name].changes)
 
         first = {name: self.session.lanes[name].first for name in assessments}
@@ -388,10 +316,6 @@ class Run:
             self._finish(
                 outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
             )
-
-    def _relock(self, lane: Lane) -> None:
-        """The lock went with the old connection: take it again over the new one."""
-        self._held[lane.name], _ = take(lane, self._holder, wait=15)
 
     def _finish(self, result: Result) -> None:
         self.results.append(result)

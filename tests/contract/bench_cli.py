@@ -12,8 +12,8 @@ import pytest
 
 from spark_cluster.bench import files
 from spark_cluster.bench.results import Run
-from spark_cluster.cli import app
-from spark_cluster.transport.fake import FakeConnector, FakeHost
+from spark_cluster.transport.fake import FakeHost
+from tests.command_line import command_line
 
 from .bench_server import BenchServer
 
@@ -49,17 +49,12 @@ def command(
 ) -> Bench:
     """`spark-cluster bench …` in `folder`, with an empty home."""
     monkeypatch.chdir(folder)
-    for name in ("SPARK_CLUSTER_INVENTORY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(folder / "home"))
+    cli = command_line(folder / "home", monkeypatch, capsys)
 
     def run(*arguments: str, hosts: Sequence[FakeHost] = ()) -> Said:
-        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
-        capsys.readouterr()
-        code = app.run(["bench", *arguments])
-        captured = capsys.readouterr()
+        said = cli("bench", *arguments, hosts=hosts)
         written = sorted(Path("benchmark_results").glob("*.json"))
         found = files.load(written[-1]) if written else None
-        return Said(code, captured.out, captured.err, found)
+        return Said(*said, found)
 
     return run

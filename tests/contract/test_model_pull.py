@@ -156,6 +156,22 @@ def test_refusals_say_what_to_do(
     assert raised.value.remedy
 
 
+class HugeHub(Hub):
+    """A hub whose files are larger than any disk, or say so."""
+
+    def entry(self, path: str) -> dict[str, Any]:
+        return {**super().entry(path), "size": 1 << 50}
+
+
+def test_a_disk_without_room_is_told_before_the_download(place: Place) -> None:
+    says = r"\d+ bytes are needed and \d+ are free below"
+    hub = HugeHub(MODEL, content())
+    with serving(hub), pytest.raises(StepFailed, match=says) as raised:
+        place.follow(order(place, hub))
+    assert raised.value.code == "MODEL007"
+    assert hub.served == {}
+
+
 def test_a_host_without_a_client_or_image_is_told(
     place: Place, hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

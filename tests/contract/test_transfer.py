@@ -161,6 +161,21 @@ def test_a_corrupt_source_is_refused_by_name(
     assert not (sink.folder / "refs").exists()
 
 
+def test_a_disk_without_room_is_told_before_anything_is_copied(
+    places: tuple[Place, Place], serving: Callable[..., Any]
+) -> None:
+    source, sink = places
+    write_model(source.hub, content())
+    _, (module, command, job) = serving()
+    huge = [{**file, "size": 1 << 62} for file in job["wanted"]]
+    says = r"\d+ bytes are needed and \d+ are free below"
+    with pytest.raises(StepFailed, match=says) as raised:
+        sink.follow((module, command, {**job, "wanted": huge}))
+    assert raised.value.code == "MODEL007"
+    assert "spark-cluster model rm" in raised.value.remedy
+    assert tree(sink.folder) == {}
+
+
 @pytest.mark.parametrize("deep", [True, False])
 def test_only_a_deep_copy_looks_into_what_is_there(
     deep: bool, places: tuple[Place, Place], serving: Callable[..., Any]

@@ -1,9 +1,27 @@
-"""Markers of the unit tests."""
+"""Markers and fixtures of the unit tests."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from tests.command_line import Cli, command_line
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "index: needs the Python package index")
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting steps read again at once."""
+    monkeypatch.setattr("spark_cluster.runner.waiting._POLL", lambda _: 0.0)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command line in an empty folder with an empty home; `hosts` answer."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return command_line(tmp_path / "home", monkeypatch, capsys)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spark_cluster.cli import app
 from spark_cluster.core.error import StateUnknown, Unreachable
 from spark_cluster.inventory.loader import load
 from spark_cluster.runner import bandwidth
-from spark_cluster.transport.fake import FakeConnector, FakeHost
+from spark_cluster.transport.fake import FakeHost
 from spark_cluster.transport.protocol import Completed
+from tests.command_line import Cli, Said
 
 from . import world
 from .cases import write
-from .world import Spark
+from .world import INVENTORY, Spark
 
-INVENTORY = str(world.inventory().path)
 READY = "program\ncm\ndevice rocep1s0f1 mlx5_core 200\ndevice roceP2p1s0f1 mlx5_core 200\n"
 TABLE = """\
  #bytes     #iterations    BW peak[Gb/sec]    BW average[Gb/sec]   MsgRate[Mpps]
@@ -31,26 +31,11 @@ TABLE = """\
 #: The script that holds the clients.
 CLIENT = re.compile(r"-D \d+ -p \d+ 192")
 
-Said = tuple[int, str, str]
-Cli = Callable[..., Said]
-
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    for name in ("SPARK_CLUSTER_INVENTORY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def run(*arguments: str, hosts: Sequence[FakeHost] = ()) -> Said:
-        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
-        capsys.readouterr()
-        code = app.run(["verify-rdma", "--probe", *arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+def probe(cli: Cli) -> Cli:
+    """Run `spark-cluster verify-rdma --probe …`; `hosts` answer."""
+    return functools.partial(cli, "verify-rdma", "--probe")
 
 
 class Meter(Spark):
@@ -88,8 +73,8 @@ def pair(**of_spark_2: float) -> list[FakeHost]:
     return [Meter("spark-2", **of_spark_2), Meter("spark-3")]
 
 
-def run(cli: Cli, hosts: Sequence[FakeHost], *more: str) -> Said:
-    return cli("--hosts", "pair", "-i", INVENTORY, *more, hosts=hosts)
+def run(probe: Cli, hosts: Sequence[FakeHost], *more: str) -> Said:
+    return probe("--hosts", "pair", "-i", INVENTORY, *more, hosts=hosts)
 
 
 def data_of(out: str) -> dict[str, Any]:
@@ -97,9 +82,9 @@ def data_of(out: str) -> dict[str, Any]:
     return data
 
 
-def test_good_halves_end_with_0_and_a_table(cli: Cli) -> None:
+def test_good_halves_end_with_0_and_a_table(probe: Cli) -> None:
     hosts = pair()
-    code, out, err = run(cli, hosts)
+    code, out, err = run(probe, hosts)
     assert (code, err) == (0, "")
     (header,) = [line.split() for line in out.splitlines() if line.startswith("from")]
     assert header == ["from", "to", "rail", "Gb/s", "expected", "before"]
@@ -114,9 +99,9 @@ def test_good_halves_end_with_0_and_a_table(cli: Cli) -> None:
     assert "every half delivers what its link should" in out
 
 
-def test_one_connection_per_host_and_every_server_let_go(cli: Cli) -> None:
+def test_one_connection_per_host_and_every_server_let_go(probe: Cli) -> None:
     hosts = pair()
-    run(cli, hosts)
+    run(probe, hosts)
     assert [host.connections for host in hosts] == [1, 1]
     for host in hosts:
         servers = [held for held in host.held if "_listens()" in held.script]
@@ -125,42 +110,42 @@ def test_one_connection_per_host_and_every_server_let_go(cli: Cli) -> None:
         assert all(held.released for held in host.held)
 
 
-def test_a_slow_half_is_a_finding_with_exit_4(cli: Cli) -> None:
-    code, out, _ = run(cli, pair(roceP2p1s0f1=12.9))
+def test_a_slow_half_is_a_finding_with_exit_4(probe: Cli) -> None:
+    code, out, _ = run(probe, pair(roceP2p1s0f1=12.9))
     assert code == 4
     assert "RDMA020 spark-2 to spark-3 over enP2p1s0f1np1: 12.9 Gb/s, at least 85 expected" in out
     assert "spark-cluster explain RDMA020" in out
 
 
-def test_the_next_run_says_what_it_was(cli: Cli) -> None:
-    assert run(cli, pair(gbits=111.0))[0] == 0
-    code, out, _ = run(cli, pair(gbits=13.0), "--no-both")
+def test_the_next_run_says_what_it_was(probe: Cli) -> None:
+    assert run(probe, pair(gbits=111.0))[0] == 0
+    code, out, _ = run(probe, pair(gbits=13.0), "--no-both")
     assert code == 4
     assert "over enp1s0f1np1: was 111 Gb/s on 20" in out
     assert "is 13 Gb/s, at least 85 expected" in out
-    _, out, _ = run(cli, pair(), "--json")
+    _, out, _ = run(probe, pair(), "--json")
     before = [row["before"]["gbits"] for row in data_of(out)["bandwidth"]]
     assert before == [13, 106, 13, 106, 222, 212]
 
 
-def test_without_both_only_single_halves(cli: Cli) -> None:
-    _, out, _ = run(cli, pair(), "--no-both", "--json")
+def test_without_both_only_single_halves(probe: Cli) -> None:
+    _, out, _ = run(probe, pair(), "--no-both", "--json")
     assert [len(row["rails"]) for row in data_of(out)["bandwidth"]] == [1, 1, 1, 1]
 
 
-def test_the_duration_reaches_both_sides(cli: Cli) -> None:
+def test_the_duration_reaches_both_sides(probe: Cli) -> None:
     hosts = pair()
-    run(cli, hosts, "--duration", "9")
+    run(probe, hosts, "--duration", "9")
     scripts = [script for host in hosts for script in host.scripts if " -D " in script]
     assert scripts
     assert all(" -D 9 " in script for script in scripts)
 
 
-def test_a_client_that_fails_is_tried_again_and_then_a_finding(cli: Cli) -> None:
+def test_a_client_that_fails_is_tried_again_and_then_a_finding(probe: Cli) -> None:
     hosts = pair()
     said = "@@spark-cluster-test 0\n Couldn't allocate MR\n"
     hosts[0].on("/exe ]; do sleep", said)
-    code, out, _ = run(cli, hosts, "--no-both", "--json")
+    code, out, _ = run(probe, hosts, "--no-both", "--json")
     assert code == 4
     rows = data_of(out)["bandwidth"]
     assert [row["state"] for row in rows] == ["failed", "good", "failed", "good"]
@@ -171,61 +156,61 @@ def test_a_client_that_fails_is_tried_again_and_then_a_finding(cli: Cli) -> None
     assert all(held.released for host in hosts for held in host.held)
 
 
-def test_a_server_that_does_not_start_says_why(cli: Cli) -> None:
+def test_a_server_that_does_not_start_says_why(probe: Cli) -> None:
     hosts = pair()
     hosts[1].on("_listens()", Completed(71, "failed IB device rocep1s0f1 not found\n", ""))
-    code, out, _ = run(cli, hosts, "--no-both")
+    code, out, _ = run(probe, hosts, "--no-both")
     assert code == 4
     assert "the server on spark-3 did not start: IB device rocep1s0f1 not found" in out
 
 
-def test_a_host_lost_on_the_way_is_unknown_with_exit_3(cli: Cli) -> None:
+def test_a_host_lost_on_the_way_is_unknown_with_exit_3(probe: Cli) -> None:
     hosts = pair()
     gone = StateUnknown("spark-2: the connection broke", host="spark-2", remedy="Run it again.")
     hosts[0].on("/exe ]; do sleep", gone)
-    code, out, _ = run(cli, hosts)
+    code, out, _ = run(probe, hosts)
     assert code == 3
     assert "spark-2: the connection broke" in out
     assert all(held.released for held in hosts[1].held)
 
 
-def test_a_host_that_is_away_is_told_before_anything_runs(cli: Cli) -> None:
+def test_a_host_that_is_away_is_told_before_anything_runs(probe: Cli) -> None:
     hosts = pair()
     hosts[0].down = Unreachable("spark-2: no route", host="spark-2", remedy="Is it on?")
-    code, out, err = run(cli, hosts)
+    code, out, err = run(probe, hosts)
     assert code == 3
     assert hosts[1].held == []
     assert "spark-2: no route" in out + err
 
 
-def test_without_the_program_it_names_the_package(cli: Cli) -> None:
+def test_without_the_program_it_names_the_package(probe: Cli) -> None:
     hosts = pair()
     hosts[1].texts["bandwidth"] = "cm\n"  # type: ignore[attr-defined]
-    code, _, err = run(cli, hosts)
+    code, _, err = run(probe, hosts)
     assert code == 1
     assert "spark-3" in err
     assert "apt-get install perftest" in err
 
 
-def test_hosts_without_a_common_network(cli: Cli) -> None:
-    code, _, err = cli("--hosts", "spark-1,spark-2", "-i", INVENTORY, hosts=pair())
+def test_hosts_without_a_common_network(probe: Cli) -> None:
+    code, _, err = probe("--hosts", "spark-1,spark-2", "-i", INVENTORY, hosts=pair())
     assert code == 2
     assert "no two of spark-1, spark-2 have rails in one network" in err
 
 
-def test_a_host_in_use_is_not_measured(cli: Cli) -> None:
+def test_a_host_in_use_is_not_measured(probe: Cli) -> None:
     hosts = pair()
     hosts[1].on("exec 9>>", Completed(75, "held bootstrap by eve@desk (pid 7)\n", ""))
-    code, _, err = run(cli, hosts)
+    code, _, err = run(probe, hosts)
     assert code == 5
     assert "spark-3 is in use: bootstrap by eve@desk" in err
     assert all(held.released for held in hosts[0].held)
 
 
-def test_a_serving_container_is_mentioned(cli: Cli) -> None:
+def test_a_serving_container_is_mentioned(probe: Cli) -> None:
     hosts = pair()
     hosts[0].texts["containers"] = world.running("spark-2")  # type: ignore[attr-defined]
-    _, out, _ = run(cli, hosts)
+    _, out, _ = run(probe, hosts)
     assert "runs: it and this measurement share the link" in out
 
 

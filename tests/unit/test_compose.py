@@ -13,10 +13,11 @@ from spark_cluster import places
 from spark_cluster.engines.compose import compose
 from spark_cluster.engines.spec import docker_run
 from spark_cluster.recipes.loader import load
+from tests.command_line import Cli
 
 from . import world
 from .cases import refused
-from .test_cli import INVENTORY, Cli, cli  # noqa: F401 - cli is a fixture
+from .world import INVENTORY
 
 FOLDER = places.shipped("playbooks") / "recipes"
 SINGLE = sorted(
@@ -101,7 +102,7 @@ def test_several_hosts_are_refused() -> None:
     assert "spark-cluster launch qwen3-vl-235b" in error.remedy
 
 
-def test_the_command_line(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command_line(cli: Cli, tmp_path: Path) -> None:
     said = cli("compose", "qwen3-32b-fp8", "--profile", "latency", "-i", INVENTORY)
     assert said.code == 0
     (found,) = yaml.safe_load(said.out)["services"].values()

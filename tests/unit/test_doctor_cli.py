@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import functools
+from collections.abc import Callable
 
 import pytest
 
-from spark_cluster.cli import app
 from spark_cluster.core.error import Unreachable
-from spark_cluster.transport.fake import FakeConnector, FakeHost
+from tests.command_line import Cli, Said
 
 from . import world
 from .test_doctor import CLOCK, HOSTS, text
-from .world import Spark
+from .world import INVENTORY, Spark
 
-INVENTORY = str(world.inventory().path)
 OWN = (
     "hardware", "routes", "firewall", "login", "load", "cache", "software", "gpu-state", "clock",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
 
 Doctor = Callable[..., Said]
 
 
 @pytest.fixture
-def doctor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Doctor:
-    for name in ("SPARK_CLUSTER_INVENTORY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+def doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """Run `spark-cluster doctor …`; `hosts` answer."""
     monkeypatch.setattr("spark_cluster.cli.doctor_view.time.time", lambda: CLOCK.after)
-
-    def run(*arguments: str, hosts: Sequence[FakeHost]) -> Said:
-        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
-        capsys.readouterr()
-        code = app.run(["doctor", "-i", INVENTORY, *arguments])
-        captured = capsys.readouterr()
-        return Said(code, captured.out, captured.err)
-
-    return run
+    return functools.partial(cli, "doctor", "-i", INVENTORY)
 
 
 def whole(name: str, **texts: str) -> Spark:

@@ -23,10 +23,10 @@ from spark_cluster.evidence.redact import learn, redact, redact_all, secret_valu
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.runner import evidence as collecting
 from spark_cluster.transport.protocol import Completed
+from tests.command_line import Cli
 
 from . import world
-from .test_cli import INVENTORY, Cli, cli, down  # noqa: F401  (the fixture)
-from .world import Spark
+from .world import INVENTORY, Spark, down
 
 CONTEXT = ProbeContext(world.inventory().hosts["spark-2"], world.inventory())
 ITEMS = items(CONTEXT, "1h")
@@ -271,7 +271,7 @@ def archive(said: Any) -> dict[str, str]:
         }
 
 
-def test_no_planted_secret_leaves(cli: Cli) -> None:  # noqa: F811
+def test_no_planted_secret_leaves(cli: Cli) -> None:
     hosts = [giving("spark-2"), giving("spark-3")]
     said = cli(
         "evidence", "--json", "--since", "1h", "-i", INVENTORY, "--hosts", "spark-2,spark-3",
@@ -291,7 +291,7 @@ def test_no_planted_secret_leaves(cli: Cli) -> None:  # noqa: F811
     assert "hosts:" in found["controller/inventory.yaml"]
 
 
-def test_a_host_that_hangs_takes_nothing_else_along(cli: Cli) -> None:  # noqa: F811
+def test_a_host_that_hangs_takes_nothing_else_along(cli: Cli) -> None:
     hangs = Spark("spark-3").on(
         "spark-cluster-evidence",
         StateUnknown("spark-3: no end within 95 s", host="spark-3", remedy="Look at it."),
@@ -308,7 +308,7 @@ def test_a_host_that_hangs_takes_nothing_else_along(cli: Cli) -> None:  # noqa: 
     assert not [name for name in names if name.startswith("e/spark-3/")]
 
 
-def test_a_host_whose_shell_says_nothing(cli: Cli) -> None:  # noqa: F811
+def test_a_host_whose_shell_says_nothing(cli: Cli) -> None:
     mute = Spark("spark-2").on("spark-cluster-evidence", Completed(137, "", "Killed"))
     said = cli("evidence", "-i", INVENTORY, "--hosts", "spark-2", hosts=[mute])
     assert said.code == 3
@@ -320,13 +320,13 @@ def test_a_host_whose_shell_says_nothing(cli: Cli) -> None:  # noqa: F811
     [(["--since", "yesterday"], "--since yesterday is no time"),
      (["-o", "/no/such/folder/e.tar.gz", "--hosts", "spark-2"], "cannot be written")],
 )  # fmt: skip
-def test_what_a_user_may_get_wrong(cli: Cli, arguments: list[str], says: str) -> None:  # noqa: F811
+def test_what_a_user_may_get_wrong(cli: Cli, arguments: list[str], says: str) -> None:
     said = cli("evidence", "-i", INVENTORY, *arguments, hosts=[giving("spark-2")])
     assert said.code == 2
     assert says in said.err
 
 
-def test_one_exec_a_host_for_the_evidence_and_one_for_the_doctor(cli: Cli) -> None:  # noqa: F811
+def test_one_exec_a_host_for_the_evidence_and_one_for_the_doctor(cli: Cli) -> None:
     hosts = [giving("spark-2")]
     cli("evidence", "-i", INVENTORY, "--hosts", "spark-2", hosts=hosts)
     assert (hosts[0].connections, hosts[0].execs) == (1, 2)

@@ -209,6 +209,18 @@ def test_confirming_disarms(node: Node) -> None:
     assert node.units == []
 
 
+def test_what_is_confirmed_outlives_a_power_cut(node: Node) -> None:
+    """The files are synced while the unit for the next boot is there, its removal afterwards."""
+    assert node.arm() == 0
+    node.program("sync", f'echo "sync $*: $(ls {node.root}/etc/systemd/system)" >> "$LOG"\n')
+    assert node.sh(guard.confirm(RUN)).returncode == 0
+    first, last = (line for line in node.log if line.startswith("sync "))
+    assert "/etc/netplan/40-cx7.yaml" in first
+    assert f"{guard.unit_name(RUN)}-boot.service" in first.partition(":")[2]
+    assert "/etc/systemd/system" in last
+    assert f"{guard.unit_name(RUN)}-boot.service" not in last.partition(":")[2]
+
+
 def test_confirming_too_late_says_so(node: Node) -> None:
     assert node.arm() == 0
     node.revert()

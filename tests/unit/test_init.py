@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from spark_cluster.cli import app
 from spark_cluster.core.error import HostKeyRejected, Unreachable
 from spark_cluster.inventory import sight
 from spark_cluster.inventory.loader import load
 from spark_cluster.runner import discover
-from spark_cluster.transport.fake import FakeConnector, FakeHost
+from spark_cluster.transport.fake import FakeHost
+from tests.command_line import Cli
 
 from .cases import write
 from .test_discovery import World, mixed
 from .world import MARK
-
-Said = tuple[int, str, str]
-Cli = Callable[..., Said]
 
 
 def nodes(world: World, *, suffix: str = "") -> list[FakeHost]:
@@ -33,37 +31,25 @@ def nodes(world: World, *, suffix: str = "") -> list[FakeHost]:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    for name in ("SPARK_CLUSTER_INVENTORY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+def init(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run `spark-cluster init …` on a machine without networks; `hosts` answer."""
     monkeypatch.setattr(discover, "own_networks", list)
     monkeypatch.setattr(discover, "own_neighbours", list)
     monkeypatch.setattr("shutil.which", lambda _: None)
-
-    def run(*arguments: str, hosts: Sequence[FakeHost] = ()) -> Said:
-        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
-        capsys.readouterr()
-        code = app.run(["init", *arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return functools.partial(cli, "init")
 
 
 NAMES = ("spark-1", "spark-2", "spark-3")
 FILE = Path("inventory/sparks.yaml")
 
 
-def test_it_shows_the_inventory_and_writes_it_only_when_told(cli: Cli) -> None:
-    code, out, err = cli(*NAMES, hosts=nodes(mixed()))
+def test_it_shows_the_inventory_and_writes_it_only_when_told(init: Cli) -> None:
+    code, out, err = init(*NAMES, hosts=nodes(mixed()))
     assert code == 0
     assert "Topology: pair by one cable; 10GbE between spark-1, spark-2." in out
     assert "not written; `--yes` writes it to" in err
     assert not FILE.exists()
-    code, again, err = cli(*NAMES, "--yes", hosts=nodes(mixed()))
+    code, again, err = init(*NAMES, "--yes", hosts=nodes(mixed()))
     assert code == 0
     assert FILE.read_text(encoding="utf-8") == again == out
     inventory = load(FILE.absolute())
@@ -72,35 +58,35 @@ def test_it_shows_the_inventory_and_writes_it_only_when_told(cli: Cli) -> None:
     assert "nothing was changed on the nodes" in err
 
 
-def test_one_connection_and_one_exec_per_node(cli: Cli) -> None:
+def test_one_connection_and_one_exec_per_node(init: Cli) -> None:
     hosts = nodes(mixed())
-    cli(*NAMES, hosts=hosts)
+    init(*NAMES, hosts=hosts)
     assert [(host.connections, host.execs) for host in hosts] == [(1, 1)] * 3
 
 
-def test_a_file_that_is_there_is_replaced_only_with_force(cli: Cli) -> None:
+def test_a_file_that_is_there_is_replaced_only_with_force(init: Cli) -> None:
     write(FILE, "mine: true\n")
-    code, _, err = cli(*NAMES, "--yes", hosts=nodes(mixed()))
+    code, _, err = init(*NAMES, "--yes", hosts=nodes(mixed()))
     assert code == 2
     assert "exists already and is left as it is" in err
     assert "--force" in err
     assert FILE.read_text(encoding="utf-8") == "mine: true\n"
-    assert cli(*NAMES, "--yes", "--force", hosts=nodes(mixed()))[0] == 0
+    assert init(*NAMES, "--yes", "--force", hosts=nodes(mixed()))[0] == 0
     assert "version: 1" in FILE.read_text(encoding="utf-8")
     assert [path.name for path in FILE.parent.iterdir()] == [FILE.name]
 
 
-def test_another_file(cli: Cli, tmp_path: Path) -> None:
+def test_another_file(init: Cli, tmp_path: Path) -> None:
     path = tmp_path / "new" / "mine.yaml"
-    assert cli(*NAMES, "--yes", "--output", str(path), hosts=nodes(mixed()))[0] == 0
+    assert init(*NAMES, "--yes", "--output", str(path), hosts=nodes(mixed()))[0] == 0
     assert load(path).groups == {"pair": ("spark-2", "spark-3")}
 
 
-def test_an_address_is_given_the_name_that_the_node_has(cli: Cli) -> None:
+def test_an_address_is_given_the_name_that_the_node_has(init: Cli) -> None:
     hosts = nodes(mixed())
     for number, host in enumerate(hosts):
         host.name = f"10.0.0.{number}"
-    code, _, _ = cli("10.0.0.0", "me@10.0.0.1", "10.0.0.2", "--yes", hosts=rename(hosts))
+    code, _, _ = init("10.0.0.0", "me@10.0.0.1", "10.0.0.2", "--yes", hosts=rename(hosts))
     assert code == 0
     inventory = load(FILE.absolute())
     assert list(inventory.hosts) == list(NAMES)
@@ -114,12 +100,12 @@ def rename(hosts: Sequence[FakeHost]) -> list[FakeHost]:
     return list(hosts)
 
 
-def test_names_from_ssh_config_are_asked_when_none_is_given(cli: Cli, tmp_path: Path) -> None:
+def test_names_from_ssh_config_are_asked_when_none_is_given(init: Cli, tmp_path: Path) -> None:
     write(tmp_path / "home/.ssh/config", "Host spark-1 spark-2 desk\nHost spark-* !spark-9\n")
     world = World("spark-1", "spark-2").cable(
         "spark-1", sight.HALVES[:2], "spark-2", sight.HALVES[:2]
     )
-    code, out, err = cli(hosts=nodes(world))
+    code, out, err = init(hosts=nodes(world))
     assert code == 0
     assert "found  spark-1: named in ssh_config" in err
     assert "desk" not in err
@@ -127,30 +113,30 @@ def test_names_from_ssh_config_are_asked_when_none_is_given(cli: Cli, tmp_path: 
 
 
 def test_a_found_node_that_is_away_is_left_out_a_named_one_ends_it(
-    cli: Cli, tmp_path: Path
+    init: Cli, tmp_path: Path
 ) -> None:
     write(tmp_path / "home/.ssh/config", "Host spark-1 spark-2 spark-3\n")
     hosts = nodes(mixed())
     hosts[0].down = Unreachable("spark-1: no route", host="spark-1", remedy="Is it on?")
-    code, out, err = cli(hosts=hosts)
+    code, out, err = init(hosts=hosts)
     assert code == 0
     assert "left out  spark-1: spark-1: no route" in err
     assert "spark-1:" not in out
-    code, out, err = cli(*NAMES, hosts=hosts)
+    code, out, err = init(*NAMES, hosts=hosts)
     assert (code, out) == (3, "")
     assert "Is it on?" in err
 
 
-def test_an_unknown_host_key_says_what_to_do_without_an_inventory(cli: Cli) -> None:
+def test_an_unknown_host_key_says_what_to_do_without_an_inventory(init: Cli) -> None:
     hosts = nodes(mixed())
     hosts[0].down = HostKeyRejected("the key is unknown", host="spark-1", remedy="trust")
-    code, _, err = cli(*NAMES, hosts=hosts)
+    code, _, err = init(*NAMES, hosts=hosts)
     assert code == 3
     assert "`ssh spark-1` once and compare the fingerprint" in err
 
 
-def test_nobody_there(cli: Cli) -> None:
-    code, _, err = cli()
+def test_nobody_there(init: Cli) -> None:
+    code, _, err = init()
     assert code == 2
     assert "no Spark was found" in err
     assert "spark-cluster init spark-1 spark-2" in err

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.command_line import Cli
+
 from . import world
-from .test_cli import INVENTORY, Cli, cli  # noqa: F401 - cli is a fixture
-from .world import Spark
+from .world import INVENTORY, Spark
 
 OLLAMA_UP = (
     "spark-cluster: the model is there\n@@health\n"
@@ -27,7 +28,7 @@ def spark(name: str, recipe: str, server: str = world.SERVER_UP) -> Spark:
     return host
 
 
-def test_two_hosts_without_ray(cli: Cli) -> None:  # noqa: F811
+def test_two_hosts_without_ray(cli: Cli) -> None:
     hosts = [spark(name, "qwen3-vl-235b-mp") for name in world.PAIR]
     said = cli("launch", "qwen3-vl-235b-mp", "-v", "-i", INVENTORY, hosts=hosts)
     assert said.code == 0, said
@@ -37,7 +38,7 @@ def test_two_hosts_without_ray(cli: Cli) -> None:  # noqa: F811
     assert all("ray start" not in script for host in hosts for script in host.scripts)
 
 
-def test_mpirun_is_started_when_both_containers_run(cli: Cli) -> None:  # noqa: F811
+def test_mpirun_is_started_when_both_containers_run(cli: Cli) -> None:
     recipe = "qwen3-235b-trtllm"
     hosts = [spark(name, recipe) for name in world.PAIR]
     hosts[1].texts["mesh"] = (
@@ -51,7 +52,7 @@ def test_mpirun_is_started_when_both_containers_run(cli: Cli) -> None:  # noqa: 
     assert "is ready: http://192.168.102.11:8355/v1" in said.out
 
 
-def test_mpirun_without_keys_is_refused(cli: Cli) -> None:  # noqa: F811
+def test_mpirun_without_keys_is_refused(cli: Cli) -> None:
     hosts = [spark(name, "qwen3-235b-trtllm") for name in world.PAIR]
     for host in hosts:
         host.texts["mesh"] = "user nvidia\n"
@@ -62,7 +63,7 @@ def test_mpirun_without_keys_is_refused(cli: Cli) -> None:  # noqa: F811
     assert not any(host.changes for host in hosts)
 
 
-def test_ollama_on_one_host(cli: Cli) -> None:  # noqa: F811
+def test_ollama_on_one_host(cli: Cli) -> None:
     host = spark("spark-2", "ollama-qwen3-32b", OLLAMA_UP).on("/api/generate", OLLAMA_TOKEN)
     said = cli("launch", "ollama-qwen3-32b", "-v", "-i", INVENTORY, hosts=[host])
     assert said.code == 0, said
@@ -75,7 +76,7 @@ def test_ollama_on_one_host(cli: Cli) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["qwen3-32b-fp8", "ollama-qwen3-32b"])
-def test_a_recipe_for_one_host_asks_nothing_of_the_others(cli: Cli, name: str) -> None:  # noqa: F811
+def test_a_recipe_for_one_host_asks_nothing_of_the_others(cli: Cli, name: str) -> None:
     said = cli("plan", "launch", name, "-i", INVENTORY, hosts=world.sparks("spark-2"))
     assert said.code == 0
     assert "spark-3" not in said.out

@@ -4,47 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spark_cluster.cli import app
 from spark_cluster.core.error import StateUnknown, Unreachable
 from spark_cluster.engines.spec import LABEL
-from spark_cluster.transport.fake import FakeConnector, FakeHost
 from spark_cluster.transport.protocol import Completed
+from tests.command_line import Cli
 
 from . import world
-from .world import Spark
+from .world import INVENTORY, Spark
 
-INVENTORY = str(world.inventory().path)
 MODEL = "QuantTrio/Qwen3-VL-235B-A22B-Instruct-AWQ"
 RECIPE = world.RECIPE
 ONE, TWO = "1" * 40, "2" * 40
 
-Said = tuple[int, str, str]
-Cli = Callable[..., Said]
-
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    for name in ("SPARK_CLUSTER_INVENTORY", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "HF_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+def cli(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The shipped inventory, no token, and no pauses while a program on a host is waited for."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("SPARK_CLUSTER_INVENTORY", INVENTORY)
     monkeypatch.setattr("spark_cluster.runner.work._FIRST", 0.0)
-
-    def run(*arguments: str, hosts: Sequence[FakeHost] = ()) -> Said:
-        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
-        capsys.readouterr()
-        code = app.run([*arguments, "-i", INVENTORY])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return cli
 
 
 def listing(revision: str = ONE, *, shards: int = 2) -> str:
@@ -277,6 +260,20 @@ def test_a_corrupt_source_ends_with_4_and_names_the_file(cli: Cli) -> None:
                and e["kind"] == "step_finished"]  # fmt: skip
     assert done["summary"] == "model-00002-of-00002.safetensors is corrupt on the source"
     assert done["error"]["code"] == "MODEL001"
+
+
+@pytest.mark.parametrize("words", [("model", "sync"), ("model", "pull")])
+def test_a_disk_without_room_says_how_to_make_some(cli: Cli, words: tuple[str, ...]) -> None:
+    source, sink = Node("spark-2", listing()), Node("spark-3")
+    no_room = "117000000000 bytes are needed and 5000000 are free below /hub"
+    sink.done = source.done = {"failed": no_room, "reason": "space"}
+    hosts = [Node("spark-1"), source, sink][-3 if words[1] == "sync" else -2 :]
+    code, out, _ = cli(*words, RECIPE, hosts=hosts)
+    said = " ".join(out.split())
+    assert code == 1
+    assert no_room in said
+    assert "more: spark-cluster explain MODEL007" in said
+    assert "`spark-cluster model rm` removes a model" in said
 
 
 def test_several_groups_and_wrong_names_are_told(cli: Cli) -> None:

@@ -13,10 +13,10 @@ from spark_cluster.monitor import config, stack
 from spark_cluster.services.compose import digest_of
 from spark_cluster.services.table import SERVICES
 from spark_cluster.steps.monitor import Params, files, wanted
+from tests.command_line import Cli
 
 from . import world
-from .test_cli import INVENTORY, Cli, cli  # noqa: F401  (a fixture)
-from .world import Spark
+from .world import INVENTORY, Spark
 
 SERVER = "spark-2"
 
@@ -102,7 +102,7 @@ UP = ("monitor", "up", "--host", SERVER, "-i", INVENTORY)
 # monitor
 
 
-def test_up_says_where_it_is_and_what_does_not_answer(cli: Cli) -> None:  # noqa: F811
+def test_up_says_where_it_is_and_what_does_not_answer(cli: Cli) -> None:
     hosts = bare_hosts()
     said = cli(*UP, hosts=hosts)
     assert said.code == 0, said.out + said.err
@@ -118,7 +118,7 @@ def test_up_says_where_it_is_and_what_does_not_answer(cli: Cli) -> None:  # noqa
         assert not [script for script in host.changes if "spark-cluster.recipe" in script]
 
 
-def test_a_second_up_changes_nothing_with_one_exec_a_host(cli: Cli) -> None:  # noqa: F811
+def test_a_second_up_changes_nothing_with_one_exec_a_host(cli: Cli) -> None:
     hosts = up_hosts()
     said = cli(*UP, "--json", hosts=hosts)
     assert said.code == 0
@@ -129,7 +129,7 @@ def test_a_second_up_changes_nothing_with_one_exec_a_host(cli: Cli) -> None:  # 
     assert [host.execs for host in hosts] == [1, 1, 1]
 
 
-def test_a_dry_run_shows_and_does_nothing(cli: Cli) -> None:  # noqa: F811
+def test_a_dry_run_shows_and_does_nothing(cli: Cli) -> None:
     hosts = bare_hosts()
     said = cli(*UP, "--dry-run", "--json", hosts=hosts)
     assert said.code == 0
@@ -148,7 +148,7 @@ def test_a_dry_run_shows_and_does_nothing(cli: Cli) -> None:  # noqa: F811
     ],
 )
 def test_a_wrong_option_says_what_would_be_right(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     arguments: tuple[str, ...],
     says: str,
     next_: str,
@@ -159,7 +159,7 @@ def test_a_wrong_option_says_what_would_be_right(
     assert next_ in said.err
 
 
-def test_a_port_in_use_is_a_reason_not_to_begin(cli: Cli) -> None:  # noqa: F811
+def test_a_port_in_use_is_a_reason_not_to_begin(cli: Cli) -> None:
     hosts = bare_hosts()
     hosts[1].texts["ports"] += 'LISTEN 0 4096 *:3000 *:* users:(("open-webui",pid=7,fd=3))\n'
     said = cli(*UP, hosts=hosts)
@@ -170,14 +170,14 @@ def test_a_port_in_use_is_a_reason_not_to_begin(cli: Cli) -> None:  # noqa: F811
     assert all(not host.changes for host in hosts)
 
 
-def test_a_host_that_is_away_is_a_reason_not_to_begin(cli: Cli) -> None:  # noqa: F811
+def test_a_host_that_is_away_is_a_reason_not_to_begin(cli: Cli) -> None:
     said = cli(*UP, hosts=[*bare_hosts()[:2], away("spark-3")])
     assert said.code == 3
     there = cli(*UP, "--hosts", "spark-1,spark-2", hosts=[*bare_hosts()[:2], away("spark-3")])
     assert there.code == 0, there.out + there.err
 
 
-def test_down_takes_ours_and_names_the_host_it_did_not_reach(cli: Cli) -> None:  # noqa: F811
+def test_down_takes_ours_and_names_the_host_it_did_not_reach(cli: Cli) -> None:
     hosts = up_hosts()
     for host in hosts:
         host.texts["containers"] = world.running(host.name) if host.name in world.PAIR else ""
@@ -192,7 +192,7 @@ def test_down_takes_ours_and_names_the_host_it_did_not_reach(cli: Cli) -> None: 
     assert name not in commands
 
 
-def test_status_tells_programs_targets_and_alerts(cli: Cli) -> None:  # noqa: F811
+def test_status_tells_programs_targets_and_alerts(cli: Cli) -> None:
     said = cli("monitor", "status", "-i", INVENTORY, hosts=up_hosts())
     assert said.code == 0
     assert "spark-2: prometheus (container) running, answers" in said.out
@@ -202,7 +202,7 @@ def test_status_tells_programs_targets_and_alerts(cli: Cli) -> None:  # noqa: F8
     assert "http://spark-2:3000/d/vllm-spark" in said.out
 
 
-def test_status_of_hosts_without_it_and_away(cli: Cli) -> None:  # noqa: F811
+def test_status_of_hosts_without_it_and_away(cli: Cli) -> None:
     own = Spark("spark-2", {"monitor": "ready node-exporter 200\n"})
     hosts = [Spark("spark-1", {"monitor": "data\n"}), own, away("spark-3")]
     said = cli("monitor", "status", "-i", INVENTORY, "--json", hosts=hosts)
@@ -240,7 +240,7 @@ def serving(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_that_runs_is_left_as_it_is(cli: Cli, name: str) -> None:  # noqa: F811
+def test_a_service_that_runs_is_left_as_it_is(cli: Cli, name: str) -> None:
     host = Spark("spark-1", {"services": serving(name)})
     said = cli("services", name, "up", "-i", INVENTORY, hosts=[host])
     assert said.code == 0, said.out + said.err
@@ -251,7 +251,7 @@ def test_a_service_that_runs_is_left_as_it_is(cli: Cli, name: str) -> None:  # n
         assert f"note: {line[:40]}" in said.out
 
 
-def test_a_service_is_started(cli: Cli) -> None:  # noqa: F811
+def test_a_service_is_started(cli: Cli) -> None:
     name = "helicone"
     there = serving(name).splitlines()
     written = "\n".join(li for li in there if " part " not in li and " answer " not in li)
@@ -265,7 +265,7 @@ def test_a_service_is_started(cli: Cli) -> None:  # noqa: F811
     assert any("ARM64" in line for line in said.lines[-1]["data"]["limits"])
 
 
-def test_somebody_elses_service_is_left_alone(cli: Cli) -> None:  # noqa: F811
+def test_somebody_elses_service_is_left_alone(cli: Cli) -> None:
     host = Spark("spark-1", {"services": "compose 2.40.3\nlangfuse file 00\n"})
     for action in ("up", "down"):
         said = cli("services", "langfuse", action, "-i", INVENTORY, hosts=[host])
@@ -274,7 +274,7 @@ def test_somebody_elses_service_is_left_alone(cli: Cli) -> None:  # noqa: F811
     assert not host.changes
 
 
-def test_down_keeps_the_data_and_purge_does_not(cli: Cli) -> None:  # noqa: F811
+def test_down_keeps_the_data_and_purge_does_not(cli: Cli) -> None:
     host = Spark("spark-1", {"services": serving("phoenix")})
     kept = (
         serving("phoenix")
@@ -291,7 +291,7 @@ def test_down_keeps_the_data_and_purge_does_not(cli: Cli) -> None:  # noqa: F811
     assert [text for text in host.changes if "rm -rf" in text]
 
 
-def test_the_state_of_a_service(cli: Cli) -> None:  # noqa: F811
+def test_the_state_of_a_service(cli: Cli) -> None:
     hosts = [
         Spark("spark-1", {"services": serving("langfuse")}),
         Spark("spark-2", {"services": "langfuse file 00\n"}),

@@ -179,7 +179,7 @@ def both(*gbits: float) -> Row:
         (both(70, 70), "low", None),
         (both(55, 55), "bad", "RDMA022"),
         (half(0.09, expected=RXE), "good", None),
-        (half(0.04, expected=RXE), "bad", "RDMA020"),
+        (half(0.004, expected=RXE), "bad", "RDMA020"),
     ],
 )
 def test_the_state_of_a_measurement(row: Row, state: str, code: str | None) -> None:

@@ -8,10 +8,11 @@ from spark_cluster.cli.deploying import Choices, chosen_options, deploy, load_re
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.loader import load
 from spark_cluster.recipes.models import Recipe
+from tests.command_line import Cli
 
 from . import world
 from .cases import refused
-from .test_cli import INVENTORY, Cli, cli  # noqa: F401 - cli is a fixture
+from .world import INVENTORY
 
 
 def args(recipe: Recipe) -> dict[str, str]:
@@ -92,7 +93,7 @@ def test_a_recipe_for_two_hosts_does_not_go_to_one() -> None:
     assert "no group 'spark-1'" in error.message
 
 
-def test_a_recipe_known_not_to_work_needs_a_word(cli: Cli) -> None:  # noqa: F811
+def test_a_recipe_known_not_to_work_needs_a_word(cli: Cli) -> None:
     said = cli("launch", "qwen3-vl-235b-sglang", "-i", INVENTORY)
     assert said.code == 2
     assert "is known not to work: SGLang" in said.err
@@ -106,7 +107,7 @@ def test_a_recipe_known_not_to_work_needs_a_word(cli: Cli) -> None:  # noqa: F81
     assert "hangs after NCCL's start" in " ".join(with_it.out.split())
 
 
-def test_the_plan_names_what_was_chosen(cli: Cli) -> None:  # noqa: F811
+def test_the_plan_names_what_was_chosen(cli: Cli) -> None:
     hosts = world.sparks("spark-2", "spark-3")
     said = cli(
         "plan", "launch", "qwen3-vl-235b", "--pp", "--commands", "-i", INVENTORY, hosts=hosts

@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from spark_cluster.cli import app
 from spark_cluster.core.error import Unreachable
-from spark_cluster.transport.fake import FakeConnector, FakeHost
+from tests.command_line import Cli, Said
 
 from . import world
 from .cases import write
+from .world import INVENTORY
 
-INVENTORY = str(world.inventory().path)
 FOREIGN = world.DATA / "foreign"
 
 WHOLE = "weight 4999999000\nweight 4999999000"
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
 
 Recipes = Callable[..., Said]
 
 
 @pytest.fixture
-def recipes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Recipes:
-    """Run `spark-cluster recipes …` in an empty folder; `hosts` answer."""
-    for name in ("SPARK_CLUSTER_INVENTORY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, hosts: Sequence[FakeHost] = ()) -> Said:
-        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
-        capsys.readouterr()
-        code = app.run(["recipes", *arguments, "-i", INVENTORY])
-        captured = capsys.readouterr()
-        return Said(code, captured.out, captured.err)
-
-    return run
+def recipes(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Recipes:
+    """Run `spark-cluster recipes …`; `hosts` answer."""
+    monkeypatch.setenv("SPARK_CLUSTER_INVENTORY", INVENTORY)
+    return functools.partial(cli, "recipes")
 
 
 def whole_model(name: str, **texts: str) -> world.Spark:
@@ -75,6 +53,40 @@ def test_a_recipe_of_another_tool_is_shown(recipes: Recipes) -> None:
     assert "served as large-dense" in said.out
     assert "secrets  HF_TOKEN" in said.out
     assert "--speculative-config" in said.out
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "qwen3-vl-235b",
+            [
+                "  option   pp: pipeline parallel;",
+                "    --pipeline-parallel-size 2",
+                "    --mm-encoder-tp-mode left out",
+                "  option   dual-rail: both halves",
+                "    rails dual",
+                "    NCCL_IB_MERGE_NICS 1",
+            ],
+        ),
+        (
+            "qwen3-32b-fp8",
+            [
+                "  secrets  HF_TOKEN (from your environment, or ~/.config/spark-cluster/env on the "
+                "host)",
+                "  profile  latency: the shortest time",
+                "    --max-model-len 16384",
+            ],
+        ),
+        ("qwen3-vl-235b-sglang", ["  broken   known not to work: SGLang of nvcr.io"]),
+    ],
+)
+def test_a_recipe_shows_what_can_be_chosen_what_it_needs_and_what_is_broken(
+    recipes: Recipes, name: str, lines: list[str]
+) -> None:
+    shown = recipes("show", name).out.splitlines()
+    at = [next(i for i, one in enumerate(shown) if one.startswith(line)) for line in lines]
+    assert at == sorted(at)
 
 
 def test_a_recipe_that_cannot_be_honoured_is_told_with_line_and_remedy(recipes: Recipes) -> None:
@@ -231,3 +243,25 @@ def test_a_recipe_that_cannot_be_read_does_not_stop_the_others(recipes: Recipes)
     assert "RECIPE005  broken.yaml:3\n" in said.out
     assert "prot: there is no such field" in said.out
     assert "lint: 2 recipes, 1 error, 0 warnings" in said.out
+
+
+# From the command line
+
+
+def test_recipes_are_listed_and_shown(cli: Cli) -> None:
+    said = cli("recipes", "-i", INVENTORY)
+    assert said.code == 0
+    assert "\nqwen3-vl-235b " in said.out
+    shown = cli("recipes", "show", "qwen3-vl-235b", "-i", INVENTORY)
+    assert shown.code == 0
+    assert "--gpu-memory-utilization 0.70" in shown.out
+    assert "0.75 crashes while CUDA graphs are captured" in shown.out
+    as_json = json.loads(cli("recipes", "show", "qwen3-vl-235b", "--json", "-i", INVENTORY).out)
+    assert as_json["nodes"] == 2
+
+
+def test_one_broken_recipe_is_told_with_its_place(cli: Cli) -> None:
+    path = write(Path("playbooks/recipes/mine.yaml"), "name: mine\n")
+    said = cli("recipes", "-i", INVENTORY)
+    assert said.code == 2
+    assert str(path.absolute()) in said.err

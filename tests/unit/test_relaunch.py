@@ -19,12 +19,12 @@ from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.steps.launched import choose, launched, others
+from tests.command_line import Cli
 
 from . import world
 from .cases import write
-from .test_cli import INVENTORY, Cli, cli, down, launching  # noqa: F401 - cli is a fixture
-from .test_cli import serving as pair_serving
-from .world import Spark, healthy
+from .world import INVENTORY, Spark, down, healthy, launching
+from .world import serving as pair_serving
 
 RECIPE = "qwen3-vl-235b-mp"
 
@@ -139,7 +139,7 @@ def both(switch: Inventory, state: str = "running") -> list[Spark]:
 
 
 def test_a_relaunch_takes_down_and_launches_the_same(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     switch: Inventory,
 ) -> None:
     hosts = both(switch, "exited")
@@ -155,7 +155,7 @@ def test_a_relaunch_takes_down_and_launches_the_same(
 
 
 def test_a_relaunch_takes_nothing_down_for_a_launch_that_could_not_begin(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     switch: Inventory,
 ) -> None:
     hosts = both(switch)
@@ -167,7 +167,7 @@ def test_a_relaunch_takes_nothing_down_for_a_launch_that_could_not_begin(
 
 
 def test_a_relaunch_asks_for_a_docker_that_answers(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     switch: Inventory,
 ) -> None:
     hosts = both(switch)
@@ -178,7 +178,7 @@ def test_a_relaunch_asks_for_a_docker_that_answers(
     assert [host.changes for host in hosts] == [[], [], []]
 
 
-def test_a_relaunch_needs_all_of_its_hosts(cli: Cli, switch: Inventory) -> None:  # noqa: F811
+def test_a_relaunch_needs_all_of_its_hosts(cli: Cli, switch: Inventory) -> None:
     hosts = both(switch)
     hosts[0].down = Unreachable("spark-2: no route to host", remedy="Is it on?")
     said = cli("relaunch", "-i", str(switch.path), hosts=hosts)
@@ -188,7 +188,7 @@ def test_a_relaunch_needs_all_of_its_hosts(cli: Cli, switch: Inventory) -> None:
 
 
 def test_the_evidence_is_collected_before_anything_is_taken_down(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     switch: Inventory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -204,7 +204,7 @@ def test_the_evidence_is_collected_before_anything_is_taken_down(
     assert collected == [(["spark-2", "spark-3"], [[], [], []])]
 
 
-def test_a_dry_relaunch_changes_nothing(cli: Cli, switch: Inventory) -> None:  # noqa: F811
+def test_a_dry_relaunch_changes_nothing(cli: Cli, switch: Inventory) -> None:
     hosts = both(switch)
     for host in hosts:
         host.texts["containers"] = host.texts["containers"].replace('.spec":"', '.spec":"0')
@@ -222,7 +222,7 @@ def test_a_dry_relaunch_changes_nothing(cli: Cli, switch: Inventory) -> None:  #
 
 
 def test_a_relaunch_that_cannot_take_down_does_not_launch(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     switch: Inventory,
 ) -> None:
     hosts = both(switch)
@@ -236,7 +236,7 @@ def test_a_relaunch_that_cannot_take_down_does_not_launch(
 
 
 def test_a_group_that_another_inventory_made_is_left_alone(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     switch: Inventory,
 ) -> None:
     hosts = both(switch)
@@ -278,7 +278,7 @@ def dead(switch: Inventory) -> list[Spark]:
     return hosts
 
 
-def test_one_command_serves_on_the_other_two(cli: Cli, switch: Inventory) -> None:  # noqa: F811
+def test_one_command_serves_on_the_other_two(cli: Cli, switch: Inventory) -> None:
     hosts = dead(switch)
     said = cli("failover", RECIPE, "--without", "spark-2", "-i", str(switch.path), hosts=hosts)
     assert said.code == 0, said.out + said.err
@@ -295,7 +295,7 @@ def test_one_command_serves_on_the_other_two(cli: Cli, switch: Inventory) -> Non
     assert "docker rm" not in "".join(hosts[2].changes)
 
 
-def test_a_dry_failover_says_what_it_would_do(cli: Cli, switch: Inventory) -> None:  # noqa: F811
+def test_a_dry_failover_says_what_it_would_do(cli: Cli, switch: Inventory) -> None:
     hosts = dead(switch)
     arguments = ["failover", RECIPE, "--without", "spark-2", "--dry-run", "-i", str(switch.path)]
     assert cli(*arguments, hosts=hosts).code == 0
@@ -324,7 +324,7 @@ def test_a_dry_failover_says_what_it_would_do(cli: Cli, switch: Inventory) -> No
     ],
 )
 def test_what_is_missing_is_said_and_nothing_changed(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     switch: Inventory,
     texts: dict[str, str],
     says: str,
@@ -338,7 +338,7 @@ def test_what_is_missing_is_said_and_nothing_changed(
     assert [host.changes for host in hosts] == [[], [], []]
 
 
-def test_hosts_without_a_cable_between_them_are_no_candidates(cli: Cli) -> None:  # noqa: F811
+def test_hosts_without_a_cable_between_them_are_no_candidates(cli: Cli) -> None:
     """spark-1 of the shipped inventory is on the 10GbE network only."""
     hosts = [Spark("spark-1"), down("spark-2"), pair_serving("spark-3")]
     said = cli("failover", "qwen3-vl-235b", "--without", "spark-2", "-i", INVENTORY, hosts=hosts)
@@ -347,7 +347,7 @@ def test_hosts_without_a_cable_between_them_are_no_candidates(cli: Cli) -> None:
     assert [host.changes for host in hosts] == [[], [], []]
 
 
-def test_too_few_hosts_are_left(cli: Cli) -> None:  # noqa: F811
+def test_too_few_hosts_are_left(cli: Cli) -> None:
     hosts: Sequence[Spark] = [launching("spark-2")]
     said = cli("failover", "qwen3-vl-235b", "--without", "spark-2,spark-3", "-i", INVENTORY,
                hosts=hosts)  # fmt: skip

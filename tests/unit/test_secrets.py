@@ -15,11 +15,11 @@ from spark_cluster.facts.probe import PRELUDE
 from spark_cluster.facts.secrets import SECRETS, SecretsFact
 from spark_cluster.runner.judge import with_secrets
 from spark_cluster.steps.secrets import start
+from tests.command_line import Cli
 
 from . import world
 from .cases import refused, write
-from .test_cli import INVENTORY, Cli, cli, journal  # noqa: F401 - cli is a fixture
-from .world import Spark
+from .world import INVENTORY, Spark, journal
 
 RECIPE = "qwen3-32b-fp8"
 TOKEN = "hf_it's $HOME `id`"
@@ -154,7 +154,7 @@ def launching() -> Spark:
 
 
 def test_a_launch_hands_the_token_over_and_shows_it_nowhere(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

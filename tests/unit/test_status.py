@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -22,9 +23,10 @@ from spark_cluster.facts.cpu import CPU, CpuFact
 from spark_cluster.facts.lock import LOCK, LockFact
 from spark_cluster.facts.table import FACTS
 from spark_cluster.runner.session import Session
+from tests.command_line import Cli
 
 from . import world
-from .world import MARK, Spark, healthy, sparks, stage
+from .world import INVENTORY, MARK, Spark, down, healthy, serving, sparks, stage
 
 PAGE = """
 spark-cluster: HTTP 200 0.001 s 
@@ -280,3 +282,27 @@ def test_the_screen_draws_every_state() -> None:
         assert part in said
     screen.show([gone], None)
     assert "nothing of ours runs" in drawn()
+
+
+# From the command line
+
+
+def test_status_shows_what_runs_and_exits_0(cli: Cli) -> None:
+    hosts = [Spark("spark-1"), serving("spark-2"), serving("spark-3")]
+    answer = "\nspark-cluster: HTTP 200 0.001 s \n"
+    hosts[1].texts["engine"] = answer + "vllm:num_requests_running 2.0" + answer
+    said = cli("status", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 0
+    assert "vllm-head (qwen3-vl-235b, rank 0) running" in said.out
+    assert "/health answers on port 8000" in said.out
+    assert "swap off" in said.out
+    assert [host.connections for host in hosts] == [1, 1, 1]
+    assert [host.execs for host in hosts] == [1, 1, 1]
+
+
+def test_status_of_a_host_that_is_away_is_unknown(cli: Cli) -> None:
+    said = cli("status", "-i", INVENTORY, hosts=[Spark("spark-1"), down("spark-2")])
+    assert said.code == 3
+    assert re.search(r"unknown\s+spark-2: spark-2: no route to host", said.out)
+    rows = json.loads(cli("status", "--json", "-i", INVENTORY, hosts=[Spark("spark-1")]).out)
+    assert [row["state"] for row in rows["hosts"]] == ["up", "unknown", "unknown"]

@@ -1,11 +1,8 @@
-"""Teardown over fake hosts: by recipe, by group, with force, resumed; and docker that hangs."""
+"""Teardown over fake hosts: by recipe, by group, with force, resumed."""
 
 from __future__ import annotations
 
-import json
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,29 +11,24 @@ from spark_cluster.cli import teardown as verb
 from spark_cluster.core.error import HostKeyRejected, Unreachable
 from spark_cluster.core.event import HostLost, RunFinished, RunStarted, StepFinished
 from spark_cluster.facts.before import BEFORE, BeforeFact
-from spark_cluster.facts.docker import ANSWER_SECONDS, CONTAINERS, DOCKER
 from spark_cluster.facts.traces import TRACES
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
 from spark_cluster.runner.history import past_runs, unfinished
 from spark_cluster.runner.journal import Journal
-from spark_cluster.steps import containers
-from spark_cluster.steps.view import Options
 from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
+from tests.command_line import Cli
 
 from . import world
-from .cases import write
-from .test_cli import INVENTORY, Cli, cli, down, launching, torn  # noqa: F401 - cli is a fixture
-from .test_facts import context
-from .world import Spark, healthy, swapped
+from .world import INVENTORY, Spark, context, down, healthy, launching, swapped, torn
 
 SILENT = "error docker ps gave no answer within 10 s\n"
 
 # By recipe, by group
 
 
-def test_a_teardown_of_one_recipe_leaves_the_others(cli: Cli) -> None:  # noqa: F811
+def test_a_teardown_of_one_recipe_leaves_the_others(cli: Cli) -> None:
     hosts = [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
     other = 'c /other running 0 t {"spark-cluster.recipe":"other","spark-cluster.rank":"0"}\n'
     hosts[0].texts["containers"] = other
@@ -47,21 +39,21 @@ def test_a_teardown_of_one_recipe_leaves_the_others(cli: Cli) -> None:  # noqa: 
     assert [host.texts["containers"] for host in hosts] == [other, "", ""]
 
 
-def test_a_recipe_that_nobody_knows_is_no_success(cli: Cli) -> None:  # noqa: F811
+def test_a_recipe_that_nobody_knows_is_no_success(cli: Cli) -> None:
     said = cli("teardown", "qwen3-vl-253b", "-i", INVENTORY, hosts=[torn("spark-2")])
     assert said.code == 2
     assert "nothing of ours is called 'qwen3-vl-253b'" in said.err
     assert "`qwen3-vl-235b`" in said.err
 
 
-def test_a_known_recipe_that_does_not_run_is_down(cli: Cli) -> None:  # noqa: F811
+def test_a_known_recipe_that_does_not_run_is_down(cli: Cli) -> None:
     host = Spark("spark-2")
     said = cli("teardown", "qwen3-32b-fp8", "--hosts", "spark-2", "-i", INVENTORY, hosts=[host])
     assert said.code == 0
     assert "nothing of qwen3-32b-fp8 runs on spark-2" in said.out
 
 
-def test_a_teardown_of_a_group_touches_no_other_host(cli: Cli) -> None:  # noqa: F811
+def test_a_teardown_of_a_group_touches_no_other_host(cli: Cli) -> None:
     hosts = [torn("spark-2"), torn("spark-3")]
     said = cli("teardown", "--group", "pair", "-i", INVENTORY, hosts=hosts)
     assert said.code == 0
@@ -71,7 +63,7 @@ def test_a_teardown_of_a_group_touches_no_other_host(cli: Cli) -> None:  # noqa:
 # What launch changed is put back
 
 
-def test_the_swap_that_launch_turned_off_is_on_again(cli: Cli) -> None:  # noqa: F811
+def test_the_swap_that_launch_turned_off_is_on_again(cli: Cli) -> None:
     on = swapped("spark-2").texts["swap"]
     hosts = [launching("spark-2"), launching("spark-3")]
     hosts[0].texts["swap"] = on
@@ -90,7 +82,7 @@ def test_the_swap_that_launch_turned_off_is_on_again(cli: Cli) -> None:  # noqa:
     assert "swapon" not in "".join(hosts[1].changes)
 
 
-def test_the_network_is_undone_only_when_asked_for(cli: Cli) -> None:  # noqa: F811
+def test_the_network_is_undone_only_when_asked_for(cli: Cli) -> None:
     host = torn("spark-2")
     assert "undo network" not in cli("teardown", "--hosts", "spark-2", "-i", INVENTORY,
                                      hosts=[host]).out  # fmt: skip
@@ -99,7 +91,7 @@ def test_the_network_is_undone_only_when_asked_for(cli: Cli) -> None:  # noqa: F
     assert said.out.index("teardown on spark-2") < said.out.index("undo network on spark-2")
 
 
-def test_the_network_is_left_alone_when_the_teardown_failed(cli: Cli) -> None:  # noqa: F811
+def test_the_network_is_left_alone_when_the_teardown_failed(cli: Cli) -> None:
     host = Spark("spark-2", {"containers": SILENT})
     said = cli("teardown", "--network", "--hosts", "spark-2", "-i", INVENTORY, hosts=[host])
     assert said.code == 4
@@ -110,7 +102,7 @@ def test_the_network_is_left_alone_when_the_teardown_failed(cli: Cli) -> None:  
 
 
 def test_force_ends_the_processes_when_docker_hangs_and_says_what_is_left(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
 ) -> None:
     hung = Spark("spark-2", {"containers": SILENT + world.running("spark-2")})
     ended = SILENT + world.running("spark-2", state="ended", status=137)
@@ -131,7 +123,7 @@ def test_force_ends_the_processes_when_docker_hangs_and_says_what_is_left(
     assert hosts[2].texts["containers"] == ""
 
 
-def test_force_needs_no_lock(cli: Cli) -> None:  # noqa: F811
+def test_force_needs_no_lock(cli: Cli) -> None:
     host = torn("spark-2")
     host.on("exec 9>>", Completed(75, "held plan by eve@desk (pid 7)\n", ""))
     assert cli("teardown", "--hosts", "spark-2", "-i", INVENTORY, hosts=[host]).code == 5
@@ -140,7 +132,7 @@ def test_force_needs_no_lock(cli: Cli) -> None:  # noqa: F811
     assert "goes on without the lock: spark-2 is in use: plan by eve@desk" in said.out
 
 
-def test_force_bounds_every_command_of_docker(cli: Cli) -> None:  # noqa: F811
+def test_force_bounds_every_command_of_docker(cli: Cli) -> None:
     host = torn("spark-2")
     cli("teardown", "--force", "--hosts", "spark-2", "-i", INVENTORY, hosts=[host])
     commands = "".join(host.changes)
@@ -150,7 +142,7 @@ def test_force_bounds_every_command_of_docker(cli: Cli) -> None:  # noqa: F811
 # --resume
 
 
-def test_there_is_nothing_to_resume(cli: Cli) -> None:  # noqa: F811
+def test_there_is_nothing_to_resume(cli: Cli) -> None:
     said = cli("teardown", "--resume", "-i", INVENTORY)
     assert said.code == 0
     assert "came to its end" in said.out
@@ -158,7 +150,7 @@ def test_there_is_nothing_to_resume(cli: Cli) -> None:  # noqa: F811
     assert line == {"kind": "resume", "hosts": []}
 
 
-def test_a_host_that_comes_back_is_finished(cli: Cli) -> None:  # noqa: F811
+def test_a_host_that_comes_back_is_finished(cli: Cli) -> None:
     hosts = [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
     hosts[2].down = Unreachable("spark-3: no route to host", remedy="Is it on?")
     assert cli("teardown", "qwen3-vl-235b", "-i", INVENTORY, hosts=hosts).code == 3
@@ -175,7 +167,7 @@ def test_a_host_that_comes_back_is_finished(cli: Cli) -> None:  # noqa: F811
 
 
 def test_resume_waits_until_the_host_is_back(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hosts = [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
@@ -198,7 +190,7 @@ def test_resume_waits_until_the_host_is_back(
     assert said.out.count("waiting for spark-3") == 1
 
 
-def test_resume_does_not_wait_for_what_waiting_does_not_mend(cli: Cli) -> None:  # noqa: F811
+def test_resume_does_not_wait_for_what_waiting_does_not_mend(cli: Cli) -> None:
     hosts = [torn("spark-2"), torn("spark-3")]
     hosts[1].down = HostKeyRejected("spark-3: its key has changed", remedy="`trust spark-3`")
     cli("teardown", "--group", "pair", "-i", INVENTORY, hosts=hosts)
@@ -208,7 +200,7 @@ def test_resume_does_not_wait_for_what_waiting_does_not_mend(cli: Cli) -> None: 
 
 
 @pytest.mark.parametrize("more", [["qwen3-vl-235b"], ["--dry-run"], ["--network"]])
-def test_resume_goes_on_with_what_was_begun(cli: Cli, more: list[str]) -> None:  # noqa: F811
+def test_resume_goes_on_with_what_was_begun(cli: Cli, more: list[str]) -> None:
     said = cli("teardown", "--resume", *more, "-i", INVENTORY)
     assert said.code == 2
     assert "--resume goes on with what was begun" in said.err
@@ -256,106 +248,10 @@ def record(run: str, verb: str, hosts: tuple[str, ...], *events: object) -> None
     book.close()
 
 
-def test_the_journal_names_the_inventory(cli: Cli) -> None:  # noqa: F811
+def test_the_journal_names_the_inventory(cli: Cli) -> None:
     cli("teardown", "--hosts", "spark-2", "-i", INVENTORY, hosts=[down("spark-2")])
     (past,) = past_runs()
     assert past.inventory == short(world.inventory().path)
-
-
-# Docker that hangs, in a real shell
-
-CONTAINER_ID = "4f5e" * 16
-RECORD = {
-    "StreamConfig": {},
-    "State": {"Running": True, "Pid": 4211, "ExitCode": 0, "StartedAt": "2026-11-21T03:15:42Z"},
-    "ID": CONTAINER_ID,
-    "Config": {
-        "Env": ['NOTE={"Name":"/not-this"}', "HF_TOKEN=hf_secret"],
-        "Labels": {"spark-cluster.recipe": "qwen3-vl-235b", "spark-cluster.rank": "0"},
-    },
-    "Name": "/vllm-head",
-}
-
-
-def probe(script: str, folder: Path, docker: str) -> str:
-    """Run a fact's shell with this docker, patience of a third of a second, and folders of ours."""
-    program = write(folder / "bin/docker", f"#!/bin/sh\n{docker}\n")
-    program.chmod(0o755)
-    for old, new in (
-        (f"timeout -k 2 {ANSWER_SECONDS}", "timeout -k 1 0.3"),
-        ("/var/lib/docker", f"{folder}/docker"),
-        ("/etc/docker", f"{folder}/etc"),
-        ("/proc", f"{folder}/proc"),
-    ):
-        script = script.replace(old, new)
-    done = subprocess.run(
-        ["/bin/sh", "-s"], input=script, text=True, capture_output=True, check=True, timeout=30,
-        env={"PATH": f"{folder}/bin:/usr/bin:/bin"},
-    )  # fmt: skip
-    return done.stdout
-
-
-def records(folder: Path) -> None:
-    """Docker's record of a container of ours with two processes, and one of somebody else's."""
-    name = f"docker/containers/{CONTAINER_ID}/config.v2.json"
-    write(folder / name, json.dumps(RECORD, separators=(",", ":")))
-    write(folder / "docker/containers/0a0a/config.v2.json", '{"Name":"/db","Config":{}}')
-    for pid in (4211, 4877):
-        write(folder / f"proc/{pid}/cgroup", f"0::/system.slice/docker-{CONTAINER_ID}.scope\n")
-        write(folder / f"proc/{pid}/cmdline", "python3\0-m\0vllm\0")
-    write(folder / "proc/1/cgroup", "0::/init.scope\n")
-
-
-def test_docker_that_hangs_does_not_hang_the_probe(tmp_path: Path) -> None:
-    records(tmp_path)
-    text = probe(CONTAINERS.script(context()), tmp_path, "exec sleep 60")
-    fact = CONTAINERS.parse(text)
-    assert fact.error == f"docker ps gave no answer within {ANSWER_SECONDS} s"
-    (found,) = fact.containers
-    assert (found.name, found.state, found.label("recipe")) == (
-        "vllm-head", "running", "qwen3-vl-235b",
-    )  # fmt: skip
-    assert found.started == "2026-11-21T03:15:42Z"
-    assert found.processes == ((4211, "python3 -m vllm"), (4877, "python3 -m vllm"))
-    assert "hf_secret" not in text
-
-
-def test_a_container_without_processes_has_ended(tmp_path: Path) -> None:
-    records(tmp_path)
-    for pid in (4211, 4877):
-        (tmp_path / f"proc/{pid}/cgroup").unlink()
-    fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, "exec sleep 60"))
-    assert [(each.state, each.processes) for each in fact.containers] == [("ended", ())]
-
-
-def test_one_container_that_docker_cannot_inspect_is_not_left_out(tmp_path: Path) -> None:
-    records(tmp_path)
-    docker = 'if [ "$1" = ps ]; then echo one; else sleep 60; fi'
-    fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, docker))
-    assert fact.error == f"docker inspect gave no answer within {ANSWER_SECONDS} s"
-    assert [each.name for each in fact.containers] == ["vllm-head"]
-
-
-def test_a_container_that_is_removed_meanwhile_is_gone(tmp_path: Path) -> None:
-    docker = 'if [ "$1" = ps ]; then echo one; else echo "No such object: one" >&2; exit 1; fi'
-    fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, docker))
-    assert (fact.containers, fact.error) == ((), "")
-
-
-def test_docker_elsewhere_is_found(tmp_path: Path) -> None:
-    records(tmp_path)
-    (tmp_path / "docker").rename(tmp_path / "elsewhere")
-    write(tmp_path / "etc/daemon.json", f'{{\n  "data-root": "{tmp_path}/elsewhere"\n}}\n')
-    docker = 'echo "Cannot connect to the Docker daemon" >&2; exit 1'
-    fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, docker))
-    assert fact.error == "Cannot connect to the Docker daemon"
-    assert [each.name for each in fact.containers] == ["vllm-head"]
-
-
-def test_docker_info_that_hangs(tmp_path: Path) -> None:
-    script = "SPARK_USER=root\n" + DOCKER.script(context())
-    fact = DOCKER.parse(probe(script, tmp_path, "exec sleep 60"))
-    assert fact.error == f"docker info gave no answer within {ANSWER_SECONDS} s"
 
 
 # The note and the traces
@@ -384,7 +280,7 @@ def test_the_traces_of_this_very_machine() -> None:
     assert TRACES.parse("") == type(fact)()
 
 
-def test_a_failed_removal_is_told_and_the_rest_goes_on(cli: Cli) -> None:  # noqa: F811
+def test_a_failed_removal_is_told_and_the_rest_goes_on(cli: Cli) -> None:
     hosts = [torn("spark-2"), torn("spark-3")]
     hosts[0].on("docker rm --force", failed(1, "device is busy"))
     said = cli("teardown", "--group", "pair", "--set", "gone.seconds=0.05", "-i", INVENTORY,
@@ -394,24 +290,39 @@ def test_a_failed_removal_is_told_and_the_rest_goes_on(cli: Cli) -> None:  # noq
     assert hosts[1].texts["containers"] == ""
 
 
-def test_what_docker_does_not_remove_is_killed_and_nothing_else(tmp_path: Path) -> None:
-    """The very commands of --force, with a docker that hangs, on processes of this test."""
-    ours, reused = (subprocess.Popen(["/bin/sleep", "60"]) for _ in range(2))
-    try:
-        write(tmp_path / f"proc/{ours.pid}/cgroup", "0::/system.slice/docker-4f5e.scope\n")
-        write(tmp_path / f"proc/{reused.pid}/cgroup", "0::/user.slice\n")
-        text = world.running("spark-2", serving=False)
-        both = text.replace("p 4211 ", f"p {ours.pid} x\np {reused.pid} ")
-        view = world.view("spark-2", {"spark-2": {"containers": both}},
-                          options=Options(force=True))  # fmt: skip
-        (change,) = containers.assess(view, containers.Params(state="absent")).changes
-        commands = change.commands.replace("timeout -k 5 15", "timeout -k 1 0.3")
-        started = time.monotonic()
-        probe(f"set -eu\n{commands}", tmp_path, "exec sleep 60")
-        assert time.monotonic() - started < 20
-        assert ours.wait(timeout=10) == -signal.SIGKILL
-        assert reused.poll() is None
-    finally:
-        for process in (ours, reused):
-            process.kill()
-            process.wait()
+# Over all hosts
+
+
+def test_a_teardown_needs_no_state_of_its_own(cli: Cli) -> None:
+    hosts = [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
+    said = cli("teardown", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 0
+    assert "nothing of ours runs on spark-1, spark-2, spark-3" in said.out
+    assert [host.connections for host in hosts] == [1, 1, 1]
+    assert "launch\\ by\\ *" in hosts[1].held[0].script
+
+
+def test_a_teardown_without_one_host_calls_it_unknown(cli: Cli) -> None:
+    hosts = [Spark("spark-1"), torn("spark-2"), down("spark-3")]
+    said = cli("teardown", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 3
+    assert "unknown: spark-3 was not reached" in said.out
+    assert "spark-cluster teardown --resume" in said.out
+    assert "nothing of ours runs" not in said.out
+    assert hosts[1].texts["containers"] == ""
+
+
+def test_a_teardown_goes_on_where_another_host_fails(cli: Cli) -> None:
+    broken = Spark("spark-1", {"containers": "error Cannot connect to the Docker daemon\n"})
+    hosts = [broken, torn("spark-2"), torn("spark-3")]
+    said = cli("teardown", "--set", "gone.seconds=0.05", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 4
+    assert [host.texts["containers"] for host in hosts[1:]] == ["", ""]
+
+
+def test_a_teardown_may_bring_the_swap_back(cli: Cli) -> None:
+    on = swapped("spark-2").texts["swap"]
+    host = torn("spark-2").effect("swapon /swap.img", swap=on)
+    said = cli("teardown", "--restore-swap", "--hosts", "spark-2", "-i", INVENTORY, hosts=[host])
+    assert said.code == 0
+    assert host.texts["swap"] == on

@@ -20,11 +20,11 @@ from spark_cluster.monitor.judgement import Condition, Restarts
 from spark_cluster.runner.responder import Means, Responder
 from spark_cluster.runner.watcher import Settings, Watcher, pause_file
 from spark_cluster.steps.served import Served
+from tests.command_line import Cli
 
 from . import world
-from .test_cli import INVENTORY, Cli, cli  # noqa: F401  (the fixture)
 from .test_status import page
-from .world import MARK, Spark, stage
+from .world import INVENTORY, MARK, Spark, stage
 
 LOW = "state,2100, 3003, 28.00, 96, 61, 0x0\n"
 HIGH = "state,2400, 3003, 85.00, 96, 61, 0x0\n"
@@ -424,20 +424,20 @@ def test_everything_is_exposed(warm: Callable[..., Stand]) -> None:
         (["-i", "/no/such.yaml"], "/no/such.yaml"),
     ],
 )
-def test_what_a_user_may_get_wrong(cli: Cli, arguments: list[str], says: str) -> None:  # noqa: F811
+def test_what_a_user_may_get_wrong(cli: Cli, arguments: list[str], says: str) -> None:
     said = cli("watch", *arguments)
     assert said.code == 2
     assert says in said.err
 
 
-def test_pause_and_resume(cli: Cli) -> None:  # noqa: F811
+def test_pause_and_resume(cli: Cli) -> None:
     assert cli("watch", "--pause").code == 0
     assert pause_file().exists()
     assert cli("watch", "--resume").code == 0
     assert not pause_file().exists()
 
 
-def test_a_port_in_use_is_told(cli: Cli) -> None:  # noqa: F811
+def test_a_port_in_use_is_told(cli: Cli) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -455,7 +455,7 @@ def test_the_unit() -> None:
 
 
 def test_install_and_uninstall(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spark_cluster import places
+from spark_cluster.core.error import Unreachable
 from spark_cluster.core.event import Event
 from spark_cluster.core.secret import Secret
 from spark_cluster.engines.placement import place
@@ -35,6 +36,9 @@ RUN = "20261121-031500-9f3a"
 PAIR = ("spark-2", "spark-3")
 RECIPE = "qwen3-vl-235b"
 
+#: The path of the shipped inventory, for `-i`.
+INVENTORY = str(places.shipped("inventory") / inventories.FILE)
+
 #: What every probe begins a fact's output with.
 MARK = "@@spark-cluster-fact "
 
@@ -42,7 +46,7 @@ MARK = "@@spark-cluster-fact "
 @functools.cache
 def inventory() -> Inventory:
     """The inventory that ships with the program."""
-    return inventories.load(places.shipped("inventory") / inventories.FILE)
+    return inventories.load(Path(INVENTORY))
 
 
 @functools.cache
@@ -60,7 +64,17 @@ def templates() -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.j2")}
 
 
+def journal(folder: Path) -> list[Path]:
+    """The journals of what the fixture `cli` ran in this temporary folder."""
+    return sorted((folder / "home/.local/state/spark-cluster/journal").glob("*.jsonl"))
+
+
 # What the hosts answer
+
+
+def recorded(name: str) -> str:
+    """A recorded output of a fact's commands."""
+    return (DATA / "facts" / name).read_text(encoding="utf-8")
 
 
 @functools.cache
@@ -254,7 +268,40 @@ def sparks(*names: str) -> list[Spark]:
     return [Spark(name) for name in names or inventory().hosts]
 
 
+def down(name: str) -> Spark:
+    """A host that cannot be reached."""
+    host = Spark(name)
+    host.down = Unreachable(f"{name}: no route to host", host=name, remedy="Is it on?")
+    return host
+
+
+def launching(name: str) -> Spark:
+    """A healthy host of the pair on which docker run and docker exec do what they should."""
+    host = Spark(name).effect("docker run", containers=running(name, serving=False))
+    host.carries = TOKEN_UNITS
+    host.effect("sitecustomize.py", files=deployment().files[0].path)
+    if name == "spark-2":
+        host.effect("docker run", ray=ray_nodes())
+        host.effect("docker exec --detach", containers=running(name), server=SERVER_UP)
+    return host
+
+
+def serving(name: str) -> Spark:
+    """A host of the pair whose rank runs."""
+    return Spark(name, {"containers": running(name)})
+
+
+def torn(name: str) -> Spark:
+    """A serving host until its container is removed."""
+    return serving(name).effect("docker rm --force", containers="")
+
+
 # Views and runs
+
+
+def context(host: str = "spark-2", *, deployed: bool = False) -> ProbeContext:
+    """What a fact's script is made for; `deployed`: with the recipe."""
+    return ProbeContext(inventory().hosts[host], inventory(), deployment() if deployed else None)
 
 
 def facts(host: str, texts: Mapping[str, str] | None = None) -> Facts:

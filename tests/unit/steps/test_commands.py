@@ -66,6 +66,14 @@ def test_a_file_is_replaced_by_rename_and_was_never_open_to_others(tmp_path: Pat
     assert path.stat().st_ino != before
 
 
+def test_the_new_file_is_on_the_disk_before_it_takes_the_name(tmp_path: Path) -> None:
+    """Else a power cut could leave an empty file under the right name."""
+    path = write(tmp_path / "kept", "old\n")
+    seen = f'sync() {{ cat "$1" {path} > {tmp_path}/seen; command sync "$@"; }}\n'
+    run(seen + write_file(str(path), "new\n", 0o600), tmp_path)
+    assert (tmp_path / "seen").read_text() == "new\nold\n"
+
+
 def test_the_old_file_stays_when_the_new_one_cannot_be_written(tmp_path: Path) -> None:
     path = write(tmp_path / "kept", "old\n")
     (tmp_path / "kept.spark-cluster.new").mkdir()

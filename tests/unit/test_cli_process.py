@@ -1,0 +1,137 @@
+"""The program in a process of its own: pipes, what it imports, completion."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spark_cluster import places
+from tests.command_line import Cli
+
+from .world import INVENTORY, Spark, healthy, swapped
+
+# Plain text
+
+
+ESCAPE = "\x1b"
+
+
+def program(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own."""
+    code = "from spark_cluster.cli.app import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        text=True,
+        capture_output=True,
+        cwd=cwd,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "HOME": str(cwd), "PYTHONPATH": _ROOT, **environment},
+    )
+
+
+_ROOT = str(Path(places.__file__).resolve().parents[1])
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1", "TERM": "xterm-256color"}])
+@pytest.mark.parametrize("arguments", [["--help"], ["explain", "NET004"], ["launch", "nothing"]])
+def test_pipes_get_no_escape_codes(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str]
+) -> None:
+    done = program(*arguments, cwd=tmp_path, **environment)
+    assert ESCAPE not in done.stdout + done.stderr
+    assert done.stdout + done.stderr
+
+
+def test_a_run_on_a_pipe_has_no_escape_codes_and_whole_lines(cli: Cli) -> None:
+    hosts = [Spark("spark-1"), swapped("spark-2"), Spark("spark-3", {"gpu": "no GPU\n"})]
+    hosts[2].texts["host"] = healthy("host", "spark-3") + "missing=flock\nmissing=netplan\n"
+    said = cli("bootstrap", "-v", "-i", INVENTORY, hosts=hosts)
+    assert ESCAPE not in said.out + said.err
+    assert "flock is not installed" in said.out
+
+
+# What is imported
+
+
+HEAVY = ("paramiko", "fabric", "jinja2", "pyroute2", "rich.console", "rich.markdown", "pydantic")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], HEAVY),
+        (["--version"], HEAVY),
+        # typer itself (0.29) reads a verb's options with pydantic.
+        (["bootstrap", "--help"], HEAVY[:-1]),
+    ],
+)
+def test_help_and_version_import_nothing_heavy(
+    tmp_path: Path, arguments: list[str], heavy: tuple[str, ...]
+) -> None:
+    code = (
+        "import sys\nfrom spark_cluster.cli.app import run\n"
+        f"code = run({arguments!r})\n"
+        f"print('LOADED', code, *[name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": _ROOT},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "LOADED 0"
+
+
+# Completion
+
+
+def completion(tmp_path: Path, **environment: str) -> str:
+    script = Path(sys.executable).parent / "spark-cluster"
+    if not script.exists():
+        pytest.skip("the console script is not installed beside this Python")
+    done = subprocess.run(
+        [str(script)],
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_completion_for_bash_is_sound_bash(tmp_path: Path) -> None:
+    text = completion(tmp_path, _SPARK_CLUSTER_COMPLETE="source_bash")
+    assert "complete " in text
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash on this machine")
+    done = subprocess.run([bash, "-n"], input=text, text=True, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "position", "offered"),
+    [
+        ("spark-cluster ver", "1", {"verify-rdma"}),
+        ("spark-cluster t", "1", {"teardown", "trust"}),
+        ("spark-cluster bootstrap --dry", "2", {"--dry-run"}),
+    ],
+)
+def test_bash_is_offered_what_fits(
+    tmp_path: Path, words: str, position: str, offered: set[str]
+) -> None:
+    text = completion(
+        tmp_path,
+        _SPARK_CLUSTER_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD=position,
+    )
+    assert set(text.split()) == offered

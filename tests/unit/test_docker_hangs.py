@@ -1,0 +1,133 @@
+"""Docker that does not answer: what is read without it, and what ends without it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from spark_cluster.facts.docker import ANSWER_SECONDS, CONTAINERS, DOCKER
+from spark_cluster.steps import containers
+from spark_cluster.steps.view import Options
+
+from . import world
+from .cases import write
+from .world import context
+
+CONTAINER_ID = "4f5e" * 16
+RECORD = {
+    "StreamConfig": {},
+    "State": {"Running": True, "Pid": 4211, "ExitCode": 0, "StartedAt": "2026-11-21T03:15:42Z"},
+    "ID": CONTAINER_ID,
+    "Config": {
+        "Env": ['NOTE={"Name":"/not-this"}', "HF_TOKEN=hf_secret"],
+        "Labels": {"spark-cluster.recipe": "qwen3-vl-235b", "spark-cluster.rank": "0"},
+    },
+    "Name": "/vllm-head",
+}
+
+
+def probe(script: str, folder: Path, docker: str) -> str:
+    """Run a fact's shell with this docker, patience of a third of a second, and folders of ours."""
+    program = write(folder / "bin/docker", f"#!/bin/sh\n{docker}\n")
+    program.chmod(0o755)
+    for old, new in (
+        (f"timeout -k 2 {ANSWER_SECONDS}", "timeout -k 1 0.3"),
+        ("/var/lib/docker", f"{folder}/docker"),
+        ("/etc/docker", f"{folder}/etc"),
+        ("/proc", f"{folder}/proc"),
+    ):
+        script = script.replace(old, new)
+    done = subprocess.run(
+        ["/bin/sh", "-s"], input=script, text=True, capture_output=True, check=True, timeout=30,
+        env={"PATH": f"{folder}/bin:/usr/bin:/bin"},
+    )  # fmt: skip
+    return done.stdout
+
+
+def records(folder: Path) -> None:
+    """Docker's record of a container of ours with two processes, and one of somebody else's."""
+    name = f"docker/containers/{CONTAINER_ID}/config.v2.json"
+    write(folder / name, json.dumps(RECORD, separators=(",", ":")))
+    write(folder / "docker/containers/0a0a/config.v2.json", '{"Name":"/db","Config":{}}')
+    for pid in (4211, 4877):
+        write(folder / f"proc/{pid}/cgroup", f"0::/system.slice/docker-{CONTAINER_ID}.scope\n")
+        write(folder / f"proc/{pid}/cmdline", "python3\0-m\0vllm\0")
+    write(folder / "proc/1/cgroup", "0::/init.scope\n")
+
+
+def test_docker_that_hangs_does_not_hang_the_probe(tmp_path: Path) -> None:
+    records(tmp_path)
+    text = probe(CONTAINERS.script(context()), tmp_path, "exec sleep 60")
+    fact = CONTAINERS.parse(text)
+    assert fact.error == f"docker ps gave no answer within {ANSWER_SECONDS} s"
+    (found,) = fact.containers
+    assert (found.name, found.state, found.label("recipe")) == (
+        "vllm-head", "running", "qwen3-vl-235b",
+    )  # fmt: skip
+    assert found.started == "2026-11-21T03:15:42Z"
+    assert found.processes == ((4211, "python3 -m vllm"), (4877, "python3 -m vllm"))
+    assert "hf_secret" not in text
+
+
+def test_a_container_without_processes_has_ended(tmp_path: Path) -> None:
+    records(tmp_path)
+    for pid in (4211, 4877):
+        (tmp_path / f"proc/{pid}/cgroup").unlink()
+    fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, "exec sleep 60"))
+    assert [(each.state, each.processes) for each in fact.containers] == [("ended", ())]
+
+
+def test_one_container_that_docker_cannot_inspect_is_not_left_out(tmp_path: Path) -> None:
+    records(tmp_path)
+    docker = 'if [ "$1" = ps ]; then echo one; else sleep 60; fi'
+    fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, docker))
+    assert fact.error == f"docker inspect gave no answer within {ANSWER_SECONDS} s"
+    assert [each.name for each in fact.containers] == ["vllm-head"]
+
+
+def test_a_container_that_is_removed_meanwhile_is_gone(tmp_path: Path) -> None:
+    docker = 'if [ "$1" = ps ]; then echo one; else echo "No such object: one" >&2; exit 1; fi'
+    fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, docker))
+    assert (fact.containers, fact.error) == ((), "")
+
+
+def test_docker_elsewhere_is_found(tmp_path: Path) -> None:
+    records(tmp_path)
+    (tmp_path / "docker").rename(tmp_path / "elsewhere")
+    write(tmp_path / "etc/daemon.json", f'{{\n  "data-root": "{tmp_path}/elsewhere"\n}}\n')
+    docker = 'echo "Cannot connect to the Docker daemon" >&2; exit 1'
+    fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, docker))
+    assert fact.error == "Cannot connect to the Docker daemon"
+    assert [each.name for each in fact.containers] == ["vllm-head"]
+
+
+def test_docker_info_that_hangs(tmp_path: Path) -> None:
+    script = "SPARK_USER=root\n" + DOCKER.script(context())
+    fact = DOCKER.parse(probe(script, tmp_path, "exec sleep 60"))
+    assert fact.error == f"docker info gave no answer within {ANSWER_SECONDS} s"
+
+
+def test_what_docker_does_not_remove_is_killed_and_nothing_else(tmp_path: Path) -> None:
+    """The very commands of --force, with a docker that hangs, on processes of this test."""
+    ours, reused = (subprocess.Popen(["/bin/sleep", "60"]) for _ in range(2))
+    try:
+        write(tmp_path / f"proc/{ours.pid}/cgroup", "0::/system.slice/docker-4f5e.scope\n")
+        write(tmp_path / f"proc/{reused.pid}/cgroup", "0::/user.slice\n")
+        text = world.running("spark-2", serving=False)
+        both = text.replace("p 4211 ", f"p {ours.pid} x\np {reused.pid} ")
+        view = world.view("spark-2", {"spark-2": {"containers": both}},
+                          options=Options(force=True))  # fmt: skip
+        (change,) = containers.assess(view, containers.Params(state="absent")).changes
+        commands = change.commands.replace("timeout -k 5 15", "timeout -k 1 0.3")
+        started = time.monotonic()
+        probe(f"set -eu\n{commands}", tmp_path, "exec sleep 60")
+        assert time.monotonic() - started < 20
+        assert ours.wait(timeout=10) == -signal.SIGKILL
+        assert reused.poll() is None
+    finally:
+        for process in (ours, reused):
+            process.kill()
+            process.wait()

@@ -1,0 +1,77 @@
+"""The lock of a run: who holds it, when it is taken and given back, and what its loss ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from spark_cluster.core.error import Locked, StepFailed
+from spark_cluster.core.result import Status, exit_code
+from spark_cluster.transport.fake import failed
+from spark_cluster.transport.protocol import Completed
+
+from .runs import apply, one, statuses
+from .world import healthy, sparks, stage, swapped, unlimited
+
+
+def test_a_host_in_use_ends_the_run_and_names_the_holder() -> None:
+    first, second = swapped("spark-2"), swapped("spark-3")
+    second.on("exec 9>>", Completed(75, "held launch by eve@desk (pid 7) since noon\n", ""))
+    on = stage([first, second])
+    with pytest.raises(Locked) as caught:
+        apply(on)
+    assert "launch by eve@desk (pid 7) since noon" in caught.value.message
+    assert (caught.value.host, caught.value.exit_code) == ("spark-3", 5)
+    assert caught.value.remedy
+    assert first.changes == second.changes == []
+    assert [held.released for held in first.held] == [True]
+
+
+def test_the_lock_is_taken_before_a_change_and_released_after() -> None:
+    host = swapped()
+    apply(stage([host, *sparks("spark-3")]))
+    order = ["exec 9>>" in script for script in host.scripts]
+    assert order == [False, True, False]
+    assert [held.released for held in host.held] == [True]
+    assert "'bootstrap by " in host.held[0].script
+
+
+def test_the_lock_is_released_when_a_step_fails() -> None:
+    host = swapped()
+    host.on("swapoff /swap.img", failed())
+    apply(stage([host, *sparks("spark-3")]))
+    assert [held.released for held in host.held] == [True]
+
+
+def test_a_lock_that_was_taken_over_stops_the_host() -> None:
+    host = swapped()
+    host.texts["access"] = unlimited().texts["access"]
+
+    def take_over(script: str) -> str:
+        host.held[0].kill()
+        host.texts["access"] = healthy("access", "spark-2")
+        return host.probe(script)
+
+    host.on("limits.d/90-spark-cluster.conf.spark", take_over)
+    results = apply(stage([host, *sparks("spark-3")]))
+    assert statuses(results, "memlock")["spark-2"] == "changed"
+    result = one(results, Status.FAILED)
+    assert isinstance(result.error, Locked)
+    assert not any("swapoff" in text for text in host.changes)
+    assert exit_code(results) == 5
+
+
+def test_a_lock_taken_from_another_is_told() -> None:
+    host = swapped()
+    host.on("exec 9>>", "taken-from launch by eve@desk (pid 7)\n")
+    on = stage([host, *sparks("spark-3")])
+    apply(on)
+    assert any("launch by eve@desk" in str(event) for event in on.told("note"))
+
+
+def test_no_flock_on_the_host_is_a_failure_with_a_remedy() -> None:
+    host = swapped()
+    host.on("exec 9>>", Completed(127, "", "sh: flock: not found"))
+    with pytest.raises(StepFailed) as caught:
+        apply(stage([host, *sparks("spark-3")]))
+    assert "could not be taken" in caught.value.message
+    assert "flock" in caught.value.remedy
