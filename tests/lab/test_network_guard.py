@@ -55,6 +55,13 @@ def back(cluster: Cluster, before: str) -> bool:
         return False
 
 
+def answers(cluster: Cluster, node: str = NODE) -> bool:
+    try:
+        return bool(cluster.on(node, "echo yes"))
+    except (Exception, pytest.fail.Exception):
+        return False
+
+
 def start_and_kill_when_applied(cluster: Cluster, *arguments: str) -> str:
     """Run bootstrap until netplan has applied the change, then kill the controller. The run."""
     process = cluster.start("bootstrap", "--hosts", NODE, "--json", *arguments)
@@ -144,6 +151,7 @@ def test_a_controller_that_is_killed(cluster: Cluster, tmp_path: Path, renderer:
     """After apply and before the confirmation: the host takes the change back by itself."""
     if renderer == "networkd":
         cluster.run("lab", "fault", "networkd", NODE)
+        wait_for(lambda: answers(cluster), 120, f"{NODE} answers by networkd")
         cluster.run("bootstrap", "--hosts", NODE)
     owner = "systemctl is-active NetworkManager; sudo grep -ho 'renderer: .*' /etc/netplan/*"
     running = "active" if renderer == "NetworkManager" else "inactive"
@@ -216,6 +224,7 @@ def test_a_second_owner_is_refused_or_taken_over_and_comes_back(cluster: Cluster
     assert network(cluster) == before
     cluster.run("lab", "fault", "second-owner", NODE, "--undo")
     cluster.run("lab", "fault", "networkd", NODE, "--undo")
+    wait_for(lambda: answers(cluster), 120, f"{NODE} answers by NetworkManager")
     cluster.run("bootstrap", "--hosts", NODE)
 
 
