@@ -77,9 +77,7 @@ END
 
 _TO_NETWORKD = """
 umask 077
-mkdir -p /var/lib/spark-lab
-cp -a /etc/netplan/01-network-manager-all.yaml /var/lib/spark-lab/
-mv /etc/NetworkManager/system-connections/wifi.nmconnection /var/lib/spark-lab/
+rm /etc/NetworkManager/system-connections/wifi.nmconnection
 cat > /etc/netplan/01-network-manager-all.yaml <<END
 network:
   version: 2
@@ -92,16 +90,6 @@ grep -l 'renderer: NetworkManager' /etc/netplan/*.yaml | xargs -r rm
 netplan generate
 systemctl disable --now NetworkManager
 systemctl enable --now systemd-networkd
-netplan apply
-"""
-
-_TO_NETWORK_MANAGER = """
-cp -a /var/lib/spark-lab/01-network-manager-all.yaml /etc/netplan/
-mv /var/lib/spark-lab/wifi.nmconnection /etc/NetworkManager/system-connections/
-grep -l 'renderer: networkd' /etc/netplan/*.yaml | xargs -r rm
-netplan generate
-systemctl disable --now systemd-networkd.socket systemd-networkd
-systemctl enable --now NetworkManager
 netplan apply
 """
 
@@ -234,7 +222,7 @@ FAULTS = (
     ),
     Fault(
         "networkd", "gives the node's interfaces from NetworkManager to systemd-networkd",
-        "gives them back", _TO_NETWORKD, _TO_NETWORK_MANAGER,
+        "starts it again, as after its first boot", _TO_NETWORKD, _power_on,
     ),
     Fault(
         "fill-memory", "leaves 150 MiB of memory", "frees it",
