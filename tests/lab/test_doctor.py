@@ -57,7 +57,7 @@ BY_HAND = (
     Row("fill-disk", "spark-1", frozenset({"HOST018"})),
 )  # fmt: skip
 #: The peer keeps its carrier: the lab's cable does not know that a device is gone.
-REMOVED = Row("hot-remove", "spark-3", frozenset({"NET012"}), HALF_2, refused="HOST001")
+REMOVED = Row("hot-remove", "spark-3", frozenset({"NET012"}), HALF_2, refused="NET001")
 DEAD = Row("node-dead", "spark-3", frozenset({"HOST010"}), repaired=True)
 
 
