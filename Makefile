@@ -4,7 +4,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-long unit lint format setup lab-up lab-down bench clean
+.PHONY: help demo test test-long test-faults unit lint format setup lab-up lab-down bench clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,11 @@ test: setup lab-packages engines lint  ## Unit, contract, and the lab end to end
 	$(PY) -m pytest -m "not long" --cov --cov-report=term:skip-covered
 
 test-long: setup lab-packages engines  ## The long tests: reboots, dead controllers, every verdict, what is timed
-	$(PY) -m pytest -m long
+	$(PY) -m pytest -m "long and not faults"
+
+test-faults: setup lab-packages  ## The fault suite: every boundary, every fault, RUNS=100 random ones (SEED=n)
+	SPARK_CLUSTER_FAULT_RUNS=$(or $(RUNS),100) SPARK_CLUSTER_FAULT_SEED=$(or $(SEED),2026) \
+	  $(PY) -m pytest -m faults
 
 unit: setup  ## The fast tests only
 	$(PY) -m pytest tests/unit
