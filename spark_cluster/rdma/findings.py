@@ -74,6 +74,11 @@ def error_reasons(case: Case, severity: Severity) -> list[str]:
     return reasons
 
 
+def growing_errors(case: Case) -> list[str]:
+    """All error counters that grew, the failing ones first: what may explain a silence."""
+    return error_reasons(case, Severity.FAIL) + error_reasons(case, Severity.WARN)
+
+
 def full(case: Case) -> list[str]:
     """Counters that stood at their highest value already: their silence proves nothing."""
     return [

@@ -129,9 +129,8 @@ def _rules(case: Case) -> tuple[Kind, list[str]]:
     partial = findings.silent(case) + findings.strays(case)
     if partial:
         agree, against = findings.witness_lines(case, "IB")
-        errors = findings.error_reasons(case, Severity.FAIL)
-        errors += findings.error_reasons(case, Severity.WARN)
-        return "partial", [*partial, *interfaces.elsewhere(case), *errors, *against, *agree]
+        told = [*partial, *interfaces.elsewhere(case), *findings.growing_errors(case)]
+        return "partial", [*told, *against, *agree]
     return _rdma(case)
 
 
@@ -181,9 +180,9 @@ def judge(
     if work.tokens is None:
         reason = "The generated tokens could not be counted."
         return verdict("unknown", [reason], CODES["unknown"])
+    case = Case(ranks, deltas, work, tokens, seen, witnesses or {})
     if tokens <= 0:
         code, reason = _idle(seen, work)
-        return verdict("idle", [reason], code)
-    case = Case(ranks, deltas, work, tokens, seen, witnesses or {})
+        return verdict("idle", [reason, *findings.growing_errors(case)], code)
     kind, reasons = _rules(case)
     return verdict(kind, reasons, CODES.get(kind), findings.source(case))
