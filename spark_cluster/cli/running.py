@@ -245,8 +245,12 @@ def _away(session: Session) -> SparkError:
 
 
 def refuse(active: Active, plan: Plan) -> list[Result]:
-    """The reasons not to begin, told; empty if there are none."""
+    """The reasons not to begin, told; empty if there are none.
+
+    Raises Locked if another run is at work on a host that refuses.
+    """
     refused = active.run.refusals(plan)
+    active.run.heed_others(refused)
     from spark_cluster.core.event import StepFinished
 
     titles = {planned.step.name: planned.step.title for planned in plan.steps}

@@ -92,15 +92,20 @@ def take(
         return held, rest
     held.release()
     if word == "held":
-        raise Locked(
-            f"{lane.name} is in use: {rest or 'the holder left no name'}",
-            host=lane.name,
-            remedy="Wait until that run has ended. It lets go by itself if its controller dies.",
-        )
+        raise in_use(lane.name, rest)
     raise StepFailed(
         f"the lock of {lane.name} could not be taken: {held.first_line or 'no answer'}",
         host=lane.name,
         remedy="Check that flock(1) is installed and /run is writable on the host.",
+    )
+
+
+def in_use(host: str, holder: str) -> Locked:
+    """The error for a host that another run works on."""
+    return Locked(
+        f"{host} is in use: {holder or 'the holder left no name'}",
+        host=host,
+        remedy="Wait until that run has ended. It lets go by itself if its controller dies.",
     )
 
 

@@ -15,6 +15,7 @@ from spark_cluster.core.step import Assessment, Stimulus
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, Facts
+from spark_cluster.facts.lock import LOCK
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.playbook.loader import BoundPlaybook
 from spark_cluster.runner.guard import Armed, Guard
@@ -27,7 +28,7 @@ from spark_cluster.runner.judge import (
     silent_peers,
     with_secrets,
 )
-from spark_cluster.runner.lock import PREEMPTIBLE, Locks
+from spark_cluster.runner.lock import PREEMPTIBLE, Locks, in_use
 from spark_cluster.runner.session import Lane, Session, tail
 from spark_cluster.runner.waiting import wait
 from spark_cluster.steps.view import Options, View
@@ -108,6 +109,16 @@ class Run:
                     self._mark(touched, planned, name)
         return refused
 
+    def heed_others(self, refused: Sequence[Result]) -> None:
+        """Raises Locked if another run holds a host that refuses: its half-done work is in the way,
+        and no remedy but waiting is right."""
+        yields = tuple(f"{verb} by " for verb in self._preempt())
+        hosts = {result.host for result in refused}.intersection(self.session.alive)
+        found = self.session.each(hosts, lambda lane: lane.read([LOCK])[LOCK].run)
+        for name, holder in found.items():
+            if isinstance(holder, str) and holder and not holder.startswith(yields):
+                raise in_use(name, holder)
+
     def _facts_of(self, steps: Sequence[PlannedStep]) -> list[Fact[Any]]:
         names = dict.fromkeys(
             name for planned in steps if planned.step.stimulus is None
@@ -160,11 +171,12 @@ class Run:
                 remedy="What was done stands above. Run the command again: it goes on from there.",
             )
 
-    def _lock(self) -> None:
-        preempt = (*PREEMPTIBLE, "bootstrap", "teardown") if self.options.force else self.preempt
+    def _preempt(self) -> tuple[str, ...]:
+        return (*PREEMPTIBLE, "bootstrap", "teardown") if self.options.force else self.preempt
 
+    def _lock(self) -> None:
         self._locks.take(
-            preempt=preempt,
+            preempt=self._preempt(),
             needed=self.needs_lock,
             lose=lambda name, outcome: self._lose({name: outcome}),
         )

@@ -75,3 +75,27 @@ def test_no_flock_on_the_host_is_a_failure_with_a_remedy() -> None:
         apply(stage([host, *sparks("spark-3")]))
     assert "could not be taken" in caught.value.message
     assert "flock" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("holder", "heeded"),
+    [
+        ("bootstrap by eve@desk (pid 7) since noon", True),
+        ("", False),
+    ],
+)
+def test_a_refusal_while_another_run_is_at_work_says_so(holder: str, heeded: bool) -> None:
+    """What stands in the way is that run's half-done work: its remedy would be wrong."""
+    host = swapped("spark-2")
+    host.texts["host"] = healthy("host", "spark-2") + "missing=netplan\n"
+    host.texts["lock"] = f"/run/spark-cluster.lock {holder}\n" if holder else ""
+    on = stage([host, *sparks("spark-3")])
+    refused = on.run.refusals(on.run.plan())
+    assert [result.host for result in refused] == ["spark-2"]
+    if not heeded:
+        on.run.heed_others(refused)
+        return
+    with pytest.raises(Locked) as caught:
+        on.run.heed_others(refused)
+    assert holder in caught.value.message
+    assert caught.value.exit_code == 5
