@@ -18,12 +18,20 @@ LOSS_FRACTION = 0.01
 RXE_LOSS_FRACTION = 0.02
 
 
+def away(case: Case) -> list[str]:
+    """Ranks whose host could not be read twice."""
+    return [
+        f"{rank.where} could not be read."
+        for rank in case.ranks
+        if case.deltas.get(rank.host) is None
+    ]
+
+
 def unreadable(case: Case) -> list[str]:
-    reasons = []
+    """Away hosts, and the named rails that could not be read."""
+    reasons = away(case)
     for rank in case.ranks:
-        host = case.deltas.get(rank.host)
-        if host is None:
-            reasons.append(f"{rank.where} could not be read.")
+        if case.deltas.get(rank.host) is None:
             continue
         if not rank.rails:
             reasons.append(f"The recipe names no rail for {rank.where}.")

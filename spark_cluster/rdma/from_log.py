@@ -92,7 +92,10 @@ def read(texts: Mapping[str, str]) -> Report:
     """The report on log files, by name. A rank whose lines are in several files is one rank: Ray
     repeats the workers' lines in the driver's log. No rank at all: no line of NCCL's was found."""
     ranks = tuple(sorted(_ranks(texts), key=_order))
-    return Report(_kind([rank.kind for rank in ranks]), ranks, tuple(_notes(texts, ranks)))
+    kind = _kind([rank.kind for rank in ranks])
+    if kind == "rdma" and any(_missing(ranks)):
+        kind = "unknown"  # rdma is said of all ranks or not at all
+    return Report(kind, ranks, tuple(_notes(texts, ranks)))
 
 
 def _ranks(texts: Mapping[str, str]) -> Iterator[LogRank]:
@@ -147,7 +150,7 @@ def _missing(ranks: Sequence[LogRank]) -> Iterator[str]:
     if size and missing:
         yield (
             f"The logs show {size - len(missing)} of {size} ranks; rank {', '.join(missing)} may "
-            "say otherwise."
+            "say otherwise: give its log, too."
         )
 
 

@@ -2,7 +2,8 @@
 
 The rules, in order; the first that holds gives the verdict:
 
-unknown    fewer than two ranks, or the generated tokens were not counted
+unknown    fewer than two ranks, the generated tokens were not counted, or there were none and the
+           host of a rank could not be read
 idle       no tokens: there is nothing to prove
 unknown    a rail that the recipe names could not be read on some rank, or was reset meanwhile
 socket     tokens flowed and no RDMA device of any rank carried them
@@ -183,6 +184,9 @@ def judge(
     case = Case(ranks, deltas, work, tokens, seen, witnesses or {})
     if tokens <= 0:
         code, reason = _idle(seen, work)
-        return verdict("idle", [reason, *findings.growing_errors(case)], code)
+        reasons = [reason, *findings.growing_errors(case)]
+        if away := findings.away(case):
+            return verdict("unknown", [*away, *reasons], CODES["unknown"])
+        return verdict("idle", reasons, code)
     kind, reasons = _rules(case)
     return verdict(kind, reasons, CODES.get(kind), findings.source(case))

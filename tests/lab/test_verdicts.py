@@ -231,12 +231,12 @@ def test_error_counters_that_grow_during_the_run(cluster: Cluster) -> None:
 def test_the_gid_moves_under_the_job(cluster: Cluster) -> None:
     """IPv6 addresses come to the head's rail: its IPv4 address gets another GID index."""
     with Watching(cluster, "--interval", "4") as watching, load(cluster):
-        watching.until("rdma")
+        watching.until("rdma", 300)
         seen = len(watching.intervals)
         with fault(cluster, "ipv6", HEAD):
             wait_for(
                 lambda: "had index" in str([x["reasons"] for x in watching.intervals[seen:]]),
-                90,
+                240,
                 "an interval tells of the GID",
             )
         watching.interrupt()

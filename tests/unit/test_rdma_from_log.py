@@ -98,10 +98,10 @@ def test_one_rank_that_differs_speaks_for_all(texts: list[str], kind: str) -> No
 
 def test_a_missing_rank_and_a_silent_file_are_told() -> None:
     found = of(rank(0), "INFO vllm is up\n")
-    assert found.kind == "rdma"
+    assert found.kind == "unknown"
     assert found.notes == (
         "rank1.log holds no line of NCCL's.",
-        "The logs show 1 of 2 ranks; rank 1 may say otherwise.",
+        "The logs show 1 of 2 ranks; rank 1 may say otherwise: give its log, too.",
     )
 
 
