@@ -41,7 +41,7 @@ def obstacles(request: Request, freed: Collection[str]) -> list[str]:
             if (found := run.view(name).facts.get(CONTAINERS)) is not None and found.error
         ]
         mended = dict.fromkeys(freed, containers.STEP.affects)
-        refused = [*run.results, *run.refusals(plan, mended)]
+        refused = [*run.results, *run.refusals(plan, mended, patient=False)]
         return hung + [
             f"{each.host}: {each.summary}" + (f" ({each.error.remedy})" if each.error else "")
             for each in refused

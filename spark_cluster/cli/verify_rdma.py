@@ -43,9 +43,11 @@ def verify_rdma(
         bool, typer.Option("--watch", help="Like --live, a line per interval until Ctrl-C.")
     ] = False,
     interval: Annotated[
-        float,
-        typer.Option("--interval", min=0.5, max=3600, help="--live, --watch: seconds to watch."),
-    ] = 5.0,
+        float | None,
+        typer.Option(
+            "--interval", min=0.5, max=3600, help="--live, --watch: seconds to watch; default: 5."
+        ),
+    ] = None,
     from_log: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,9 +61,11 @@ def verify_rdma(
         typer.Option("--probe", help="Measure the links with ib_write_bw; needs no model."),
     ] = False,
     duration: Annotated[
-        int,
-        typer.Option("--duration", min=1, max=600, help="--probe: seconds per measurement."),
-    ] = 5,
+        int | None,
+        typer.Option(
+            "--duration", min=1, max=600, help="--probe: seconds per measurement; default: 5."
+        ),
+    ] = None,
     both: Annotated[
         bool,
         typer.Option("--both/--no-both", help="--probe: also both halves of a port at once."),
@@ -79,6 +83,8 @@ def verify_rdma(
     """
     chosen = {"--tokens": tokens, "--live": live, "--watch": watch, "--probe": probe}
     _one_of({**chosen, "--from-log": from_log}, more or ())
+    _belongs("--interval", interval, {"--live": live, "--watch": watch})
+    _belongs("--duration", duration, {"--probe": probe})
     if from_log:
         from spark_cluster.cli.from_log import from_log as read_logs
 
@@ -100,11 +106,11 @@ def verify_rdma(
     if probe:
         from spark_cluster.cli.probe import probe as measure
 
-        return measure(request, seconds=duration, both=both)
+        return measure(request, seconds=duration or 5, both=both)
     if live or watch:
         from spark_cluster.cli import watching
 
-        return (watching.watch if watch else watching.live)(request, interval)
+        return (watching.watch if watch else watching.live)(request, interval or 5.0)
     return _verify(request)
 
 
@@ -121,6 +127,16 @@ def _one_of(chosen: dict[str, object], more: Sequence[str]) -> None:
         raise InputError(
             f"{' '.join(more)}: verify-rdma takes files only with --from-log",
             remedy=f"spark-cluster verify-rdma --from-log {' '.join(more)}",
+        )
+
+
+def _belongs(name: str, value: float | None, ways: dict[str, bool]) -> None:
+    """An option that only some ways heed: nobody shall wait for what it does not do."""
+    from spark_cluster.core.error import InputError
+
+    if value is not None and not any(ways.values()):
+        raise InputError(
+            f"{name} goes with {' or '.join(ways)} only", remedy="Add one of them, or leave it out."
         )
 
 

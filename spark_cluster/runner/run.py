@@ -91,18 +91,24 @@ class Run:
         return Plan(self.playbook.name, self.playbook.title, self.playbook.steps, assessments)
 
     def refusals(
-        self, plan: Plan, mended: Mapping[str, Collection[str]] | None = None
+        self,
+        plan: Plan,
+        mended: Mapping[str, Collection[str]] | None = None,
+        *,
+        patient: bool = True,
     ) -> list[Result]:
         """Problems that no step of this plan will have mended by then: reasons not to begin.
 
         `mended`: facts of a host that something before this plan will alter (a teardown).
+        `patient`: what a step would wait for counts as no problem yet.
         """
         touched = {name: set((mended or {}).get(name, ())) for name in self.session.alive}
         refused: list[Result] = []
         for planned, assessments in plan:
             for name, assessment in assessments.items():
                 reads = touched[name] & set(planned.step.reads)
-                if assessment.problems and not assessment.waiting and not reads:
+                waits = patient and assessment.waiting
+                if assessment.problems and not waits and not reads:
                     refused.append(failure(name, planned, assessment.problems))
             for name, assessment in assessments.items():
                 if assessment.changes:

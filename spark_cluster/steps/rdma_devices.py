@@ -1,4 +1,8 @@
-"""The rails' RDMA devices are there, ACTIVE, and have a RoCE v2 GID for the rail's address."""
+"""The rails' RDMA devices are there, ACTIVE, and have a RoCE v2 GID for the rail's address.
+
+For a launch: those that it uses. In a ring the rails towards a dead neighbour are DOWN, which is in
+nobody's way.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ def assess(view: View, _: NoParams) -> Assessment:
         return Assessment(skipped="a recipe for one host needs no RDMA")
     if not view.host.rails:
         return Assessment(skipped="the inventory gives it no rails")
-    problems = [fault for rail in view.host.rails for fault in _faults(view, rail)]
+    problems = [fault for rail in view.rails(view.name) for fault in _faults(view, rail)]
     notes = tuple(_gid_notes(view))
     # GID tables follow an address change with a delay: wait briefly before calling it a fault.
     waiting = tuple(fault.what for fault in problems)
@@ -42,7 +46,7 @@ def _faults(view: View, rail: Rail) -> Iterator[Problem]:
 
 
 def _gid_notes(view: View) -> Iterator[str]:
-    for rail in view.host.rails:
+    for rail in view.rails(view.name):
         gids = view.facts[GIDS].get(rail.device)
         entry = find_gid(gids.entries, rail.ip) if gids else None
         if entry is not None:

@@ -13,7 +13,6 @@ from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.links import PING_OVERHEAD
 from spark_cluster.facts.supervisor import FOLDER, RUNS, SCRIPT
 from spark_cluster.facts.traces import TRACES
-from spark_cluster.inventory.models import Rail
 from spark_cluster.serving import ray
 from spark_cluster.steps.supervisor_script import BODY
 from spark_cluster.steps.view import View
@@ -114,16 +113,10 @@ def _joined(view: View) -> str:
     )
 
 
-def _used(view: View, host: str) -> Iterator[Rail]:
-    """The rails of a host that the deployment uses."""
-    devices = view.serving.devices[host]
-    return (rail for rail in view.inventory.hosts[host].rails if rail.device in devices)
-
-
 def _rails(view: View) -> Iterator[str]:
     """INTERFACE/ADDRESS/DEVICE of what the rank needs; where the ranks find each other may be a
     link, without a device."""
-    rails = list(_used(view, view.name))
+    rails = view.rails(view.name)
     yield from (f"{rail.interface}/{rail.ip}/{rail.device}" for rail in rails)
     own = view.serving.addresses[view.name]
     for link in view.host.links:
@@ -133,9 +126,9 @@ def _rails(view: View) -> Iterator[str]:
 
 def _pings(view: View) -> Iterator[str]:
     """INTERFACE/ADDRESS/BYTES: the other ranks' rails that each rail faces."""
-    for rail in _used(view, view.name):
+    for rail in view.rails(view.name):
         for name in view.serving.hosts:
-            for peer in _used(view, name) if name != view.name else ():
+            for peer in view.rails(name) if name != view.name else ():
                 if peer.network == rail.network:
                     size = min(rail.mtu, peer.mtu) - PING_OVERHEAD
                     yield f"{rail.interface}/{peer.ip}/{size}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from spark_cluster.engines.spec import ContainerSpec, Deployment
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS, Container, ContainersFact
-from spark_cluster.inventory.models import Host, Inventory
+from spark_cluster.inventory.models import Host, Inventory, Rail
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,13 @@ class View:
     @property
     def spec(self) -> ContainerSpec:
         return self.serving.container(self.name)
+
+    def rails(self, host: str) -> tuple[Rail, ...]:
+        """The rails of a host that the deployment uses; without a deployment all of them."""
+        rails = self.inventory.hosts[host].rails
+        if self.deployment is None:
+            return tuple(rails)
+        return tuple(rail for rail in rails if rail.device in self.deployment.devices[host])
 
     def meant(self, fact: ContainersFact) -> tuple[Container, ...]:
         """The containers that a teardown is about: all of ours, or those of one recipe."""

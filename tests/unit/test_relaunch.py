@@ -295,6 +295,33 @@ def test_one_command_serves_on_the_other_two(cli: Cli, switch: Inventory) -> Non
     assert "docker rm" not in "".join(hosts[2].changes)
 
 
+def unplugged(host: Spark, device: str) -> None:
+    state = f"{device}/ports/1/state:"
+    text = host.texts.get("access") or healthy("access", host.name)
+    assert f"{state}4: ACTIVE" in text
+    host.texts["access"] = text.replace(f"{state}4: ACTIVE", f"{state}1: DOWN")
+
+
+def test_a_rail_that_the_recipe_does_not_use_may_be_down(cli: Cli, switch: Inventory) -> None:
+    """In a ring the rails towards the dead host have no carrier."""
+    hosts = dead(switch)
+    for host in hosts[1:]:
+        unplugged(host, "roceP2p1s0f1")
+    said = cli("failover", RECIPE, "--without", "spark-2", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 0, said.out + said.err
+
+
+def test_a_rail_that_it_uses_is_asked_for_before_anything_is_taken_down(
+    cli: Cli, switch: Inventory
+) -> None:
+    hosts = dead(switch)
+    unplugged(hosts[2], "rocep1s0f1")
+    said = cli("failover", RECIPE, "--without", "spark-2", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 4
+    assert "spark-1: RDMA002 rocep1s0f1 port 1 is DOWN" in said.err
+    assert [host.changes for host in hosts] == [[], [], []]
+
+
 def test_a_dry_failover_says_what_it_would_do(cli: Cli, switch: Inventory) -> None:
     hosts = dead(switch)
     arguments = ["failover", RECIPE, "--without", "spark-2", "--dry-run", "-i", str(switch.path)]

@@ -26,6 +26,8 @@ from .world import INVENTORY, Spark, launching, serving, sparks
     [
         (["--live", "--watch"], "--live and --watch do not go together"),
         (["--live", "--tokens", "3"], "--tokens and --live do not go together"),
+        (["--interval", "3"], "--interval goes with --live or --watch only"),
+        (["--watch", "--duration", "3"], "--duration goes with --probe only"),
         (["--probe", "--from-log", "x"], "--probe and --from-log do not go together"),
         (["a.log"], "takes files only with --from-log"),
         (["--live", "a.log"], "takes files only with --from-log"),
