@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,8 @@ def compose(
     choices = Choices(profile=profile, options=names, anyway=True)
     found = load_recipe(loaded, recipe, choices)
     writer.refuse_several(found.name, found.nodes, str(found.path))
-    deployment, _ = deploy(loaded, found, choices, new_run())
+    anywhere = replace(choices, hosts=(next(iter(loaded.hosts)),))  # the file names no host
+    deployment, _ = deploy(loaded, found, anywhere, new_run())
     text = writer.compose(deployment)
     if output is None:
         typer.echo(text, nl=False)

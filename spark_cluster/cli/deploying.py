@@ -13,9 +13,10 @@ from spark_cluster.engines.spec import LABEL, Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.recipes import lint
+from spark_cluster.recipes import lint, ollama
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.recipes.choose import choose
+from spark_cluster.recipes.demand import BadArgument, Demand, of_recipe
 from spark_cluster.recipes.models import Recipe
 
 
@@ -53,15 +54,42 @@ def load_recipe(inventory: Inventory, name: str, choices: Choices) -> Recipe:
             remedy="Launch another recipe, or try it all the same with --anyway.",
         )
     chosen = choose(recipe, choices.profile, choices.options)
-    if not choices.anyway:
-        lint.refuse(chosen, lambda loc: recipes.place(recipe, loc))
+    lint.refuse(chosen, lambda loc: recipes.place(recipe, loc), anyway=choices.anyway)
     return chosen
+
+
+def lint_notes(recipe: Recipe) -> tuple[str, ...]:
+    """What lint finds, a line each: warnings, and the errors that --anyway let pass."""
+    return tuple(
+        f"lint: {finding.severity} {finding.code} at {place}: {finding.what}. {finding.remedy}"
+        for finding in lint.lint(recipe)
+        for place in [recipes.place(recipe, finding.loc)]
+    )
+
+
+def demand_of(recipe: Recipe) -> Demand:
+    """Raises InputError for an argument that no engine would take."""
+    if recipe.engine == "ollama":
+        contents = recipes.file_contents(recipe)
+        files = {entry.target: contents[entry.source] for entry in recipe.files}
+        env = {name: choice.text for name, choice in recipe.env.items() if choice.value is not None}
+        return ollama.demand(env, files.get(ollama.MODELFILE, ""))
+    try:
+        return of_recipe(recipe)
+    except BadArgument as bad:
+        raise InputError(
+            str(bad),
+            place=recipes.place(recipe, ("args", bad.name)),
+            remedy="Correct the value.",
+            code="RECIPE005",
+        ) from bad
 
 
 def deploy(
     inventory: Inventory, recipe: Recipe, choices: Choices, run: str
 ) -> tuple[Deployment, tuple[str, ...]]:
     """The deployment and its hosts, head first. Raises InputError."""
+    demand_of(recipe)
     group, members = _members(inventory, recipe, choices)
     placement = place(recipe, inventory, group, members)
     made = ENGINES[recipe.engine](recipe, placement, run, recipes.file_contents(recipe))

@@ -124,7 +124,8 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
         if code == 0:
             state = "started, not yet ready" if no_wait else "ready"
             active.say(f"{name} is {'already up' if was_up else state}: {endpoint}")
-            active.say(_curl(address + APIS[deployment.api].chat, model))
+            chat = address + APIS[deployment.api].chat
+            active.say(curl_line(chat, model, has_key=deployment.containers[0].has_key))
             if restarts:
                 active.say(
                     f"restarts at boot on {', '.join(restarts)}, and when a rank ends, until "
@@ -164,7 +165,7 @@ def launch_request(
     verbose: bool,
 ) -> Request:
     """Load the recipe, place it on the group, make the deployment. Raises InputError."""
-    from spark_cluster.cli.deploying import deploy, load_recipe
+    from spark_cluster.cli.deploying import deploy, lint_notes, load_recipe
     from spark_cluster.cli.running import Request
     from spark_cluster.runner.journal import new_run
 
@@ -179,6 +180,7 @@ def launch_request(
         settings=[*_RESTART[choices.restart_at_boot], *settings],
         deployment=deployment,
         note=_note(recipe, choices),
+        warnings=lint_notes(recipe),
         as_json=as_json,
         verbose=verbose,
         run=run,
@@ -210,6 +212,10 @@ def api_address(inventory: Inventory, head: str, port: int) -> str:
     return f"{inventory.reachable_address(head)}:{port}"
 
 
-def _curl(url: str, model: str) -> str:
+def curl_line(url: str, model: str, *, has_key: bool) -> str:
+    """A request to try; the key, if there is one, is for the reader's shell to put in."""
+    from spark_cluster.serving.api import API_KEY
+
     body = '{"model": "%s", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 32}'
-    return f"  curl {url} -H 'Content-Type: application/json' -d '{body % model}'"
+    key = f' -H "Authorization: Bearer ${API_KEY}"' if has_key else ""
+    return f"  curl {url}{key} -H 'Content-Type: application/json' -d '{body % model}'"

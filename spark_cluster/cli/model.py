@@ -43,7 +43,12 @@ CacheOption = Annotated[
     ),
 ]
 RevisionOption = Annotated[
-    str, typer.Option("--revision", metavar="REF", help="A branch, a tag or a commit.")
+    str | None,
+    typer.Option(
+        "--revision",
+        metavar="REF",
+        help="A branch, a tag or a commit; default: the recipe's, or main.",
+    ),
 ]
 StreamsOption = Annotated[
     int, typer.Option("--streams", min=1, max=64, help="Files that are copied at once.")
@@ -72,7 +77,7 @@ def list_models(
     wanted = _named(model, inventory, cache)[1] if model else None
     fact = models(wanted.cache if wanted else cache or DEFAULT_CACHE)
     found = read_hosts(loaded, select(loaded, split(hosts)), [fact])
-    data = models_data(found, fact, wanted.name if wanted else None)
+    data = models_data(found, fact, wanted)
     if as_json:
         typer.echo(json.dumps({"kind": "models", "inventory": str(loaded.path), **data}))
     else:
@@ -88,7 +93,7 @@ def pull(
         str | None,
         typer.Option("--on", metavar="HOST", help="Download on this host; default: where most is."),
     ] = None,
-    revision: RevisionOption = "main",
+    revision: RevisionOption = None,
     image: Annotated[
         str | None,
         typer.Option(
@@ -114,7 +119,7 @@ def pull(
     from spark_cluster.inventory.loader import select
     from spark_cluster.transfer.plan import targets
 
-    loaded, named = _named(model, inventory, cache)
+    loaded, named = _named(model, inventory, cache, revision)
     wanted = targets(loaded, split(to))
     host = select(loaded, [on])[0] if on else None
     request = Request(
@@ -127,7 +132,7 @@ def pull(
         verbose=verbose,
     )
     with activate(request) as active:
-        models = _models(active, named.name, named.cache, revision, encrypt=encrypt, iperf=iperf)
+        models = _models(active, named, encrypt=encrypt, iperf=iperf)
         source, pulled = models.pull(
             wanted,
             host,
@@ -147,7 +152,7 @@ def sync(
     model: ModelArgument,
     to: ToOption = None,
     source: FromOption = None,
-    revision: RevisionOption = "main",
+    revision: RevisionOption = None,
     deep: Annotated[
         bool,
         typer.Option("--deep", help="Hash what the hosts have already, and replace what is wrong."),
@@ -167,13 +172,13 @@ def sync(
     from spark_cluster.cli.copying import copy_request
     from spark_cluster.cli.running import activate
 
-    loaded, named = _named(model, inventory, cache)
+    loaded, named = _named(model, inventory, cache, revision)
     request, wanted, preferred = copy_request(
         "model sync", loaded, named.name,
         to=split(to), source=source, as_json=as_json, verbose=verbose,
     )  # fmt: skip
     with activate(request) as active:
-        models = _models(active, named.name, named.cache, revision, encrypt=encrypt, iperf=iperf)
+        models = _models(active, named, encrypt=encrypt, iperf=iperf)
         return _finish(active, models, models.sync(wanted, preferred, streams=streams, deep=deep))
 
 
@@ -192,7 +197,7 @@ def verify(
     loaded, named = _named(model, inventory, cache)
     request = _request("model verify", loaded, named, hosts, as_json=as_json, verbose=verbose)
     with activate(request) as active:
-        models = _models(active, named.name, named.cache)
+        models = _models(active, named)
         return _finish(active, models, models.verify())
 
 
@@ -215,7 +220,7 @@ def remove(
         "model rm", loaded, named, hosts, needed=hosts is not None, as_json=as_json, verbose=verbose
     )
     with activate(request) as active:
-        models = _models(active, named.name, named.cache)
+        models = _models(active, named)
         held = {host: found for host, found in models.read().items() if found is not None}
         models.refuse_if_used()
         if held and not yes:
@@ -227,13 +232,18 @@ def remove(
         return _finish(active, models, results)
 
 
-def _named(given: str, inventory: str | None, cache: str | None) -> tuple[Inventory, NamedModel]:
+def _named(
+    given: str, inventory: str | None, cache: str | None, revision: str | None = None
+) -> tuple[Inventory, NamedModel]:
+    from dataclasses import replace
+
     from spark_cluster.cli.running import load_inventory
     from spark_cluster.recipes.loader import own_recipes
     from spark_cluster.recipes.naming import model_of
 
     loaded = load_inventory(inventory)
-    return loaded, model_of(given, own_recipes(loaded.path, loaded.recipes), cache)
+    named = model_of(given, own_recipes(loaded.path, loaded.recipes), cache)
+    return loaded, replace(named, revision=revision or named.revision)
 
 
 def _request(
@@ -278,9 +288,7 @@ def _confirm(question: str) -> None:
 
 def _models(
     active: Active,
-    name: str,
-    cache: str,
-    revision: str = "main",
+    named: NamedModel,
     *,
     encrypt: bool = False,
     iperf: bool = False,
@@ -289,7 +297,8 @@ def _models(
     from spark_cluster.runner.transfer import Transfer
 
     transfer = Transfer(active.session, active.bus, encrypt, iperf)
-    return Models(transfer, active.request.inventory, active.request.verb, name, cache, revision)
+    request = active.request
+    return Models(transfer, request.inventory, request.verb, named)
 
 
 def _finish(active: Active, models: Models, results: list[Result]) -> int:

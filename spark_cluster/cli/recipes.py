@@ -58,10 +58,12 @@ def show(
 
     from spark_cluster.cli import recipes_view as view
     from spark_cluster.recipes.loader import load
+    from spark_cluster.recipes.secret_names import masked
 
     recipe = load(name, _own(_inventory(inventory)))
     if as_json:
-        typer.echo(json.dumps({**recipe.model_dump(mode="json"), "path": str(recipe.path)}))
+        shown = masked(recipe).model_dump(mode="json")
+        typer.echo(json.dumps({**shown, "path": str(recipe.path)}))
         return
     for line in view.shown(recipe):
         typer.echo(line)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spark_cluster.cli.deploying import Choices, deploy
+from spark_cluster.cli.deploying import Choices, demand_of, deploy
 from spark_cluster.cli.running import read_hosts
-from spark_cluster.core.error import InputError, SparkError
+from spark_cluster.core.error import SparkError
+from spark_cluster.core.units import GIB
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS
@@ -15,29 +16,14 @@ from spark_cluster.facts.model_config import MODEL_CONFIG
 from spark_cluster.facts.storage import MODEL
 from spark_cluster.inventory.loader import select
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.recipes import loader
-from spark_cluster.recipes.demand import BadArgument, Demand, of_recipe
-from spark_cluster.recipes.fit import NOMINAL, Fit, Memory, fit
+from spark_cluster.recipes.fit import NOMINAL, ROUGH, Fit, Memory, fit
 from spark_cluster.recipes.known_models import numbers
 from spark_cluster.recipes.models import Recipe
 
 
-def demand_of(recipe: Recipe) -> Demand:
-    """Raises InputError for an argument that no engine would take."""
-    try:
-        return of_recipe(recipe)
-    except BadArgument as bad:
-        raise InputError(
-            str(bad),
-            place=loader.place(recipe, ("args", bad.name)),
-            remedy="Correct the value.",
-            code="RECIPE005",
-        ) from bad
-
-
 def nominal(recipe: Recipe) -> Fit:
     """On Sparks of the usual size, with the numbers known of the model."""
-    known = numbers(recipe.model)
+    known = numbers(recipe.model, download=_download(recipe))
     result = fit(demand_of(recipe), known.config, known.weights, [NOMINAL])
     return replace(result, notes=(*known.notes, *result.notes))
 
@@ -61,10 +47,20 @@ def on_hosts(inventory: Inventory, recipe: Recipe, names: list[str]) -> Fit:
         readings[name] = reading
     complete = [r[MODEL].weight_bytes for r in readings.values() if r[MODEL].is_complete]
     configs = [c for r in readings.values() if (c := r[MODEL_CONFIG].config) is not None]
-    known = numbers(recipe.model, next(iter(configs), None), max(complete, default=None))
+    known = numbers(
+        recipe.model,
+        next(iter(configs), None),
+        max(complete, default=None),
+        _download(recipe),
+    )
     memories = [_memory(name, reading, deployment) for name, reading in readings.items()]
     result = fit(demand_of(recipe), known.config, known.weights, memories)
     return replace(result, notes=(*known.notes, *_running(readings, deployment), *result.notes))
+
+
+def _download(recipe: Recipe) -> float:
+    """What the recipe says of the model's size, in bytes, for engines of a rough sum; else 0."""
+    return recipe.requires.download_gib * GIB if recipe.engine in ROUGH else 0.0
 
 
 def _memory(name: str, reading: Facts, deployment: Deployment) -> Memory:

@@ -12,6 +12,7 @@ from spark_cluster.places import short
 from spark_cluster.recipes.fit import Fit
 from spark_cluster.recipes.lint_finding import Finding
 from spark_cluster.recipes.models import Choice, Overlay, Recipe
+from spark_cluster.recipes.secret_names import masked
 
 FIT_EXIT = {"fits": 0, "tight": 0, "no": 4, "unknown": 3}
 
@@ -51,7 +52,8 @@ def listed(recipes: Sequence[Recipe]) -> Iterator[str]:
 
 
 def shown(recipe: Recipe) -> Iterator[str]:
-    """All of a recipe."""
+    """All of a recipe but its secrets."""
+    recipe = masked(recipe)
     yield f"{recipe.name}: {recipe.title}"
     yield from (f"  file     {short(path)}" for path in recipe.chain)
     if recipe.known_broken:

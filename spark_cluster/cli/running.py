@@ -45,6 +45,7 @@ class Request:
     options: Options = field(default_factory=Options)
     deployment: Deployment | None = None
     note: str | None = None
+    warnings: tuple[str, ...] = ()
     as_json: bool = False
     verbose: bool = False
     all_hosts_needed: bool = True
@@ -165,6 +166,8 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
             request.note,
         )
     )
+    for warning in request.warnings:
+        bus(Note(warning))
     if book is not None and book.problem:
         bus(Note(book.problem))
     try:

@@ -15,14 +15,16 @@ from spark_cluster.core.result import Result
 from spark_cluster.core.units import human_bytes
 from spark_cluster.facts.base import Fact, Facts
 from spark_cluster.facts.models import IMAGES, ModelsFact
+from spark_cluster.recipes.naming import NamedModel
 from spark_cluster.runner.transfer import Transfer
-from spark_cluster.transfer.cache import CachedModel, skew
+from spark_cluster.transfer.cache import MAIN, CachedModel, skew
 
 Found = Mapping[str, Facts | SparkError]
 
 
-def models_data(found: Found, fact: Fact[ModelsFact], only: str | None) -> dict[str, Any]:
+def models_data(found: Found, fact: Fact[ModelsFact], only: NamedModel | None) -> dict[str, Any]:
     """Rows by model and host, the skew of each model, and the hosts of which nothing is known."""
+    revision = only.revision if only else MAIN
     unknown: dict[str, str] = {}
     held: dict[str, dict[str, CachedModel]] = {}
     for host, outcome in found.items():
@@ -32,20 +34,23 @@ def models_data(found: Found, fact: Fact[ModelsFact], only: str | None) -> dict[
             unknown[host] = outcome[fact].error
         else:
             for name, model in outcome[fact].models.items():
-                if only in (None, name):
+                if only is None or name == only.name:
                     held.setdefault(name, {})[host] = model
-    differing = {name: said for name, models in held.items() if (said := skew(models))}
-    rows = [_row(host, model) for models in held.values() for host, model in models.items()]
+    differing = {name: said for name, models in held.items() if (said := skew(models, revision))}
+    rows = [
+        _row(host, model, revision) for models in held.values() for host, model in models.items()
+    ]
     return {"models": rows, "skew": differing, "unknown": unknown}
 
 
-def _row(host: str, model: CachedModel) -> dict[str, Any]:
+def _row(host: str, model: CachedModel, revision: str) -> dict[str, Any]:
     return {
         "model": model.name,
         "host": host,
-        "complete": model.complete(),
-        "faults": list(model.faults()),
-        "revision": model.commit(),
+        "complete": model.complete(revision),
+        "faults": list(model.faults(revision)),
+        "revision": model.commit(revision),
+        "unfinished": list(model.unfinished),
         "refs": dict(model.refs),
         "size_bytes": model.size,
         "foreign_entries": model.foreign,
@@ -61,6 +66,9 @@ def show_models(console: Console, data: Mapping[str, Any]) -> None:
     table.add_column("state")
     for row in data["models"]:
         state = "complete" if row["complete"] else f"incomplete: {'; '.join(row['faults'])}"
+        others = [commit[:12] for commit in row["unfinished"] if commit != row["revision"]]
+        if others:
+            state += f"; {', '.join(others)} was begun and is not complete"
         if row["foreign_entries"]:
             state += f"; {row['foreign_entries']} entries are not the SSH user's"
         table.add_row(

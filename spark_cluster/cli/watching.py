@@ -36,6 +36,9 @@ def watch(request: Request, interval: float) -> int:
     with activate(request) as active:
         last: tuple[Verdict, Turn] | None = None
         for result, turn in _verdicts(active, interval):
+            if result is None and (late := _unseen(active, turn)):
+                active.say(f"{_clock()}  what runs is not known yet: {late}")
+                continue
             if result is None and last is None:
                 raise nothing_runs(active)
             if result is None:
@@ -46,6 +49,21 @@ def watch(request: Request, interval: float) -> int:
         if last is None:
             raise _too_early()
         return conclude(active, last[0], last[1].known, [], table=False)
+
+
+def _unseen(active: Active, turn: Turn) -> str:
+    """Hosts that are there and whose containers were not read yet, and why: late is not gone."""
+    from spark_cluster.facts.docker import CONTAINERS
+
+    told = []
+    for name in active.session.alive:
+        facts = turn.known.get(name)
+        fact = facts.get(CONTAINERS) if facts is not None else None
+        if fact is None:
+            told.append(f"{name} is late")
+        elif fact.error:
+            told.append(f"{name}: {fact.error}")
+    return "; ".join(told)
 
 
 def _verdicts(

@@ -313,13 +313,14 @@ _TABLE = (
     Diagnosis(
         "SERVE012",
         "A secret is missing, or others may read it",
-        "An engine that may fetch its model needs the token of a gated one. It comes from the "
+        "An engine that may fetch its model needs the token of a gated one; without VLLM_API_KEY a "
+        "server that should ask for a key would answer everyone. A secret comes from the "
         "environment of `spark-cluster`, or from a file on the node that nobody else may read; it "
         "stands in no argument, plan or log. `docker inspect` on the host shows it: the engine "
         "reads it from its environment.",
-        "`export HF_TOKEN=…` where spark-cluster runs; or a line HF_TOKEN=… in "
+        "`export NAME=…` where spark-cluster runs; or a line NAME=… in "
         "~/.config/spark-cluster/env on the node, with chmod 600. `spark-cluster model pull` and "
-        "HF_HUB_OFFLINE in the recipe make it unnecessary.",
+        "HF_HUB_OFFLINE in the recipe make HF_TOKEN unnecessary.",
     ),
     Diagnosis(
         "SERVE013",

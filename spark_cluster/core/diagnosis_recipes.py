@@ -53,4 +53,13 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "It was seen to fail on Sparks, depends on something that moves, or cannot be checked.",
         "Do what the finding says, or keep it if you know better: it is only a warning.",
     ),
+    (
+        "RECIPE007",
+        "A secret stands in the recipe in plain text",
+        "As an argument `ps` shows it to everyone on the host, as a variable it would be in "
+        "docker's command line, in plans and in composed files; and the recipe itself is a file "
+        "that people copy.",
+        "Name it in `secrets:`. Its value comes from your environment or from a file with mode 600 "
+        "on the host. Replace a value that others may have seen.",
+    ),
 )

@@ -11,6 +11,7 @@ import yaml
 
 from spark_cluster.core.error import InputError
 from spark_cluster.engines.spec import ContainerSpec, Deployment, Mount
+from spark_cluster.recipes.secret_names import HUB_TOKENS
 
 #: Seconds between two looks at the server's health, and how long one may take.
 _INTERVAL, _TIMEOUT, _RETRIES = 30, 10, 3
@@ -80,7 +81,7 @@ def _service(deployment: Deployment, spec: ContainerSpec) -> dict[str, Any]:
         service["entrypoint"] = [_plain(spec.entrypoint)]
     service["command"] = [_plain(word) for word in spec.command]
     environment = {key: _plain(value) for key, value in spec.env.items()}
-    environment |= {name: f"${{{name}:-}}" for name in spec.secrets}
+    environment |= {name: _from_outside(name) for name in spec.secrets}
     if environment:
         service["environment"] = environment
     service["volumes"] = [_volume(mount) for mount in spec.mounts if mount.source not in ours]
@@ -107,6 +108,11 @@ def _service(deployment: Deployment, spec: ContainerSpec) -> dict[str, Any]:
         "start_period": f"{deployment.ready_seconds:.0f}s",
     }
     return service
+
+
+def _from_outside(name: str) -> str:
+    """A token of the hub may be missing; without another secret Compose shall not start."""
+    return f"${{{name}:-}}" if name in HUB_TOKENS else f"${{{name}:?is not set}}"
 
 
 def _plain(text: str) -> str:

@@ -13,9 +13,7 @@ from spark_cluster.engines import parts
 from spark_cluster.engines.placement import Placement
 from spark_cluster.engines.spec import LABEL, Deployment, Mount
 from spark_cluster.recipes.models import Recipe
-
-#: Where a recipe's Modelfile is mounted; without one the model is served as it comes.
-MODELFILE = "/Modelfile"
+from spark_cluster.recipes.ollama import MODELFILE
 
 _STORE = "/root/.ollama"
 

@@ -11,8 +11,11 @@ from spark_cluster.engines import nccl
 from spark_cluster.engines.placement import Placement
 from spark_cluster.engines.spec import LABEL, ContainerSpec, Deployment, HostFile, Mount
 from spark_cluster.rdma.volume import expected_bytes_per_token, need_per_token
-from spark_cluster.recipes.demand import NAMES
+from spark_cluster.recipes.demand import of_recipe
 from spark_cluster.recipes.models import Recipe
+from spark_cluster.recipes.naming import model_folder
+from spark_cluster.recipes.secret_names import HUB_TOKENS
+from spark_cluster.serving.api import API_KEY
 
 #: Where every image of an engine that reads Hugging Face's cache looks for it.
 HF_HOME = "/root/.cache/huggingface"
@@ -50,6 +53,13 @@ def flags(recipe: Recipe) -> tuple[str, ...]:
     return tuple(words)
 
 
+def served_name(recipe: Recipe, flag: str = "served-model-name") -> tuple[str, ...]:
+    """The flag for the recipe's `served_name`, unless one of its arguments is that already."""
+    if not recipe.served_name or recipe.served_argument:
+        return ()
+    return (f"--{flag}", recipe.served_name)
+
+
 def environment(
     recipe: Recipe, placement: Placement, rank: int, own: Mapping[str, str]
 ) -> dict[str, str]:
@@ -62,10 +72,12 @@ def environment(
     return {**kept, **chosen}
 
 
-def bytes_per_token(recipe: Recipe, tensor_parallel_flag: str) -> float | None:
-    """What a token moves between ranks; None if that is not known, as in a pipeline."""
-    choice = recipe.args.get(tensor_parallel_flag)
-    ranks = int(choice.text) if choice is not None and choice.value is not None else 1
+def bytes_per_token(recipe: Recipe) -> float | None:
+    """What a token moves between ranks; None if that is not known, as in a pipeline.
+
+    Raises demand.BadArgument.
+    """
+    ranks = of_recipe(recipe).tensor
     if recipe.shape is None or ranks < 2:
         return None
     shape = recipe.shape
@@ -74,8 +86,7 @@ def bytes_per_token(recipe: Recipe, tensor_parallel_flag: str) -> float | None:
 
 def _need(recipe: Recipe, rank: int, hosts: int, volume: float | None) -> str:
     """What a token makes this rank send and receive, for its label; in a pipeline ranks differ."""
-    given = [recipe.args[name].text for name in NAMES["pipeline"] if name in recipe.args]
-    stages = next((int(text) for text in given if text.isdecimal()), 1)
+    stages = of_recipe(recipe).pipeline
     if stages < 2 or recipe.shape is None:
         return f"{volume:.0f}" if volume else ""
     return need_per_token(
@@ -107,6 +118,8 @@ def container(
     per token. Devices and capabilities for RDMA only where there is more than one rank."""
     alone = len(placement.hosts) == 1
     role = "head" if rank == 0 else "worker"
+    secrets = _secrets(recipe)
+    has_key = recipe.engine.startswith("vllm") and API_KEY in (*secrets, *env)
     return ContainerSpec(
         host=placement.hosts[rank].name,
         rank=rank,
@@ -122,10 +135,12 @@ def container(
             f"{LABEL}.role": role,
             f"{LABEL}.group": ",".join(host.name for host in placement.hosts),
             f"{LABEL}.model": recipe.client_model,
+            f"{LABEL}.hub-model": recipe.model,
             f"{LABEL}.port": str(recipe.port),
             f"{LABEL}.ports": ",".join(map(str, ports)),
             f"{LABEL}.devices": ",".join(rail.device for rail in placement.rails[rank]),
             f"{LABEL}.bytes-per-token": _need(recipe, rank, len(placement.hosts), volume),
+            **({f"{LABEL}.key": API_KEY} if has_key else {}),
             **(labels or {}),
         },
         mounts=tuple(mounts),
@@ -134,8 +149,14 @@ def container(
         ulimits=nccl.RDMA_ULIMITS,
         shm_size=recipe.shm_size,
         entrypoint=entrypoint,
-        secrets=recipe.secrets if recipe.downloads else (),
+        secrets=secrets,
     )
+
+
+def _secrets(recipe: Recipe) -> tuple[str, ...]:
+    """Those of the recipe's secrets that the container gets: a token of the hub is of no use to an
+    engine that may not fetch anything."""
+    return tuple(name for name in recipe.secrets if recipe.downloads or name not in HUB_TOKENS)
 
 
 def _name(recipe: Recipe, program: str, rank: int, *, alone: bool) -> str:
@@ -161,12 +182,14 @@ def deployment(
     fields: dict[str, Any] = {
         "serve": None,
         "health": _openai_health(recipe.port),
-        "model_folder": hub_folder(recipe),
+        "model_folder": model_folder(recipe.model_cache, recipe.model),
         **more,
     }
     return Deployment(
         recipe=recipe.name,
+        asked=recipe.asked,
         model=recipe.model,
+        revision=recipe.revision,
         client_model=recipe.client_model,
         image=recipe.image,
         engine=recipe.engine,
@@ -196,15 +219,6 @@ def deployment(
 
 def _ports(spec: ContainerSpec) -> tuple[int, ...]:
     return tuple(int(port) for port in spec.labels[f"{LABEL}.ports"].split(",") if port)
-
-
-def hub_folder(recipe: Recipe) -> str:
-    """The model's folder on the host. vLLM's --download-dir is the hub itself; without it the hub
-    is `hub` in the cache."""
-    given = recipe.args.get("download-dir")
-    inside = f"{HF_HOME}/hub" if given is None or given.value is None else given.text.rstrip("/")
-    hub = recipe.model_cache + inside.removeprefix(HF_HOME)
-    return f"{hub}/models--{recipe.model.replace('/', '--')}"
 
 
 def _openai_health(port: int) -> tuple[str, ...]:

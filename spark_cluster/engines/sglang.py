@@ -20,7 +20,7 @@ def deploy(
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
     files = parts.recipe_files(recipe, contents)
-    volume = parts.bytes_per_token(recipe, "tp")
+    volume = parts.bytes_per_token(recipe)
     init = recipe.rendezvous_port or _INIT_PORT
     several = recipe.nodes > 1
     ports = (init, recipe.port) if several else (recipe.port,)
@@ -34,6 +34,7 @@ def deploy(
             command=(
                 *("python3", "-m", "sglang.launch_server", "--model-path", recipe.model),
                 *parts.flags(recipe),
+                *parts.served_name(recipe),
                 *(_join(placement, rank, init) if several else ()),
                 *("--host", "0.0.0.0", "--port", str(recipe.port)),
             ),

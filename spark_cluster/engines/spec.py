@@ -16,6 +16,10 @@ from spark_cluster.core.shell import quote
 
 LABEL = "spark-cluster"
 
+#: Labels that a container need not have to be the one that a spec means: the run that made it, and
+#: the hub's name of the model, which its command has, too.
+_NO_SETTINGS = (f"{LABEL}.run", f"{LABEL}.hub-model")
+
 #: The SSH user's home on the host; every script of ours starts by setting it (facts/probe.py).
 HOME = "$SPARK_HOME"
 
@@ -64,13 +68,18 @@ class ContainerSpec:
         return f"/run/spark-cluster/{self.name}.env"
 
     @property
+    def has_key(self) -> bool:
+        """Whether the server asks for a key, which is in the container's environment."""
+        return bool(self.labels.get(f"{LABEL}.key"))
+
+    @property
     def digest(self) -> str:
         """Names this very spec, whichever run makes it: twelve hex digits."""
         fields = asdict(self)
         for name in ("entrypoint", "secrets"):  # a spec without them is what it was before them
             if not fields[name]:
                 del fields[name]
-        fields["labels"] = {k: v for k, v in self.labels.items() if k != f"{LABEL}.run"}
+        fields["labels"] = {k: v for k, v in self.labels.items() if k not in _NO_SETTINGS}
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -94,8 +103,9 @@ class ServeSpec:
 class Deployment:
     """A recipe on its hosts: everything that launch will make, as data.
 
-    `client_model` is the model's name in requests. `api` is a key of serving/apis.py. `health` is
-    a command that succeeds inside the head's container while the server is well.
+    `asked` is what the command line called the recipe, `revision` the branch, tag or commit of
+    `model`. `client_model` is the model's name in requests. `api` is a key of serving/apis.py.
+    `health` is a command that succeeds inside the head's container while the server is well.
     `model_folder` is the model's folder in the Hugging Face cache, empty if the engine keeps its
     models itself; `downloads`: the engine may fetch what is not there. `secret_values` are those
     that the controller's environment has; the others are read from `secrets_file` on the node.
@@ -125,6 +135,8 @@ class Deployment:
     api: str = "openai"
     health: tuple[str, ...] = ()
     model_folder: str = ""
+    asked: str = ""
+    revision: str = "main"
     downloads: bool = False
     download_gib: float = 0.0
     first_token_seconds: float = 180.0

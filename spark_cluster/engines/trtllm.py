@@ -71,7 +71,7 @@ def deploy(
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
     files = parts.recipe_files(recipe, contents)
-    volume = parts.bytes_per_token(recipe, "tp_size")
+    volume = parts.bytes_per_token(recipe)
     port = recipe.rendezvous_port or _SSHD_PORT
     ports = (recipe.port,)
     ssh = _ssh_files(placement, port)
@@ -161,5 +161,6 @@ def _serve_command(recipe: Recipe) -> tuple[str, ...]:
     return (
         *("mpirun", "trtllm-llmapi-launch", "trtllm-serve", recipe.model),
         *parts.flags(recipe),
+        *parts.served_name(recipe, "served_model_name"),
         *("--host", "0.0.0.0", "--port", str(recipe.port)),
     )

@@ -13,8 +13,6 @@ from spark_cluster.engines.placement import Placement
 from spark_cluster.engines.spec import Deployment, Mount
 from spark_cluster.recipes.models import Recipe
 
-TENSOR_PARALLEL = "tensor-parallel-size"
-
 #: vLLM's own default of --master-port.
 _MASTER_PORT = 29501
 
@@ -24,7 +22,7 @@ def deploy(
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
     files = parts.recipe_files(recipe, contents)
-    volume = parts.bytes_per_token(recipe, TENSOR_PARALLEL)
+    volume = parts.bytes_per_token(recipe)
     master = recipe.rendezvous_port or _MASTER_PORT
     several = recipe.nodes > 1
     ports = (master, recipe.port) if several else (recipe.port,)
@@ -54,7 +52,8 @@ def deploy(
 def serve_command(recipe: Recipe, join: tuple[str, ...] = ()) -> tuple[str, ...]:
     """`vllm serve` with the recipe's arguments; `join` are those of a rank among several."""
     there = () if "--headless" in join else ("--host", "0.0.0.0", "--port", str(recipe.port))
-    return ("vllm", "serve", recipe.model, *parts.flags(recipe), *join, *there)
+    given = (*parts.flags(recipe), *parts.served_name(recipe))
+    return ("vllm", "serve", recipe.model, *given, *join, *there)
 
 
 def _join(placement: Placement, rank: int, master: int) -> tuple[str, ...]:

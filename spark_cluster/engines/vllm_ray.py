@@ -19,7 +19,7 @@ def deploy(
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
     files = parts.recipe_files(recipe, contents)
-    volume = parts.bytes_per_token(recipe, vllm.TENSOR_PARALLEL)
+    volume = parts.bytes_per_token(recipe)
     ports = (recipe.ray.port, recipe.ray.dashboard_port, recipe.port)
     containers = tuple(
         parts.container(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.storage import snapshot_script
 from spark_cluster.recipes import model_config
 from spark_cluster.recipes.model_config import ModelConfig
 
@@ -21,12 +21,11 @@ class ModelConfigFact:
 
 
 def _script(context: ProbeContext) -> str:
-    folder = context.deployment.model_folder if context.deployment else ""
-    if not folder:
+    deployment = context.deployment
+    if deployment is None or not deployment.model_folder:
         return "true"
     return f"""\
-_m={host_path(folder)}
-_rev=$(cat "$_m/refs/main" 2>/dev/null)
+{snapshot_script(deployment)}
 [ -z "$_rev" ] || head -c {_MOST_BYTES} "$_m/snapshots/$_rev/config.json" 2>/dev/null
 true
 """

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import quote
-from spark_cluster.engines.spec import host_path
+from spark_cluster.engines.spec import Deployment, host_path
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.rdma.counters import number
+from spark_cluster.transfer.node.files import UNFINISHED
 
 
 @dataclass(frozen=True)
 class ModelFact:
     """What the Hugging Face cache holds of the model.
 
-    `revision` is refs/main, empty if the model is not there; `missing` and `partial` name files;
-    `weights` counts the shards that are complete, `weight_bytes` is their size.
+    `revision` is the commit that the recipe's revision is there, empty if there is none; `missing`
+    and `partial` name files; `weights` counts the shards that are complete, `weight_bytes` is
+    their size.
     """
 
     revision: str = ""
@@ -31,17 +33,34 @@ class ModelFact:
         return bool(self.revision and self.weights) and not (self.missing or self.partial)
 
 
+def snapshot_script(deployment: Deployment) -> str:
+    """Sets `_m`, the model's folder, and `_rev`, the commit of its revision there: what the ref
+    says, or the revision itself if it is a commit that is there. Empty if there is none."""
+    return f"""\
+_m={host_path(deployment.model_folder)} _ref={quote(deployment.revision)}
+_rev=$(cat "$_m/refs/$_ref" 2>/dev/null)
+[ -n "$_rev" ] || [ ! -d "$_m/snapshots/$_ref" ] || _rev=$_ref
+"""
+
+
 def _model_script(context: ProbeContext) -> str:
     deployment = context.deployment
     if deployment is None or not deployment.model_folder:
         return "true"
     return f"""\
-_m={host_path(deployment.model_folder)}
+{snapshot_script(deployment)}
 echo "path $_m"
-_rev=$(cat "$_m/refs/main" 2>/dev/null)
 echo "revision $_rev"
 _s="$_m/snapshots/$_rev"
-for _f in "$_m"/blobs/*.incomplete; do [ -e "$_f" ] && echo "partial ${{_f##*/}}"; done
+_new="$_m/{UNFINISHED}"
+if [ -n "$_rev" ] && [ -e "$_new/$_rev" ]; then
+  while read -r _n; do [ -e "$_m/blobs/$_n" ] || echo "partial $_n"; done < "$_new/$_rev"
+fi
+for _f in "$_m"/blobs/*.incomplete; do
+  [ -e "$_f" ] || continue
+  _n=${{_f##*/}}
+  cat "$_new"/* 2>/dev/null | grep -qxF "${{_n%%.*}}" || echo "partial $_n"
+done
 if [ -n "$_rev" ] && [ -d "$_s" ]; then
   [ -s "$_s/config.json" ] || echo "missing config.json"
   if [ -e "$_s/model.safetensors.index.json" ]; then

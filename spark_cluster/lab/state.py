@@ -134,7 +134,6 @@ name: {_ONE_HOST}
 note: the lab's variant, with the lab's model and its sizes
 model: {model.NAME}
 model_cache: ~/.cache/huggingface
-args: {{download-dir: null}}
 env: {{HF_HUB_OFFLINE: {{value: true, why: the lab has no model hub}}}}
 shape: null
 requires: {{memory_gib: 0.4, disk_gib: 0.1}}

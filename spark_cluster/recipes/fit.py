@@ -17,6 +17,7 @@ from typing import Literal
 
 from spark_cluster.core.step import Problem
 from spark_cluster.core.units import GIB
+from spark_cluster.recipes import ollama
 from spark_cluster.recipes.demand import Demand
 from spark_cluster.recipes.model_config import ModelConfig
 from spark_cluster.recipes.rank import (
@@ -39,6 +40,9 @@ MARGIN_BYTES = int(4.43 * GIB)
 
 #: The largest share that the notes saw working (Qwen3-32B-FP8 on one Spark).
 MOST_FRACTION = 0.90
+
+#: Engines that divide the memory in their own way: only what they cannot do without is added up.
+ROUGH = ("ollama", "trtllm")
 
 Verdict = Literal["fits", "tight", "no", "unknown"]
 
@@ -87,15 +91,14 @@ def fit(
     """`weights` are the bytes of the model's weight files, None if they are not known; `hosts`
     are those that serve, or NOMINAL."""
     smallest = min(hosts, key=lambda host: host.total)
-    if demand.engine in ("ollama", "trtllm"):
-        why = f"{demand.engine} divides the memory in its own way; its KV cache is not computed."
-        return Fit("unknown", (_memory_line(smallest),), notes=(why,))
     if not weights:
         why = "The size of the weights is not known: the model is not in the cache."
         return Fit("unknown", (_memory_line(smallest),), notes=(why,))
     if smallest.total < LEAST_BYTES:
         why = "A host of this size is no Spark; what the engine needs there is not known."
         return Fit("unknown", (_memory_line(smallest),), notes=(why,))
+    if demand.engine in ROUGH:
+        return _rough(Rank(demand, config, smallest.total, weights), hosts)
     rank = Rank(demand, config, smallest.total, weights)
     problems = [*_undivided(rank), *_too_large(rank), *_taken(rank, hosts)]
     warnings = [] if problems else _tight(rank)
@@ -120,6 +123,73 @@ def fit(
         tokens=tokens,
         sequences=tokens / rank.context if tokens is not None and rank.context else None,
     )
+
+
+def _rough(rank: Rank, hosts: Sequence[Memory]) -> Fit:
+    """The weights, and the KV cache where the engine makes it as large as its settings say."""
+    demand = rank.demand
+    smallest = min(hosts, key=lambda host: host.total)
+    lines = [_memory_line(smallest)]
+    lines.append(Line("- weights", gib(rank.share), f"{gib(rank.weights)} / {demand.ranks} ranks"))
+    kv = _ollama_cache(rank)
+    if kv is not None:
+        how = f"{demand.sequences} x {demand.context:,} tokens ({demand.kv_dtype})"
+        lines.append(Line("- KV cache", gib(kv), how))
+    needed = rank.share + (kv or 0)
+    left = smallest.total - needed
+    lines.append(Line("= left", gib(left), "for buffers and the system" if left > 0 else ""))
+    what = "weights" if kv is None else "weights and KV cache"
+    problems = []
+    if left <= 0:
+        said = f"{what} need {gib(needed)} of a host, it has {gib(smallest.total)}"
+        problems.append(Problem("RECIPE001", said, _ROUGH_REMEDY[demand.engine]))
+    for host in hosts:
+        if not problems and host.free is not None and host.free < needed:
+            said = f"{host.host}: {gib(host.free)} are free, {what} need {gib(needed)}"
+            remedy = "Stop what holds the memory (`spark-cluster status`)."
+            problems.append(Problem("SERVE001", said, remedy))
+    warnings = []
+    if not problems and left < MARGIN_BYTES:
+        said = f"beside {what} {gib(left)} are left, less than {gib(MARGIN_BYTES)}"
+        warnings.append(Problem("RECIPE002", said, _ROUGH_REMEDY[demand.engine]))
+    known: Verdict = "unknown" if kv is None else "tight" if warnings else "fits"
+    return Fit(
+        "no" if problems else known,
+        tuple(lines),
+        tuple(problems),
+        tuple(warnings),
+        (f"Not in the sum: {_not_summed(rank, kv)}.",),
+        kv_bytes=None if kv is None else int(kv),
+    )
+
+
+_ROUGH_REMEDY = {
+    "ollama": "Lower num_ctx or OLLAMA_NUM_PARALLEL, or choose a smaller model.",
+    "trtllm": "Use more hosts (tp_size), or a model that is more strongly quantized.",
+}
+
+
+def _ollama_cache(rank: Rank) -> float | None:
+    """None for another engine, and where a number of the model or of the settings is missing."""
+    demand, config = rank.demand, rank.config
+    element = ollama.KV_BYTES.get(demand.kv_dtype)
+    known = demand.engine == "ollama" and config is not None and not config.other
+    if not known or config is None or element is None or demand.context is None:
+        return None
+    token = 2 * config.layers * config.kv_heads * config.head_dim * element
+    return token * demand.context * (demand.sequences or 1)
+
+
+def _not_summed(rank: Rank, kv: float | None) -> str:
+    if rank.demand.engine == "trtllm":
+        return (
+            "activations, and the KV cache, for which TensorRT-LLM takes a share of what is left "
+            "(free_gpu_memory_fraction)"
+        )
+    if kv is not None:
+        return "Ollama's buffers for computing, which grow with num_batch"
+    lacking = "num_ctx" if rank.demand.context is None else "the model's layers and heads"
+    return f"the KV cache ({lacking} is not known) and Ollama's buffers for computing"
 
 
 def gib(count: float) -> str:

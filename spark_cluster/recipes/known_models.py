@@ -41,6 +41,11 @@ KNOWN_MODELS = {
         71 * _GB,
         "a calculation: one byte a parameter",
     ),
+    "qwen3:32b-q8_0": KnownModel(
+        ModelConfig(64, 64, 8, 128, "bfloat16", 40960),
+        35 * _GB,
+        "the notes on one Spark of November 2025",
+    ),
 }
 
 
@@ -53,9 +58,17 @@ class Numbers:
     notes: tuple[str, ...] = ()
 
 
-def numbers(model: str, config: ModelConfig | None = None, weights: int | None = None) -> Numbers:
-    """What a host's cache holds of the model, and for what it lacks the numbers known here."""
+def numbers(
+    model: str,
+    config: ModelConfig | None = None,
+    weights: int | None = None,
+    download: float = 0.0,
+) -> Numbers:
+    """What a host's cache holds of the model, and for what it lacks the numbers known here; for
+    weights not known at all `download`, in bytes, if it is not 0."""
     known = KNOWN_MODELS.get(model)
+    if known is None and not weights and download:
+        return Numbers(config, int(download), ("The size of the weights is download_gib.",))
     if known is None or (config is not None and weights):
         return Numbers(config, weights)
     lacking = ["config.json"] if config is None else []

@@ -24,7 +24,9 @@ from spark_cluster.recipes.lint_versions import (
     ROWS,
     release,
 )
-from spark_cluster.recipes.models import Choice, Recipe
+from spark_cluster.recipes.models import Choice, Recipe, spelled
+from spark_cluster.recipes.secret_names import in_plain
+from spark_cluster.serving.api import API_KEY
 
 Rule = Callable[[Recipe], Iterator[Finding]]
 
@@ -45,7 +47,10 @@ _OURS = {
 }
 
 _NGC = re.compile(r"nvcr\.io/nvidia/vllm:(\d\d)\.(\d\d)-")
-_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|API_KEY)$")
+
+#: A launch with this fault is refused, also with --anyway: it would show the value.
+SECRET_IN_PLAIN = "RECIPE007"
+
 _MOVING = ("latest", "nightly", "main", "dev")
 
 
@@ -75,6 +80,17 @@ def arguments_of_the_engine(recipe: Recipe) -> Iterator[Finding]:
         if remedy is not None and _given(recipe.args[name]) is not None:
             what = f"{name} is given to the engine by spark-cluster itself"
             yield error(("args", name), "RECIPE005", what, remedy)
+
+
+def cache(recipe: Recipe) -> Iterator[Finding]:
+    if recipe.engine.startswith("vllm") and _given(recipe.args.get("download-dir")) is not None:
+        what = (
+            "download-dir parts the weights from the configuration and the tokenizer, which stay "
+            "in model_cache: there launch and `spark-cluster model` look for all of them"
+        )
+        remedy = "Remove it; `model_cache:` is the folder on the hosts."
+        source = "vllm issue 1120"
+        yield warning(("args", "download-dir"), "RECIPE006", what, remedy, source)
 
 
 def misspelt(recipe: Recipe) -> Iterator[Finding]:
@@ -180,15 +196,41 @@ def image(recipe: Recipe) -> Iterator[Finding]:
 
 
 def secrets(recipe: Recipe) -> Iterator[Finding]:
-    for name in recipe.env:
-        if _SECRET.search(name.upper()) and _given(recipe.env[name]):
-            what = f"{name} stands in the recipe, and `docker inspect` shows it to everyone"
-            remedy = f"Write `secrets: [{name}]` and export it where you launch."
-            yield warning(("env", name), "RECIPE006", what, remedy)
-    if _given(recipe.args.get("api-key")):
-        what = "api-key stands in the recipe, and `ps` shows it to everyone"
-        remedy = "Write `secrets: [VLLM_API_KEY]` and export it where you launch."
-        yield warning(("args", "api-key"), "RECIPE006", what, remedy)
+    for loc in in_plain(recipe):
+        field, name = loc
+        if field == "env":
+            what = (
+                f"the value of {name} stands in the recipe; it would be in command lines and logs"
+            )
+            yield error(loc, SECRET_IN_PLAIN, what, _as_secret(recipe, str(name)))
+            continue
+        what = f"the value of {name} stands in the recipe, and `ps` would show it to everyone"
+        variable = "HF_TOKEN" if str(name).endswith("token") else API_KEY
+        remedy = _as_secret(recipe, variable)
+        if variable == API_KEY and not recipe.engine.startswith("vllm"):
+            remedy = (
+                f"Remove it: {recipe.engine} takes it as an argument. Put a proxy that asks "
+                "for a key before the server."
+            )
+        yield error(loc, SECRET_IN_PLAIN, what, remedy)
+
+
+def _as_secret(recipe: Recipe, variable: str) -> str:
+    where = f"export it where you launch, or put it into {recipe.secrets_file} on the host"
+    return (
+        f"Take it out, write `secrets: [{variable}]` (in one of sparkrun's format: "
+        f"`{variable}: ${{{variable}}}` in `env:`), and {where}."
+    )
+
+
+def served(recipe: Recipe) -> Iterator[Finding]:
+    given = recipe.served_argument
+    if given and recipe.served_name and given != recipe.served_name:
+        name = next(name for name in recipe.args if spelled(name) == "served-model-name")
+        what = f"{name} is {given}, and served_name of the recipe {recipe.served_name}"
+        yield error(
+            ("args", name), "RECIPE005", what, "Remove the argument, or make them the same."
+        )
 
 
 def unified_memory(recipe: Recipe) -> Iterator[Finding]:
@@ -215,6 +257,6 @@ def seen_failing(recipe: Recipe) -> Iterator[Finding]:
 
 
 RULES: tuple[Rule, ...] = (
-    arguments_of_the_engine, misspelt, parallel, executor, asynchronous, ray, image, secrets,
-    unified_memory, seen_failing,
+    arguments_of_the_engine, cache, misspelt, parallel, executor, asynchronous, ray, image, secrets,
+    served, unified_memory, seen_failing,
 )  # fmt: skip

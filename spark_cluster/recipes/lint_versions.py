@@ -71,9 +71,18 @@ RAY_EXPLICIT = "0.22.0"
 #: The last release on which --async-scheduling was seen to force the mp executor over Ray's.
 ASYNC_BREAKS_RAY = "0.11.0"
 
-#: What NVIDIA's images hold: (year, month) of the tag and vLLM's release. Source: the project's
-#: notes on 25.09 and 25.11.
-NGC_RELEASES = {(25, 9): "0.10.1.1", (25, 11): "0.11.0"}
+#: What NVIDIA's images hold: (year, month) of the tag and vLLM's release. Source: NVIDIA's release
+#: notes, docs.nvidia.com/deeplearning/frameworks/vllm-release-notes/rel-YY-MM.html (read in
+#: November 2026); for 25.09 and 25.11 the project's notes.
+NGC_RELEASES = {
+    (25, 9): "0.10.1.1",
+    (25, 10): "0.10.2",
+    (25, 11): "0.11.0",
+    (26, 1): "0.11.1",
+    (26, 3): "0.17.1",
+    (26, 5): "0.20.1",
+    (26, 10): "0.31.0",
+}
 
 #: The first of NVIDIA's images known to ship without Ray.
 NGC_WITHOUT_RAY = (26, 5)

@@ -10,7 +10,7 @@ from spark_cluster import places
 from spark_cluster.core.error import InputError
 from spark_cluster.document import Source, read, suggest, validate
 from spark_cluster.recipes.foreign import adopt
-from spark_cluster.recipes.models import Recipe
+from spark_cluster.recipes.models import Recipe, spell, spelled
 
 
 def folders() -> list[Path]:
@@ -46,12 +46,13 @@ def load(name: str, own: Mapping[str, Path]) -> Recipe:
     chain = _chain(path.absolute())
     merged: dict[str, Any] = {}
     for source in reversed(chain):
-        merged = _merge(merged, source.data)
+        merged = _merge(merged, _spelled(source.data))
     files = _files(chain)
     if files:
         merged["files"] = files
     recipe = validate(_place_in(chain, merged), Recipe)
     recipe._chain = tuple(source.path for source in chain)
+    recipe._asked = name
     return recipe
 
 
@@ -111,6 +112,33 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def _spelled(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a file with dashes in the names of all arguments, so that one file's go over
+    another's however each spells them."""
+    found = dict(data)
+    if isinstance(data.get("args"), dict):
+        found["args"] = spell({str(name): value for name, value in data["args"].items()})
+    for kind in ("profiles", "options"):
+        if isinstance(data.get(kind), dict):
+            found[kind] = {
+                name: _spelled(one) if isinstance(one, dict) else one
+                for name, one in data[kind].items()
+            }
+    return found
+
+
+def _written(data: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """`loc` with the names as `data` spells them."""
+    found: list[str | int] = []
+    for part in loc:
+        if isinstance(data, dict) and part not in data:
+            same = (key for key in data if spelled(str(key)) == spelled(str(part)))
+            part = next(same, part)
+        found.append(part)
+        data = data.get(part) if isinstance(data, dict) else None
+    return tuple(found)
+
+
 def _files(chain: list[Source]) -> list[Any]:
     """`files` of the nearest recipe that names any (or null), their sources made absolute."""
     for source in chain:
@@ -134,7 +162,10 @@ class _Merged(Source):
         self._sources = chain
 
     def place(self, loc: tuple[str | int, ...]) -> str:
-        return max(self._sources, key=lambda source: _depth(source.data, loc)).place(loc)
+        nearest = max(
+            self._sources, key=lambda source: _depth(source.data, _written(source.data, loc))
+        )
+        return nearest.place(_written(nearest.data, loc))
 
 
 def _depth(data: Any, loc: tuple[str | int, ...]) -> int:

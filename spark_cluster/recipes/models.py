@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo
 
@@ -15,6 +15,8 @@ from spark_cluster.document import Document
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+
+T = TypeVar("T")
 
 EngineName = Literal["vllm-ray", "vllm-mp", "vllm", "sglang", "trtllm", "ollama"]
 ONE_HOST = ("vllm", "ollama")
@@ -56,6 +58,41 @@ def _variables(value: Mapping[str, Choice]) -> Mapping[str, Choice]:
     for name in value:
         _variable(name)
     return value
+
+
+def spelled(name: str, joint: str = "-") -> str:
+    """An argument's name with `joint` for its `-` and `_`; behind a dot is a field's name."""
+    first, dot, rest = name.partition(".")
+    return re.sub("[-_]", joint, first) + dot + rest
+
+
+def spell(args: Mapping[str, T], joint: str = "-") -> dict[str, T]:
+    """The arguments, so spelled. One that would take another's name keeps its own."""
+    found: dict[str, T] = {}
+    for name, value in args.items():
+        one = spelled(name, joint)
+        is_taken = one in found or one in args
+        found[name if is_taken else one] = value
+    return found
+
+
+def _arguments(args: Mapping[str, Choice], info: ValidationInfo) -> Mapping[str, Choice]:
+    """As the engine's own command line has them: with underscores for TensorRT-LLM, with dashes for
+    the others. A recipe may write either."""
+    joint = "_" if info.data.get("engine") == "trtllm" else "-"
+    found = spell(args, joint)
+    for name in found:
+        if name != spelled(name, joint):
+            message = f"{name} and {spelled(name, joint)} are one argument"
+            raise ValueError(f"{message} | Write it once.")
+    return found
+
+
+def _overlaid(overlays: Mapping[str, Overlay], info: ValidationInfo) -> Mapping[str, Overlay]:
+    return {
+        name: overlay.model_copy(update={"args": _arguments(overlay.args, info)})
+        for name, overlay in overlays.items()
+    }
 
 
 def _folder(value: str) -> str:
@@ -156,7 +193,7 @@ class Recipe(Document):
     ray: RayPorts = RayPorts()
     served_name: str = ""
     rendezvous_port: int | None = Field(default=None, ge=1024, le=65535)
-    args: Mapping[str, AnyChoice] = {}
+    args: Annotated[Mapping[str, AnyChoice], AfterValidator(_arguments)] = {}
     env: Variables = Field(default={})
     model_cache: Annotated[str, AfterValidator(_folder)] = "~/.cache/huggingface"
     files: tuple[FileMount, ...] = ()
@@ -165,13 +202,14 @@ class Recipe(Document):
     shape: Shape | None = None
     ready_minutes: float = Field(default=90, gt=0)
     first_token_minutes: float = Field(default=3, gt=0)
-    profiles: Mapping[str, Overlay] = {}
-    options: Mapping[str, Overlay] = {}
+    profiles: Annotated[Mapping[str, Overlay], AfterValidator(_overlaid)] = {}
+    options: Annotated[Mapping[str, Overlay], AfterValidator(_overlaid)] = {}
     known_broken: str = ""
     secrets: tuple[VariableName, ...] = ()
     secrets_file: Annotated[str, AfterValidator(_folder)] = "~/.config/spark-cluster/env"
     measured: tuple[Measured, ...] = ()
     _chain: tuple[Path, ...] = PrivateAttr(default=())
+    _asked: str = PrivateAttr(default="")
 
     @property
     def path(self) -> Path:
@@ -184,9 +222,26 @@ class Recipe(Document):
         return self._chain
 
     @property
+    def asked(self) -> str:
+        """What commands call it: its name, or the file as it was given."""
+        return self._asked or self.name
+
+    @property
+    def revision(self) -> str:
+        """The branch, tag or commit of the model that the engine is told to serve."""
+        given = self.args.get("revision")
+        return "main" if given is None or given.value in (None, False) else given.text
+
+    @property
     def client_model(self) -> str:
         """The model's name in requests."""
-        return self.served_name or self.model
+        return self.served_name or self.served_argument or self.model
+
+    @property
+    def served_argument(self) -> str:
+        """The name that an argument of the engine gives the model, empty if none does."""
+        given = (self.args.get(name) for name in ("served-model-name", "served_model_name"))
+        return next((choice.text for choice in given if choice and choice.value), "")
 
     @property
     def downloads(self) -> bool:

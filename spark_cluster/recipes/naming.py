@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spark_cluster.core.error import InputError
+from spark_cluster.core.shell import quote
+from spark_cluster.document import suggest
 from spark_cluster.recipes import loader
 
 #: The default of huggingface_hub; launch mounts it.
@@ -19,11 +21,19 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model of the hub, the cache it lies in on the hosts, the image of its recipe if any."""
+    """A model of the hub, the cache it lies in on the hosts, the image of its recipe if any, and
+    the revision that is meant. `asked` are the words that mean it on a command line."""
 
     name: str
     cache: str = DEFAULT_CACHE
     image: str = ""
+    revision: str = "main"
+    asked: str = ""
+
+
+def model_folder(cache: str, name: str) -> str:
+    """Where huggingface_hub keeps a model below its HF_HOME `cache`."""
+    return f"{cache.rstrip('/')}/hub/models--{name.replace('/', '--')}"
 
 
 def _is_recipe(given: str, own: Mapping[str, Path]) -> bool:
@@ -32,8 +42,15 @@ def _is_recipe(given: str, own: Mapping[str, Path]) -> bool:
 
 def model_of(given: str, own: Mapping[str, Path], cache: str | None = None) -> NamedModel:
     """The model that `given` names. Raises InputError."""
-    if _HUB_NAME.fullmatch(given) and not _is_recipe(given, own):
-        return NamedModel(given, cache or DEFAULT_CACHE)
+    asked = quote(given) + (f" --cache {quote(cache)}" if cache else "")
+    if not _is_recipe(given, own):
+        if _HUB_NAME.fullmatch(given):
+            return NamedModel(given, cache or DEFAULT_CACHE, asked=asked)
+        raise InputError(
+            f"{given!r} is neither ORG/NAME, as the hub names a model, nor a recipe",
+            remedy=f"{suggest(given, list(loader.known(own)), 'recipes')} "
+            "A model of the hub: for example Qwen/Qwen3-32B-FP8.",
+        )
     recipe = loader.load(given, own)
     if not _HUB_NAME.fullmatch(recipe.model):
         raise InputError(
@@ -41,7 +58,8 @@ def model_of(given: str, own: Mapping[str, Path], cache: str | None = None) -> N
             place=str(recipe.path),
             remedy=f"{recipe.engine} fetches its models itself; launch it.",
         )
-    return NamedModel(recipe.model, cache or recipe.model_cache, recipe.image)
+    where = cache or recipe.model_cache
+    return NamedModel(recipe.model, where, recipe.image, recipe.revision, asked)
 
 
 def image_of(given: str, own: Mapping[str, Path]) -> str:

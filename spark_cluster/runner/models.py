@@ -17,30 +17,31 @@ from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.models import ModelsFact, models
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.recipes.naming import NamedModel, model_folder
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.runner.work import locked, on
 from spark_cluster.transfer import plan
-from spark_cluster.transfer.cache import MAIN, CachedModel, manifest, same
+from spark_cluster.transfer.cache import CachedModel, manifest, same
 from spark_cluster.transfer.payload import ModelPayload
 from spark_cluster.transfer.rates import gbits
 
 
 @dataclass
 class Models:
-    """One model in the hosts' cache `cache`; `name` is its name on the hub."""
+    """One model in the hosts' caches."""
 
     transfer: Transfer
     inventory: Inventory
     verb: str
-    name: str
-    cache: str
-    revision: str = MAIN
+    model: NamedModel
 
     def __post_init__(self) -> None:
+        self.name, self.cache = self.model.name, self.model.cache
+        self.revision = self.model.revision
         self.session = self.transfer.session
         self.listener = self.transfer.listener
         self.fact = models(self.cache)
-        self.folder = f"{self.cache}/hub/models--{self.name.replace('/', '--')}"
+        self.folder = model_folder(self.cache, self.name)
 
     def read(self, needed: Sequence[str] = ()) -> dict[str, CachedModel | None]:
         """What each host that answers holds, in one exec each. Raises for a host that is `needed`
@@ -182,11 +183,11 @@ class Models:
         others = [name for name in held if name != host and held[name].complete(self.revision)]
         if not others:
             return (
-                f"`spark-cluster model rm {self.name} --hosts {host}`, then "
-                f"`spark-cluster model pull {self.name} --to {host}`."
+                f"`spark-cluster model rm {self.model.asked} --hosts {host}`, then "
+                f"`spark-cluster model pull {self.model.asked} --to {host}`."
             )
         deep = " --deep" if bad else ""
-        return f"spark-cluster model sync {self.name} --from {others[0]} --to {host}{deep}"
+        return f"spark-cluster model sync {self.model.asked} --from {others[0]} --to {host}{deep}"
 
     def refuse_if_used(self) -> None:
         """Raises StepFailed when a running container of ours serves the model. After `read`."""
@@ -194,7 +195,8 @@ class Models:
             f"{container.name} on {host}"
             for host, facts in self.session.all_facts().items()
             for container in facts[CONTAINERS].containers
-            if container.running and container.label("model") == self.name
+            if container.running
+            and self.name in (container.label("hub-model"), container.label("model"))
         ]
         if used:
             raise _error("MODEL008", f"{self.name} is served by {', '.join(used)}")

@@ -24,6 +24,7 @@ from spark_cluster.runner.last_verdict import last_verdict
 from spark_cluster.runner.responder import Responder
 from spark_cluster.runner.session import Session
 from spark_cluster.runner.watch import Turn, Watch
+from spark_cluster.serving.api import with_key
 from spark_cluster.serving.apis import APIS
 from spark_cluster.steps.served import Served
 
@@ -165,9 +166,11 @@ class Watcher:
         if api is None:
             return
         script = api.canary(served.port, served.head.label("model"), timeout=_CANARY_SECONDS)
+        if served.has_key:
+            script = with_key(script, served.head.name)
         outcome = self._session.each(
             [served.host],
-            lambda lane: lane.run(script, timeout=_CANARY_SECONDS + 10, root=False),
+            lambda lane: lane.run(script, timeout=_CANARY_SECONDS + 10, root=served.has_key),
         )[served.host]
         self._asked = self._clock()
         if isinstance(outcome, SparkError):

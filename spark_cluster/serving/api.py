@@ -22,8 +22,16 @@ CHUNK = 256
 #: A few words that no model refuses to go on from.
 PROMPT = "Count upwards from one:"
 
+#: The variable in which vLLM takes its key (vllm/envs.py). It asks for one below /v1 only: /health
+#: and /metrics answer without.
+API_KEY = "VLLM_API_KEY"
+
 _MARKER = "spark-cluster: HTTP"
 _JSON_END = "SPARK_CLUSTER_JSON"
+_HEADER_END = "SPARK_CLUSTER_HEADER"
+
+#: Seconds that docker has to tell the key.
+_KEY_SECONDS = 20
 
 
 def _url(address: str, port: int, path: str) -> str:
@@ -38,6 +46,22 @@ def _curl(word: str, timeout: float) -> str:
     return f"curl -s --noproxy '*' -m {timeout:g} -w {quote(form)} {word}"
 
 
+#: A header for curl, from descriptor 3, if `with_key` has found a key: so it is in no command line
+#: and in no environment.
+_HEADER = "-H @/dev/fd/3"
+_HEADER_BODY = f"${{_api_key:+Authorization: Bearer $_api_key}}\n{_HEADER_END}\n"
+
+
+def with_key(script: str, container: str) -> str:
+    """The script, its posts with the key of the server in this container, if that has one.
+
+    Docker on the host knows the key; it is read into a variable of the shell and never printed.
+    """
+    template = quote("{{range .Config.Env}}{{println .}}{{end}}")
+    ask = f"timeout -k 2 {_KEY_SECONDS} docker inspect --format {template} {quote(container)}"
+    return f"_api_key=$({ask} 2>/dev/null </dev/null | sed -n 's/^{API_KEY}=//p') || :\n{script}"
+
+
 def get(port: int, path: str, timeout: float, address: str = "127.0.0.1") -> str:
     """A request without a body."""
     return f"{_curl(quote(_url(address, port, path)), timeout)} </dev/null || :\n"
@@ -49,8 +73,8 @@ def post(
     """A request with a JSON body, which goes to curl on its standard input."""
     curl = _curl(quote(_url(address, port, path)), timeout)
     return (
-        f"{curl} -H 'Content-Type: application/json' --data-binary @- "
-        f"<<'{_JSON_END}' || :\n{json.dumps(body)}\n{_JSON_END}\n"
+        f"{curl} {_HEADER} -H 'Content-Type: application/json' --data-binary @- "
+        f"<<'{_JSON_END}' 3<<{_HEADER_END} || :\n{json.dumps(body)}\n{_JSON_END}\n{_HEADER_BODY}"
     )
 
 

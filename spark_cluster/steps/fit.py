@@ -6,14 +6,15 @@ Whether that memory is free just now is the step `memory`'s question.
 from __future__ import annotations
 
 from spark_cluster.core.step import Assessment, Step, found, skip
+from spark_cluster.core.units import GIB
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.model_config import MODEL_CONFIG
 from spark_cluster.facts.storage import MODEL
-from spark_cluster.recipes import command_line
+from spark_cluster.recipes import command_line, ollama
 from spark_cluster.recipes.demand import BadArgument, Demand, of_arguments
-from spark_cluster.recipes.fit import Fit, Memory, fit
+from spark_cluster.recipes.fit import ROUGH, Fit, Memory, fit
 from spark_cluster.recipes.known_models import numbers
 from spark_cluster.steps.base import NoParams, problem
 from spark_cluster.steps.view import View
@@ -34,6 +35,7 @@ def assess(view: View, _: NoParams) -> Assessment:
         view.serving.model,
         view.facts[MODEL_CONFIG].config,
         model.weight_bytes if model.is_complete else None,
+        view.serving.download_gib * GIB if view.serving.engine in ROUGH else 0.0,
     )
     result = fit(demand, known.config, known.weights, [Memory(view.name, total)])
     warnings = [f"little room: {warning.what}" for warning in result.warnings]
@@ -44,6 +46,10 @@ def assess(view: View, _: NoParams) -> Assessment:
 def demand_of(deployment: Deployment) -> Demand:
     """What the server's command line asks for. Raises BadArgument."""
     head = deployment.container(deployment.head)
+    if deployment.engine == "ollama":
+        contents = {file.path: file.content for file in deployment.files}
+        texts = [contents[m.source] for m in head.mounts if m.target == ollama.MODELFILE]
+        return ollama.demand(head.env, "".join(texts))
     words = deployment.serve.command if deployment.serve else head.command
     return of_arguments(deployment.engine, command_line.parse(words).args)
 

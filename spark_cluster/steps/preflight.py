@@ -5,6 +5,7 @@ A host on which this very deployment already runs passes: what it holds is its o
 
 from __future__ import annotations
 
+from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Problem, Step, found, skip
 from spark_cluster.core.units import GIB, human_bytes
 from spark_cluster.facts.docker import CONTAINERS, IMAGE
@@ -65,7 +66,8 @@ def model_files(view: View, _: NoParams) -> Assessment:
     if view.serving.downloads and not model.is_complete:
         return found(notes=(f"{name} is not complete in {model.path}: the engine fetches it",))
     if not model.revision:
-        what = f"{name} is not in {model.path or 'the model cache'}"
+        which = "" if view.serving.revision == "main" else f" {view.serving.revision}"
+        what = f"{name}{which} is not in {model.path or 'the model cache'}"
         return found(problem("SERVE004", what, remedy))
     faults = []
     if model.missing:
@@ -78,7 +80,7 @@ def model_files(view: View, _: NoParams) -> Assessment:
         faults.append(
             f"revision {model.revision[:12]} here, {head.revision[:12]} on {view.serving.head}"
         )
-        remedy = f"spark-cluster model sync {name} --from {view.serving.head}"
+        remedy = f"{_model_command(view, 'sync')} --from {view.serving.head}"
     if not model.weights and not faults:
         faults.append(f"{name} has no weight files in revision {model.revision[:12]}")
     size = human_bytes(model.weight_bytes)
@@ -89,7 +91,14 @@ def model_files(view: View, _: NoParams) -> Assessment:
 def _bring(view: View) -> str:
     """The command that brings the model here: from a host that has it, else from the hub."""
     whole = any(facts[MODEL].is_complete for facts in view.all_facts.values())
-    return f"spark-cluster model {'sync' if whole else 'pull'} {view.serving.model}"
+    return _model_command(view, "sync" if whole else "pull")
+
+
+def _model_command(view: View, verb: str) -> str:
+    """By the recipe, which knows the cache and the image; the revision may be an option's."""
+    serving = view.serving
+    revision = "" if serving.revision == "main" else f" --revision {quote(serving.revision)}"
+    return f"spark-cluster model {verb} {quote(serving.asked)}{revision}"
 
 
 def disk_space(view: View, _: NoParams) -> Assessment:

@@ -65,6 +65,8 @@ def generate(view: View, params: Params) -> Stimulus | None:
     script = api.generate_script(
         found.port, found.head.label("model"), params.tokens, timeout=params.seconds, chunk=_CHUNK
     )
+    if found.has_key:
+        script = api.with_key(script, found.head.name)
     return Stimulus(view.name, script, requests * params.seconds + 15)
 
 

@@ -13,6 +13,7 @@ from spark_cluster.engines.spec import docker_run, host_path
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.storage import MODEL
+from spark_cluster.recipes.secret_names import HUB_TOKENS
 from spark_cluster.steps.base import NoParams, problem
 from spark_cluster.steps.view import View
 
@@ -38,10 +39,11 @@ def assess(view: View, _: NoParams) -> Assessment:
             continue
         if name in fact.names:
             notes.append(f"{name} from {path}")
-        elif view.facts[MODEL].is_complete:
+        elif name in HUB_TOKENS and view.facts[MODEL].is_complete:
             notes.append(f"{name} is not set: the model is there already")
         else:
-            what = f"{name} is not set, and the engine would fetch {view.serving.model}"
+            why = f", and the engine would fetch {view.serving.model}" if name in HUB_TOKENS else ""
+            what = f"{name} is not set{why}"
             problems.append(
                 problem(
                     "SERVE012",

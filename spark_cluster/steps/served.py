@@ -30,6 +30,11 @@ class Served:
         return int(self.head.label("port"))
 
     @property
+    def has_key(self) -> bool:
+        """Whether the server asks for a key, which its container has."""
+        return bool(self.head.label("key"))
+
+    @property
     def recipe(self) -> str:
         return self.head.label("recipe")
 

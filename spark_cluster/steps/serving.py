@@ -12,7 +12,7 @@ from spark_cluster.document import Document
 from spark_cluster.engines.spec import docker_exec
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.serving import RAY, SERVER
-from spark_cluster.serving import ray
+from spark_cluster.serving import api, ray
 from spark_cluster.serving.apis import APIS
 from spark_cluster.steps.base import NoParams, problem
 from spark_cluster.steps.view import View
@@ -127,6 +127,8 @@ def ask_canary(view: View, params: FirstToken) -> Stimulus | None:
     script = APIS[view.serving.api].canary(
         view.serving.port, view.serving.client_model, timeout=seconds
     )
+    if view.spec.has_key:
+        script = api.with_key(script, view.spec.name)
     return Stimulus(view.name, script, seconds + 10)
 
 

@@ -50,13 +50,15 @@ class Snapshot:
 @dataclass(frozen=True)
 class CachedModel:
     """A model on one node. `size` is that of all blobs in bytes; `foreign` counts entries that
-    are not the SSH user's; `partial` names files that are not whole."""
+    are not the SSH user's; `unfinished` are commits that are still being brought; `partial`
+    names files that are not whole and not of these."""
 
     name: str
     path: str = ""
     refs: Mapping[str, str] = field(default_factory=dict)
     snapshots: tuple[Snapshot, ...] = ()
     partial: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
     size: int = 0
     foreign: int = 0
 
@@ -83,6 +85,8 @@ class CachedModel:
         found = [_named(missing, "weight file", "missing"), _named(broken, "file", "missing")]
         if not missing and not any(path.endswith(_WEIGHTS) for path in there):
             found.append("it has no weight file")
+        if snapshot.revision in self.unfinished:
+            found.append(f"{snapshot.revision[:12]} was not brought as a whole yet")
         if self.partial:
             found.append(f"{count(len(self.partial), 'download')} not finished")
         return tuple(text for text in found if text)
@@ -146,6 +150,7 @@ def _model(said: Mapping[str, Any]) -> CachedModel:
         refs={str(key): str(value) for key, value in said["refs"].items()},
         snapshots=snapshots,
         partial=tuple(map(str, said["partial"])),
+        unfinished=tuple(map(str, said["unfinished"])),
         size=int(said["size"]),
         foreign=int(said["foreign"]),
     )
@@ -156,8 +161,9 @@ def _model(said: Mapping[str, Any]) -> CachedModel:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a copy of a snapshot consists of: the blobs, the links to them, the ref."""
+    """What a copy of a commit's snapshot consists of: the blobs, the links to them, the ref."""
 
+    commit: str
     files: tuple[File, ...]
     links: tuple[tuple[str, str], ...]
     refs: Mapping[str, str]
@@ -183,7 +189,7 @@ def manifest(model: CachedModel, revision: str = MAIN) -> Manifest:
         up = "../" * (2 + entry.path.count("/"))
         links.append((f"snapshots/{snapshot.revision}/{entry.path}", f"{up}blobs/{entry.blob}"))
     refs = {} if revision == snapshot.revision else {revision: snapshot.revision}
-    return Manifest(tuple(blobs.values()), tuple(links), refs)
+    return Manifest(snapshot.revision, tuple(blobs.values()), tuple(links), refs)
 
 
 def same(one: CachedModel | None, other: CachedModel, revision: str = MAIN) -> bool:

@@ -57,6 +57,7 @@ class ModelPayload:
     def fetch(self, peers: Peers, token: str, through: str | None) -> Order:
         job = {
             "folder": self.folder,
+            "commit": self.manifest.commit,
             "wanted": [vars(file) for file in self.manifest.files],
             "links": self.manifest.links,
             "refs": dict(self.manifest.refs),

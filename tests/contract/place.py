@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.models import ModelsFact, models
+from spark_cluster.facts.storage import MODEL as LAUNCH_MODEL
+from spark_cluster.facts.storage import ModelFact
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.runner.session import Lane
 from spark_cluster.runner.work import follow
@@ -17,6 +20,8 @@ from spark_cluster.transfer.payload import Order
 from spark_cluster.transport import local
 from spark_cluster.transport.protocol import Become, Target
 from tests.hub_cache import MODEL
+from tests.unit import world
+from tests.unit.shell import sh
 
 
 class Place:
@@ -38,6 +43,12 @@ class Place:
     @property
     def model(self) -> CachedModel:
         return self.read().models[MODEL]
+
+    def launch_reads(self, revision: str = "main") -> ModelFact:
+        """What launch's own check sees of the model."""
+        made = replace(world.deployment(), model_folder=str(self.folder), revision=revision)
+        context = replace(self.lane.context, deployment=made)
+        return LAUNCH_MODEL.parse(sh(LAUNCH_MODEL.script(context)))
 
     def follow(
         self, order: Order, stop: Callable[[float], bool] | None = None

@@ -14,7 +14,7 @@ import pytest
 from spark_cluster.core.error import CheckFailed, Interrupted, StepFailed
 from spark_cluster.transfer.node import pull
 from spark_cluster.transfer.payload import Order
-from tests.hub_cache import MODEL, content, tree
+from tests.hub_cache import MODEL, REVISION, content, tree, write_model
 from tests.hub_server import COMMIT, Hub
 from tests.hub_server import running as serving
 
@@ -92,9 +92,10 @@ def test_a_download_that_was_stopped_goes_on_and_cleans_up(place: Place, tmp_pat
         with pytest.raises(Interrupted):
             place.follow(order(place, hub), held_until(hub, small_is_there))
         model = place.model
-        assert not model.complete()
-        assert "2 weight files are missing" in model.faults()[0]
-        assert model.partial, "the client was killed and left parts"
+        assert model.faults() == ("there is no ref main",)
+        assert "2 weight files are missing" in model.faults(COMMIT)[0]
+        assert model.unfinished == (COMMIT,)
+        assert list((place.folder / "blobs").glob("*.incomplete")), "the client was killed"
         hub.hold_after = None
         hub.gate.set()
         done = place.follow(order(place, hub))
@@ -102,6 +103,83 @@ def test_a_download_that_was_stopped_goes_on_and_cleans_up(place: Place, tmp_pat
         assert done["received"] < sum(map(len, files.values()))
         assert place.model.complete()
         assert not list((place.folder / "blobs").glob("*.incomplete"))
+
+
+@pytest.fixture
+def broken_off(place: Place) -> Iterator[Hub]:
+    """A hub, after a download that had every weight file but not the tokenizer when it ended."""
+    files = {**content(size=50_000), "deep/er/tokenizer.json": os.urandom(400_000)}
+    with serving(Hub(MODEL, files, hold_after=100_000)) as hub:
+        snapshot = place.folder / "snapshots" / COMMIT
+
+        def only_the_tokenizer_is_missing() -> bool:
+            there = {str(p.relative_to(snapshot)) for p in snapshot.rglob("*") if p.is_file()}
+            parts = list((place.folder / "blobs").glob("*.incomplete"))
+            return len(parts) == 1 and there == files.keys() - {"deep/er/tokenizer.json"}
+
+        with pytest.raises(Interrupted):
+            place.follow(order(place, hub), held_until(hub, only_the_tokenizer_is_missing))
+        hub.hold_after = None
+        hub.gate.set()
+        yield hub
+
+
+def test_a_download_without_its_tokenizer_is_not_complete(place: Place, broken_off: Hub) -> None:
+    for revision in ("main", COMMIT):
+        assert not place.model.complete(revision)
+        assert not place.launch_reads(revision).is_complete
+    place.follow(order(place, broken_off))
+    for revision in ("main", COMMIT):
+        assert place.model.complete(revision)
+        assert place.launch_reads(revision).is_complete
+    assert not place.model.unfinished
+
+
+@pytest.fixture
+def old(place: Place) -> str:
+    """The commit that main was before it moved on the hub; whole, and in the cache."""
+    write_model(place.hub, content(), revision=REVISION)
+    return REVISION
+
+
+def test_a_download_that_broke_off_leaves_the_old_snapshot_in_use(
+    old: str, broken_off: Hub, place: Place
+) -> None:
+    assert (place.model.commit(), place.model.faults()) == (old, ())
+    seen = place.launch_reads()
+    assert (seen.revision, seen.is_complete) == (old, True)
+    place.follow(order(place, broken_off))
+    assert (place.model.commit(), place.model.faults()) == (COMMIT, ())
+    assert place.launch_reads().revision == COMMIT
+
+
+def test_wrong_content_does_not_take_the_old_snapshots_place(
+    old: str, place: Place, hub: Hub
+) -> None:
+    name = "model-00002-of-00003.safetensors"
+    hub.wrong[name] = b"z" * len(hub.files[name])
+    with pytest.raises(CheckFailed, match=name):
+        place.follow(order(place, hub))
+    assert (place.model.commit(), place.model.faults()) == (old, ())
+
+
+def test_a_commit_is_downloaded_without_a_ref(place: Place, hub: Hub) -> None:
+    place.follow(order(place, hub, revision=COMMIT))
+    assert place.model.complete(COMMIT)
+    assert place.model.refs == {}
+
+
+def test_a_complete_model_stays_so_while_it_is_downloaded_again(place: Place, hub: Hub) -> None:
+    place.follow(order(place, hub))
+    seen: list[bool] = []
+
+    def look(_: float) -> bool:
+        seen.append(place.model.complete())
+        return False
+
+    place.follow(order(place, hub), look)
+    assert seen
+    assert all(seen)
 
 
 def test_the_token_is_handed_on_and_shows_in_no_process_list(place: Place) -> None:

@@ -69,7 +69,7 @@ def test_a_model_is_removed_copied_and_verified(fabric: Cluster) -> None:
     assert states(fabric, RECIPE) == {"spark-2": True}
     refused, _ = fabric.events("launch", RECIPE, code=4)
     remedies = [e["error"]["remedy"] for e in refused if e.get("error")]
-    assert f"spark-cluster model sync {NAME}" in remedies
+    assert f"spark-cluster model sync {RECIPE}" in remedies
     fabric.run("model", "sync", RECIPE)
     assert hashes(fabric, "spark-3", NAME) == hashes(fabric, "spark-2", NAME)
     owner = fabric.on("spark-3", f"find {folder(NAME)} ! -user $(id -un)")
@@ -88,12 +88,20 @@ def test_a_copy_that_was_interrupted_goes_on(fabric: Cluster) -> None:
     for node in PAIR:
         wait_for(partial(_nothing_runs, fabric, node), 120, f"nothing of ours runs on {node}")
     assert states(fabric, BIG)["spark-3"] is False
-    _, last = fabric.events("model", "sync", BIG, "--from", "spark-2", "--to", "pair")
+    words = ("model", "sync", BIG, "--from", "spark-2", "--to", "pair", "--iperf")
+    events, last = fabric.events(*words)
     (copied,) = last["data"]["copies"]
     assert copied["present_bytes"] > 1_000_000
     assert copied["received_bytes"] + copied["present_bytes"] == 120_000_000
     assert copied["gbits"] > 0
+    assert copied["iperf_gbits"] > 0, "iperf3 is on the lab's nodes"
     assert copied["limit"]
+    (said,) = [
+        event["summary"]
+        for event in events
+        if event["kind"] == "step_finished" and event["host"] == "spark-3"
+    ]
+    assert f" Gb/s (iperf3 {copied['iperf_gbits']:.3g} Gb/s" in said
     assert hashes(fabric, "spark-3", BIG) == hashes(fabric, "spark-2", BIG)
 
 

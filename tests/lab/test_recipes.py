@@ -31,7 +31,7 @@ description: somebody's own recipe
 model: {NAME}
 container: {ENGINE_IMAGE}
 cluster_only: true
-defaults: {{port: 8010, host: 0.0.0.0, tensor_parallel: 2, gpu_memory_utilization: 0.7}}
+defaults: {{port: 8010, host: 0.0.0.0, tensor_parallel: 2, gpu_memory_utilization: 0.01}}
 env: {{VLLM_ATTENTION_BACKEND: TRITON_ATTN}}
 command: |
   vllm serve {NAME} --port {{port}} --host {{host}} \\
@@ -47,7 +47,7 @@ runtime: vllm-distributed
 container: nvcr.io/nvidia/vllm:26.05-py3
 min_nodes: 2
 max_nodes: 2
-defaults: {{port: 8011, host: 0.0.0.0, tensor_parallel: 2, gpu_memory_utilization: 0.7}}
+defaults: {{port: 8011, host: 0.0.0.0, tensor_parallel: 2, gpu_memory_utilization: 0.01}}
 command: |
   vllm serve {{model}} --max-model-len 8192 --gpu-memory-utilization {{gpu_memory_utilization}} \\
       --tensor-parallel-size {{tensor_parallel}} --host {{host}} --port {{port}}

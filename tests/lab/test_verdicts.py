@@ -136,11 +136,12 @@ class Watching:
     def until(self, verdict: str, seconds: float = 120) -> dict[str, Any]:
         """Wait for an interval, from now on, with this verdict."""
         seen = len(self.intervals)
-        wait_for(
-            lambda: verdict in [line["verdict"] for line in self.intervals[seen:]],
-            seconds,
-            f"an interval says {verdict}; seen: {[x['verdict'] for x in self.intervals]}",
-        )
+
+        def told() -> bool:
+            assert self.process.poll() is None, (self.lines[-1:], self.process.communicate()[1])
+            return verdict in [line["verdict"] for line in self.intervals[seen:]]
+
+        wait_for(told, seconds, f"an interval says {verdict}")
         return next(line for line in self.intervals[seen:] if line["verdict"] == verdict)
 
     def interrupt(self) -> int:

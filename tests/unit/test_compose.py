@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from spark_cluster.recipes.loader import load
 from tests.command_line import Cli
 
 from . import world
-from .cases import refused
+from .cases import refused, write
 from .world import INVENTORY
 
 FOLDER = places.shipped("playbooks") / "recipes"
@@ -117,3 +118,13 @@ def test_the_command_line(cli: Cli, tmp_path: Path) -> None:
     assert "docker compose knows one" in refused_.err
     nowhere = cli("compose", "qwen3-32b-fp8", "-o", str(tmp_path / "no/where"), "-i", INVENTORY)
     assert nowhere.code == 2
+
+
+def test_the_file_needs_no_group(cli: Cli, tmp_path: Path) -> None:
+    inventory = Path(INVENTORY).read_text(encoding="utf-8")
+    groups = "groups:\n  left: [spark-2]\n  right: [spark-3]\n"
+    path = write(
+        tmp_path / "hosts.yaml", re.sub(r"(?ms)^groups:\n(?:[ #].*?\n)+", groups, inventory)
+    )
+    one, other = (cli("compose", "qwen3-32b-fp8", "-i", where) for where in (INVENTORY, str(path)))
+    assert (other.code, other.out) == (0, one.out)

@@ -187,6 +187,7 @@ def test_a_deployment_tells_all_that_the_steps_need(name: str) -> None:
     whole = shipped(name)
     head = whole.containers[0]
     assert head.labels["spark-cluster.model"] == whole.client_model
+    assert head.labels["spark-cluster.hub-model"] == whole.model
     assert str(whole.port) in head.labels["spark-cluster.ports"].split(",")
     assert {spec.host for spec in whole.containers} == set(whole.hosts)
     assert whole.api in APIS
@@ -227,7 +228,7 @@ def test_the_models_folder_is_where_the_engine_looks() -> None:
     assert shipped("qwen3-vl-235b").model_folder == (
         "~/.cache/huggingface/hub/models--QuantTrio--Qwen3-VL-235B-A22B-Instruct-AWQ"
     )
-    assert shipped("qwen3-32b-fp8").model_folder == "/opt/hf/models--Qwen--Qwen3-32B-FP8"
+    assert shipped("qwen3-32b-fp8").model_folder == "/opt/hf/hub/models--Qwen--Qwen3-32B-FP8"
     assert shipped("ollama-qwen3-32b").model_folder == ""
 
 
@@ -240,6 +241,30 @@ def test_a_secret_is_named_and_has_no_value_in_a_spec() -> None:
     assert "--env-file" not in docker_run(offline)
     assert offline.digest != spec.digest
     assert not shipped("qwen3-vl-235b").containers[0].secrets
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("qwen3-vl-235b", "--served-model-name"),
+        ("qwen3-vl-235b-mp", "--served-model-name"),
+        ("qwen3-32b-fp8", "--served-model-name"),
+        ("qwen3-vl-235b-sglang", "--served-model-name"),
+        ("qwen3-235b-trtllm", "--served_model_name"),
+    ],
+)
+def test_the_name_that_clients_use_is_told_to_the_server(
+    tmp_path: Path, name: str, flag: str
+) -> None:
+    text = f"name: mine\nextends: {name}\n"
+    argument = f"args: {{{flag.removeprefix('--')}: big}}\n"
+    for fields in ("served_name: big\n", argument, f"served_name: big\n{argument}"):
+        found = recipes.load(str(write(tmp_path / "mine.yaml", text + fields)), {})
+        there = place(found, world.inventory(), "pair", world.PAIR[: found.nodes])
+        made = ENGINES[found.engine](found, there, world.RUN, recipes.file_contents(found))
+        command = made.serve.command if made.serve else made.containers[0].command
+        assert [command[i + 1] for i, word in enumerate(command) if word == flag] == ["big"]
+        assert made.client_model == "big"
 
 
 def test_mpirun_uses_the_key_of_the_mesh_and_no_other() -> None:

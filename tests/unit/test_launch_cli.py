@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from spark_cluster.cli.launch import curl_line
 from tests.command_line import Cli
 
 from . import world
@@ -70,3 +71,36 @@ def test_a_launch_says_which_recipe_it_extends(cli: Cli) -> None:
     said = cli("launch", "small", "-i", INVENTORY, hosts=hosts)
     assert "small.yaml extends" in said.out
     assert "for the test" in said.out
+
+
+def test_a_launch_says_what_lint_warns_of(cli: Cli) -> None:
+    write(
+        Path("playbooks/recipes/risky.yaml"),
+        "name: risky\nextends: qwen3-vl-235b\nargs: {swap-space: 4}\n",
+    )
+    hosts = [Spark("spark-2", {"image": ""}), Spark("spark-3")]
+    said = cli("launch", "risky", "-i", INVENTORY, hosts=hosts)
+    lines = [line for line in said.out.splitlines() if "lint: warning" in line]
+    assert len(lines) == 1
+    assert "RECIPE006 at " in lines[0]
+    assert "risky.yaml:3: swap-space 4: CPU and GPU share one memory" in lines[0]
+    events = [
+        json.loads(line)
+        for line in cli("launch", "risky", "--json", "-i", INVENTORY, hosts=hosts).out.splitlines()
+    ]
+    notes = [event["message"] for event in events if event["kind"] == "note"]
+    assert any("swap-space 4" in note for note in notes)
+
+
+def test_the_printed_curl_line_has_a_place_for_the_key() -> None:
+    line = curl_line("http://a/v1/chat/completions", "m", has_key=True)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'curl() {{ printf "%s\\n" "$@"; }}\n{line}'],
+        env={"VLLM_API_KEY": "sk_secret"},
+        text=True,
+        capture_output=True,
+        timeout=20,
+    )
+    assert "sk_secret" not in line
+    assert "Authorization: Bearer sk_secret" in done.stdout.splitlines()
+    assert "Authorization" not in curl_line("http://a/v1", "m", has_key=False)

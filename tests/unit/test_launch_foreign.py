@@ -42,7 +42,6 @@ def dry_run(cli: Cli, path: Path, hosts: list[FakeHost]) -> Said:
             [
                 "Read from a recipe of sparkrun.",
                 "privileged is not used: the RDMA devices and IPC_LOCK are given one by one",
-                "refs/main should be 0123456789abcdef0123456789abcdef01234567",
                 "container vllm-head: absent -> running",
                 "container vllm-worker: absent -> running",
             ],

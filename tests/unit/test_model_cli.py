@@ -39,6 +39,7 @@ def listing(revision: str = ONE, *, shards: int = 2) -> str:
         "path": "/home/nvidia/.cache/huggingface/hub/models--x",
         "refs": {"main": revision},
         "snapshots": [{"revision": revision, "files": found, "weights": names}],
+        "unfinished": [],
         "partial": [],
         "size": 1000 * shards,
         "foreign": 0,
@@ -279,7 +280,7 @@ def test_a_disk_without_room_says_how_to_make_some(cli: Cli, words: tuple[str, .
 def test_several_groups_and_wrong_names_are_told(cli: Cli) -> None:
     code, _, err = cli("model", "sync", "qwen3")
     assert code == 2
-    assert "there is no recipe 'qwen3'" in err
+    assert "'qwen3' is neither ORG/NAME" in err
     code, _, err = cli("model", "sync", RECIPE, "--from", "spark-9")
     assert code == 2
     assert "there is no host or group 'spark-9'" in err
@@ -352,7 +353,7 @@ def test_verify_names_the_bad_file_and_the_way_out(cli: Cli) -> None:
     code, out, _ = cli("model", "verify", RECIPE, "--hosts", "pair", hosts=[good, bad])
     assert code == 4
     assert "model-00001-of-00002.safetensors: its sha256 hash is 00…" in out
-    assert f"spark-cluster model sync {MODEL} --from spark-2 --to spark-3 --deep" in out
+    assert f"spark-cluster model sync {RECIPE} --from spark-2 --to spark-3 --deep" in out
 
 
 def test_verify_of_a_model_that_is_nowhere(cli: Cli) -> None:
@@ -363,7 +364,7 @@ def test_verify_of_a_model_that_is_nowhere(cli: Cli) -> None:
 
 
 def test_rm_refuses_while_a_container_serves_it(cli: Cli) -> None:
-    labels = {f"{LABEL}.recipe": RECIPE, f"{LABEL}.model": MODEL}
+    labels = {f"{LABEL}.recipe": RECIPE, f"{LABEL}.model": "alias", f"{LABEL}.hub-model": MODEL}
     busy = Node("spark-2", listing())
     busy.texts["containers"] = f"c /vllm-head running 0 2026-11-21T03:15:42Z {json.dumps(labels)}\n"
     code, _, err = cli("model", "rm", RECIPE, "--hosts", "spark-2", "--yes", hosts=[busy])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from spark_cluster import places
+from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.loader import file_contents, known, load, own_recipes
 from spark_cluster.recipes.models import Recipe
 
@@ -232,3 +233,32 @@ def test_a_fault_is_placed_in_the_file_that_has_it(
     error = refused(lambda: child(shelf, text))
     assert says in error.message
     assert error.place == f"{shelf / wrong_in}.yaml:{line}"
+
+
+def test_an_argument_is_one_however_it_is_spelled(tmp_path: Path) -> None:
+    text = (
+        "name: mine\nextends: qwen3-vl-235b\n"
+        "args: {max_model_len: 1024, gpu_memory_utilization: null, "
+        "compilation_config.cudagraph_mode: NONE}\n"
+        "profiles: {small: {why: for the test, args: {max_model_len: 512}}}\n"
+    )
+    found = load(str(write(tmp_path / "mine.yaml", text)), {})
+    assert found.args["max-model-len"].value == 1024
+    assert "gpu-memory-utilization" not in found.args
+    assert found.args["compilation-config.cudagraph_mode"].value == "NONE"
+    assert not [name for name in found.args if "_" in name.partition(".")[0]]
+    assert choose(found, "small").args["max-model-len"].value == 512
+    mpi = "name: mine\nextends: qwen3-235b-trtllm\nargs: {max-batch-size: 2}\n"
+    found = load(str(write(tmp_path / "mpi.yaml", mpi)), {})
+    assert found.args["max_batch_size"].value == 2
+    assert "max-batch-size" not in found.args
+
+
+def test_an_argument_spelled_twice_is_refused(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "mine.yaml",
+        "name: mine\nextends: qwen3-vl-235b\nargs:\n  max_model_len: 1\n  max-model-len: 2\n",
+    )
+    error = refused(lambda: load(str(path), {}))
+    assert "max_model_len and max-model-len are one argument" in error.message
+    assert error.place == f"{path}:3"

@@ -208,6 +208,46 @@ def test_an_argument_that_is_no_number_has_its_line(recipes: Recipes) -> None:
     assert "'70' is no share of the memory" in said.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compose", "mine.yaml"),
+        ("recipes", "fit", "mine.yaml"),
+        ("recipes", "fit", "mine.yaml", "--hosts", "spark-2"),
+        ("launch", "mine.yaml", "--anyway"),
+    ],
+)
+def test_ranks_that_are_no_number_have_their_line(cli: Cli, arguments: tuple[str, ...]) -> None:
+    path = write(
+        Path("mine.yaml"),
+        "name: mine\nextends: qwen3-32b-fp8\nargs:\n  tensor_parallel_size: two\n",
+    )
+    said = cli(*arguments, "-i", INVENTORY)
+    assert said.code == 2
+    assert f"{path.absolute()}:4" in said.err
+    assert "tensor-parallel-size: 'two' is no count" in said.err
+    assert "next: Correct the value." in said.err
+
+
+def test_weights_of_trtllm_and_ollama_are_compared_with_the_memory(recipes: Recipes) -> None:
+    known = recipes("fit", "ollama-qwen3-32b")
+    assert known.code == 0
+    assert "8 x 32,768 tokens (q8_0)" in known.out
+    assert "34.00 GiB" in known.out
+    assert "Not in the sum: Ollama's buffers" in known.out
+    text = "name: big\nextends: {}\nmodel: {}\nrequires: {{memory_gib: 10, download_gib: 400}}\n"
+    for parent, model, share in (
+        ("ollama-qwen3-32b", "big:400b", "400.00 GiB"),
+        ("qwen3-235b-trtllm", "org/big", "200.00 GiB"),
+    ):
+        write(Path("big.yaml"), text.format(parent, model))
+        said = recipes("fit", "big.yaml")
+        assert said.code == 4, said
+        assert f"weights need {share} of a host, it has 119.60 GiB" in said.out
+        assert "The size of the weights is download_gib." in said.out
+        assert "Not in the sum: " in said.out
+
+
 # lint
 
 
@@ -234,6 +274,17 @@ def test_lint_names_file_line_and_replacement(recipes: Recipes) -> None:
     data = json.loads(recipes("lint", "mine.yaml", "--json").out)
     assert data["errors"] == 1
     assert data["findings"][0]["place"].endswith("mine.yaml:7")
+
+
+def test_lint_finds_the_line_of_a_name_with_underscores(recipes: Recipes) -> None:
+    write(
+        Path("mine.yaml"),
+        "name: mine\nextends: qwen3-vl-235b\nengine_version: 0.26.0\n"
+        "image: example.org/vllm:0.26.0\nargs:\n  disable_log_requests: true\n",
+    )
+    said = recipes("lint", "mine.yaml")
+    assert said.code == 2
+    assert "RECIPE003  mine.yaml:6  args.disable-log-requests" in said.out
 
 
 def test_a_recipe_that_cannot_be_read_does_not_stop_the_others(recipes: Recipes) -> None:

@@ -248,7 +248,7 @@ def test_the_smallest_host_decides_and_memory_must_be_free() -> None:
     [
         (fit(awq(), VL_235B.config, None, [NOMINAL]), "size of the weights is not known"),
         (fit(awq(), None, VL_235B.weights, [NOMINAL]), "config.json is not in the cache"),
-        (fit(of_arguments("ollama", {}), None, 1, [NOMINAL]), "ollama divides the memory"),
+        (fit(of_arguments("trtllm", {}), None, 1, [NOMINAL]), "Not in the sum: activations"),
         (summed(awq(), [Memory("vm", 2 * GIB)]), "no Spark"),
         (summed(awq(kv_cache_dtype="nvfp4")), "How much nvfp4 takes"),
     ],

@@ -89,7 +89,7 @@ def test_a_recipe_of_sparkrun() -> None:
         "revision": "0123456789abcdef0123456789abcdef01234567",
         "distributed-executor-backend": "mp",
     }
-    assert "refs/main should be 0123456789abcdef" in recipe.note
+    assert recipe.revision == "0123456789abcdef0123456789abcdef01234567"
     assert "privileged is not used" in recipe.note
 
 
@@ -157,7 +157,8 @@ def test_which_engine(tmp_path: Path, runtime: str, command: str, engine: str) -
     ("container", "version"),
     [
         ("nvcr.io/nvidia/vllm:25.11-py3", "0.11.0"),
-        ("nvcr.io/nvidia/vllm:26.05-py3", "unknown"),
+        ("nvcr.io/nvidia/vllm:26.05-py3", "0.20.1"),
+        ("nvcr.io/nvidia/vllm:26.04-py3", "unknown"),
         ("example.org/vllm:0.16.0-t5", "0.16.0"),
         ("vllm/vllm-openai:v0.25.1", "0.25.1"),
         ("example.org:5000/vllm-node", "unknown"),

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spark_cluster.cli.deploying import Choices, deploy, load_recipe
 from spark_cluster.core.secret import Secret
+from spark_cluster.engines.compose import compose
+from spark_cluster.engines.spec import LABEL, Deployment
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.probe import PRELUDE
 from spark_cluster.facts.secrets import SECRETS, SecretsFact
 from spark_cluster.runner.judge import with_secrets
+from spark_cluster.steps import secrets as secrets_step
+from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.rdma_verdict import Params, generate
 from spark_cluster.steps.secrets import start
+from spark_cluster.steps.serving import FirstToken, ask_canary
+from spark_cluster.steps.view import View
 from tests.command_line import Cli
 
 from . import world
@@ -172,3 +180,120 @@ def test_a_launch_hands_the_token_over_and_shows_it_nowhere(
         assert "hf_secret" not in text
     assert "verify-rdma" not in said.out
     assert json.loads(book.read_text().splitlines()[0])["hosts"] == ["spark-2"]
+
+
+# A server that asks for a key
+
+KEYED = """\
+name: keyed
+extends: qwen3-vl-235b
+secrets: [VLLM_API_KEY, HF_TOKEN]
+"""
+
+
+def keyed(folder: Path) -> Deployment:
+    choices = Choices()
+    recipe = load_recipe(world.inventory(), str(write(folder / "keyed.yaml", KEYED)), choices)
+    return deploy(world.inventory(), recipe, choices, world.RUN)[0]
+
+
+def of_keyed(view: View, folder: Path) -> View:
+    return replace(view, deployment=keyed(folder))
+
+
+def test_a_key_reaches_the_container_of_an_engine_that_is_offline(tmp_path: Path) -> None:
+    """qwen3-vl-235b sets HF_HUB_OFFLINE: only the hub's token is of no use there."""
+    for spec in keyed(tmp_path).containers:
+        assert spec.secrets == ("VLLM_API_KEY",)
+        assert spec.labels["spark-cluster.key"] == "VLLM_API_KEY"
+
+
+def test_a_key_that_is_missing_is_no_trifle(tmp_path: Path) -> None:
+    view = of_keyed(world.view("spark-2"), tmp_path)
+    (problem,) = secrets_step.assess(view, NoParams()).problems
+    assert problem.code == "SERVE012"
+    assert problem.what == "VLLM_API_KEY is not set"
+
+
+def test_canary_and_verdict_ask_with_the_key(tmp_path: Path) -> None:
+    made = keyed(tmp_path)
+    running = {}
+    for spec in made.containers:
+        labels = json.dumps({**spec.labels, f"{LABEL}.spec": spec.digest}, separators=(",", ":"))
+        running[spec.host] = {
+            "containers": f"c /{spec.name} running 0 2026-11-21T03:15Z {labels}\n"
+        }
+    view = of_keyed(world.view("spark-2", running), tmp_path)
+    canary = ask_canary(view, FirstToken())
+    traffic = generate(view, Params())
+    for stimulus in (canary, traffic):
+        assert stimulus is not None
+        assert "docker inspect --format" in stimulus.script
+        assert "Authorization: Bearer $_api_key" in stimulus.script
+    plain = ask_canary(world.view("spark-2"), FirstToken())
+    assert plain is not None
+    assert "docker" not in plain.script
+
+
+def test_a_composed_server_does_not_start_without_its_key(tmp_path: Path) -> None:
+    text = "name: keyed\nextends: qwen3-32b-fp8\nsecrets: [VLLM_API_KEY, HF_TOKEN]\n"
+    choices = Choices()
+    recipe = load_recipe(world.inventory(), str(write(tmp_path / "k.yaml", text)), choices)
+    made, _ = deploy(world.inventory(), recipe, choices, world.RUN)
+    assert "VLLM_API_KEY: ${VLLM_API_KEY:?is not set}" in compose(made)
+    assert "HF_TOKEN: ${HF_TOKEN:-}" in compose(made)
+
+
+# A secret in plain text
+
+PLAIN = """\
+name: plain
+extends: qwen3-32b-fp8
+env: {HF_TOKEN: hf_plain}
+args: {api_key: sk_plain}
+options:
+  other: {why: for the test, env: {HF_TOKEN: hf_other}}
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("recipes", "show", "plain.yaml"),
+        ("recipes", "show", "plain.yaml", "--json"),
+        ("recipes", "lint", "plain.yaml"),
+        ("compose", "plain.yaml"),
+        ("recipes", "fit", "plain.yaml"),
+        ("plan", "launch", "plain.yaml", "--commands", "-v"),
+        ("launch", "plain.yaml", "--anyway", "-v"),
+    ],
+)
+def test_a_secret_in_the_recipe_is_refused_and_shown_nowhere(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    write(Path("plain.yaml"), PLAIN)
+    host = Spark("spark-2")
+    said = cli(*arguments, "-i", INVENTORY, hosts=[host])
+    for text in ("hf_plain", "sk_plain", "hf_other"):
+        assert text not in said.out + said.err
+    assert host.scripts == []
+    if arguments[1] == "show":
+        assert said.code == 0
+        assert "***" in said.out
+    else:
+        assert said.code == 2
+        assert "secrets: [" in said.out + said.err
+
+
+def test_a_key_of_sparkruns_defaults_is_refused(cli: Cli) -> None:
+    write(
+        Path("theirs.yaml"),
+        "model: example-org/Small\nruntime: vllm\ncontainer: example.org/it:0.16.0\n"
+        "defaults:\n  api_key: sk_plain\n",
+    )
+    said = cli("compose", "theirs.yaml", "-i", INVENTORY)
+    assert said.code == 2
+    assert "theirs.yaml:5" in said.err
+    assert "VLLM_API_KEY: ${VLLM_API_KEY}" in said.err
+    shown = cli("recipes", "show", "theirs.yaml", "-i", INVENTORY)
+    assert "sk_plain" not in said.err + shown.out

@@ -24,7 +24,10 @@ from spark_cluster.serving.api import (
     parse_health,
     parse_models,
     responses,
+    with_key,
 )
+
+from .cases import write
 
 DATA = Path(__file__).parent / "data" / "vllm"
 COMPLETION = (DATA / "vllm_completion.json").read_text()
@@ -110,6 +113,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers as vLLM does and keeps what it was asked."""
 
     asked: ClassVar[list[dict[str, Any]]] = []
+    keys: ClassVar[list[str | None]] = []
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -125,6 +129,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append(request)
+        self.keys.append(self.headers["Authorization"])
         tokens = request["max_tokens"]
         usage = {"completion_tokens": tokens, "prompt_tokens": 6}
         self.send(json.dumps({"choices": [{"text": "it's\n"}], "usage": usage}))
@@ -135,6 +140,7 @@ def port() -> Iterator[int]:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
     Handler.asked.clear()
+    Handler.keys.clear()
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -144,7 +150,7 @@ def port() -> Iterator[int]:
     thread.join()
 
 
-def sh(script: str, shell: str = "sh") -> str:
+def sh(script: str, shell: str = "sh", path: str = "/usr/bin:/bin") -> str:
     ran = subprocess.run(
         [shell, "-eu"],
         input=script,
@@ -152,7 +158,7 @@ def sh(script: str, shell: str = "sh") -> str:
         text=True,
         check=True,
         timeout=30,
-        env={"PATH": "/usr/bin:/bin", "http_proxy": "http://127.0.0.1:9"},
+        env={"PATH": path, "http_proxy": "http://127.0.0.1:9"},
     )
     return ran.stdout
 
@@ -163,6 +169,44 @@ def test_canary_asks_for_one_token(port: int) -> None:
     (request,) = Handler.asked
     assert request["model"] == "o'model $HOME `x`"
     assert (request["max_tokens"], request["min_tokens"], request["ignore_eos"]) == (1, 1, True)
+
+
+KEY = r"it's \\ $HOME `id` \"key\""
+
+#: Prints a container's environment; curl that tells what everybody could see of it, and is curl.
+_DOCKER = """#!/bin/sh
+printf '%s\\n' "$@" >> @SEEN@
+cat <<'END'
+PATH=/usr/bin
+VLLM_API_KEY=@KEY@
+END
+"""
+_CURL = """#!/bin/sh
+printf '%s\\n' "$@" >> @SEEN@
+env >> @SEEN@
+exec @CURL@ "$@"
+"""
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_key_is_sent_and_nobody_sees_it(port: int, tmp_path: Path, shell: str) -> None:
+    seen = tmp_path / "seen"
+    for name, text in (("docker", _DOCKER), ("curl", _CURL)):
+        text = text.replace("@SEEN@", str(seen)).replace("@KEY@", KEY)
+        program = write(tmp_path / "bin" / name, text.replace("@CURL@", shutil.which("curl") or ""))
+        program.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+    script = with_key(generate_script(port, MODEL, 300, timeout=10), "vllm-head")
+    assert parse_completion(sh(script, shell, path)).ok
+    assert Handler.keys == [f"Bearer {KEY}"] * 2
+    assert "vllm-head" in seen.read_text()
+    assert KEY not in seen.read_text()
+
+
+def test_without_a_key_none_is_sent(port: int) -> None:
+    assert parse_completion(sh(with_key(canary_script(port, MODEL, timeout=10), "gone"))).ok
+    assert parse_completion(sh(canary_script(port, MODEL, timeout=10))).ok
+    assert Handler.keys == [None, None]
 
 
 def test_generate_splits_what_is_long(port: int) -> None:

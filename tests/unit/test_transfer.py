@@ -22,7 +22,7 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes.naming import image_of, model_of
 from spark_cluster.transfer import cache, failures, node, plan, rates, scripts
 from spark_cluster.transfer.cache import CachedModel, Entry, Snapshot
-from spark_cluster.transfer.node import copy, files
+from spark_cluster.transfer.node import files
 from spark_cluster.transfer.payload import ModelPayload
 
 from .world import inventory
@@ -457,12 +457,12 @@ def test_hashes_are_those_of_git_and_sha256sum() -> None:
 
 def test_a_link_is_replaced_in_one_step(tmp_path: Path) -> None:
     link = tmp_path / "deep" / "link"
-    assert copy.put_link(link, "../a")
-    assert copy.put_link(link, "../b")
-    assert not copy.put_link(link, "../b")
+    assert files.put_link(link, "../a")
+    assert files.put_link(link, "../b")
+    assert not files.put_link(link, "../b")
     assert str(link.readlink()) == "../b"
-    assert copy.put_text(tmp_path / "refs" / "main", ONE)
-    assert not copy.put_text(tmp_path / "refs" / "main", ONE)
+    assert files.put_text(tmp_path / "refs" / "main", ONE)
+    assert not files.put_text(tmp_path / "refs" / "main", ONE)
     assert (tmp_path / "refs" / "main").read_text() == ONE
     assert [path.name for path in tmp_path.rglob("*") if "incomplete" in path.name] == []
 
@@ -477,8 +477,20 @@ def test_a_model_is_named_by_the_hub_or_by_a_recipe() -> None:
     assert recipe.name == "QuantTrio/Qwen3-VL-235B-A22B-Instruct-AWQ"
     assert recipe.image == "nvcr.io/nvidia/vllm:25.11-py3"
     assert model_of("qwen3-vl-235b", {}, "/opt/hf").cache == "/opt/hf"
-    with pytest.raises(InputError, match="there is no recipe 'qwen3'"):
-        model_of("qwen3", {})
+    assert (hub.revision, recipe.revision) == ("main", "main")
+
+
+@pytest.mark.parametrize("given", ["a/b/c", "foo", "qwen3-vl-235", "/opt/hf", "-x/y"])
+def test_a_name_that_fits_neither_says_what_would(given: str) -> None:
+    with pytest.raises(InputError, match="neither ORG/NAME, as the hub names a model, nor") as told:
+        model_of(given, {})
+    assert "Known recipes: " in told.value.remedy
+    assert "Qwen/Qwen3-32B-FP8" in told.value.remedy
+
+
+def test_a_file_that_is_not_there_is_told_as_one() -> None:
+    with pytest.raises(InputError, match=r"nowhere\.yaml"):
+        model_of("./nowhere.yaml", {})
 
 
 def test_an_image_is_named_by_docker_or_by_a_recipe() -> None:

@@ -112,6 +112,19 @@ def test_watch_is_a_line_an_interval_and_ends_with_the_last_verdict(cli: Cli) ->
     assert [len(host.runs) for host in hosts] == [4, 4]
 
 
+def test_watch_takes_a_late_docker_for_no_empty_host(cli: Cli) -> None:
+    """What runs is not known until docker answers; the watch goes on."""
+    hosts = pair(units=UNITS, tokens=32)
+    there = hosts[0].texts["containers"]
+    hosts[0].texts["containers"] = "error docker ps gave no answer within 20 s\n"
+    hosts[0].at[3] = lambda: hosts[0].texts.update(containers=there)
+    hosts[0].at[5] = interrupt
+    said = watched(cli, hosts)
+    assert "what runs is not known yet: spark-2: docker ps gave no answer" in said.out
+    assert "errors 0  rdma" in said.out
+    assert said.code == 0, said.out + said.err
+
+
 def test_watch_as_json_and_in_the_journal(cli: Cli, tmp_path: Path) -> None:
     hosts = pair(units=UNITS, tokens=32)
     hosts[0].at[4] = lambda: setattr(hosts[0], "tokens", 0)

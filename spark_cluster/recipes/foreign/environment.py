@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spark_cluster.recipes.foreign.theirs import Theirs
+from spark_cluster.recipes.secret_names import MASK, is_secret_variable
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
@@ -28,9 +29,10 @@ def environment(theirs: Theirs, engine: str, set_before: Mapping[str, str]) -> d
         if match and name in match.groups():
             secrets.append(name)
         elif "$" in text:
+            shown = MASK if is_secret_variable(name) else repr(text)
             raise theirs.refuse(
                 ("env", name),
-                f"{text!r}: spark-cluster puts nothing in for $",
+                f"{shown}: spark-cluster puts nothing in for $",
                 f"Write the value itself, or `{name}: ${{{name}}}` for a secret of that name.",
             )
         else:

@@ -109,8 +109,6 @@ def convert(theirs: Theirs) -> dict[str, Any]:
     least, most = _hosts(theirs)
     ray = theirs.text("runtime", "") in ("vllm-ray", "eugr-vllm")
     fields = command.fields(theirs, server, ray=ray, least=least, most=most)
-    if revision:
-        theirs.remark(f"The cache's refs/main should be {revision}: that is what launch checks.")
     return {
         **fields,
         **environment(theirs, fields["engine"], set_before),

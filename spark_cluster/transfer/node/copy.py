@@ -98,7 +98,7 @@ class Fetch:
         """Bytes that are still to be written to the disk."""
         left = 0
         for file in self.wanted:
-            if not _has(self.root / file.path, file.size):
+            if not files.has(self.root / file.path, file.size):
                 part = self._part(file)
                 left += file.size - (part.stat().st_size if part.exists() else 0)
         return left
@@ -130,7 +130,7 @@ class Fetch:
         """Whether the file is there. Its size is enough, for it got its name when its hash was
         right; a `deep` fetch reads it again and drops what is wrong."""
         path = self.root / file.path
-        if not _has(path, file.size):
+        if not files.has(path, file.size):
             return False
         if self.job["deep"]:
             found = files.hasher(file.kind, file.size)
@@ -212,13 +212,6 @@ class Fetch:
         return digest
 
 
-def _has(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
 def _write(descriptor: int, data: memoryview) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
@@ -230,50 +223,28 @@ def _spend(spent: dict[str, float], name: str, since: float) -> float:
     return now
 
 
-def put_link(path: Path, target: str) -> bool:
-    """A symlink, in place of whatever was there, in one step; whether it was not there before."""
-    if path.is_symlink() and str(path.readlink()) == target:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + PARTIAL)
-    new.unlink(missing_ok=True)
-    new.symlink_to(target)
-    new.replace(path)
-    return True
-
-
-def put_text(path: Path, text: str) -> bool:
-    """A small file, in the same way."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + PARTIAL)
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    return True
-
-
 def fetch(
     folder: str,
+    commit: str,
     wanted: list[dict[str, Any]],
     links: list[list[str]],
     refs: dict[str, str],
     **job: Any,
 ) -> None:
-    """Bring `folder` to hold these files, then the links to them, then the refs."""
+    """Bring `folder` to hold these files of a commit, then the links to them, then the refs."""
     root = files.home(folder)
+    digests = [file["digest"] for file in wanted]
     files.give_to_user(root / "blobs")
     files.give_to_user(root)
-    hub.drop_leftovers(root, [file["digest"] for file in wanted])
+    hub.drop_leftovers(root, digests)
     files.become_user()
     fetching = Fetch(root, [File(**file) for file in wanted], job)
     free = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize
     need = fetching.need()
     if need and need + _SPARE > free:
         raise Failed("space", f"{need} bytes are needed and {free} are free below {root}")
+    if need:
+        hub.begin(root, commit, digests)
     usage = files.Usage(root)
     began = time.monotonic()
 
@@ -286,8 +257,9 @@ def fetch(
     seconds = time.monotonic() - began
     used = usage.so_far()
     hub.drop_leftovers(root)
-    placed = sum(put_link(root / path, target) for path, target in links)
-    placed += sum(put_text(root / "refs" / name, revision) for name, revision in refs.items())
+    placed = sum(files.put_link(root / path, target) for path, target in links)
+    hub.end(root, commit)
+    placed += sum(files.put_text(root / "refs" / name, found) for name, found in refs.items())
     report(
         done={
             "received": fetching.received,

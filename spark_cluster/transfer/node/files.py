@@ -23,6 +23,10 @@ CHUNK = 1024 * 1024
 #: too, takes `*.incomplete` for a download that is not finished.
 PARTIAL = ".spark-cluster.incomplete"
 
+#: In a model's folder: a file for each commit that is being brought there, with the blobs that it
+#: needs, a line each. Other commits are not the less complete for what is still missing of it.
+UNFINISHED = ".spark-cluster-unfinished"
+
 #: How the hub names what a blob holds: large files by their sha256, small ones as git does.
 SHA256, GIT = "sha256", "git"
 _BLOB = {64: SHA256, 40: GIT}
@@ -52,6 +56,14 @@ class Failed(Exception):
 def kind_of(blob: str) -> str | None:
     """Which hash a blob's name is; None for a name that is none."""
     return _BLOB.get(len(blob)) if re.fullmatch(r"[0-9a-f]+", blob) else None
+
+
+def has(path: Path, size: int) -> bool:
+    """Whether there is a file of this size."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def hasher(kind: str, size: int) -> Any:
@@ -113,6 +125,38 @@ def become_user() -> None:
         os.setuid(user().pw_uid)
     os.chdir("/")
     os.environ["HOME"] = user().pw_dir
+
+
+def put_link(path: Path, target: str) -> bool:
+    """A symlink, in place of whatever was there, in one step; whether it was not there before."""
+    if path.is_symlink() and str(path.readlink()) == target:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + PARTIAL)
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    new.replace(path)
+    return True
+
+
+def to_disk(path: Path) -> None:
+    """What a file holds survives a power cut from now on, whoever wrote it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def put_text(path: Path, text: str) -> bool:
+    """A small file, in the same way."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + PARTIAL)
+    with new.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    return True
 
 
 # Reports

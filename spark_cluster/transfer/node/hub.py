@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ def list_models(hub: str) -> None:
 def _model(folder: Path) -> dict[str, Any]:
     user = os.environ.get("SPARK_USER", "")
     blobs = list((folder / "blobs").glob("*"))
+    unfinished = _unfinished(folder)
+    awaited = set().union(*unfinished.values())
+    there = {path.name for path in blobs if path.exists()}
     return {
         "model": folder.name.removeprefix("models--").replace("--", "/"),
         "path": str(folder),
@@ -47,7 +50,12 @@ def _model(folder: Path) -> dict[str, Any]:
             }
             for path in sorted((folder / "snapshots").glob("*"))
         ],
-        "partial": sorted(path.name for path in blobs if path.name.endswith(".incomplete")),
+        "unfinished": sorted(commit for commit, needs in unfinished.items() if needs - there),
+        "partial": sorted(
+            path.name
+            for path in blobs
+            if path.name.endswith(".incomplete") and path.name.partition(".")[0] not in awaited
+        ),
         "size": sum(_size(path) or 0 for path in blobs),
         "foreign": sum(_owner(path) != user for path in (folder, *blobs)) if user else 0,
     }
@@ -166,6 +174,32 @@ def check(root: Path, wanted: list[File]) -> dict[str, Any]:
     files.every_second(so_far)
     bad = checking.run()
     return {"files": len(wanted), "bytes": checking.read, "bad": bad, "usage": usage.so_far()}
+
+
+# Bringing a commit
+
+
+def begin(folder: Path, commit: str, digests: Iterable[str]) -> None:
+    """Note that a commit is being brought, and the blobs that it needs."""
+    files.put_text(folder / files.UNFINISHED / commit, "".join(f"{one}\n" for one in digests))
+
+
+def end(folder: Path, commit: str) -> None:
+    """All files of the commit are there, and on the disk."""
+    note = folder / files.UNFINISHED / commit
+    note.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there is none, or others are being brought
+        note.parent.rmdir()
+
+
+def _unfinished(folder: Path) -> dict[str, set[str]]:
+    """The commits that are being brought, and the blobs that they need. Another program may have
+    brought these meanwhile."""
+    found: dict[str, set[str]] = {}
+    for path in (folder / files.UNFINISHED).glob("*"):
+        with contextlib.suppress(OSError):  # finished in this moment
+            found[path.name] = set(path.read_text(encoding="ascii").split())
+    return found
 
 
 # Removing

@@ -117,7 +117,11 @@ class Download:
 
 
 def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image: str) -> None:
-    """Download a revision of a model into `cache`. Reports progress, then what was done."""
+    """Download a revision of a model into `cache`. Reports progress, then what was done.
+
+    The client is told the commit, so that it writes no ref: until every file has been verified,
+    the revision is what it was before.
+    """
     root = files.home(cache)
     folder = files.model_folder(root / "hub", model)
     token = token or _stored_token()
@@ -129,12 +133,15 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
                      (f", and {image} is not here either" if image else ""))  # fmt: skip
     files.give_to_user(root / "hub" / ".locks" / folder.name)
     files.give_to_user(folder / "blobs")
-    files.give_to_user(folder)
     download = Download(folder, wanted)
     room = os.statvfs(root)
     free, need = room.f_bavail * room.f_frsize, download.total - download.before
     if need + _SPARE > free:
         raise Failed("space", f"{need} bytes are needed and {free} are free below {root}")
+    at = [File(f"snapshots/{commit}/{f.path}", f.size, f.kind, f.digest) for f in wanted]
+    if not all(files.has(folder / file.path, file.size) for file in at):
+        hub.begin(folder, commit, [file.digest for file in wanted])
+    files.give_to_user(folder)
 
     def stop(*_: object) -> None:
         download.end()
@@ -155,17 +162,21 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
     if client:
         files.become_user()
         environment["HF_HUB_CACHE"] = str(root / "hub")
-        download.run([client, "download", model, "--revision", revision], environment)
+        download.run([client, "download", model, "--revision", commit], environment)
     else:
         download.container = f"spark-cluster-pull-{secrets.token_hex(4)}"
         with _environment_file({**environment, "HF_HOME": _INSIDE, "HOME": "/tmp"}) as path:
-            download.run(_docker(download.container, root, path, image, model, revision), {})
+            download.run(_docker(download.container, root, path, image, model, commit), {})
         files.become_user()
     seconds = time.monotonic() - began
-    at = [File(f"snapshots/{commit}/{f.path}", f.size, f.kind, f.digest) for f in wanted]
     checked = hub.check(folder, at)
     _drop(folder, checked["bad"])
     hub.drop_leftovers(folder)
+    for file in at:
+        files.to_disk(folder / file.path)
+    hub.end(folder, commit)
+    if revision != commit:
+        files.put_text(folder / "refs" / revision, commit)
     got = download.total - download.before
     report(done={**checked, "revision": commit, "received": got, "seconds": seconds})
 
@@ -211,14 +222,14 @@ def _environment_file(environment: dict[str, str]) -> Iterator[str]:
 
 
 def _docker(
-    name: str, cache: Path, environment: str, image: str, model: str, revision: str
+    name: str, cache: Path, environment: str, image: str, model: str, commit: str
 ) -> list[str]:
     """Inside the image as the SSH user, so that what it writes is theirs."""
     owner = f"{files.user().pw_uid}:{files.user().pw_gid}"
     return [
         "docker", "run", "--rm", "--init", "--name", name, "--network", "host",
         "--user", owner, "--env-file", environment, "-v", f"{cache}:{_INSIDE}",
-        "--entrypoint", "python3", image, "-c", _DOWNLOAD, model, revision,
+        "--entrypoint", "python3", image, "-c", _DOWNLOAD, model, commit,
     ]  # fmt: skip
 
 
