@@ -117,7 +117,10 @@ def relaunch(
         if not as_json:
             typer.echo(f"{before.recipe} was not launched again: the teardown is not complete")
         return code
-    return serve(request, name)
+    code = serve(request, name)
+    if code == 1 and before.restarts and not as_json:
+        typer.echo(f"nothing starts {name} again at boot until a launch with --restart-at-boot")
+    return code
 
 
 def look(inventory: Inventory) -> tuple[dict[str, Facts], dict[str, SparkError]]:
