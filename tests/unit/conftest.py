@@ -19,6 +19,12 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spark_cluster.runner.waiting._POLL", lambda _: 0.0)
 
 
+@pytest.fixture(autouse=True)
+def no_lab_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lab that somebody has running is not these tests' business."""
+    monkeypatch.delenv("SPARK_CLUSTER_LAB", raising=False)
+
+
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command line in an empty folder with an empty home; `hosts` answer."""
