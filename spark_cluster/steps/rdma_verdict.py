@@ -107,7 +107,9 @@ def evaluate(
     settings = [_setting(found, rank, before, after, last, inventory) for rank in who]
     found_causes = [cause for setting in settings for cause in causes(setting)]
     gone = dead(found, before) or dead(found, after)
-    asked = _unanswered(answer, work, gone)
+    asked = _unanswered(answer)
+    if answer is None and work.tokens is None and not gone:
+        asked = _uncounted(found, before, after)
     reasons = [*gone, *asked, *missing(found, last), *result.reasons]
     reasons += [cause.what for cause in found_causes] + _known_bad(witnesses)
     return replace(
@@ -159,16 +161,23 @@ def _seconds(found: Served, before: HostFacts, after: HostFacts) -> float:
     return max(0.0, second - first) if first is not None and second is not None else 0.0
 
 
-def _unanswered(answer: api.Completion | None, work: Work, gone: list[str]) -> list[str]:
-    """Why there may be no tokens."""
-    if answer is not None and not answer.ok:
-        return [f"The server gave no tokens: {answer.error or answer.status}."]
-    if answer is None and work.tokens is None and not gone:
-        return [
-            "The server's /metrics do not count generated tokens as vLLM's do; without --live and "
-            "--watch, tokens of our own are counted."
-        ]
-    return []
+def _unanswered(answer: api.Completion | None) -> list[str]:
+    """Why our own request has no tokens."""
+    if answer is None or answer.ok:
+        return []
+    return [f"The server gave no tokens: {answer.error or answer.status}."]
+
+
+def _uncounted(found: Served, before: HostFacts, after: HostFacts) -> list[str]:
+    """Why the tokens of others are not known: a page that did not come, or another engine's."""
+    for facts in (before, after):
+        error = _metrics(found, facts).error
+        if error and not error.startswith("HTTP "):
+            return [f"The server's /metrics on {found.host} gave no answer: {error}."]
+    return [
+        "The server's /metrics do not count generated tokens as vLLM's do; without --live and "
+        "--watch, tokens of our own are counted."
+    ]
 
 
 def _setting(

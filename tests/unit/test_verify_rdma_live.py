@@ -68,6 +68,22 @@ def test_live_on_an_engine_that_does_not_count_tokens(cli: Cli) -> None:
     assert "do not count generated tokens as vLLM's do" in said.data["verdict"]["reasons"][0]
 
 
+def test_live_names_a_server_that_does_not_answer(cli: Cli) -> None:
+    """Late is not the same as another engine's metrics."""
+    hosts = pair(units=UNITS, tokens=32)
+    hosts[0].head = False
+    hosts[0].texts["engine"] = (
+        "\nspark-cluster: HTTP 200 0.01 s \n"
+        "\nspark-cluster: HTTP 000 5.00 s Operation timed out after 5001 milliseconds\n"
+    )
+    said = cli("verify-rdma", "--live", "--interval", "0.5", "-i", INVENTORY, "--json", hosts=hosts)
+    assert (said.code, said.data["verdict"]["kind"]) == (4, "unknown")
+    assert said.data["verdict"]["reasons"][0] == (
+        "The server's /metrics on spark-2 gave no answer: Operation timed out after 5001 "
+        "milliseconds."
+    )
+
+
 def test_live_where_nothing_runs(cli: Cli) -> None:
     hosts = [Spark("spark-1")]
     said = cli(
