@@ -95,7 +95,7 @@ def test_launch_refuses_with_reasons_and_starts_nothing(cluster: Cluster, tmp_pa
     recipe = tmp_path / "too-large.yaml"
     recipe.write_text(
         f"name: too-large\ntitle: x\nextends: {RECIPE}\n"
-        "image: nvcr.io/nvidia/vllm:25.10-py3\nrequires: {memory_gib: 100}\n"
+        "image: example.org/vllm:not-here\nrequires: {memory_gib: 100}\n"
     )
     cluster.on("spark-2", "sudo systemd-run --unit=holds-8000 python3 -m http.server 8000")
     wait_for(
