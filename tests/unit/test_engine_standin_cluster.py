@@ -125,10 +125,12 @@ class Cluster:
             link.close()
 
     def nodes(self) -> list[str]:
+        """The states, by address: the worker may register before the head's own raylet."""
         answer = self.ask("/api/v0/nodes", port=self.dashboard)
         if not answer:
             return []
-        return [node["state"] for node in json.loads(answer[1])["data"]["result"]["result"]]
+        nodes = json.loads(answer[1])["data"]["result"]["result"]
+        return [node["state"] for node in sorted(nodes, key=lambda node: str(node["node_ip"]))]
 
     def joined(self) -> None:
         until(lambda: self.nodes() == ["ALIVE", "ALIVE"], "both nodes ALIVE")
