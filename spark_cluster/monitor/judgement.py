@@ -47,7 +47,9 @@ _CLIFF = 0.03
 @dataclass(frozen=True)
 class Patience:
     """Seconds. `hold`: so long after its last sign a thing of a moment (a reboot, an error) is
-    still told. `wedge` is longer than the longest prefill."""
+    still told. `wedge` is longer than the longest prefill. `supervised`: so long a rank that ended
+    is left to the hosts' own supervisors, which pause 600 s at most and give the ranks 300 s to
+    join (steps/supervisor_script.py)."""
 
     wedge: float = 300.0
     young: float = 3600.0
@@ -57,6 +59,7 @@ class Patience:
     silent: float = 60.0
     rail: float = 10.0
     away: float = 30.0
+    supervised: float = 1200.0
     hold: float = 600.0
 
 
@@ -92,7 +95,8 @@ class EngineSight:
     """`start` names this start of the engine. `running` requests in both readings; `tokens`
     generated or read between them. `dead`: a sentence for each rank that is gone. `stage` is how
     far a start-up is, `failure` why it ended. `canary`: what one asked token brought: empty if it
-    came, None if none was asked."""
+    came, None if none was asked. `supervised`: the hosts start ranks that ended again by
+    themselves (`launch --restart-at-boot`)."""
 
     start: str
     host: str
@@ -104,6 +108,7 @@ class EngineSight:
     stage: str = ""
     failure: str = ""
     canary: str | None = None
+    supervised: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ class Sight:
 
 @dataclass(frozen=True)
 class Condition:
-    """What is wrong. `since` is when its sign was first seen, `what` says it with numbers."""
+    """What is wrong. `since` is when its sign was first seen, `what` says it with numbers.
+    `attended`: the hosts are about to mend it themselves, and a restart would disturb them."""
 
     kind: Kind
     host: str
@@ -128,6 +134,7 @@ class Condition:
     severity: Severity
     what: str
     since: float
+    attended: bool = False
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -141,7 +148,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class _Sign:
-    """`patience`: so long it must last. `held`: it is of a moment, and told until then."""
+    """`patience`: so long it must last. `held`: it is of a moment, and told until then.
+    `attended` as in Condition."""
 
     kind: Kind
     host: str
@@ -151,6 +159,7 @@ class _Sign:
     what: str
     patience: float = 0.0
     held: float | None = None
+    attended: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,10 @@ def _key(sign: _Sign) -> tuple[str, str, str]:
 
 
 def _condition(sign: _Sign, since: float) -> Condition:
-    return Condition(sign.kind, sign.host, sign.subject, sign.code, sign.severity, sign.what, since)
+    return Condition(
+        sign.kind, sign.host, sign.subject, sign.code, sign.severity, sign.what, since,
+        sign.attended,
+    )  # fmt: skip
 
 
 def _remember(state: State, sight: Sight) -> State:
@@ -264,7 +276,12 @@ def _engine_signs(
     sure: Severity
     for what in engine.dead:
         who = what.partition(" is dead")[0]
-        yield _Sign("dead-rank", engine.host, who, "RDMA016", "critical", what, patience.dead)
+        lasted = at - state.since.get(("dead-rank", engine.host, who), at)
+        attended = engine.supervised and lasted < patience.supervised
+        yield _Sign(
+            "dead-rank", engine.host, who, "RDMA016", "critical", what, patience.dead,
+            attended=attended,
+        )  # fmt: skip
     if state.ready is None:
         if engine.failure:
             yield _Sign("start", engine.host, "", "SERVE007", "critical", engine.failure)

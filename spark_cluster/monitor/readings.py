@@ -16,6 +16,7 @@ from spark_cluster.facts.host import HOST
 from spark_cluster.facts.lock import LOCK
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.rdma import COUNTERS
+from spark_cluster.facts.supervisor import SUPERVISOR
 from spark_cluster.inventory.models import Host, Inventory
 from spark_cluster.monitor import exporter
 from spark_cluster.monitor.judgement import EngineSight, HostSight, RankSight, Sight
@@ -46,7 +47,9 @@ true
 #: How far the start-up of the head is, by its log.
 PROGRESS = Fact("progress", _start_script, milestones.read)
 
-_FACTS: tuple[Fact[Any], ...] = (HOST, LOCK, CONTAINERS, ENGINE, GPU, PROGRESS, *exporter.FACTS)
+_FACTS: tuple[Fact[Any], ...] = (
+    HOST, LOCK, CONTAINERS, SUPERVISOR, ENGINE, GPU, PROGRESS, *exporter.FACTS,
+)  # fmt: skip
 
 #: What is read every interval, the exporter's among it, each once.
 FACTS: tuple[Fact[Any], ...] = tuple({fact.name: fact for fact in _FACTS}.values())
@@ -169,6 +172,7 @@ def _engine(
         stage=progress.current if progress is not None else "",
         failure=(progress.failure or "") if progress is not None else "",
         canary=canary.said if canary is not None and canary.start == start else None,
+        supervised=_supervised(head),
     )
 
 
@@ -182,8 +186,13 @@ def _ended(after: HostFacts) -> EngineSight | None:
                     f"{container.exit_code}."
                 )
                 start = f"{name} {container.name} {container.started}"
-                return EngineSight(start, name, dead=(what,))
+                return EngineSight(start, name, dead=(what,), supervised=_supervised(facts))
     return None
+
+
+def _supervised(facts: Facts) -> bool:
+    supervisor = facts.get(SUPERVISOR)
+    return supervisor is not None and supervisor.active
 
 
 def _metrics(facts: Facts | None) -> Metrics:

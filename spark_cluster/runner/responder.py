@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import Listener, Note
@@ -31,8 +32,9 @@ class Means:
 
 
 class Responder:
-    """One response at a time. A condition gets its evidence and its command once; restarts are
-    repeated while it lasts, as often as `policy` allows."""
+    """One response at a time. A condition gets its evidence and its command once. A restart comes
+    with a later look that still finds the condition: much mends while evidence is collected. It is
+    repeated while the condition lasts, as often as `policy` allows."""
 
     def __init__(self, means: Means, listener: Listener, policy: Restarts) -> None:
         self._means = means
@@ -57,21 +59,25 @@ class Responder:
         fatal = next((each for each in conditions if each.fatal), None)
         if fatal is None or self.busy:
             return
-        is_new = (fatal.key, fatal.since) not in self._seen
-        restarts = self._due(served, at)
-        if not is_new and not restarts:
-            return
-        self._seen.add((fatal.key, fatal.since))
-        if restarts:
+        if (fatal.key, fatal.since) not in self._seen:
+            self._seen.add((fatal.key, fatal.since))
+            self._begin(partial(self._keep, fatal))
+        elif served is not None and not fatal.attended and self._due(at):
             self.restarts += (at,)
-        target = served if restarts else None
-        self._thread = threading.Thread(
-            target=self._respond, args=(fatal, target, is_new), name="responder", daemon=True
-        )
+            self._begin(partial(self._restart, fatal, served))
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        def respond() -> None:
+            try:
+                work()
+            except SparkError as error:
+                self._listener(Note(f"{error.message}. {error.remedy}", error.host))
+
+        self._thread = threading.Thread(target=respond, name="responder", daemon=True)
         self._thread.start()
 
-    def _due(self, served: Served | None, at: float) -> bool:
-        if self._means.restart is None or served is None:
+    def _due(self, at: float) -> bool:
+        if self._means.restart is None:
             return False
         wait = self._policy.wait(self.restarts, at)
         if wait is None and not self._told_cap:
@@ -80,17 +86,16 @@ class Responder:
         self._told_cap = wait is None
         return wait == 0.0
 
-    def _respond(self, fatal: Condition, served: Served | None, is_new: bool) -> None:
-        try:
-            evidence = self._collect() if is_new else ""
-            if is_new and self._means.command:
-                self._run_command(fatal, evidence)
-            if served is not None and self._means.restart is not None:
-                self._listener(Note(f"restarting {served.recipe} because of {fatal.kind}"))
-                problem = self._means.restart(served)
-                self._listener(Note(problem or f"restarted {served.recipe}"))
-        except SparkError as error:
-            self._listener(Note(f"{error.message}. {error.remedy}", error.host))
+    def _keep(self, fatal: Condition) -> None:
+        evidence = self._collect()
+        if self._means.command:
+            self._run_command(fatal, evidence)
+
+    def _restart(self, fatal: Condition, served: Served) -> None:
+        assert self._means.restart is not None
+        self._listener(Note(f"restarting {served.recipe} because of {fatal.kind}"))
+        problem = self._means.restart(served)
+        self._listener(Note(problem or f"restarted {served.recipe}"))
 
     def _collect(self) -> str:
         """Its path; empty if it could not be collected, which keeps nobody from a restart."""

@@ -278,6 +278,22 @@ def test_a_warning_is_not_fatal_and_keeps_its_since() -> None:
     assert (old.key, old.since) == (young.key, young.since)
 
 
+@pytest.mark.parametrize(
+    ("lasts", "supervised", "attended"), [(45, True, True), (1230, True, False), (45, False, False)]
+)
+def test_a_rank_that_ended_is_left_to_the_hosts_supervisors_for_a_while(
+    lasts: float, supervised: bool, attended: bool
+) -> None:
+    ended = replace(IDLE, dead=("spark-3 (rank 1) is dead",), supervised=supervised)
+    (dead,) = told([OLD, (lasts, sight(ended))])
+    assert (dead.fatal, dead.attended) == (True, attended)
+
+
+def test_a_wedge_is_nothing_that_supervisors_see() -> None:
+    (wedge,) = told([OLD, (330, sight(replace(STUCK, supervised=True)))])
+    assert not wedge.attended
+
+
 def test_the_gravest_comes_first() -> None:
     worse = replace(HOST, available=0.02, grown={"rocep1s0f1 packet_seq_err": 3})
     found = told([(15, sight(spark_2=replace(HOST, available=0.04), spark_3=worse))])

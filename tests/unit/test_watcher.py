@@ -289,6 +289,49 @@ def test_restarts_have_a_pause_that_grows_and_a_cap(warm: Callable[..., Stand]) 
     )
 
 
+def test_what_mends_while_evidence_is_collected_is_not_restarted(
+    warm: Callable[..., Stand],
+) -> None:
+    hosts = pair()
+    restarted: list[str] = []
+
+    def collect() -> str:
+        hosts[0].texts["engine"] = page(5000)  # tokens come again
+        return "/e.tar.gz"
+
+    def restart(found: Served) -> str:
+        restarted.append(found.recipe)
+        return ""
+
+    stand = warm(hosts, Means(collect, restart=restart))
+    stand.turns(40)
+    assert stand.alarms() == [("began", "wedge", "critical"), ("ended", "wedge", "critical")]
+    assert restarted == []
+    assert stand.responder.restarts == ()
+
+
+def test_a_rank_that_the_hosts_start_again_is_left_to_them(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    restarted: list[float] = []
+    box: list[Stand] = []
+
+    def restart(_: Served) -> str:
+        restarted.append(box[0].at)
+        return ""
+
+    box.append(warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1)))
+    for host in hosts:
+        host.texts["supervisor"] = "RECIPE qwen3-vl-235b\nActiveState=active\n"
+    hosts[1].texts["containers"] = world.running("spark-3", state="exited", status=1)
+    begun = box[0].at
+    box[0].turns(40)
+    assert "evidence: /e.tar.gz" in box[0].notes()
+    assert restarted == []
+    box[0].turns(60)
+    assert len(restarted) == 1
+    assert restarted[0] - begun > 1200.0
+
+
 def test_paused_it_looks_and_does_nothing(warm: Callable[..., Stand]) -> None:
     stand = warm(pair())
     pause_file().parent.mkdir(parents=True, exist_ok=True)
