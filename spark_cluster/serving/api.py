@@ -134,11 +134,13 @@ def metrics_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1")
     return get(port, "/metrics", timeout, address)
 
 
-def pulse_script(port: str, path: str, *, timeout: float = 5) -> str:
+def pulse_script(port: str, path: str) -> str:
     """The path that says whether the server is well, then `/metrics` without its buckets; the port
-    and the path are in shell variables of these names."""
+    and the path are in shell variables of these names. A server under load is slow to write its
+    metrics: they have 10 s, its health has 5 s."""
     health, metrics = (
-        _curl(f'"http://127.0.0.1:${{{port}}}{at}"', timeout) for at in (f"${{{path}}}", "/metrics")
+        _curl(f'"http://127.0.0.1:${{{port}}}{at}"', seconds)
+        for at, seconds in ((f"${{{path}}}", 5), ("/metrics", 10))
     )
     return (
         f"{health} </dev/null || :\n"

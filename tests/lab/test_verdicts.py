@@ -73,8 +73,9 @@ def rails(verdict: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def load(cluster: Cluster) -> Iterator[None]:
-    """Requests of a user, one after the other, until the end."""
+def load(cluster: Cluster, pause: float = 0.0) -> Iterator[None]:
+    """Requests of a user, one after the other, until the end; `pause` seconds between two leave
+    an emulated head the time to answer others."""
     status = json.loads(cluster.run("status", "--json", code=None).stdout)
     heads = [c for row in status["hosts"] for c in row.get("containers", ()) if c["rank"] == "0"]
     address = yaml.safe_load(cluster.inventory.read_text())["hosts"][HEAD]["api"]
@@ -88,7 +89,7 @@ def load(cluster: Cluster) -> Iterator[None]:
     stop = threading.Event()
 
     def ask() -> None:
-        while not stop.is_set():
+        while not stop.wait(pause):
             asked = request.Request(
                 f"http://{address}/v1/completions",
                 json.dumps(body).encode(),
@@ -231,7 +232,7 @@ def test_error_counters_that_grow_during_the_run(cluster: Cluster) -> None:
 
 def test_the_gid_moves_under_the_job(cluster: Cluster) -> None:
     """IPv6 addresses come to the head's rail: its IPv4 address gets another GID index."""
-    with Watching(cluster, "--interval", "4") as watching, load(cluster):
+    with Watching(cluster, "--interval", "4") as watching, load(cluster, pause=3.0):
         watching.until("rdma", 300)
         seen = len(watching.intervals)
         with fault(cluster, "ipv6", HEAD):
