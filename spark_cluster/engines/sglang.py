@@ -14,6 +14,9 @@ from spark_cluster.recipes.models import Recipe
 
 _INIT_PORT = 20000
 
+#: Without it the server has no /metrics, of which `status`, `watch` and `verify-rdma --live` live.
+_METRICS = "enable-metrics"
+
 
 def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
@@ -35,6 +38,7 @@ def deploy(
                 *("python3", "-m", "sglang.launch_server", "--model-path", recipe.model),
                 *parts.flags(recipe),
                 *parts.served_name(recipe),
+                *(() if _METRICS in recipe.args else (f"--{_METRICS}",)),
                 *(_join(placement, rank, init) if several else ()),
                 *("--host", "0.0.0.0", "--port", str(recipe.port)),
             ),

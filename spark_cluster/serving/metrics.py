@@ -1,4 +1,5 @@
-"""The engine's metrics, from Prometheus's text format. Names of vLLM 0.10 to 0.33."""
+"""The engine's metrics, from Prometheus's text format. Names of vLLM 0.10 to 0.33, and of SGLang's
+page "Production Metrics". TensorRT-LLM counts no tokens there."""
 
 from __future__ import annotations
 
@@ -99,14 +100,28 @@ def samples(text: str) -> Iterator[Sample]:
                 yield found
 
 
-#: Field -> the names it goes by, the newest first. Old: `gpu_cache_usage_perc` (gone in 0.12),
-#: `time_per_output_token_seconds` (gone in 0.15.1).
+#: Field -> the names it goes by, the newest first. Old in vLLM: `gpu_cache_usage_perc` (gone in
+#: 0.12), `time_per_output_token_seconds` (gone in 0.15.1). SGLang's `generation_tokens_total` grows
+#: only when a request ends, `realtime_tokens_total` while it runs.
 _NAMES: dict[str, tuple[str, ...]] = {
-    "running": ("vllm:num_requests_running",),
-    "waiting": ("vllm:num_requests_waiting",),
-    "generation_tokens": ("vllm:generation_tokens_total", "vllm:generation_tokens"),
-    "prompt_tokens": ("vllm:prompt_tokens_total", "vllm:prompt_tokens"),
-    "kv_cache_usage": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+    "running": ("vllm:num_requests_running", "sglang:num_running_reqs"),
+    "waiting": ("vllm:num_requests_waiting", "sglang:num_queue_reqs"),
+    "generation_tokens": (
+        "vllm:generation_tokens_total",
+        "vllm:generation_tokens",
+        'sglang:realtime_tokens_total{mode="decode"}',
+        "sglang:generation_tokens_total",
+    ),
+    "prompt_tokens": (
+        "vllm:prompt_tokens_total",
+        "vllm:prompt_tokens",
+        "sglang:prompt_tokens_total",
+    ),
+    "kv_cache_usage": (
+        "vllm:kv_cache_usage_perc",
+        "vllm:gpu_cache_usage_perc",
+        "sglang:token_usage",
+    ),
     "prefix_cache_queries": (
         "vllm:prefix_cache_queries_total",
         "vllm:gpu_prefix_cache_queries_total",
@@ -114,17 +129,27 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
     "preemptions": ("vllm:num_preemptions_total", "vllm:num_preemptions"),
     "requests_succeeded": ("vllm:request_success_total", "vllm:request_success"),
-    "ttft_sum": ("vllm:time_to_first_token_seconds_sum",),
-    "ttft_count": ("vllm:time_to_first_token_seconds_count",),
+    "ttft_sum": ("vllm:time_to_first_token_seconds_sum", "sglang:time_to_first_token_seconds_sum"),
+    "ttft_count": (
+        "vllm:time_to_first_token_seconds_count",
+        "sglang:time_to_first_token_seconds_count",
+    ),
     "itl_sum": (
         "vllm:inter_token_latency_seconds_sum",
         "vllm:time_per_output_token_seconds_sum",
+        "sglang:inter_token_latency_seconds_sum",
     ),
     "itl_count": (
         "vllm:inter_token_latency_seconds_count",
         "vllm:time_per_output_token_seconds_count",
+        "sglang:inter_token_latency_seconds_count",
     ),
 }
+
+
+def _key(sample: Sample) -> str:
+    mode = sample.labels.get("mode")
+    return f'{sample.name}{{mode="{mode}"}}' if mode else sample.name
 
 
 def read(text: str) -> Metrics:
@@ -132,7 +157,7 @@ def read(text: str) -> Metrics:
     found: dict[str, list[float]] = {}
     for sample in samples(text):
         if not math.isnan(sample.value):
-            found.setdefault(sample.name, []).append(sample.value)
+            found.setdefault(_key(sample), []).append(sample.value)
 
     def value(field: str) -> float | None:
         for name in _NAMES[field]:

@@ -41,6 +41,34 @@ def test_old_names_and_awkward_lines() -> None:
     assert (found.itl_sum, found.itl_count) == (12.5, math.inf)
 
 
+SGLANG = """\
+# TYPE sglang:num_running_reqs gauge
+sglang:num_running_reqs{model_name="m",tp_rank="0"} 3.0
+sglang:num_queue_reqs{model_name="m",tp_rank="0"} 1.0
+sglang:token_usage{model_name="m",tp_rank="0"} 0.28
+sglang:prompt_tokens_total{model_name="m"} 8.128902e+06
+sglang:generation_tokens_total{model_name="m"} 100.0
+sglang:time_to_first_token_seconds_sum{model_name="m"} 2.5
+sglang:time_to_first_token_seconds_count{model_name="m"} 5.0
+"""
+
+
+def test_sglang() -> None:
+    """Made after SGLang's page "Production Metrics"."""
+    found = read(SGLANG)
+    assert (found.running, found.waiting, found.kv_cache_usage) == (3, 1, 0.28)
+    assert (found.prompt_tokens, found.generation_tokens) == (8128902, 100)
+    assert (found.ttft_sum, found.ttft_count) == (2.5, 5)
+
+
+def test_sglang_counts_while_a_request_runs_where_it_can() -> None:
+    running = SGLANG + (
+        'sglang:realtime_tokens_total{mode="decode",model_name="m"} 180\n'
+        'sglang:realtime_tokens_total{mode="prefill_compute",model_name="m"} 9000\n'
+    )
+    assert read(running).generation_tokens == 180
+
+
 def test_labels_are_unescaped() -> None:
     (found,) = samples('x:y_z{a="1 } , \\"q\\" \\\\ \\n", b = "2",} -2.5e-3 17')
     assert found == Sample("x:y_z", {"a": '1 } , "q" \\ \n', "b": "2"}, -0.0025)
