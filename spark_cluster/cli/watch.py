@@ -98,7 +98,7 @@ def watch(
         words += ["--restart", "--cap", str(cap)] if restart else []
         words += ["--hosts", ",".join(names)] if hosts else []
         return make(words)
-    again = _restarter(loaded) if restart else None
+    again = _restarter(loaded, as_json=as_json) if restart else None
     return _watch(loaded, names, interval, on_wedge, again, cap, address, as_json=as_json)
 
 
@@ -207,14 +207,16 @@ def _evidence(inventory: Inventory, watching: Session) -> str:
         return str(gather(session, inventory, folder / default_path(), since="2h")["path"])
 
 
-def _restarter(inventory: Inventory) -> Callable[[Served], str]:
-    """`relaunch`, in a process of its own: its Ctrl-C and its time are not the watcher's."""
+def _restarter(inventory: Inventory, *, as_json: bool) -> Callable[[Served], str]:
+    """`relaunch`, in a process of its own: its Ctrl-C and its time are not the watcher's. What it
+    says stands among the watcher's lines."""
 
     def again(served: Served) -> str:
         import subprocess
         import sys
 
         words = ["relaunch", served.recipe, "--inventory", str(inventory.path)]
+        words += ["--json"] if as_json else []
         command = [sys.executable, "-m", "spark_cluster", *words]
         code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
         return f"relaunch of {served.recipe} gave exit code {code}" if code else ""

@@ -72,10 +72,14 @@ class Cluster:
         return done
 
     def events(
-        self, *arguments: str, code: int | None = 0, env: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        code: int | None = 0,
+        seconds: float = 600,
+        env: dict[str, str] | None = None,
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Run with --json: all events, and the last one."""
-        done = self.run(*arguments, "--json", code=code, env=env)
+        done = self.run(*arguments, "--json", code=code, seconds=seconds, env=env)
         events = [json.loads(line) for line in done.stdout.splitlines()]
         return events, events[-1]
 

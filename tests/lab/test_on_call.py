@@ -221,38 +221,108 @@ def test_a_sweep_with_its_hosts_beside(
         assert [rail for rail in level["hosts"][0]["rails"] if rail["tx"]]
 
 
-def test_the_watcher_finds_a_dead_rank_and_keeps_the_evidence(
-    ring: Cluster, served: dict[str, Any]
-) -> None:
-    watcher = ring.start("watch", "--interval", "5", "--listen", "127.0.0.1:9471", "--json")
-    lines: list[dict[str, Any]] = []
+class Watching:
+    """A watcher beside the test; `lines` is what it has said."""
 
-    def read() -> None:
-        for line in watcher.stdout or ():
-            lines.append(json.loads(line))
+    def __init__(
+        self, cluster: Cluster, port: int, *options: str, env: dict[str, str] | None = None
+    ) -> None:
+        words = ("watch", "--interval", "5", "--listen", f"127.0.0.1:{port}", "--json")
+        self.process = cluster.start(*words, *options, env=env)
+        self.lines: list[dict[str, Any]] = []
+        threading.Thread(target=self._read, daemon=True).start()
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
+            self.lines.append(json.loads(line))
+
+    def until(self, text: str, seconds: float) -> dict[str, Any]:
+        """The first line that holds the text."""
+        wait_for(lambda: self.find(text), seconds, f"the watcher says {text!r}; {self.lines}")
+        return self.find(text)[0]
+
+    def find(self, text: str) -> list[dict[str, Any]]:
+        return [line for line in list(self.lines) if text in json.dumps(line)]
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=120)
+
+
+@contextlib.contextmanager
+def watching(
+    cluster: Cluster, port: int, *options: str, env: dict[str, str] | None = None
+) -> Iterator[Watching]:
+    watcher = Watching(cluster, port, *options, env=env)
     try:
-        wait_for(lambda: lines, 120, "the watcher looks")
-        ring.run("lab", "fault", "kill-rank", SECOND)
-        wait_for(
-            lambda: [x for x in lines if "dead-rank" in json.dumps(x)], 180,
-            f"the watcher tells of the dead rank; {lines}",
-        )  # fmt: skip
-        wait_for(
-            lambda: [x for x in lines if ".tar.gz" in json.dumps(x)], 240,
-            f"the watcher has the evidence; {lines}",
-        )  # fmt: skip
+        wait_for(lambda: watcher.lines, 120, "the watcher looks")
+        yield watcher
     finally:
-        watcher.send_signal(signal.SIGINT)
-        code = watcher.wait(timeout=120)
-    assert code == 4
+        if watcher.process.poll() is None:
+            watcher.end()
+
+
+def test_the_watcher_sees_a_wedge_by_both_ranks(ring: Cluster, served: dict[str, Any]) -> None:
+    """Five minutes without a token. A young engine may be compiling: a warning, and no restart."""
+    with watching(ring, 9471, "--restart") as watcher:
+        ring.run("lab", "fault", "wedge", FIRST)
+        asked = threading.Thread(target=lambda: _ask_in_vain(served), daemon=True)
+        asked.start()
+        try:
+            said = watcher.until('"condition": "wedge"', 480)
+            assert (said["phase"], said["severity"], said["code"]) == (
+                "began", "warning", "RDMA015",
+            )  # fmt: skip
+            assert "requests run and no token comes; rank 0: RDMA still" in said["what"]
+            assert "rank 1: RDMA still" in said["what"]
+        finally:
+            ring.run("lab", "fault", "wedge", FIRST, "--undo")
+        watcher.until('"phase": "ended"', 120)
+        assert not watcher.find("restarting")
+    asked.join(timeout=120)
+
+
+def _ask_in_vain(served: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        ask(served["endpoint"], served["model"])
+
+
+def test_the_watcher_finds_a_dead_rank_and_keeps_the_evidence(
+    ring: Cluster, served: dict[str, Any], tmp_path: Path
+) -> None:
+    """Unasked it restarts nothing."""
+    heard = tmp_path / "heard"
+    hook = f'echo "$SPARK_CLUSTER_CONDITION $SPARK_CLUSTER_EVIDENCE" >>{heard}'
+    before = host(ring, FIRST)["containers"][0]["run"]
+    with watching(ring, 9471, "--on-wedge", hook) as watcher:
+        ring.run("lab", "fault", "kill-rank", SECOND)
+        watcher.until("dead-rank", 180)
+        watcher.until(".tar.gz", 240)
+        wait_for(heard.exists, 60, "the user's command ran")
+        wait_for(lambda: watcher.find("--on-wedge"), 60, "and the watcher says how it ended")
+        assert watcher.end() == 4
+    condition, path = heard.read_text().split()
+    assert condition == "dead-rank"
+    assert tarfile.is_tarfile(path)
+    assert not watcher.find("restarting")
+    assert host(ring, FIRST)["containers"][0]["run"] == before
+
+
+def test_told_to_the_watcher_restarts(ring: Cluster, served: dict[str, Any]) -> None:
+    """The rank is still dead from the test before."""
+    before = host(ring, FIRST)["containers"][0]["run"]
+    with watching(ring, 9471, "--restart", env={"HF_TOKEN": TOKEN}) as watcher:
+        watcher.until(f"restarting {RECIPE} because of dead-rank", 400)
+        watcher.until(f"restarted {RECIPE}", 900)
+        watcher.until('"phase": "ended"', 120)
+        assert watcher.end() == 0
+    assert host(ring, FIRST)["containers"][0]["run"] != before
+    assert ask(served["endpoint"], served["model"]) > 0
 
 
 def test_relaunch_with_evidence(ring: Cluster, served: dict[str, Any]) -> None:
     before = host(ring, FIRST)["containers"][0]["run"]
-    _, last = ring.events("relaunch", "--evidence", env={"HF_TOKEN": TOKEN})
+    _, last = ring.events("relaunch", "--evidence", seconds=1200, env={"HF_TOKEN": TOKEN})
     assert last["data"]["verdict"]["kind"] == "rdma"
     assert host(ring, FIRST)["containers"][0]["run"] != before
     assert ask(last["data"]["endpoint"], last["data"]["model"]) > 0
@@ -265,7 +335,9 @@ def test_one_of_the_pair_loses_power_and_two_others_serve(
     ring.run("status", code=3)
     shown = ring.run("failover", RECIPE, "--without", SECOND, "--dry-run").stdout
     assert f"serves on {FIRST}, {THIRD}" in shown
-    events, last = ring.events("failover", RECIPE, "--without", SECOND, code=None)
+    events, last = ring.events(
+        "failover", RECIPE, "--without", SECOND, code=None, seconds=1200, env={"HF_TOKEN": TOKEN}
+    )
     assert last["exit_code"] == 0, [x for x in events if x.get("error")]
     assert last["data"]["served"]["hosts"] == [FIRST, THIRD]
     assert last["data"]["verdict"]["kind"] == "rdma"

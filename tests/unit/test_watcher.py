@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from spark_cluster.cli import watch_service
+from spark_cluster.cli import watch, watch_service
 from spark_cluster.core.error import StepFailed, Unreachable
 from spark_cluster.core.event import Alarmed, Event, Note
 from spark_cluster.monitor import readings
@@ -388,6 +388,27 @@ def test_the_watching_goes_on_while_something_is_done() -> None:
     release.set()
     responder.wait(20)
     assert not responder.busy
+
+
+@pytest.mark.parametrize(("as_json", "code"), [(False, 0), (True, 4)])
+def test_a_restart_is_a_relaunch_whose_lines_stand_among_the_watchers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    as_json: bool,
+    code: int,
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\necho "$*"\nexit {code}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    found = seen(pair()).served
+    assert found is not None
+    problem = watch._restarter(world.inventory(), as_json=as_json)(found)
+    said = f"relaunch of {world.RECIPE} gave exit code {code}" if code else ""
+    assert problem == said
+    words = f"-m spark_cluster relaunch {world.RECIPE} --inventory {INVENTORY}"
+    assert capfd.readouterr().out == words + (" --json" if as_json else "") + "\n"
 
 
 # The canary
