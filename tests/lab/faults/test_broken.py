@@ -50,6 +50,9 @@ MOMENTS = {
 _FEW = {
     (DROPPED.name, "bootstrap", "guarded-arming"),
     (CUT.name, "launch", "step-started-ready"),
+    (SKEWED.name, "bootstrap", "guarded-arming"),
+    (HUNG.name, "teardown", ""),
+    (FULL.name, "bootstrap", ""),
 }
 
 
@@ -81,9 +84,17 @@ def test_in_the_middle(bench: Bench, fault: Fault, phase: str, moment: Moment, n
     bench.count(fault.name, phase, told.end, *["reverted"] * reverted)
 
 
-@_LONG
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("fault", [FULL, HUNG], ids=lambda fault: fault.name.replace(" ", "-"))
+def _from_the_beginning() -> list[ParameterSet]:
+    found = []
+    for fault in (FULL, HUNG):
+        for phase in PHASES:
+            marks = [] if (fault.name, phase, "") in _FEW else [_LONG]
+            name = f"{fault.name.replace(' ', '-')}-{phase}"
+            found.append(pytest.param(fault, phase, id=name, marks=marks))
+    return found
+
+
+@pytest.mark.parametrize(("fault", "phase"), _from_the_beginning())
 def test_from_the_beginning(bench: Bench, fault: Fault, phase: str) -> None:
     bench.prepare(phase)
     host = bench.rack.hosts[NAMES[1]]
