@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib import request
@@ -22,7 +25,7 @@ import yaml
 
 from spark_cluster.lab import requirements
 from spark_cluster.monitor.panels import PANELS
-from tests.lab.conftest import Cluster, wait_for
+from tests.lab.conftest import PROGRAM, Cluster, wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
@@ -328,10 +331,49 @@ def test_relaunch_with_evidence(ring: Cluster, served: dict[str, Any]) -> None:
     assert ask(last["data"]["endpoint"], last["data"]["model"]) > 0
 
 
+@contextlib.contextmanager
+def full_screen(cluster: Cluster) -> Iterator[Callable[[], str]]:
+    """`status --watch` on a terminal until Ctrl-C; gives what was drawn since the last call."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [PROGRAM, "status", "--watch"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=cluster.environment({"TERM": "xterm-256color", "LINES": "50"}),
+        cwd=cluster.home,
+    )
+    os.close(theirs)
+    drawn: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 65536):
+                drawn.append(piece)
+
+    def since() -> str:
+        pieces, drawn[:] = drawn[:], []
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", b"".join(pieces).decode(errors="replace"))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield since
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=120)
+        os.close(ours)
+    assert code == 3
+
+
 def test_one_of_the_pair_loses_power_and_two_others_serve(
     ring: Cluster, served: dict[str, Any]
 ) -> None:
-    ring.run("lab", "fault", "node-dead", SECOND)
+    with full_screen(ring) as since:
+        wait_for(lambda: "vllm-worker" in since(), 180, "the screen shows the ranks")
+        ring.run("lab", "fault", "node-dead", SECOND)
+        wait_for(lambda: re.search(rf"{SECOND} +unknown", since()), 180, "and the dead host")
+        wait_for(lambda: re.search(rf"{FIRST} +up", since()), 60, "and goes on with the others")
     ring.run("status", code=3)
     shown = ring.run("failover", RECIPE, "--without", SECOND, "--dry-run").stdout
     assert f"serves on {FIRST}, {THIRD}" in shown
