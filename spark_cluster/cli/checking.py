@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from spark_cluster.cli.running import Request, looking, templates
-from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.docker import CONTAINERS, ContainersFact
 from spark_cluster.facts.table import FACTS
 from spark_cluster.playbook import loader as playbooks
 from spark_cluster.runner.run import Run
@@ -33,13 +34,18 @@ def obstacles(request: Request, freed: Collection[str]) -> list[str]:
             deployment=request.deployment,
             templates=templates(),
         )
-        plan = run.plan()
+        run.plan()
         hung = [
             f"{name}: docker says: {found.error}"
             for name in session.alive
             if name in freed
             if (found := run.view(name).facts.get(CONTAINERS)) is not None and found.error
         ]
+        for name in set(freed).intersection(session.alive):
+            # What runs there now is no reason to skip a step that must work once it is gone.
+            lane = session.lanes[name]
+            lane.facts = lane.facts.updated(Facts({CONTAINERS.name: ContainersFact()}))
+        plan = run.assess()
         mended = dict.fromkeys(freed, containers.STEP.affects)
         refused = [*run.results, *run.refusals(plan, mended, patient=False)]
         return hung + [

@@ -111,10 +111,9 @@ def _resume(
 
     from spark_cluster.cli.taking_down import take_down, teardown_request
     from spark_cluster.core.error import Unreachable
-    from spark_cluster.places import short
     from spark_cluster.runner.history import past_runs, unfinished
 
-    left_open = unfinished(past_runs(), short(inventory.path))
+    left_open = unfinished(past_runs(), str(inventory.path))
     pending = [name for name in names if name in left_open]
     if as_json:
         typer.echo(json.dumps({"kind": "resume", "hosts": pending}))

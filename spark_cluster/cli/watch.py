@@ -142,7 +142,6 @@ def _watch(
     from spark_cluster.cli.running import looking
     from spark_cluster.core.event import RunFinished, RunStarted
     from spark_cluster.monitor.judgement import Restarts
-    from spark_cluster.places import short
     from spark_cluster.runner.bus import Bus
     from spark_cluster.runner.interrupt import heed
     from spark_cluster.runner.journal import Journal, new_run
@@ -158,7 +157,7 @@ def _watch(
             session, inventory, Responder(means, bus, Restarts(cap)), bus, Settings(interval)
         )
         server = _serve(watcher.snapshots, watcher.findings, address)
-        bus(RunStarted("watch", run, tuple(names), short(inventory.path)))
+        bus(RunStarted("watch", run, tuple(names), str(inventory.path)))
         if not as_json:
             typer.echo(
                 f"watching {', '.join(names)} every {interval:g} s; metrics on "

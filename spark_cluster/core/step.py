@@ -91,6 +91,7 @@ class Step(Generic[ViewT]):
     """A named, ordered piece of work.
 
     reads      facts that `assess` looks at
+    depends    facts that its problems depend on, if those are not all that it reads
     affects    facts that its changes may alter beyond its own: read again before the next step
     guarded    its changes go through the network guard (runner/guard.py)
     keeps_peers  a guarded change is taken back if a peer no longer answers
@@ -104,6 +105,7 @@ class Step(Generic[ViewT]):
     params: type[BaseModel]
     reads: tuple[str, ...]
     assess: Callable[[ViewT, Any], Assessment]
+    depends: tuple[str, ...] = ()
     affects: tuple[str, ...] = ()
     guarded: bool = False
     keeps_peers: bool = True

@@ -30,7 +30,7 @@ class Past:
 
     @property
     def inventory(self) -> str:
-        """Which inventory it was given, as the journal shortens it."""
+        """The path of the inventory that it was given."""
         started = (entry for entry in self.entries if entry["kind"] == "run_started")
         return str(next(started, {}).get("inventory") or "")
 

@@ -82,6 +82,10 @@ class Run:
 
         self._lose(self.session.each(self.session.alive, read))
         self._heed_stop()
+        return self.assess()
+
+    def assess(self) -> Plan:
+        """What the steps make of what was read last."""
         assessments = {
             (planned.index, name): self._assess(planned, name)
             for planned in self.playbook.steps
@@ -106,9 +110,10 @@ class Run:
         refused: list[Result] = []
         for planned, assessments in plan:
             for name, assessment in assessments.items():
-                reads = touched[name] & set(planned.step.reads)
+                step = planned.step
+                altered = touched[name] & set(step.depends or step.reads)
                 waits = patient and assessment.waiting
-                if assessment.problems and not waits and not reads:
+                if assessment.problems and not waits and not altered:
                     refused.append(failure(name, planned, assessment.problems))
             for name, assessment in assessments.items():
                 if assessment.changes:

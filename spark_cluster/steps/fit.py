@@ -65,5 +65,6 @@ STEP = Step(
     title="The model fits into the memory",
     params=NoParams,
     reads=(MEMORY.name, MODEL.name, MODEL_CONFIG.name, CONTAINERS.name),
+    depends=(MODEL.name, MODEL_CONFIG.name),  # of the memory only the total, which nothing changes
     assess=assess,
 )

@@ -89,5 +89,6 @@ STEP = Step(
     title="The recipe's secrets",
     params=NoParams,
     reads=(SECRETS.name, MODEL.name, CONTAINERS.name),
+    depends=(SECRETS.name, MODEL.name),
     assess=assess,
 )

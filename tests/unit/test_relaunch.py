@@ -166,6 +166,32 @@ def test_a_relaunch_takes_nothing_down_for_a_launch_that_could_not_begin(
     assert [host.changes for host in hosts] == [[], [], []]
 
 
+@pytest.mark.parametrize(
+    ("change", "lack"),
+    [
+        ("secrets: [VLLM_API_KEY]\n", "SERVE012 VLLM_API_KEY is not set"),
+        ("args:\n  gpu-memory-utilization: {value: '0.03', why: a test}\n", "RECIPE001"),
+    ],
+    ids=["secret", "memory"],
+)
+def test_what_runs_hides_no_lack_of_the_next_launch(
+    cli: Cli, tmp_path: Path, change: str, lack: str
+) -> None:
+    """A rank that runs has its secret and its memory; its successor must find them, too."""
+    shipped = places.shipped("playbooks") / "recipes" / f"{RECIPE}.yaml"
+    text = shipped.read_text()
+    text = text.replace("args:\n", change, 1) if "args:" in change else text + change
+    write(tmp_path / "mine.yaml", text)
+    named = f"recipes: {{{RECIPE}: mine.yaml}}\n"
+    switch = inventories.load(write(tmp_path / "switch.yaml", SWITCH + named))
+    hosts = both(switch)
+    said = cli("relaunch", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 4
+    assert "could not be launched again, nothing was changed" in said.err
+    assert lack in said.err
+    assert [host.changes for host in hosts] == [[], [], []]
+
+
 def test_a_relaunch_asks_for_a_docker_that_answers(
     cli: Cli,
     switch: Inventory,

@@ -166,6 +166,21 @@ def test_a_host_that_comes_back_is_finished(cli: Cli) -> None:
     assert "came to its end" in cli("teardown", "--resume", "-i", INVENTORY, hosts=hosts).out
 
 
+def test_a_host_that_comes_back_is_finished_with_an_inventory_below_home(
+    cli: Cli, tmp_path: Path
+) -> None:
+    inventory = tmp_path / "home/sparks.yaml"
+    inventory.parent.mkdir(exist_ok=True)
+    inventory.write_text(Path(INVENTORY).read_text())
+    hosts = [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
+    hosts[2].down = Unreachable("spark-3: no route to host", remedy="Is it on?")
+    assert cli("teardown", "-i", str(inventory), hosts=hosts).code == 3
+    hosts[2].down = None
+    said = cli("teardown", "--resume", "-i", str(inventory), hosts=hosts)
+    assert said.code == 0
+    assert hosts[2].texts["containers"] == ""
+
+
 def test_resume_waits_until_the_host_is_back(
     cli: Cli,
     monkeypatch: pytest.MonkeyPatch,
