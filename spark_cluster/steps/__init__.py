@@ -1,6 +1,7 @@
 """One file per step: facts and a wanted state in, a difference and commands out. All pure.
 
-To add a step: a file with `assess` and `STEP`, a line in `registry()`, cases in tests/unit/steps/.
+To add a step: a file with `assess` and `STEP`, a line in `registry()`, its cases in
+tests/unit/steps/cases/.
 """
 
 from __future__ import annotations

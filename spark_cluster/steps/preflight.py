@@ -43,7 +43,8 @@ def image(view: View, _: NoParams) -> Assessment:
     here = view.facts[IMAGE].id
     if not here:
         elsewhere = any(facts[IMAGE].id for facts in view.all_facts.values())
-        remedy = f"spark-cluster image sync {name}" if elsewhere else f"docker pull {name}"
+        sync = f"spark-cluster image sync {name}{_to(view)}"
+        remedy = sync if elsewhere else f"docker pull {name}"
         return found(problem("SERVE002", f"{name} is not on {view.name}", remedy))
     head = view.all_facts[view.serving.head][IMAGE]
     if head.id and here != head.id and not set(head.digests) & set(view.facts[IMAGE].digests):
@@ -51,7 +52,7 @@ def image(view: View, _: NoParams) -> Assessment:
             problem(
                 "SERVE003",
                 f"{name} is {here[7:19]} here and {head.id[7:19]} on {view.serving.head}",
-                f"spark-cluster image sync {name} --from {view.serving.head}",
+                f"spark-cluster image sync {name} --from {view.serving.head}{_to(view)}",
             )
         )
     return found(notes=(f"{name} {here[7:19]}",))
@@ -98,7 +99,16 @@ def _model_command(view: View, verb: str) -> str:
     """By the recipe, which knows the cache and the image; the revision may be an option's."""
     serving = view.serving
     revision = "" if serving.revision == "main" else f" --revision {quote(serving.revision)}"
-    return f"spark-cluster model {verb} {quote(serving.asked)}{revision}"
+    return f"spark-cluster model {verb} {quote(serving.asked)}{revision}{_to(view)}"
+
+
+def _to(view: View) -> str:
+    """The hosts that shall have it, where a command without `--to` would mean others
+    (transfer/plan.py)."""
+    groups = list(view.inventory.groups.values())
+    usual = groups[0] if len(groups) == 1 else [] if groups else view.inventory.hosts
+    hosts = view.serving.hosts
+    return "" if set(usual) == set(hosts) else f" --to {','.join(hosts)}"
 
 
 def disk_space(view: View, _: NoParams) -> Assessment:

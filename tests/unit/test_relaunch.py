@@ -368,7 +368,9 @@ def test_a_dry_failover_says_what_it_would_do(cli: Cli, switch: Inventory) -> No
     ("texts", "says"),
     [
         ({"image": ""}, "spark-1: SERVE002"),
+        ({"image": ""}, "image sync nvcr.io/nvidia/vllm:26.05-py3 --to spark-3,spark-1"),
         ({"model": ""}, "spark-1: SERVE004"),
+        ({"model": ""}, f"spark-cluster model sync {RECIPE} --to spark-3,spark-1"),
         ({"memory": "MemTotal: 125411328 kB\nMemAvailable: 5 kB\n"}, "spark-1: SERVE001"),
         (
             {"containers": 'c /x running 0 t {"spark-cluster.recipe":"other"}\n'},
