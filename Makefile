@@ -12,7 +12,7 @@ help:  ## List the targets
 demo: setup lab-packages  ## Three nodes in VMs: bootstrap, launch, verify-rdma, a chat, teardown (KEEP=1 leaves them up)
 	$(PY) -m spark_cluster.lab.demo
 
-test: setup lab-packages engines lint  ## Unit, contract, and the lab end to end, but for the long ones
+test: setup lab-packages lab-image engines lint  ## Unit, contract, and the lab end to end, but for the long ones
 	$(PY) -m pytest -m "not long" --cov --cov-report=term:skip-covered
 
 test-long: setup lab-packages engines  ## The long tests: reboots, dead controllers, every verdict, what is timed
@@ -45,8 +45,12 @@ engines: setup  ## Ray and vLLM for the contract tests, where the machine can (S
 	@$(PY) -m tests.contract.engines_venv
 
 .PHONY: lab-packages
-lab-packages:
+lab-packages: setup  # one apt at a time
 	@bash .ci/packages
+
+.PHONY: lab-image
+lab-image: setup lab-packages
+	@$(PY) -m spark_cluster lab build
 
 lab-up: setup lab-packages  ## Start the lab and leave it up
 	$(VENV)/bin/spark-cluster lab up
