@@ -50,7 +50,7 @@ lab-packages: setup  # one apt at a time
 
 .PHONY: lab-image
 lab-image: setup lab-packages
-	@$(PY) -m spark_cluster lab build
+	-@$(PY) -m spark_cluster lab build
 
 lab-up: setup lab-packages  ## Start the lab and leave it up
 	$(VENV)/bin/spark-cluster lab up

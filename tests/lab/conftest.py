@@ -102,8 +102,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     commands first: they begin with nodes on which nothing was ever done."""
 
     def order(item: pytest.Item) -> int:
-        if "lab" not in item.keywords:
-            return 1 if "faults" in item.keywords else 0
+        if item.get_closest_marker("lab") is None:
+            return 1 if item.get_closest_marker("faults") else 0
         return 2 if item.path.stem == "test_four_commands" else 3
 
     items.sort(key=order)
