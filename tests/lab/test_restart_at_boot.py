@@ -22,24 +22,28 @@ UNIT = "spark-cluster-rank.service"
 #: Seconds for a boot, and from there to a token, without KVM.
 BOOT, TOKEN = 420, 900
 
-#: The power goes, a moment from now: the way back of our own command must not hang.
-CUT = (
-    "sudo systemd-run --quiet --on-active=%d --timer-property=AccuracySec=1s "
-    "sh -c 'sync; echo b > /proc/sysrq-trigger'"
-)
+#: A moment from now: the way back of our own command must not hang.
+LATER = "sudo systemd-run --quiet --on-active=%d --timer-property=AccuracySec=1s "
+REBOOT = LATER % 1 + "systemctl reboot"
+
+#: The power goes.
+CUT = LATER + "sh -c 'sync; echo b > /proc/sysrq-trigger'"
+
+
+def read(cluster: Cluster, node: str, command: str) -> str:
+    """Empty while the node does not answer."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return cluster.on(node, command, check=False).strip()
+    return ""
 
 
 def boot_id(cluster: Cluster, node: str) -> str:
-    """Empty while the node does not answer."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return cluster.on(node, "cat /proc/sys/kernel/random/boot_id", check=False).strip()
-    return ""
+    return read(cluster, node, "cat /proc/sys/kernel/random/boot_id")
 
 
 def epoch(cluster: Cluster, node: str) -> str:
     """In which start of all ranks this one says it is."""
-    text = cluster.on(node, "cat /run/spark-cluster-rank/state", check=False)
-    return text.strip().rpartition(" ")[2]
+    return read(cluster, node, "cat /run/spark-cluster-rank/state").rpartition(" ")[2]
 
 
 def rows(cluster: Cluster) -> dict[str, dict[str, Any]]:
@@ -109,7 +113,7 @@ def assert_comes_back(
         wait_for(lambda: chats(served), TOKEN, "a chat gives a token")
         wait_for(
             lambda: all(
-                (row["restarts_at_boot"] or {}).get("says") == "runs"
+                (row.get("restarts_at_boot") or {}).get("says") == "runs"
                 for name, row in rows(cluster).items()
                 if name in PAIR
             ),
@@ -136,11 +140,11 @@ def test_a_second_launch_changes_nothing(cluster: Cluster, served: dict[str, Any
 
 
 def test_the_worker_is_rebooted(cluster: Cluster, served: dict[str, Any]) -> None:
-    assert_comes_back(cluster, served, {WORKER: "sudo systemctl reboot"}, BOOT)
+    assert_comes_back(cluster, served, {WORKER: REBOOT}, BOOT)
 
 
 def test_the_head_is_rebooted(cluster: Cluster, served: dict[str, Any]) -> None:
-    assert_comes_back(cluster, served, {HEAD: "sudo systemctl reboot"}, BOOT)
+    assert_comes_back(cluster, served, {HEAD: REBOOT}, BOOT)
 
 
 @pytest.mark.parametrize(("first", "second"), [(HEAD, WORKER), (WORKER, HEAD)])
@@ -183,10 +187,10 @@ def test_teardown_leaves_nothing(cluster: Cluster, served: dict[str, Any]) -> No
 
 def test_nothing_comes_back_after_it(cluster: Cluster) -> None:
     boot = boot_id(cluster, WORKER)
-    cluster.on(WORKER, "sudo systemctl reboot", check=False)
+    cluster.on(WORKER, REBOOT)
     wait_for(lambda: boot_id(cluster, WORKER) not in ("", boot), BOOT, f"{WORKER} boots again")
     wait_for(
-        lambda: cluster.on(WORKER, "sudo docker ps -aq && echo answers", check=False),
+        lambda: "answers" in read(cluster, WORKER, "sudo docker ps -aq && echo answers"),
         BOOT,
         "docker",
     )
