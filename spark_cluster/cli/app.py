@@ -37,6 +37,7 @@ from spark_cluster.cli import (
     verify_rdma,
     watch,
 )
+from spark_cluster.cli.pipes import go_on_unheard, streams_kept
 from spark_cluster.core.error import Interrupted, SparkError
 
 app = typer.Typer(
@@ -87,6 +88,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; the exit code. Errors of ours are told, faults of ours raise."""
+    with streams_kept():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result = app(arguments, standalone_mode=False)
     except SparkError as error:
@@ -97,8 +103,6 @@ def run(arguments: list[str]) -> int:
         return Interrupted.exit_code
     except typer.Exit as error:
         return int(error.exit_code)
-    except BrokenPipeError:
-        return 0
     except Exception as error:
         show = getattr(error, "show", None)
         if show is None:
@@ -110,6 +114,7 @@ def run(arguments: list[str]) -> int:
 
 def show_error(error: SparkError, *, as_json: bool) -> None:
     """The one form of every error, on standard error (with --json on standard output)."""
+    go_on_unheard()
     if as_json:
         print(json.dumps({"kind": "error", "error": error.as_dict()}), flush=True)  # noqa: T201
         return

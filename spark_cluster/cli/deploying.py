@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from spark_cluster.core.error import InputError
 from spark_cluster.core.secret import Secret
 from spark_cluster.engines.placement import place
-from spark_cluster.engines.spec import LABEL, Deployment
+from spark_cluster.engines.spec import LABEL, RESTARTS, Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
@@ -103,6 +103,7 @@ def _remembering(made: Deployment, choices: Choices) -> Deployment:
     labels = {
         f"{LABEL}.profile": choices.profile or "",
         f"{LABEL}.options": ",".join(dict.fromkeys(choices.options)),
+        RESTARTS: "on" if choices.restart_at_boot else "",
     }
     chosen = {name: value for name, value in labels.items() if value}
     specs = (replace(spec, labels={**spec.labels, **chosen}) for spec in made.containers)

@@ -66,7 +66,7 @@ def default_path() -> Path:
 def gather(session: Session, inventory: Inventory, path: Path, *, since: str) -> dict[str, Any]:
     """Collect, examine, black out, write. What `--json` prints.
 
-    Raises InputError if the archive cannot be written.
+    Raises InputError if the archive cannot be written; where it cannot, nothing is collected.
     """
     import os
     from datetime import UTC, datetime
@@ -79,22 +79,25 @@ def gather(session: Session, inventory: Inventory, path: Path, *, since: str) ->
     from spark_cluster.places import short
     from spark_cluster.runner import evidence as collecting
 
-    parts = collecting.collect(session, since)
-    findings = examine(look(session, inventory))
-    own = Part(collecting.CONTROLLER, collecting.controller(inventory))
-    password = session.become.password
-    known = [*secret_values(os.environ), *([password.reveal()] if password else [])]
-    clean = collecting.redacted([*parts, own], known)
-    about = About(
-        path.name,
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        short(inventory.path),
-        __version__,
-        since,
-    )
-    files = {"index.md": redact(page(about, clean, findings), known).encode()}
-    files |= {f"{part.host}/{name}": body for part in clean for name, body in part.files.items()}
-    size = collecting.write(path, files)
+    with collecting.Archive(path) as archive:
+        parts = collecting.collect(session, since)
+        findings = examine(look(session, inventory))
+        own = Part(collecting.CONTROLLER, collecting.controller(inventory))
+        password = session.become.password
+        known = [*secret_values(os.environ), *([password.reveal()] if password else [])]
+        clean = collecting.redacted([*parts, own], known)
+        about = About(
+            path.name,
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            short(inventory.path),
+            __version__,
+            since,
+        )
+        files = {"index.md": redact(page(about, clean, findings), known).encode()}
+        files |= {
+            f"{part.host}/{name}": body for part in clean for name, body in part.files.items()
+        }
+        size = archive.write(files)
     return {
         "path": str(path),
         "bytes": size,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spark_cluster.cli.deploying import Choices
     from spark_cluster.cli.running import Request
     from spark_cluster.core.error import SparkError
+    from spark_cluster.core.result import Result
     from spark_cluster.inventory.models import Inventory
     from spark_cluster.recipes.models import Recipe
     from spark_cluster.steps.launched import Launched
@@ -69,8 +70,10 @@ def failover(
     from spark_cluster.cli.launch import serve
     from spark_cluster.cli.relaunch import look
     from spark_cluster.cli.running import load_inventory
+    from spark_cluster.cli.taking_down import may_launch
+    from spark_cluster.core.result import exit_code
     from spark_cluster.inventory.loader import select
-    from spark_cluster.steps.launched import launched
+    from spark_cluster.steps.launched import launched, to_take_down
 
     loaded = load_inventory(inventory)
     avoided = select(loaded, split(without))
@@ -78,19 +81,19 @@ def failover(
     name = load_recipe(loaded, recipe, choices).name
     facts, away = look(loaded)
     found = launched(facts)
-    before = [each for each in found if each.recipe == name]
-    if before and not profile and not options:
-        choices = _choices(before[0].profile, list(before[0].options))
+    ended = to_take_down(found, name, avoided)
+    if ended and not profile and not options:
+        choices = _choices(ended[0].profile, list(ended[0].options))
     chosen_recipe = load_recipe(loaded, recipe, choices)
-    if any(each.restarts for each in before):
+    if any(each.restarts for each in ended):
         choices = replace(choices, restart_at_boot=True)
-    ranks = [host for host in loaded.hosts if any(host in each.hosts for each in before)]
+    ranks = [host for host in loaded.hosts if any(host in each.hosts for each in ended)]
     rejected: list[Candidate] = []
     chosen: Candidate | None = None
     for hosts in candidates(loaded, chosen_recipe, avoided):
         candidate = _examine(
-            loaded, chosen_recipe, recipe, choices, hosts, found, ranks, away, settings or [],
-            as_json=as_json, verbose=verbose,
+            loaded, chosen_recipe, recipe, choices, hosts, found, ended, ranks, away,
+            settings or [], as_json=as_json, verbose=verbose,
         )  # fmt: skip
         if not candidate.missing:
             chosen = candidate
@@ -98,15 +101,15 @@ def failover(
         rejected.append(candidate)
     if chosen is None:
         raise _nobody(chosen_recipe, avoided, rejected)
-    doomed = [host for host in loaded.hosts if host in ranks or _lost(host, avoided, before)]
-    _announce(name, avoided, rejected, chosen, doomed, as_json=as_json)
+    lost = [host for host in avoided if host in away or any(each.meets([host]) for each in ended)]
+    doomed = [host for host in loaded.hosts if host in (*ranks, *lost)]
+    known = bool(ended or not away.keys() & set(avoided))
+    _announce(name, avoided, rejected, chosen, doomed, known=known, as_json=as_json)
     if dry_run:
         return 0
-    code = _clear(loaded, name, doomed, avoided, as_json=as_json, verbose=verbose)
-    if code != 0:
-        if not as_json:
-            typer.echo(f"{name} was not launched: the teardown is not complete")
-        return code
+    results = _clear(loaded, name, doomed, avoided, as_json=as_json, verbose=verbose)
+    if not may_launch(name, results, as_json=as_json):
+        return exit_code(results)
     assert chosen.request is not None
     return serve(chosen.request, recipe)
 
@@ -137,6 +140,7 @@ def _examine(
     choices: Choices,
     hosts: tuple[str, ...],
     found: list[Launched],
+    ended: list[Launched],
     ranks: list[str],
     away: Mapping[str, SparkError],
     settings: list[str],
@@ -161,14 +165,8 @@ def _examine(
     there = replace(choices, hosts=hosts)
     request = launch_request(inventory, name, there, settings, as_json=as_json, verbose=verbose)
     assert request.deployment is not None
-    taken = others(found, request.deployment.recipe, hosts)
+    taken = others(found, ended, recipe.name, hosts)
     return Candidate(hosts, (*taken, *obstacles(request, ranks)), request)
-
-
-def _lost(host: str, avoided: list[str], before: list[Launched]) -> bool:
-    """A host to do without that was in the group: its rank is to be taken down, now or when it
-    comes back (`teardown --resume`)."""
-    return host in avoided and any(host in each.group for each in before)
 
 
 def _nobody(recipe: Recipe, avoided: list[str], rejected: list[Candidate]) -> SparkError:
@@ -198,8 +196,10 @@ def _announce(
     chosen: Candidate,
     doomed: list[str],
     *,
+    known: bool,
     as_json: bool,
 ) -> None:
+    """`known`: what was chosen at the last launch could be read from a host of its group."""
     if as_json:
         line = {
             "kind": "failover",
@@ -207,6 +207,7 @@ def _announce(
             "without": avoided,
             "hosts": list(chosen.hosts),
             "takes_down": doomed,
+            "choices_known": known,
             "rejected": [each.as_dict() for each in rejected],
         }
         typer.echo(json.dumps(line))
@@ -216,6 +217,11 @@ def _announce(
         typer.echo(f"  not on {', '.join(each.hosts)}: {'; '.join(each.missing)}")
     if doomed:
         typer.echo(f"  takes down what is left of it on {', '.join(doomed)}")
+    if not known:
+        typer.echo(
+            "  how it was launched cannot be read: it gets the recipe's defaults, or the --profile "
+            "and --with that are given here, and no restart at boot"
+        )
     head = f", head {chosen.hosts[0]}" if len(chosen.hosts) > 1 else ""
     typer.echo(f"  serves on {', '.join(chosen.hosts)}{head}: nothing is missing there")
 
@@ -228,19 +234,19 @@ def _clear(
     *,
     as_json: bool,
     verbose: bool,
-) -> int:
-    """Take the rest down. What happens on a host to do without does not count."""
+) -> list[Result]:
+    """Take the rest down; its results. What happens on a host to do without does not count, but
+    the journal has it for `teardown --resume`."""
     from spark_cluster.cli.taking_down import take_down, teardown_request
     from spark_cluster.core.error import Unreachable
-    from spark_cluster.core.result import exit_code
 
     if not doomed:
-        return 0
+        return []
     request = teardown_request(inventory, doomed, recipe=name, as_json=as_json, verbose=verbose)
     try:
         _, results = take_down(request)
     except Unreachable:
         if set(doomed) <= set(avoided):
-            return 0
+            return []
         raise
-    return exit_code([result for result in results if result.host not in avoided])
+    return [result for result in results if result.host not in avoided]

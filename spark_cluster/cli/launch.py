@@ -99,6 +99,7 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
         refused = refuse(active, plan)
         if refused:
             active.say("Nothing was started: what stands above is in the way.")
+            _warn_of_boots(active, name)
             return active.finish(refused)
         was_up = plan.change_count == 0
         try:
@@ -142,7 +143,16 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
                 "The containers are left as they are, for their logs. "
                 "`spark-cluster teardown` removes them."
             )
+        if code != 0:
+            _warn_of_boots(active, name)
         return code
+
+
+def _warn_of_boots(active: Active, name: str) -> None:
+    """A launch that was to have its ranks started again at boot, and did not come so far."""
+    wanted = set(_RESTART[True]) <= set(active.request.settings)
+    if wanted and not _comes_back(active):
+        active.say(f"nothing starts {name} again at boot until a launch with --restart-at-boot")
 
 
 def _comes_back(active: Active) -> list[str]:

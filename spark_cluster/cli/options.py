@@ -29,7 +29,7 @@ DryRunOption = Annotated[
 ]
 GroupOption = Annotated[
     str | None,
-    typer.Option("--group", help="The inventory's group that serves, head first."),
+    typer.Option("--group", help="The inventory's group that serves, or HOST,HOST; head first."),
 ]
 ProfileOption = Annotated[
     str | None,

@@ -50,8 +50,9 @@ def relaunch(
     from spark_cluster.cli.deploying import Choices, load_recipe
     from spark_cluster.cli.launch import launch_request, serve
     from spark_cluster.cli.running import load_inventory
-    from spark_cluster.cli.taking_down import take_down, teardown_request
+    from spark_cluster.cli.taking_down import may_launch, take_down, teardown_request
     from spark_cluster.core.error import CheckFailed, Unreachable
+    from spark_cluster.core.result import exit_code
     from spark_cluster.places import short
     from spark_cluster.steps.launched import choose, launched, others
 
@@ -84,8 +85,9 @@ def relaunch(
     request = launch_request(
         loaded, name, choices, settings or (), as_json=as_json, verbose=verbose
     )
+    own = [each for each in found if each.recipe == before.recipe]
     missing = [
-        *others(found, before.recipe, before.group),
+        *others(found, own, before.recipe, before.group),
         *obstacles(request, before.group),
     ]
     if missing:
@@ -108,19 +110,14 @@ def relaunch(
         return 0
     if evidence:
         collect(loaded, before.group, as_json=as_json)
-    code, _ = take_down(
+    _, results = take_down(
         teardown_request(
             loaded, list(before.group), recipe=before.recipe, as_json=as_json, verbose=verbose
         )
     )
-    if code != 0:
-        if not as_json:
-            typer.echo(f"{before.recipe} was not launched again: the teardown is not complete")
-        return code
-    code = serve(request, name)
-    if code == 1 and before.restarts and not as_json:
-        typer.echo(f"nothing starts {name} again at boot until a launch with --restart-at-boot")
-    return code
+    if not may_launch(before.recipe, results, as_json=as_json):
+        return exit_code(results)
+    return serve(request, name)
 
 
 def look(inventory: Inventory) -> tuple[dict[str, Facts], dict[str, SparkError]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from spark_cluster import places
 from spark_cluster.cli.console import ConsoleView, JsonLines
+from spark_cluster.cli.pipes import go_on_unheard
 from spark_cluster.core.error import SparkError, Unreachable
 from spark_cluster.core.event import Listener, Note, RunFailed, RunFinished, RunStarted
 from spark_cluster.core.plan import Plan
@@ -128,8 +129,10 @@ class Active:
 
 
 @contextlib.contextmanager
-def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
+def activate(request: Request, *, journal: bool = True, endless: bool = False) -> Iterator[Active]:
     """Connect to the hosts and have everything ready; closes and tells whatever happens.
+
+    A run with a journal goes on when nobody reads its output any more, unless it is `endless`.
 
     Raises Unreachable if a host that is needed is away: nothing was changed anywhere.
     """
@@ -138,9 +141,11 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
         playbook = playbooks.load(path, registry(), request.settings)
     else:
         playbook = playbooks.BoundPlaybook(request.inventory.path, request.verb, request.verb, ())
-    book = Journal(request.run, request.verb) if journal else None
+    if journal and not endless:
+        go_on_unheard()
     view = None if request.as_json else ConsoleView(verbose=request.verbose)
     listeners: list[Listener] = [view or JsonLines()]
+    book = Journal(request.run, request.verb, listeners[0]) if journal else None
     if book is not None:
         listeners.append(book)
     bus = Bus(listeners)
@@ -168,8 +173,6 @@ def activate(request: Request, *, journal: bool = True) -> Iterator[Active]:
     )
     for warning in request.warnings:
         bus(Note(warning))
-    if book is not None and book.problem:
-        bus(Note(book.problem))
     try:
         with heed(session, bus):
             session.connect(bus)

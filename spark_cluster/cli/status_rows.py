@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from spark_cluster.facts.base import Fact, Facts
@@ -121,10 +120,7 @@ def _grave(errors: dict[str, int]) -> dict[str, int]:
 
 
 def _container(container: Container, epoch: float | None) -> dict[str, Any]:
-    started = _seconds(container.started)
-    uptime = None
-    if container.running and epoch is not None and started is not None:
-        uptime = max(0.0, round(epoch - started, 1))
+    uptime = container.uptime(epoch)
     return {
         "name": container.name,
         "state": container.state,
@@ -133,7 +129,7 @@ def _container(container: Container, epoch: float | None) -> dict[str, Any]:
         "rank": container.label("rank"),
         "run": container.label("run"),
         "started": container.started,
-        "uptime_seconds": uptime,
+        "uptime_seconds": None if uptime is None else round(uptime, 1),
         "restarts": container.restarts,
         "port": container.label("port"),
         "api": container.label("api") or "openai",
@@ -153,14 +149,6 @@ def _supervisor(fact: SupervisorFact) -> dict[str, Any] | None:
         "active": fact.active,
         "says": fact.says,
     }
-
-
-def _seconds(time: str) -> float | None:
-    """Docker's UTC time with nanoseconds, in seconds since 1970."""
-    try:
-        return datetime.fromisoformat(time[:19] + "+00:00").timestamp()
-    except ValueError:
-        return None
 
 
 def endpoint(before: Metrics, after: Metrics, seconds: float | None) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import typer
+
 from spark_cluster.cli.running import Active, Request, activate, lost_results
 from spark_cluster.core.error import InputError
 from spark_cluster.core.plan import Plan
@@ -13,6 +15,7 @@ from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.runner.lock import PREEMPTIBLE
+from spark_cluster.steps.gone import NOT_BACK
 from spark_cluster.steps.view import Options
 
 #: With --force the kernel gets less time to give everything back: the run ends within a bound.
@@ -59,6 +62,27 @@ def take_down(request: Request) -> tuple[int, list[Result]]:
         code = active.finish(every, code=exit_code(every))
         _tell(active, every, code)
         return code, every
+
+
+def may_launch(recipe: str, results: Sequence[Result], *, as_json: bool) -> bool:
+    """Whether a launch of the recipe may follow this teardown; tells it if that is not clear.
+
+    Memory that is not back does not matter: days after the launch others may use it, and the next
+    launch measures what it needs.
+    """
+    bad = [result for result in results if not result.status.good]
+    clear = all(result.error is not None and result.error.code == NOT_BACK for result in bad)
+    hosts = ", ".join(dict.fromkeys(result.host for result in bad))
+    if not clear:
+        said = f"{recipe} was not launched: the teardown is not complete"
+    else:
+        said = (
+            f"nothing of {recipe} is left on {hosts}, though less memory is available: the launch "
+            "goes on, and measures what it needs"
+        )
+    if bad and not as_json:
+        typer.echo(said)
+    return clear
 
 
 def _tell(active: Active, results: list[Result], code: int) -> None:

@@ -16,10 +16,12 @@ from spark_cluster.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spark_cluster.core.event import Event
+    from prometheus_client import CollectorRegistry
+
+    from spark_cluster.core.event import Event, Listener
     from spark_cluster.inventory.models import Inventory
+    from spark_cluster.runner.responder import Responder
     from spark_cluster.runner.session import Session
-    from spark_cluster.steps.served import Served
 
 
 def register(app: typer.Typer) -> None:
@@ -98,8 +100,9 @@ def watch(
         words += ["--restart", "--cap", str(cap)] if restart else []
         words += ["--hosts", ",".join(names)] if hosts else []
         return make(words)
-    again = _restarter(loaded, as_json=as_json) if restart else None
-    return _watch(loaded, names, interval, on_wedge, again, cap, address, as_json=as_json)
+    return _watch(
+        loaded, names, interval, on_wedge, cap if restart else 0, address, as_json=as_json
+    )
 
 
 def _pause(paused: bool) -> int:
@@ -131,32 +134,44 @@ def _watch(
     names: list[str],
     interval: float,
     command: str,
-    again: Callable[[Served], str] | None,
     cap: int,
     address: tuple[str, int],
     *,
     as_json: bool,
 ) -> int:
+    """`cap` 0: it may not restart."""
     import time
 
+    from prometheus_client import CollectorRegistry
+
+    from spark_cluster.cli import restarting
     from spark_cluster.cli.running import looking
     from spark_cluster.core.event import RunFinished, RunStarted
-    from spark_cluster.monitor.judgement import Restarts
+    from spark_cluster.monitor.restarts import Restarts
     from spark_cluster.runner.bus import Bus
     from spark_cluster.runner.interrupt import heed
     from spark_cluster.runner.journal import Journal, new_run
     from spark_cluster.runner.responder import Means, Responder
     from spark_cluster.runner.watcher import Settings, Watcher
 
+    registry = CollectorRegistry(auto_describe=False)
+    # Before hosts are waited for: a second watcher is told so at once.
+    server = _serve(registry, address)
     started, run = time.monotonic(), new_run()
-    book = Journal(run, "watch")
-    bus = Bus([_printer(as_json=as_json), book])
+    printer = _printer(as_json=as_json)
+    book = Journal(run, "watch", printer)
+    bus = Bus([printer, book])
     with looking(inventory, names) as session, heed(session, bus):
-        means = Means(lambda: _evidence(inventory, session), command, again)
-        watcher = Watcher(
-            session, inventory, Responder(means, bus, Restarts(cap)), bus, Settings(interval)
+        means = Means(
+            lambda: _evidence(inventory, session),
+            command,
+            restarting.restarter(inventory, _shower(as_json=as_json)) if cap else None,
+            restarting.lacks(inventory),
         )
-        server = _serve(watcher.snapshots, watcher.findings, address)
+        responder = Responder(means, bus, Restarts(cap))
+        watcher = Watcher(session, inventory, responder, bus, Settings(interval))
+        registry.register(watcher.snapshots)
+        registry.register(watcher.findings)
         bus(RunStarted("watch", run, tuple(names), str(inventory.path)))
         if not as_json:
             typer.echo(
@@ -167,21 +182,28 @@ def _watch(
             watcher.run()
         finally:
             server.shutdown()
+            _say_what_goes_on(responder, bus)
             code = 4 if any(each.severity == "critical" for each in watcher.conditions) else 0
             bus(RunFinished("watch", run, code, {}, time.monotonic() - started))
             book.close()
     return code
 
 
-def _serve(snapshots: Any, findings: Any, address: tuple[str, int]) -> Any:
+def _say_what_goes_on(responder: Responder, listener: Listener) -> None:
+    """A restart outlives the watcher: half of it would be worse than none."""
+    from spark_cluster.core.event import Note
+
+    if responder.restarting:
+        what = f"the restart of {responder.restarting} goes on without the watcher"
+        listener(Note(f"{what}; `spark-cluster history` shows how it ends"))
+
+
+def _serve(registry: CollectorRegistry, address: tuple[str, int]) -> Any:
     """Raises InputError if the port is in use."""
-    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client import start_http_server
 
     from spark_cluster.core.error import InputError
 
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(snapshots)
-    registry.register(findings)
     try:
         return start_http_server(address[1], address[0], registry)[0]
     except OSError as error:
@@ -206,21 +228,21 @@ def _evidence(inventory: Inventory, watching: Session) -> str:
         return str(gather(session, inventory, folder / default_path(), since="2h")["path"])
 
 
-def _restarter(inventory: Inventory, *, as_json: bool) -> Callable[[Served], str]:
-    """`relaunch`, in a process of its own: its Ctrl-C and its time are not the watcher's. What it
-    says stands among the watcher's lines."""
+def _shower(*, as_json: bool) -> Callable[[str], None]:
+    """What a restart says, among the watcher's lines."""
+    from spark_cluster.cli.restarting import told
 
-    def again(served: Served) -> str:
-        import subprocess
-        import sys
+    printer = _printer(as_json=False)
 
-        words = ["relaunch", served.recipe, "--inventory", str(inventory.path)]
-        words += ["--json"] if as_json else []
-        command = [sys.executable, "-m", "spark_cluster", *words]
-        code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
-        return f"relaunch of {served.recipe} gave exit code {code}" if code else ""
+    def show(line: str) -> None:
+        from spark_cluster.core.event import Note
 
-    return again
+        if as_json:
+            print(line, flush=True)  # noqa: T201
+        elif text := told(line):
+            printer(Note(text))
+
+    return show
 
 
 def _printer(*, as_json: bool) -> Callable[[Event], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from spark_cluster.core.error import InputError, StepFailed
 
 NAME = "spark-cluster-watch.service"
 
+#: Seconds that the unit must run after its start: what it is told wrong it says within two.
+_STEADY = 8.0
+
 
 def unit(words: Sequence[str], *, user: bool) -> str:
-    """The unit that runs `watch` with these options."""
+    """The unit that runs `watch` with these options. Its end leaves alone what the watcher has
+    begun: a relaunch that is killed in its middle leaves nothing that serves."""
     command = " ".join(
         _word(word) for word in (sys.executable, "-m", "spark_cluster", "watch", *words)
     )
@@ -33,6 +38,7 @@ Restart=on-failure
 RestartSec=30
 RestartPreventExitStatus=2 4 130
 KillSignal=SIGINT
+KillMode=process
 
 [Install]
 WantedBy={"default.target" if user else "multi-user.target"}
@@ -54,7 +60,8 @@ def _place() -> tuple[Path, list[str]]:
 
 
 def install(words: Sequence[str]) -> int:
-    """Write, enable and start it. Raises InputError without systemd, StepFailed if it refuses."""
+    """Write, enable and start it. Raises InputError without systemd, StepFailed if systemd refuses
+    or the watcher does not go on running."""
     path, systemctl = _place()
     _run([*systemctl, "--version"])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,12 +69,34 @@ def install(words: Sequence[str]) -> int:
     _run([*systemctl, "daemon-reload"])
     _run([*systemctl, "enable", NAME])
     _run([*systemctl, "restart", NAME])
+    journal = f"journalctl {'--user ' if len(systemctl) > 1 else ''}"
+    _await_running(systemctl, f"{journal}-n 20 -u {NAME}")
     typer.echo(f"{path}: enabled and started")
     if len(systemctl) > 1:
         typer.echo("It ends with your last login unless you run: loginctl enable-linger")
     typer.echo("It has no SSH agent: the hosts must let it in with a key without a passphrase.")
-    typer.echo(f"next: journalctl {'--user ' if len(systemctl) > 1 else ''}-fu {NAME}")
+    typer.echo(f"next: {journal}-fu {NAME}")
     return 0
+
+
+def _await_running(systemctl: list[str], journal: str) -> None:
+    """Raises StepFailed as soon as the unit does not run, within `_STEADY` seconds."""
+    until = time.monotonic() + _STEADY
+    while time.monotonic() < until:
+        state = _state(systemctl)
+        if state != "active":
+            raise StepFailed(
+                f"{NAME} is enabled, and its watcher has ended: {state or 'state unknown'}",
+                remedy=f"`{journal}` shows why; mend that, then run `watch --install` again, or "
+                "`watch --uninstall`.",
+            )
+        time.sleep(0.5)
+
+
+def _state(systemctl: list[str]) -> str:
+    """`active`, `activating` (it waits for its next try), `failed`, …"""
+    words = [*systemctl, "is-active", NAME]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def uninstall() -> int:

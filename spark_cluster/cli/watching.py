@@ -33,7 +33,7 @@ def watch(request: Request, interval: float) -> int:
     from spark_cluster.cli.running import activate
     from spark_cluster.cli.verify_rdma import conclude, nothing_runs
 
-    with activate(request) as active:
+    with activate(request, endless=True) as active:
         last: tuple[Verdict, Turn] | None = None
         for result, turn in _verdicts(active, interval):
             if result is None and (late := _unseen(active, turn)):

@@ -299,8 +299,7 @@ _TABLE = (
     Diagnosis(
         "SERVE008",
         "Still there after teardown",
-        "A container, a process, a port or hugepages survived the removal, or less memory is "
-        "available than before the launch.",
+        "A container, a process or a port survived the removal.",
         "`spark-cluster teardown --force`; if a process stays, reboot the host. docs/on-call.md "
         "says what each line means.",
     ),
@@ -331,6 +330,15 @@ _TABLE = (
         "`journalctl -t spark-cluster` on the host tells its story. If it does not hear another "
         "host: a firewall on that port, or a supervisor that does not run there (`spark-cluster "
         "status`).",
+    ),
+    Diagnosis(
+        "SERVE014",
+        "Less memory than before the launch",
+        "After a teardown nothing of ours is left, and less memory is available, or more hugepages "
+        "are in use, than before the launch: other programs have grown since, or the driver has "
+        "not given it back. `relaunch` and `failover` go on: the launch measures what it needs.",
+        "Look at the processes that the line names. If none of them is large, the driver holds the "
+        "memory: reboot the host.",
     ),
     Diagnosis(
         "RDMA020",

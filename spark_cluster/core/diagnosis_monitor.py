@@ -44,6 +44,15 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "launch again.",
     ),
     (
+        "MON006",
+        "A restart did not bring it back",
+        "`spark-cluster watch --restart` took the recipe down and its launch failed; nothing of it "
+        "serves since. The watcher tries again, with a growing pause and at most --cap times in "
+        "six hours, until it serves or somebody else works on these hosts.",
+        "`spark-cluster history` shows why the launch failed; mend that. `spark-cluster launch` "
+        "brings it back at once, `spark-cluster watch --pause` leaves it down.",
+    ),
+    (
         "SVC001",
         "A file of the service is not ours",
         "A unit or compose file of that name is there and was not written by spark-cluster; it may "

@@ -16,9 +16,13 @@ from spark_cluster.core.shell import quote
 
 LABEL = "spark-cluster"
 
-#: Labels that a container need not have to be the one that a spec means: the run that made it, and
-#: the hub's name of the model, which its command has, too.
-_NO_SETTINGS = (f"{LABEL}.run", f"{LABEL}.hub-model")
+#: `on`: the launch was to have the ranks started again at boot. Only relaunch and failover heed it:
+#: whether they are is the supervisor's presence on the host.
+RESTARTS = f"{LABEL}.restart-at-boot"
+
+#: Labels that a container need not have to be the one that a spec means: the run that made it, the
+#: hub's name of the model, which its command has, too, and what became of it later.
+_NO_SETTINGS = (f"{LABEL}.run", f"{LABEL}.hub-model", RESTARTS)
 
 #: The SSH user's home on the host; every script of ours starts by setting it (facts/probe.py).
 HOME = "$SPARK_HOME"

@@ -12,12 +12,13 @@ from spark_cluster.doctor.finding import Finding
 @dataclass(frozen=True)
 class Part:
     """A host's part. `problem` says why it is missing or broke off; `failed` says of each item
-    that did not end what became of it."""
+    that did not end what became of it; `note` what else a reader of its files must know."""
 
     host: str
     files: Mapping[str, bytes] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class About:
 def wrong(parts: Sequence[Part], findings: Sequence[Finding]) -> list[str]:
     """What looks wrong, a line each: hosts that hang, the doctor's findings, items that hang."""
     told = {part.host for part in parts if part.problem}
-    lines = [f"{part.host}: {part.problem}" for part in parts if part.problem]
+    lines = [f"{part.host}: {said}" for part in parts for said in (part.problem, part.note) if said]
     lines += [
         f"{each.host}: {each.code} {each.severity.value}: {each.what}"
         for each in findings

@@ -13,10 +13,14 @@ from spark_cluster.facts.rdma import COUNTERS, GIDS, NCCL
 #: Seconds between the two readings of the RDMA counters.
 COUNTER_GAP = 5
 
+#: What a call of docker may take on a host under load, and an item that makes one or two.
+DOCKER_SECONDS = 20
+_DOCKER_ITEM = 30
+
 #: What every item begins with: docker with a time limit of its own, so that one container that
 #: hangs does not take the others' share; `ours` are our containers; `show` says what it ran.
 LIBRARY = f"""\
-docker() {{ timeout -k 1 8 docker "$@"; }}
+docker() {{ timeout -k 1 {DOCKER_SECONDS} docker "$@"; }}
 ours() {{ docker ps --all --no-trunc --filter label={LABEL}.recipe --format '{{{{.Names}}}}'; }}
 show() {{ echo "\\$ $*"; "$@" 2>&1; echo; }}
 """
@@ -24,8 +28,8 @@ show() {{ echo "\\$ $*"; "$@" 2>&1; echo; }}
 
 @dataclass(frozen=True)
 class Item:
-    """`shell` prints the file `path`; it may write more files below "$OUT". `seconds` is its
-    limit."""
+    """`shell` prints the file `path`; it may write more files below "$OUT", each of a few times
+    "$LIMIT" bytes. `seconds` is its limit."""
 
     path: str
     shell: str
@@ -47,18 +51,19 @@ def items(context: ProbeContext, since: str = "") -> tuple[Item, ...]:
 def _docker(since: str) -> tuple[Item, ...]:
     limit = f"--since {quote(since)}" if since else "--tail 20000"
     return (
-        Item("docker/ps.txt", "show docker ps --all --no-trunc --size"),
-        Item("docker/info.txt", "show docker info\nshow docker version"),
-        Item("docker/images.txt", "show docker images --digests --no-trunc"),
-        Item("docker/inspect.json", "docker inspect $(ours)"),
-        Item("docker/top.txt", 'for c in $(ours); do show docker top "$c"; done'),
-        Item("docker/stats.txt", "show docker stats --no-stream"),
+        Item("docker/ps.txt", "show docker ps --all --no-trunc --size", _DOCKER_ITEM),
+        Item("docker/info.txt", "show docker info\nshow docker version", _DOCKER_ITEM),
+        Item("docker/images.txt", "show docker images --digests --no-trunc", _DOCKER_ITEM),
+        Item("docker/inspect.json", "docker inspect $(ours)", _DOCKER_ITEM),
+        Item("docker/top.txt", 'for c in $(ours); do show docker top "$c"; done', _DOCKER_ITEM),
+        Item("docker/stats.txt", "show docker stats --no-stream", _DOCKER_ITEM),
         Item(
             "docker/logs.txt",
             f"""\
 for c in $(ours); do
   echo "$c: docker/logs-$c.txt"
-  docker logs --timestamps {limit} "$c" 2>&1 | tail -n 50000 >"$OUT/docker/logs-$c.txt"
+  docker logs --timestamps {limit} "$c" 2>&1 | tail -n 50000 | tail -c "$((4 * LIMIT))" \\
+    >"$OUT/docker/logs-$c.txt"
 done
 """,
             seconds=40,

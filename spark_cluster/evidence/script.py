@@ -15,30 +15,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import here_document, quote
+from spark_cluster.core.units import human_bytes
 from spark_cluster.evidence.items import LIBRARY, Item
 from spark_cluster.facts.probe import PRELUDE
 
-#: Bytes of one item; what is beyond is cut off.
+#: Bytes of one item; what is beyond is cut off. Memory has less to give than a disk.
 ITEM_LIMIT = 8 * 1024 * 1024
+IN_MEMORY_LIMIT = 1024 * 1024
+
+#: KiB that must be free where the items are collected.
+_ROOM = 32 * 1024
 
 #: Seconds beyond the longest item's limit: KILL comes two after TERM, and packing takes time.
 _PATIENCE = 5
 _PACKING = 40
 
 _STATES = "collected.txt"
+_PLACE = "place.txt"
 
 _HEAD = f"""\
-_dir=$(mktemp -d /tmp/spark-cluster-evidence.XXXXXX) || exit 70
+_make() {{
+  [ "$(df -Pk "$1" | awk 'NR == 2 {{print $4}}')" -ge {_ROOM} ] || return
+  _dir=$(mktemp -d "$1/spark-cluster-evidence.XXXXXX") && _place=$1 LIMIT=$2
+}}
+if ! {{ _make /tmp {ITEM_LIMIT} || _make /run {IN_MEMORY_LIMIT} ||
+  _make /dev/shm {IN_MEMORY_LIMIT}; }} 2>/dev/null; then
+  echo "no {_ROOM // 1024} MiB to write to in /tmp, /run and /dev/shm" >&2
+  exit 70
+fi
 trap 'rm -rf "$_dir"' EXIT
 trap 'exit 143' HUP INT PIPE TERM
 OUT=$_dir/out _pids=
 mkdir "$OUT" "$_dir/items" "$_dir/state" "$_dir/done"
-export OUT SPARK_USER SPARK_HOME LC_ALL=C SYSTEMD_COLORS=0
+echo "$_place" >"$OUT/{_PLACE}"
+export OUT LIMIT SPARK_USER SPARK_HOME LC_ALL=C SYSTEMD_COLORS=0
 _start() {{
   mkdir -p "$OUT/${{2%/*}}"
   (
     {{ timeout -k 2 "$3" sh "$_dir/items/$1"; echo $? >"$_dir/state/$1"; }} 2>&1 |
-      head -c {ITEM_LIMIT} >"$OUT/$2"
+      head -c "$LIMIT" >"$OUT/$2"
     : >"$_dir/done/$1"
   ) </dev/null >/dev/null 2>&1 &
   _pids="$_pids $!"
@@ -79,11 +94,13 @@ def seconds(items: Sequence[Item]) -> float:
 @dataclass(frozen=True)
 class Collected:
     """`files` by path. `failed` says of each item that did not end well what became of it;
-    `problem` is not empty if the archive broke off."""
+    `problem` is not empty if the archive broke off. `note` says where it was collected if not in
+    /tmp."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     problem: str = ""
+    note: str = ""
 
 
 def parse(output: str, items: Sequence[Item]) -> Collected:
@@ -100,7 +117,14 @@ def parse(output: str, items: Sequence[Item]) -> Collected:
     except (binascii.Error, tarfile.TarError, OSError, EOFError) as error:
         problem = f"what the host sent broke off: {error}"
     states = files.pop(_STATES, b"").decode("utf-8", errors="replace")
-    return Collected(files, _failed(states, items), problem)
+    place = files.pop(_PLACE, b"").decode("utf-8", errors="replace").strip()
+    return Collected(files, _failed(states, items), problem, _note(place))
+
+
+def _note(place: str) -> str:
+    if place in ("", "/tmp"):
+        return ""
+    return f"/tmp had no room: collected in {place}, at most {human_bytes(IN_MEMORY_LIMIT)} an item"
 
 
 def _failed(states: str, items: Sequence[Item]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from spark_cluster.core.shell import quote
 from spark_cluster.engines.spec import LABEL
@@ -16,6 +17,22 @@ ANSWER_SECONDS = 20
 
 #: How a probe asks docker.
 ASK_DOCKER = f"timeout -k 2 {ANSWER_SECONDS} docker"
+
+
+def log_of_this_start(
+    container: str, *, tail: int | None = None, seconds: int = ANSWER_SECONDS
+) -> str:
+    """Shell that prints what a container has said since it was last started: a log outlives
+    `docker start`, and how an earlier start ended says nothing of this one.
+
+    `container` is a word of shell, `seconds` what docker has for the log.
+    """
+    lines = f" --tail {tail}" if tail is not None else ""
+    return (
+        f"_started=$({ASK_DOCKER} inspect --format '{{{{.State.StartedAt}}}}' {container} "
+        f"2>/dev/null) &&\n"
+        f'  timeout -k 2 {seconds} docker logs --since "$_started"{lines} {container} 2>&1'
+    )
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,18 @@ class Container:
     @property
     def running(self) -> bool:
         return self.state == "running"
+
+    def uptime(self, epoch: float | None) -> float | None:
+        """Seconds since its start on a host whose clock says `epoch` (seconds since 1970); None
+        where that cannot be known, or it does not run."""
+        if epoch is None or not self.running:
+            return None
+        try:
+            # Docker's UTC time has nanoseconds, which fromisoformat() does not read.
+            started = datetime.fromisoformat(self.started[:19] + "+00:00").timestamp()
+        except ValueError:
+            return None
+        return max(0.0, epoch - started)
 
     def runs(self, command: str) -> bool:
         """Whether a process whose arguments contain `command` runs inside."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.facts.docker import ASK_DOCKER
+from spark_cluster.facts.docker import ASK_DOCKER, log_of_this_start
 from spark_cluster.rdma import counters, gids, nccl_log
 
 LIMITS_FILE = "/etc/security/limits.d/90-spark-cluster.conf"
@@ -38,14 +38,16 @@ COUNTERS = Fact("counters", _counters_script, counters.parse)
 
 def _nccl_script(_: ProbeContext) -> str:
     # Lines that Ray forwards from other hosts carry `ip=`: they are those hosts' own witnesses. A
-    # worker's own lines are in its container's log, or only in the files of Ray's session.
+    # worker's own lines are in its container's log, or only in the files of Ray's session,
+    # whose name is its time: those of earlier starts are still there.
+    log = log_of_this_start('"$_id"', seconds=30)
     return f"""\
 for _id in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
-  _said=$(timeout -k 2 30 docker logs "$_id" 2>&1 | grep -F NCCL | grep -vF ' ip=' | tail -n 400)
+  _said=$({log} | grep -F NCCL | grep -vF ' ip=' | tail -n 400)
   if [ -z "$_said" ]; then
     _pid=$({ASK_DOCKER} inspect --format '{{{{.State.Pid}}}}' "$_id")
-    _said=$(cat /proc/"$_pid"/root/tmp/ray/session_2*/logs/worker-*.out 2>/dev/null |
-      grep -F NCCL | tail -n 400)
+    _session=$(ls -d /proc/"$_pid"/root/tmp/ray/session_2* 2>/dev/null | tail -n 1)
+    _said=$(cat "$_session"/logs/worker-*.out 2>/dev/null | grep -F NCCL | tail -n 400)
   fi
   printf '%s\n' "$_said"
 done

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.docker import log_of_this_start
 from spark_cluster.serving import api, milestones, ollama, ray
 from spark_cluster.serving.apis import APIS
 
@@ -44,7 +45,7 @@ def _server_script(context: ProbeContext) -> str:
         return "true"
     name = quote(deployment.container(deployment.head).name)
     return (
-        f"docker logs --tail {_LOG_LINES} {name} 2>&1 || true\n"
+        f"{log_of_this_start(name, tail=_LOG_LINES)} || true\n"
         f"echo '{_HEALTH}'\n{APIS[deployment.api].health(deployment.port)}"
     )
 

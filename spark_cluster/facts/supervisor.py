@@ -15,6 +15,10 @@ SCRIPT = "/usr/local/lib/spark-cluster/rank"
 #: to all, for the other ranks read it (steps/supervisor_script.py).
 FOLDER = "/run/spark-cluster-rank"
 
+#: Names the launch whose ranks shall not be started again after all, though its containers' labels
+#: say so: labels cannot be changed. Of use only as long as these containers are there.
+DECLINED = "/var/lib/spark-cluster/no-restart-at-boot"
+
 #: What the supervisor says when there is nothing to say.
 RUNS = "runs"
 
@@ -26,7 +30,8 @@ PROGRAMS = ("systemctl", "python3", "curl", "setpriv")
 class SupervisorFact:
     """`recipe`, `rank` and `launch` (the run that began it) are empty if none is installed. `sums`
     are the SHA-256 of its files by path. `enabled`: it starts at boot; `active`: it runs now.
-    `says` is `runs`, or what it waits for; `missing` are programs it could not do without."""
+    `says` is `runs`, or what it waits for; `missing` are programs it could not do without.
+    `declined` is the launch for which somebody turned it off, empty if nobody did."""
 
     recipe: str = ""
     rank: str = ""
@@ -36,6 +41,7 @@ class SupervisorFact:
     active: bool = False
     says: str = ""
     missing: tuple[str, ...] = ()
+    declined: str = ""
 
     @property
     def present(self) -> bool:
@@ -50,6 +56,7 @@ sha256sum {UNIT} {SCRIPT} 2>/dev/null | sed 's/^/sum /'
 sed -n 's/^\\(RECIPE\\|RANK\\|LAUNCH\\)=/\\1 /p' {SCRIPT} 2>/dev/null
 timeout -k 2 10 systemctl show -p UnitFileState -p ActiveState {NAME} 2>/dev/null
 sed -n '1s/^/says /p' {FOLDER}/says 2>/dev/null
+sed -n '1s/^/declined /p' {DECLINED} 2>/dev/null
 true
 """
 
@@ -65,7 +72,7 @@ def parse(text: str) -> SupervisorFact:
             sums[path] = digest
         elif kind == "missing":
             missing.append(rest)
-        elif kind in ("RECIPE", "RANK", "LAUNCH", "says"):
+        elif kind in ("RECIPE", "RANK", "LAUNCH", "says", "declined"):
             values[kind] = rest.strip()
     return SupervisorFact(
         recipe=values.get("RECIPE", ""),
@@ -79,6 +86,7 @@ def parse(text: str) -> SupervisorFact:
         ),
         says=values.get("says", ""),
         missing=tuple(missing),
+        declined=values.get("declined", ""),
     )
 
 

@@ -68,7 +68,8 @@ def select(inventory: Inventory, hosts: list[str] | None) -> list[str]:
 
 
 def group(inventory: Inventory, name: str | None) -> tuple[str, tuple[str, ...]]:
-    """The group's name and its hosts, head first; the only group if none is named."""
+    """The group's name and its hosts, head first; the only group if none is named. Hosts with
+    commas between them are a group of their own."""
     if name is None:
         if len(inventory.groups) == 1:
             return next(iter(inventory.groups.items()))
@@ -77,6 +78,9 @@ def group(inventory: Inventory, name: str | None) -> tuple[str, tuple[str, ...]]
             place=str(inventory.path),
             remedy=f"Name it with --group: {', '.join(inventory.groups) or 'add `groups:` first'}.",
         )
+    hosts = tuple(dict.fromkeys(name.split(",")))
+    if len(hosts) > 1 and set(hosts) <= set(inventory.hosts):
+        return ", ".join(hosts), hosts
     if name not in inventory.groups:
         raise InputError(
             f"there is no group {name!r} in the inventory",

@@ -24,6 +24,7 @@ Kind = Literal[
     "dead-rank",
     "no-token",
     "silent",
+    "down",
     "start",
     "memory",
     "rail",
@@ -34,7 +35,7 @@ Kind = Literal[
 Severity = Literal["critical", "warning"]
 
 #: The kinds that mend only with a restart.
-FATAL: frozenset[Kind] = frozenset({"wedge", "dead-rank", "no-token", "silent"})
+FATAL: frozenset[Kind] = frozenset({"wedge", "dead-rank", "no-token", "silent", "down"})
 
 #: A GB10 that computes draws 60 W and more, one that waits in a wedge under 30 W.
 IDLE_WATTS = 40.0
@@ -96,7 +97,7 @@ class EngineSight:
     generated or read between them. `dead`: a sentence for each rank that is gone. `stage` is how
     far a start-up is, `failure` why it ended. `canary`: what one asked token brought: empty if it
     came, None if none was asked. `supervised`: the hosts start ranks that ended again by
-    themselves (`launch --restart-at-boot`)."""
+    themselves (`launch --restart-at-boot`). `age`: seconds since this start, None if unknown."""
 
     start: str
     host: str
@@ -109,6 +110,7 @@ class EngineSight:
     failure: str = ""
     canary: str | None = None
     supervised: bool = False
+    age: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ class Sight:
 @dataclass(frozen=True)
 class Condition:
     """What is wrong. `since` is when its sign was first seen, `what` says it with numbers.
-    `attended`: the hosts are about to mend it themselves, and a restart would disturb them."""
+    `attended`: the hosts are about to mend it themselves, and a restart would disturb them.
+    `unseen`: it held when it was last seen, and this time nobody could say."""
 
     kind: Kind
     host: str
@@ -135,6 +138,7 @@ class Condition:
     what: str
     since: float
     attended: bool = False
+    unseen: bool = False
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -143,7 +147,7 @@ class Condition:
     @property
     def fatal(self) -> bool:
         """Whether only a restart mends it, and it is sure."""
-        return self.kind in FATAL and self.severity == "critical"
+        return self.kind in FATAL and self.severity == "critical" and not self.unseen
 
 
 @dataclass(frozen=True)
@@ -164,9 +168,10 @@ class _Sign:
 
 @dataclass(frozen=True)
 class State:
-    """What is remembered from one sight to the next."""
+    """What is remembered from one sight to the next; `found` are the conditions of the last."""
 
     since: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    found: tuple[Condition, ...] = ()
     moments: tuple[tuple[_Sign, float], ...] = ()
     boots: Mapping[str, str] = field(default_factory=dict)
     start: str = ""
@@ -197,13 +202,28 @@ def judge(
         if sight.at - since[_key(sign)] >= sign.patience:
             found.append(_condition(sign, since[_key(sign)]))
     for key, first in state.since.items():
-        if key[0] == "wedge" and key not in since and _frozen(sight.engine) is None:
-            since[key] = first  # this time nobody could say
+        if key not in since and _unknown(key, sight):
+            since[key] = first
+            found += [replace(each, unseen=True) for each in state.found if each.key == key]
     found += [_condition(sign, seen) for sign, seen in moments]
     boots = {**state.boots, **{n: h.boot_id for n, h in sight.hosts.items() if h and h.boot_id}}
     found.sort(key=lambda each: (each.severity != "critical", each.since))
-    state = replace(state, since=since, moments=tuple(moments), boots=boots)
+    state = replace(state, since=since, found=tuple(found), moments=tuple(moments), boots=boots)
     return state, tuple(found)
+
+
+def _unknown(key: tuple[str, str, str], sight: Sight) -> bool:
+    """Whether this sight cannot tell if a fatal sign is still there: the head's host was not read,
+    or the dead rank's, which its subject begins with, or no rank shows whether it works."""
+    kind, host, subject = key
+    if kind not in FATAL:
+        return False
+    unread = {name for name, seen in sight.hosts.items() if seen is None}
+    if sight.engine is None:
+        return host in unread
+    if kind == "dead-rank":
+        return subject.partition(" ")[0] in unread
+    return kind == "wedge" and not sight.busy and _frozen(sight.engine) is None
 
 
 def _key(sign: _Sign) -> tuple[str, str, str]:
@@ -224,7 +244,10 @@ def _remember(state: State, sight: Sight) -> State:
         gone = not sight.busy and all(host is not None for host in sight.hosts.values())
         return _new_start(state, "", sight.at) if gone else state
     if engine.start != state.start:
-        state = _new_start(state, engine.start, sight.at)
+        began = sight.at - (engine.age or 0.0)
+        state = _new_start(state, engine.start, began)
+        if engine.healthy:  # when it became so is not known
+            state = replace(state, ready=began)
     if engine.healthy and state.ready is None:
         state = replace(state, ready=sight.at)
     if engine.canary:
@@ -232,9 +255,9 @@ def _remember(state: State, sight: Sight) -> State:
     return replace(state, canaries=0) if engine.canary == "" or engine.tokens else state
 
 
-def _new_start(state: State, start: str, at: float) -> State:
+def _new_start(state: State, start: str, began: float) -> State:
     since = {key: seen for key, seen in state.since.items() if key[0] not in FATAL}
-    return replace(state, start=start, began=at, ready=None, canaries=0, since=since)
+    return replace(state, start=start, began=began, ready=None, canaries=0, since=since)
 
 
 def _moments(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
@@ -331,22 +354,3 @@ def _ranks(engine: EngineSight) -> str:
             parts.append(f"GPU {load}at {rank.watts:.0f} W")
         told.append(f"rank {rank.rank}: {', '.join(parts) or 'unknown'}")
     return "; ".join(told)
-
-
-@dataclass(frozen=True)
-class Restarts:
-    """When the next restart is allowed: at most `cap` within `window` seconds, and a pause that
-    doubles from `pause` on after each."""
-
-    cap: int = 3
-    pause: float = 60.0
-    window: float = 6 * 3600.0
-
-    def wait(self, done: tuple[float, ...], now: float) -> float | None:
-        """Seconds until the next one may begin; None if the cap is reached."""
-        recent = [at for at in done if now - at < self.window]
-        if len(recent) >= self.cap:
-            return None
-        if not recent:
-            return 0.0
-        return max(0.0, max(recent) + self.pause * 2.0 ** (len(recent) - 1) - now)

@@ -8,7 +8,8 @@ from typing import Any
 
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
-from spark_cluster.facts.docker import ASK_DOCKER, CONTAINERS, Container
+from spark_cluster.facts.clock import CLOCK
+from spark_cluster.facts.docker import ASK_DOCKER, CONTAINERS, Container, log_of_this_start
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
@@ -19,14 +20,29 @@ from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.facts.supervisor import SUPERVISOR
 from spark_cluster.inventory.models import Host, Inventory
 from spark_cluster.monitor import exporter
-from spark_cluster.monitor.judgement import EngineSight, HostSight, RankSight, Sight
+from spark_cluster.monitor.judgement import (
+    IDLE_WATTS,
+    EngineSight,
+    HostSight,
+    RankSight,
+    Sight,
+)
 from spark_cluster.rdma import deltas
 from spark_cluster.rdma.counter_names import Severity, severity
 from spark_cluster.rdma.deltas import CounterDelta
 from spark_cluster.rdma.evidence import Rank
 from spark_cluster.serving import metrics, milestones
 from spark_cluster.serving.metrics import Metrics
-from spark_cluster.steps.served import HostFacts, Served, container_of, dead, ranks, served
+from spark_cluster.steps.served import (
+    HostFacts,
+    Served,
+    container_of,
+    dead,
+    heads,
+    holds_gpu,
+    ranks,
+    served,
+)
 
 #: A rail that carries less in an interval stands still: an idle engine sends nothing at all.
 _STILL_BYTES = 64 * 1024
@@ -36,9 +52,10 @@ _LOG_LINES = 400
 
 
 def _start_script(_: ProbeContext) -> str:
+    log = log_of_this_start('"$_c"', tail=_LOG_LINES)
     return f"""\
 for _c in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.role=head 2>/dev/null); do
-  {ASK_DOCKER} logs --tail {_LOG_LINES} "$_c" 2>&1
+  {log}
 done
 true
 """
@@ -48,7 +65,7 @@ true
 PROGRESS = Fact("progress", _start_script, milestones.read)
 
 _FACTS: tuple[Fact[Any], ...] = (
-    HOST, LOCK, CONTAINERS, SUPERVISOR, ENGINE, GPU, PROGRESS, *exporter.FACTS,
+    HOST, CLOCK, LOCK, CONTAINERS, SUPERVISOR, ENGINE, GPU, PROGRESS, *exporter.FACTS,
 )  # fmt: skip
 
 #: What is read every interval, the exporter's among it, each once.
@@ -71,7 +88,7 @@ class Canary:
 
 @dataclass(frozen=True)
 class Look:
-    """`served` is what was judged, None while nothing of ours runs."""
+    """`served` is what was judged, also when its head has ended; None if there is no head."""
 
     sight: Sight
     served: Served | None = None
@@ -102,20 +119,29 @@ def look(
         for name in hosts
     }
     busy = any(facts[LOCK].run for facts in after.values())
-    found = served(known)
+    # What was read now comes first: a host that died keeps its last reading.
+    found = served(after) or next(iter(heads(known)), None)
     engine = None
     if found is not None and found.host in after:
-        engine = _engine(found, before, after, known, inventory, changes, canary)
-    elif found is None:
-        engine = _ended(after)
-    idle = (
-        engine is not None
-        and engine.healthy
-        and not engine.dead
-        and not engine.running
-        and not busy
-    )
+        engine = (
+            _engine(found, before, after, known, inventory, changes, canary)
+            if found.head.running
+            else _ended(found, after[found.host])
+        )
+    idle = found is not None and engine is not None and not busy and _idle(found, engine, after)
     return Look(Sight(at, seen, engine, busy), found, idle)
+
+
+def _idle(found: Served, engine: EngineSight, after: HostFacts) -> bool:
+    """Whether it would answer a request at once. Of an engine that does not count its requests the
+    GPUs tell; Ollama would first load a model that is not loaded, and that takes minutes."""
+    if not engine.healthy or engine.dead:
+        return False
+    if found.api == "ollama" and holds_gpu(found.head, after[found.host]) is False:
+        return False
+    if engine.running is not None:
+        return engine.running == 0
+    return all(rank.watts is not None and rank.watts < IDLE_WATTS for rank in engine.ranks)
 
 
 def _host(host: Host, now: Facts, change: CounterDelta | None) -> HostSight:
@@ -173,21 +199,18 @@ def _engine(
         failure=(progress.failure or "") if progress is not None else "",
         canary=canary.said if canary is not None and canary.start == start else None,
         supervised=_supervised(head),
+        age=found.head.uptime(clock.epoch) if (clock := head.get(CLOCK)) is not None else None,
     )
 
 
-def _ended(after: HostFacts) -> EngineSight | None:
+def _ended(found: Served, facts: Facts) -> EngineSight:
     """A head that is there and runs no more."""
-    for name, facts in after.items():
-        for container in facts[CONTAINERS].containers:
-            if container.label("role") == "head" and container.state in ("exited", "dead", "ended"):
-                what = (
-                    f"{name} (rank 0) is dead: {container.name} is {container.state}, exit code "
-                    f"{container.exit_code}."
-                )
-                start = f"{name} {container.name} {container.started}"
-                return EngineSight(start, name, dead=(what,), supervised=_supervised(facts))
-    return None
+    return EngineSight(
+        start_of(found),
+        found.host,
+        dead=tuple(dead(found, {found.host: facts})),
+        supervised=_supervised(facts),
+    )
 
 
 def _supervised(facts: Facts) -> bool:

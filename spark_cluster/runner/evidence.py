@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import platform
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from spark_cluster import __version__
@@ -54,7 +57,7 @@ def _collect(lane: Lane, since: str) -> Part:
             remedy="Look at the host's console; it may hang.",
         )
     found = scripts.parse(done.stdout, wanted)
-    return Part(lane.name, found.files, found.failed, found.problem)
+    return Part(lane.name, found.files, found.failed, found.problem, found.note)
 
 
 def controller(inventory: Inventory) -> dict[str, bytes]:
@@ -78,38 +81,57 @@ def redacted(parts: list[Part], known: list[str]) -> list[Part]:
     flat = {f"{part.host}/{path}": body for part in parts for path, body in part.files.items()}
     clean = redact_all(flat, known)
     return [
-        Part(
-            part.host,
-            {path: clean[f"{part.host}/{path}"] for path in part.files},
-            part.failed,
-            part.problem,
-        )
+        replace(part, files={path: clean[f"{part.host}/{path}"] for path in part.files})
         for part in parts
     ]
 
 
-def write(path: Path, files: Mapping[str, bytes]) -> int:
-    """A tar.gz with the files below a folder of its name, readable by its owner alone; its size in
-    bytes. It appears only when it is whole.
+class Archive:
+    """A tar.gz of the user's alone. It appears at `path` only when it is whole; a place that cannot
+    be written is found before anything is collected.
 
     Raises InputError if it cannot be written.
     """
-    folder = path.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with (
-            os.fdopen(descriptor, "wb") as stream,
-            tarfile.open(fileobj=stream, mode="w:gz") as archive,
-        ):
-            for name, content in files.items():
-                member = tarfile.TarInfo(f"{folder}/{name}")
-                member.size, member.mtime, member.mode = len(content), int(time.time()), 0o600
-                archive.addfile(member, io.BytesIO(content))
-        partial.replace(path)
-        return path.stat().st_size
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {error.strerror}",
-            remedy="Choose another place with --output.",
-        ) from error
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.parent / f".{path.name}.part"
+        with self._written():
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._stream = os.fdopen(descriptor, "wb")
+
+    def write(self, files: Mapping[str, bytes]) -> int:
+        """Write the files, below a folder of the archive's name; its size in bytes."""
+        name = self._path.name
+        folder = name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
+        with self._written():
+            with self._stream, tarfile.open(fileobj=self._stream, mode="w:gz") as archive:
+                for path, content in files.items():
+                    member = tarfile.TarInfo(f"{folder}/{path}")
+                    member.size, member.mtime, member.mode = len(content), int(time.time()), 0o600
+                    archive.addfile(member, io.BytesIO(content))
+            self._partial.replace(self._path)
+            return self._path.stat().st_size
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self._path} cannot be written: {error.strerror}",
+                remedy="Go to a folder with room that you may write to, or choose a place with "
+                "`spark-cluster evidence --output FILE`.",
+            ) from error
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What is not whole is removed."""
+        with contextlib.suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._stream.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from spark_cluster import places
-from spark_cluster.core.event import Event, Progress, as_json
+from spark_cluster.core.event import Event, Listener, Note, Progress, as_json
 
 
 def new_run() -> str:
@@ -25,12 +26,14 @@ def folder() -> Path:
 class Journal:
     """A listener that appends every event to the run's file; the folder is the user's alone.
 
-    A journal that cannot be written never stops a run: `problem` says why it is missing.
+    A journal that cannot be written never stops a run: `problem` says why it is missing or where
+    it ends, and `tell` hears it once.
     """
 
-    def __init__(self, run: str, verb: str) -> None:
+    def __init__(self, run: str, verb: str, tell: Listener | None = None) -> None:
         self.path = folder() / f"{run}-{verb.replace(' ', '-')}.jsonl"
         self.problem: str | None = None
+        self._tell = tell
         self._file: IO[str] | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -40,12 +43,23 @@ class Journal:
             self.problem = f"no journal: {self.path}: {error.strerror}"
 
     def __call__(self, event: Event) -> None:
-        if self._file is None or isinstance(event, Progress):
-            return
+        if self._file is not None and not isinstance(event, Progress):
+            self._write(self._file, event)
+        if self.problem is not None and self._tell is not None:
+            tell, self._tell = self._tell, None
+            tell(Note(self.problem))
+
+    def _write(self, file: IO[str], event: Event) -> None:
         entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **as_json(event)}
-        self._file.write(json.dumps(entry) + "\n")
+        try:
+            file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            self.problem = f"the journal ends here: {self.path}: {error.strerror}"
+            self.close()
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            # Closing writes once more what could not be written.
+            with contextlib.suppress(OSError):
+                file.close()

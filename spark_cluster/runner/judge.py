@@ -95,7 +95,8 @@ def judge(
     if assessment.skipped is not None:
         return Result(name, step, Status.SKIPPED, assessment.skipped)
     if changed:
-        details = tuple(f"{c.what}: {c.before} -> {c.after}" for c in changed)
+        done = [f"{c.what}: {c.before} -> {c.after}" for c in changed]
+        details = (*done, *assessment.notes)
         return Result(name, step, Status.CHANGED, f"{len(changed)} changed", details)
     return Result(name, step, Status.OK, "; ".join(assessment.notes))
 

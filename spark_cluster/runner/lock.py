@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from spark_cluster.core.error import Locked, StepFailed
 from spark_cluster.core.event import Listener, Note
 from spark_cluster.core.shell import quote
-from spark_cluster.facts.lock import RUN_LOCK
+from spark_cluster.facts.lock import LOCK, RUN_LOCK, TIME
 from spark_cluster.runner.session import Lane, Session
 from spark_cluster.transport.protocol import Held
 
@@ -33,7 +33,7 @@ class Holder:
 
     @classmethod
     def here(cls, verb: str) -> Holder:
-        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        now = datetime.now(UTC).strftime(TIME)
         who = f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()}) since {now}"
         return cls(verb, who)
 
@@ -149,14 +149,23 @@ class Locks:
         self._session.each(held, lambda lane: held[lane.name].release())
 
     def check(self, lane: Lane) -> None:
-        """Raises Locked if another run took the lock over."""
+        """Raises Locked if the lock was lost: another run took it over, or its process was ended.
+
+        Raises Unreachable or StateUnknown if it went with the connection.
+        """
         held = self._held.get(lane.name)
-        if held is not None and not held.alive():
-            raise Locked(
-                f"the lock of {lane.name} was lost: another run took it over",
-                host=lane.name,
-                remedy="`spark-cluster status` shows what runs now.",
-            )
+        if held is None or held.alive():
+            return
+        holder = lane.read([LOCK])[LOCK].run
+        another = holder and holder != str(self._holder)
+        why = f"taken over by {holder}" if another else "the process that held it has ended"
+        raise Locked(
+            f"the lock of {lane.name} was lost: {why}",
+            host=lane.name,
+            remedy="`spark-cluster status` shows what runs now."
+            if another
+            else "Run the command again: it reads the state first.",
+        )
 
     def take_again(self, lane: Lane) -> None:
         """The lock went with the old connection: take it over the new one."""

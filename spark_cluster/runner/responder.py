@@ -7,14 +7,17 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import Listener, Note
 from spark_cluster.core.units import human_age
-from spark_cluster.monitor.judgement import Condition, Restarts
-from spark_cluster.steps.served import Served
+from spark_cluster.facts.lock import TIME
+from spark_cluster.monitor.judgement import Condition
+from spark_cluster.monitor.restarts import Attempt, Down, Restarts
+from spark_cluster.steps.launched import Launched
 
 #: Seconds for the user's command.
 _HOOK_SECONDS = 600.0
@@ -22,19 +25,22 @@ _HOOK_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Means:
-    """`collect` writes the evidence and gives its path. `restart` tears down and launches again;
-    it gives the reason if it could not, else nothing. Both may raise SparkError. `command` is the
-    user's, for sh."""
+    """`collect` writes the evidence and gives its path. `restart` tears down and launches again.
+    Both may raise SparkError. `command` is the user's, for sh. `lacks` says why a recipe of this
+    name could not be launched again; empty if it could."""
 
     collect: Callable[[], str]
     command: str = ""
-    restart: Callable[[Served], str] | None = None
+    restart: Callable[[Launched], Attempt] | None = None
+    lacks: Callable[[str], str] = lambda _: ""
 
 
 class Responder:
     """One response at a time. A condition gets its evidence and its command once. A restart comes
     with a later look that still finds the condition: much mends while evidence is collected. It is
-    repeated while the condition lasts, as often as `policy` allows."""
+    repeated while the condition lasts, as often as `policy` allows. `restarts` are the times of
+    those that changed something, `refused` of those since then that did not; `down` is what the
+    last one took down and did not bring back; `restarting` names what one is about."""
 
     def __init__(self, means: Means, listener: Listener, policy: Restarts) -> None:
         self._means = means
@@ -42,8 +48,12 @@ class Responder:
         self._policy = policy
         self._seen: set[tuple[tuple[str, str, str], float]] = set()
         self._told_cap = False
+        self._met: set[str] = set()
         self._thread: threading.Thread | None = None
         self.restarts: tuple[float, ...] = ()
+        self.refused: tuple[float, ...] = ()
+        self.down: Down | None = None
+        self.restarting = ""
 
     @property
     def busy(self) -> bool:
@@ -54,17 +64,33 @@ class Responder:
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def consider(self, conditions: tuple[Condition, ...], served: Served | None, at: float) -> None:
-        """Begin a response, if one is due `at` this time of the watcher's clock."""
-        fatal = next((each for each in conditions if each.fatal), None)
-        if fatal is None or self.busy:
+    def meet(self, launch: Launched) -> None:
+        """Tell once if a restart could not find the recipe."""
+        if self._means.restart is None or launch.recipe in self._met:
             return
+        self._met.add(launch.recipe)
+        lack = self._means.lacks(launch.recipe)
+        if lack:
+            self._listener(Note(f"{launch.recipe} could not be restarted: {lack}"))
+
+    def consider(
+        self, conditions: tuple[Condition, ...], launch: Launched | None, at: float
+    ) -> bool:
+        """Begin a response, if one is due `at` this time of the watcher's clock; `launch` is what
+        would be restarted. Whether one runs, or was begun."""
+        fatal = next((each for each in conditions if each.fatal), None)
+        if self.busy:
+            return True
+        if fatal is None:
+            return False
         if (fatal.key, fatal.since) not in self._seen:
             self._seen.add((fatal.key, fatal.since))
             self._begin(partial(self._keep, fatal))
-        elif served is not None and not fatal.attended and self._due(at):
-            self.restarts += (at,)
-            self._begin(partial(self._restart, fatal, served))
+            return True
+        if launch is None or fatal.attended or not self._due(at):
+            return False
+        self._begin(partial(self._restart, fatal, launch, at))
+        return True
 
     def _begin(self, work: Callable[[], None]) -> None:
         def respond() -> None:
@@ -79,7 +105,7 @@ class Responder:
     def _due(self, at: float) -> bool:
         if self._means.restart is None:
             return False
-        wait = self._policy.wait(self.restarts, at)
+        wait = self._policy.wait(self.restarts, at, self.refused)
         if wait is None and not self._told_cap:
             window = human_age(self._policy.window)
             self._listener(Note(f"no more restarts: {self._policy.cap} within {window}"))
@@ -91,11 +117,31 @@ class Responder:
         if self._means.command:
             self._run_command(fatal, evidence)
 
-    def _restart(self, fatal: Condition, served: Served) -> None:
+    def _restart(self, fatal: Condition, launch: Launched, at: float) -> None:
         assert self._means.restart is not None
-        self._listener(Note(f"restarting {served.recipe} because of {fatal.kind}"))
-        problem = self._means.restart(served)
-        self._listener(Note(problem or f"restarted {served.recipe}"))
+        self._listener(Note(f"restarting {launch.recipe} because of {fatal.kind}"))
+        began = datetime.now(UTC).strftime(TIME)
+        self.restarting = launch.recipe
+        try:
+            attempt = self._means.restart(launch)
+        except SparkError as error:
+            attempt = Attempt(f"{error.message}. {error.remedy}", changed=False)
+        self._remember(attempt, launch, at, began)
+        self.restarting = ""
+        self._listener(Note(attempt.problem or f"restarted {launch.recipe}"))
+
+    def _remember(self, attempt: Attempt, launch: Launched, at: float, began: str) -> None:
+        if attempt.changed:
+            self.restarts, self.refused = (*self.restarts, at), ()
+        else:
+            self.refused += (at,)
+        if not attempt.problem:
+            self.down = None
+        elif self.down is not None:
+            self.down = self.down.after(attempt)
+        elif attempt.changed:
+            left = replace(launch, hosts={})
+            self.down = Down(left, attempt.problem, at, began, (attempt.holder,))
 
     def _collect(self) -> str:
         """Its path; empty if it could not be collected, which keeps nobody from a restart."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -13,6 +13,7 @@ from spark_cluster import places
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import Alarmed, Listener, Note
 from spark_cluster.facts.engine import ENGINE
+from spark_cluster.facts.lock import LOCK
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitor import readings
 from spark_cluster.monitor.exporter import SeenVerdict, Snapshot, SnapshotCollector
@@ -26,7 +27,8 @@ from spark_cluster.runner.session import Session
 from spark_cluster.runner.watch import Turn, Watch
 from spark_cluster.serving.api import with_key
 from spark_cluster.serving.apis import APIS
-from spark_cluster.steps.served import Served
+from spark_cluster.steps.launched import Launched, launched
+from spark_cluster.steps.served import HostFacts, heads
 
 #: Seconds that a canary may take: an idle engine needs one.
 _CANARY_SECONDS = 60.0
@@ -69,7 +71,7 @@ class Watcher:
         self._canary: Canary | None = None
         self._doubt = False
         self._paused = False
-        self._last: Served | None = None
+        self._acting = False
         self.conditions: tuple[Condition, ...] = ()
         self.snapshots = SnapshotCollector()
         self.findings = WatchingCollector()
@@ -98,19 +100,40 @@ class Watcher:
         )
         self._canary = None
         self._state, found = judge(self._state, look.sight, self._settings.patience)
+        launch = _launch_of(look, turn.known)
+        if launch is not None:
+            self._responder.meet(launch)
+        # While something was done, this turn may have read the hosts before it ended.
+        settled = not self._acting and not self._responder.busy
+        if settled:
+            self._heed_others(turn)
+        down = self._responder.down
+        if down is not None:
+            condition = down.condition(look.sight, settled=settled)
+            found = (condition, *found)
+            launch = _left(down.launch, turn.known) if condition.fatal else launch
         self._tell(found)
         self.conditions = found
         self._heed_pause()
+        self._acting = self._responder.busy
         if not self._paused:
-            self._responder.consider(found, self._fallen(look), at)
+            self._acting = self._responder.consider(found, launch, at)
         self._expose(turn)
         self._ask(look, at)
 
-    def _fallen(self, look: Look) -> Served | None:
-        """What would be restarted: what serves, or what did when its head ended."""
-        if look.served is not None:
-            self._last = look.served
-        return self._last if look.sight.engine is not None else None
+    def _heed_others(self, turn: Turn) -> None:
+        """What a restart took down is so no more: its head is there, or somebody else took over."""
+        down = self._responder.down
+        if down is None:
+            return
+        launch = down.launch
+        if any((h.recipe, h.hosts) == (launch.recipe, launch.group) for h in heads(turn.after)):
+            self._responder.down = None
+        for name in (name for name in launch.group if name in turn.after):
+            last = turn.after[name][LOCK].last
+            if self._responder.down is not None and down.taken_over(last):
+                self._listener(Note(f"{launch.recipe} is left to {last}", name))
+                self._responder.down = None
 
     def _heed_pause(self) -> None:
         paused = pause_file().exists()
@@ -162,7 +185,7 @@ class Watcher:
         served = look.served
         if served is None or not look.idle or not due or self._responder.busy or self._paused:
             return
-        api = APIS.get(served.head.label("api") or "openai")
+        api = APIS.get(served.api)
         if api is None:
             return
         script = api.canary(served.port, served.head.label("model"), timeout=_CANARY_SECONDS)
@@ -180,3 +203,18 @@ class Watcher:
         said = "" if answer.ok else answer.error or "no token"
         self._doubt = bool(said)
         self._canary = Canary(readings.start_of(served), said)
+
+
+def _launch_of(look: Look, known: HostFacts) -> Launched | None:
+    """What would be restarted: the launch that is judged, by the containers that are there."""
+    found = look.served
+    if found is None or look.sight.engine is None:
+        return None
+    same = (each for each in launched(known) if each.group == found.hosts)
+    return next((each for each in same if each.recipe == found.recipe), None)
+
+
+def _left(launch: Launched, known: HostFacts) -> Launched:
+    """The launch with those of its hosts on which something of it is left."""
+    there = {(each.recipe, each.group): each.hosts for each in launched(known)}
+    return replace(launch, hosts=there.get((launch.recipe, launch.group), {}))

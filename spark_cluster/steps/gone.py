@@ -24,6 +24,9 @@ from spark_cluster.steps.view import View
 _SLACK = 0.02
 _SLACK_BYTES = 512 * 1024**2
 
+#: Memory or hugepages are not back, and nothing of ours is left that could hold them.
+NOT_BACK = "SERVE014"
+
 
 class Params(Document):
     """`seconds`: how long the kernel may take to give everything back."""
@@ -91,11 +94,11 @@ def _not_given_back(view: View) -> list[Problem]:
         )
         what = f"{human_bytes(before)} available {_since(view)}, {human_bytes(now)} now"
         whose = f"; the largest processes: {largest}" if largest else ""
-        problems.append(problem("SERVE008", f"memory is not back: {what}{whose}"))
+        problems.append(problem(NOT_BACK, f"memory is not back: {what}{whose}"))
     pages = view.facts[BEFORE].hugepages if view.facts[BEFORE].run else view.first[TRACES].hugepages
     if view.facts[TRACES].hugepages > pages:
         what = f"{view.facts[TRACES].hugepages} hugepages in use, {pages} {_since(view)}"
-        problems.append(problem("SERVE008", what))
+        problems.append(problem(NOT_BACK, what))
     return problems
 
 

@@ -12,9 +12,18 @@ from pydantic import Field, field_validator
 from spark_cluster.core.shell import write_file
 from spark_cluster.core.step import Assessment, Change, Problem, Step, skip
 from spark_cluster.document import Document
+from spark_cluster.engines.spec import RESTARTS
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.facts.supervisor import FOLDER, NAME, RUNS, SCRIPT, SUPERVISOR, UNIT
+from spark_cluster.facts.supervisor import (
+    DECLINED,
+    FOLDER,
+    NAME,
+    RUNS,
+    SCRIPT,
+    SUPERVISOR,
+    UNIT,
+)
 from spark_cluster.steps import supervisor
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.view import View
@@ -41,12 +50,34 @@ def assess(view: View, params: Params) -> Assessment:
     fact = view.facts[SUPERVISOR]
     if _is_wanted(view, params):
         return _installed(view, params)
-    if not fact.present:
-        return Assessment() if view.first[SUPERVISOR].present else skip("nothing of it is here")
     only = view.options.recipe
-    if only and fact.recipe and fact.recipe != only:
+    if fact.present and only and fact.recipe and fact.recipe != only:
         return skip(f"what is started again here is {fact.recipe}")
-    return Assessment(changes=(_removal(fact.recipe),))
+    changes = [_removal(fact.recipe)] if fact.present else []
+    changes += _choice(view, params)
+    first = view.first[SUPERVISOR]
+    if not changes and not first.present and first.declined == fact.declined:
+        return skip("nothing of it is here")
+    return Assessment(changes=tuple(changes))
+
+
+def _choice(view: View, params: Params) -> list[Change]:
+    """A launch that turns it off says so to a later relaunch, which goes by the containers' labels;
+    a teardown removes what was said of them."""
+    declined = view.facts[SUPERVISOR].declined
+    if view.deployment is None:
+        runs = {each.label("run") for each in view.facts[CONTAINERS].containers}
+        kept = runs - {each.label("run") for each in view.meant(view.facts[CONTAINERS])}
+        if not declined or declined in kept:
+            return []
+        return [Change(DECLINED, "there", "gone", f"rm -f {DECLINED}\n")]
+    own = view.own_container()
+    if params.state != "off" or own is None or own.labels.get(RESTARTS) != "on":
+        return []
+    run = own.label("run")
+    if declined == run:
+        return []
+    return [Change(DECLINED, "absent", f"launch {run}", write_file(DECLINED, f"{run}\n", 0o644))]
 
 
 def _is_wanted(view: View, params: Params) -> bool:

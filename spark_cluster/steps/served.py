@@ -16,6 +16,9 @@ from spark_cluster.rdma.volume import parse_need
 
 HostFacts = Mapping[str, Facts]
 
+#: What docker, or its records, call a container that ran and runs no more.
+ENDED = ("exited", "dead", "ended")
+
 
 @dataclass(frozen=True)
 class Served:
@@ -38,27 +41,41 @@ class Served:
     def recipe(self) -> str:
         return self.head.label("recipe")
 
+    @property
+    def run(self) -> str:
+        """The launch that made it; its name sorts by time."""
+        return self.head.label("run")
+
+    @property
+    def api(self) -> str:
+        return self.head.label("api") or "openai"
+
     def as_dict(self) -> dict[str, object]:
-        """As the journal keeps it beside a verdict: `run` is the launch that made it."""
+        """As the journal keeps it beside a verdict."""
         return {
             "recipe": self.recipe,
             "model": self.head.label("model"),
-            "run": self.head.label("run"),
+            "run": self.run,
             "hosts": list(self.hosts),
         }
 
 
 def served(facts: HostFacts) -> Served | None:
-    """What runs, by its head's container, the widest group first; None if no head of ours runs on
+    """What runs, by its head's container, the newest launch first; None if no head of ours runs on
     these hosts."""
+    return next((each for each in heads(facts) if each.head.running), None)
+
+
+def heads(facts: HostFacts) -> list[Served]:
+    """What runs or has ended, by its head's container, the newest launch first."""
     found = []
     for name, readings in facts.items():
         for container in _containers(readings):
             is_head = container.label("role") == "head" and container.label("port").isdigit()
-            if container.running and is_head:
+            if is_head and (container.running or container.state in ENDED):
                 hosts = tuple(host for host in container.label("group").split(",") if host)
                 found.append(Served(name, container, hosts or (name,)))
-    return max(found, key=lambda each: len(each.hosts), default=None)
+    return sorted(found, key=lambda each: (each.run, len(each.hosts)), reverse=True)
 
 
 def _containers(facts: Facts) -> tuple[Container, ...]:
@@ -109,7 +126,7 @@ def missing(found: Served, facts: HostFacts) -> list[str]:
 
 def dead(found: Served, facts: HostFacts) -> list[str]:
     """Ranks that are gone: a container that ended, or one without a process on the GPU while the
-    server says that it is healthy."""
+    server says that it is healthy. Ollama's holds the GPU only while a model is loaded."""
     return list(_dead(found, facts))
 
 
@@ -126,12 +143,12 @@ def _dead(found: Served, facts: HostFacts) -> Iterator[str]:
                 f"{where} is dead{health}: {container.name} is {container.state}, exit code "
                 f"{container.exit_code}."
             )
-        elif well and _holds_gpu(container, facts[host]) is False:
+        elif well and found.api != "ollama" and holds_gpu(container, facts[host]) is False:
             yield f"{where} is dead{health}: no process of {container.name} holds the GPU."
 
 
-def _holds_gpu(container: Container, facts: Facts) -> bool | None:
-    """None where nvidia-smi did not say."""
+def holds_gpu(container: Container, facts: Facts) -> bool | None:
+    """Whether one of its processes is on the GPU; None where nvidia-smi did not say."""
     gpu = facts.get(GPU)
     if gpu is None or not gpu.names:
         return None

@@ -2,6 +2,7 @@
 
 The containers share the host's /dev/shm (`--ipc host`), so docker does not clean it up. Only what
 was not there before the launch, has a name that engines give, is root's and is used by nobody.
+What System V gives has no name that tells whose it is: it is named and left alone.
 """
 
 from __future__ import annotations
@@ -41,20 +42,21 @@ def assess(view: View, _: NoParams) -> Assessment:
         Change(f"/dev/shm/{name}", "left behind", "gone", f"rm -rf /dev/shm/{quote(name)}\n")
         for name in ours
     ]
-    changes += [
-        Change(f"shared memory segment {each}", "left behind", "gone", f"ipcrm -m {each}\n")
-        for each in sorted(now.segments - before.segments)
-    ]
     notes = []
     others = sorted(new.keys() - set(ours))
     if others:
         notes.append(f"new in /dev/shm since the launch and left alone: {', '.join(others)}")
-    sets = sorted(now.semaphores - before.semaphores)
-    if sets:
-        said = count(len(sets), "System V semaphore set")
-        ids = " ".join(f"-s {each}" for each in sets)
-        notes.append(f"{said} of root's new since the launch and left alone: ipcrm {ids}")
+    notes += _left("System V shared memory segment", "-m", now.segments - before.segments)
+    notes += _left("System V semaphore set", "-s", now.semaphores - before.semaphores)
     return Assessment(tuple(changes), notes=tuple(notes))
+
+
+def _left(what: str, option: str, ids: frozenset[int]) -> list[str]:
+    """The note of those that are new, with the command that removes them."""
+    if not ids:
+        return []
+    words = " ".join(f"{option} {each}" for each in sorted(ids))
+    return [f"{count(len(ids), what)} of root's new since the launch and left alone: ipcrm {words}"]
 
 
 STEP = Step(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from spark_cluster import places
 from tests.command_line import Cli
 
 from .world import INVENTORY, Spark, healthy, swapped
+from .world import journal as written
 
 # Plain text
 
@@ -53,6 +55,58 @@ def test_a_run_on_a_pipe_has_no_escape_codes_and_whole_lines(cli: Cli) -> None:
     said = cli("bootstrap", "-v", "-i", INVENTORY, hosts=hosts)
     assert ESCAPE not in said.out + said.err
     assert "flock is not installed" in said.out
+
+
+# A reader that goes away
+
+
+def unread(tmp_path: Path, *arguments: str) -> tuple[int, str]:
+    """The program over three fake hosts that serve, its output into a pipe that nobody reads: its
+    exit code and what it said on standard error."""
+    code = (
+        "from spark_cluster.cli import app, running\n"
+        "from spark_cluster.transport.fake import FakeConnector\n"
+        "from tests.unit.world import Spark, torn\n"
+        "hosts = [Spark('spark-1'), torn('spark-2'), torn('spark-3')]\n"
+        "running.connector = lambda: FakeConnector(hosts)\n"
+        "app.main()\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            text=True,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            timeout=60,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "PYTHONPATH": _ROOT},
+        )
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+@pytest.mark.parametrize(
+    ("recipe", "ends"),
+    [("qwen3-vl-235b", 0), ("no-such-recipe", 2)],
+)
+def test_a_teardown_that_nobody_reads_comes_to_its_own_end(
+    tmp_path: Path, options: list[str], recipe: str, ends: int
+) -> None:
+    code, told = unread(tmp_path, "teardown", recipe, *options, "-i", INVENTORY)
+    assert code == ends, told
+    assert "Traceback" not in told
+    assert "Exception ignored" not in told
+    (journal,) = written(tmp_path)
+    last = json.loads(journal.read_text().splitlines()[-1])
+    assert last["kind"] == ("run_failed" if ends else "run_finished")
+
+
+def test_a_list_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
+    assert unread(tmp_path, "explain", "NET004", "--json") == (1, "")
 
 
 # What is imported

@@ -18,7 +18,7 @@ from spark_cluster.core.error import StateUnknown
 from spark_cluster.doctor.catalogue import find
 from spark_cluster.evidence import script as scripts
 from spark_cluster.evidence.index import About, Part, page
-from spark_cluster.evidence.items import LIBRARY, Item, items
+from spark_cluster.evidence.items import DOCKER_SECONDS, LIBRARY, Item, items
 from spark_cluster.evidence.redact import learn, redact, redact_all, secret_values
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.runner import evidence as collecting
@@ -166,7 +166,12 @@ def test_a_process_that_cannot_be_stopped_holds_nobody_up(tmp_path: Path) -> Non
     assert found.failed == {"stuck.txt": "did not end within 1 s and could not be stopped"}
 
 
-def test_docker_that_hangs_costs_docker_alone(tmp_path: Path) -> None:
+def test_docker_that_hangs_costs_docker_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brisk = LIBRARY.replace(f"timeout -k 1 {DOCKER_SECONDS} docker", "timeout -k 1 2 docker")
+    assert brisk != LIBRARY
+    monkeypatch.setattr(scripts, "LIBRARY", brisk)
     fake = tmp_path / "docker"
     fake.write_text("#!/bin/sh\nsleep 600\n")
     fake.chmod(0o755)
@@ -175,6 +180,55 @@ def test_docker_that_hangs_costs_docker_alone(tmp_path: Path) -> None:
     assert found.failed == {}  # docker's own limit ended it, within the item's
     assert b"docker ps" in found.files["docker/ps.txt"]
     assert b"MemTotal" in found.files["memory.txt"]
+
+
+def test_docker_has_time_on_a_host_under_load() -> None:
+    limits = [item.seconds for item in ITEMS if item.path.startswith("docker/")]
+    assert DOCKER_SECONDS >= 20
+    assert min(limits) >= DOCKER_SECONDS + 10
+    assert scripts.seconds(ITEMS) <= 90
+
+
+def full(folder: Path, *places: str) -> str:
+    """A `df` by which these places have 100 KiB left; for PATH."""
+    fake = folder / "df"
+    fake.write_text(
+        f"""#!/bin/sh
+_free=1000000
+case "$2" in {"|".join(places)}) _free=100 ;; esac
+echo "Filesystem 1024-blocks Used Available Capacity Mounted on"
+echo "/dev/x 1000000 0 $_free 1% $2"
+"""
+    )
+    fake.chmod(0o755)
+    return str(folder)
+
+
+def test_with_a_full_disk_it_is_collected_in_memory(tmp_path: Path) -> None:
+    wanted = [Item("a.txt", "echo $OUT"), Item("b.txt", "head -c 3000000 /dev/zero")]
+    found = run(wanted, full(tmp_path, "/tmp", "/run"))
+    assert found.failed == {}
+    assert found.files["a.txt"].startswith(b"/dev/shm/spark-cluster-evidence.")
+    assert len(found.files["b.txt"]) == scripts.IN_MEMORY_LIMIT
+    assert found.note == "/tmp had no room: collected in /dev/shm, at most 1 MiB an item"
+    assert not list(Path("/dev/shm").glob("spark-cluster-evidence.*"))
+    part = Part("spark-2", found.files, note=found.note)
+    assert f"- spark-2: {found.note}" in page(About("e", "now", "i", "1"), [part], [])
+    assert collecting.redacted([part], [])[0].note == found.note
+
+
+def test_a_host_without_room_anywhere_says_so(tmp_path: Path) -> None:
+    path = full(tmp_path, "/tmp", "/run", "/dev/shm")
+    done = subprocess.run(
+        ["sh"],
+        input=scripts.script([Item("a.txt", "echo a")]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": f"{path}:{os.environ['PATH']}"},
+    )
+    assert (done.returncode, done.stdout) == (70, "")
+    assert done.stderr == "no 32 MiB to write to in /tmp, /run and /dev/shm\n"
 
 
 def test_nothing_is_left_on_the_host(tmp_path: Path) -> None:
@@ -324,6 +378,27 @@ def test_what_a_user_may_get_wrong(cli: Cli, arguments: list[str], says: str) ->
     said = cli("evidence", "-i", INVENTORY, *arguments, hosts=[giving("spark-2")])
     assert said.code == 2
     assert says in said.err
+
+
+@pytest.mark.parametrize("output", ["/no/such/folder/e.tar.gz", "."])
+def test_a_place_that_cannot_be_written_is_found_before_the_collection(
+    cli: Cli, output: str
+) -> None:
+    host = giving("spark-2")
+    said = cli("evidence", "-i", INVENTORY, "--hosts", "spark-2", "-o", output, hosts=[host])
+    assert (said.code, host.execs) == (2, 0)
+    assert "`spark-cluster evidence --output FILE`" in said.err
+
+
+def test_an_archive_that_is_not_whole_leaves_nothing(cli: Cli) -> None:
+    Path(".e.tar.gz.part").symlink_to("/dev/full")
+    said = cli(
+        "evidence", "-i", INVENTORY, "--hosts", "spark-2", "-o", "e.tar.gz",
+        hosts=[giving("spark-2")],
+    )  # fmt: skip
+    assert said.code == 2
+    assert "e.tar.gz cannot be written: No space left on device" in said.err
+    assert list(Path().iterdir()) == []
 
 
 def test_one_exec_a_host_for_the_evidence_and_one_for_the_doctor(cli: Cli) -> None:

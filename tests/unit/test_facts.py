@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spark_cluster.facts.base import Fact
-from spark_cluster.facts.docker import CONTAINERS, DOCKER, IMAGE
+from spark_cluster.facts.docker import CONTAINERS, DOCKER, IMAGE, log_of_this_start
 from spark_cluster.facts.gpu import GPU, GpuProcess
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.serving import SERVER
@@ -18,6 +18,7 @@ from spark_cluster.facts.storage import DISK, FILES, MODEL, PORTS
 from spark_cluster.facts.table import FACTS
 
 from . import world
+from .cases import write
 from .shell import sh
 from .world import context, recorded
 
@@ -222,6 +223,30 @@ def test_server_log_and_health() -> None:
     down = SERVER.parse(world.healthy("server", "spark-2"))
     assert not down.healthy
     assert not down.progress.ready
+
+
+def test_what_an_earlier_start_said_is_not_read(tmp_path: Path) -> None:
+    """`docker start` goes on with the log of before."""
+    docker = write(
+        tmp_path / "docker",
+        """#!/bin/sh
+case "$1" in
+  inspect) [ "$4" = vllm-head ] && echo 2026-11-21T03:15:42.123456789Z ;;
+  logs)
+    case "$*" in
+      *"--since 2026-11-21T03:15:42.123456789Z "*) ;;
+      *) echo "spark-cluster: vllm serve exited with 1" ;;
+    esac
+    echo "Application startup complete." ;;
+esac
+""",
+    )
+    docker.chmod(0o755)
+    script = f"PATH={tmp_path}:$PATH\n"
+    found = SERVER.parse(sh(script + SERVER.script(world.context(deployed=True))))
+    assert found.progress.failure is None
+    assert found.progress.ready
+    assert sh(f"{script}{log_of_this_start('gone', tail=9)} || true") == ""
 
 
 def test_a_server_log_without_a_last_newline() -> None:

@@ -173,6 +173,16 @@ def test_the_only_group_is_the_default() -> None:
     assert group(world.inventory(), "pair") == ("pair", ("spark-2", "spark-3"))
 
 
+def test_hosts_are_a_group_of_their_own() -> None:
+    assert group(world.inventory(), "spark-3,spark-1") == (
+        "spark-3, spark-1",
+        ("spark-3", "spark-1"),
+    )
+    assert (
+        "'spark-3,spark-9'" in refused(lambda: group(world.inventory(), "spark-3,spark-9")).message
+    )
+
+
 def test_an_unknown_group_suggests_one() -> None:
     error = refused(lambda: group(world.inventory(), "pear"))
     assert "'pear'" in error.message

@@ -161,9 +161,9 @@ def _read(folder: Path, revision: str) -> tuple[str, bool, str | None]:
 @pytest.mark.parametrize(
     ("revision", "there", "says"),
     [
-        ("main", "", "spark-cluster model pull {path}"),
-        ("v1.2", "", "spark-cluster model pull {path} --revision v1.2"),
-        ("main", "missing m-2.safetensors", "spark-cluster model pull {path}"),
+        ("main", "", "spark-cluster model pull {path} --to spark-2"),
+        ("v1.2", "", "spark-cluster model pull {path} --revision v1.2 --to spark-2"),
+        ("main", "missing m-2.safetensors", "spark-cluster model pull {path} --to spark-2"),
     ],
 )
 def test_a_missing_model_is_brought_by_the_recipe_that_was_launched(

@@ -18,7 +18,7 @@ from spark_cluster.engines.spec import LABEL, Deployment
 from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.steps.launched import choose, launched, others
+from spark_cluster.steps.launched import Launched, choose, launched, others, to_take_down
 from tests.command_line import Cli
 
 from . import world
@@ -122,9 +122,66 @@ def test_one_launch_must_be_meant(switch: Inventory) -> None:
         choose(found, "qwen")
     with pytest.raises(CheckFailed, match="nothing of ours is launched"):
         choose([])
-    assert others(found, RECIPE, ("spark-3", "spark-1")) == [
+    assert others(found, [choose(found, RECIPE)], RECIPE, ("spark-3", "spark-1")) == [
         "spark-1 holds other: `spark-cluster teardown other` frees it"
     ]
+
+
+def launch(run: str, *group: str, running: bool = True) -> Launched:
+    return Launched(RECIPE, group, None, (), dict.fromkeys(group, "x"), run=run, running=running)
+
+
+#: `left` is what the host that failed holds of it when it is back.
+LEFT = launch("20261121-03", "spark-1", "spark-2", running=False)
+MOVED = launch("20261121-04", "spark-2", "spark-3")
+REPLICA = launch("20261121-02", "spark-3", "spark-4")
+
+
+@pytest.mark.parametrize(
+    ("found", "meant"),
+    [
+        ([LEFT, MOVED], MOVED),
+        ([MOVED, LEFT], MOVED),
+        ([LEFT, launch("20261121-04", "spark-3", "spark-4")], "spark-3"),
+        ([launch("20261121-05", "spark-1", "spark-2", running=False), REPLICA], "spark-1"),
+        ([launch("20261121-03", "spark-1", "spark-2"), MOVED], MOVED),
+    ],
+    ids=["returned", "order", "elsewhere", "the newer is dead", "both run and share a host"],
+)
+def test_what_an_earlier_launch_left_is_not_meant(
+    found: list[Launched], meant: Launched | str
+) -> None:
+    chosen = choose(found, RECIPE)
+    assert chosen == meant or chosen.group[0] == meant
+    assert choose(found) == chosen
+
+
+def test_two_that_run_apart_are_two() -> None:
+    found = [launch("20261121-03", "spark-1", "spark-2"), REPLICA]
+    with pytest.raises(CheckFailed, match="more than one launch is meant") as raised:
+        choose(found, RECIPE)
+    assert f"`spark-cluster teardown {RECIPE} --hosts spark-3,spark-4`" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("avoided", "ended"),
+    [
+        (["spark-1"], [LEFT]),
+        (["spark-3"], [MOVED, LEFT]),  # what was left of it before goes, too
+        (["spark-2"], [MOVED, LEFT]),
+        (["spark-5"], [LEFT]),
+    ],
+)
+def test_a_failover_ends_what_was_on_the_host_and_what_is_left(
+    avoided: list[str], ended: list[Launched]
+) -> None:
+    assert to_take_down([LEFT, MOVED], RECIPE, avoided) == ended
+
+
+def test_a_failover_leaves_a_replica_on_other_hosts() -> None:
+    first = launch("20261121-03", "spark-1", "spark-2")
+    assert to_take_down([first, REPLICA], RECIPE, ["spark-2"]) == [first]
+    assert to_take_down([first, REPLICA], "other", ["spark-2"]) == []
 
 
 # relaunch
@@ -257,8 +314,41 @@ def test_a_relaunch_that_cannot_take_down_does_not_launch(
     write(Path("playbooks/teardown.yaml"), shipped.replace("{seconds: 60}", "{seconds: 0.05}"))
     said = cli("relaunch", "-i", str(switch.path), hosts=hosts)
     assert said.code != 0
-    assert "was not launched again: the teardown is not complete" in said.out
+    assert "was not launched: the teardown is not complete" in said.out
     assert not any("docker run" in text for host in hosts for text in host.changes)
+
+
+def less_memory(host: Spark) -> None:
+    """Since its launch something else has taken memory; teardown waits for it for a moment."""
+    host.texts["before"] = "run 20261118-031500-1111\nmemory 131072000000\n"
+    shipped = (places.shipped("playbooks") / "teardown.yaml").read_text(encoding="utf-8")
+    write(Path("playbooks/teardown.yaml"), shipped.replace("{seconds: 60}", "{seconds: 0.05}"))
+
+
+def test_memory_that_others_took_since_keeps_no_relaunch(cli: Cli, switch: Inventory) -> None:
+    hosts = both(switch)
+    less_memory(hosts[1])
+    said = cli("relaunch", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 0, said.out + said.err
+    assert "SERVE014 memory is not back: 122 GiB available before the launch" in said.out
+    assert f"nothing of {RECIPE} is left on spark-3, though less memory is available" in said.out
+    assert f"{RECIPE} is ready" in said.out
+
+
+def test_what_was_left_on_a_host_that_is_back_is_not_relaunched(
+    cli: Cli, switch: Inventory
+) -> None:
+    """After a failover from spark-2, which holds its old container when it is switched on."""
+    hosts = both(switch, "exited")
+    after = made(switch, ("spark-3", "spark-1"))
+    for host in hosts[1:]:
+        host.texts["containers"] = runs(after, host.name).replace(world.RUN, "20261122-000000-1111")
+    hosts[1].effect("docker run", containers=runs(after, "spark-3"), server=world.SERVER_UP)
+    hosts[2].effect("docker rm --force", containers="")
+    said = cli("relaunch", RECIPE, "-i", str(switch.path), hosts=hosts)
+    assert said.code == 0, said.out + said.err
+    assert f"relaunch of {RECIPE} on spark-3, spark-1" in said.out
+    assert hosts[0].changes == []
 
 
 def test_a_group_that_another_inventory_made_is_left_alone(
@@ -359,6 +449,7 @@ def test_a_dry_failover_says_what_it_would_do(cli: Cli, switch: Inventory) -> No
         "without": ["spark-2"],
         "hosts": ["spark-3", "spark-1"],
         "takes_down": ["spark-2", "spark-3"],
+        "choices_known": True,
         "rejected": [],
     }
     assert [host.changes for host in hosts] == [[], [], []]
@@ -391,6 +482,63 @@ def test_what_is_missing_is_said_and_nothing_changed(
     assert f"no hosts can carry {RECIPE} without spark-2; nothing was changed" in said.err
     assert says in said.err
     assert [host.changes for host in hosts] == [[], [], []]
+
+
+def test_memory_that_others_took_since_keeps_no_failover(cli: Cli, switch: Inventory) -> None:
+    hosts = dead(switch)
+    less_memory(hosts[1])
+    said = cli("failover", RECIPE, "--without", "spark-2", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 0, said.out + said.err
+    assert f"nothing of {RECIPE} is left on spark-3, though less memory is available" in said.out
+
+
+ALONE = "qwen3-32b-fp8"
+
+
+def alone(switch: Inventory, host: str) -> Deployment:
+    chosen = Choices(hosts=(host,))
+    return deploy(switch, load_recipe(switch, ALONE, chosen), chosen, world.RUN)[0]
+
+
+def able_alone(switch: Inventory, host: str) -> Spark:
+    spark = able(host, alone(switch, host))
+    spark.texts["model"] = spark.texts["model"].replace(
+        "QuantTrio--Qwen3-VL-235B-A22B-Instruct-AWQ", "Qwen--Qwen3-32B-FP8"
+    )
+    return spark
+
+
+def test_a_replica_goes_on_when_the_other_fails_over(cli: Cli, switch: Inventory) -> None:
+    hosts = [able_alone(switch, name) for name in ("spark-2", "spark-3", "spark-1")]
+    for host in hosts[:2]:
+        host.texts["containers"] = runs(alone(switch, host.name), host.name)
+    said = cli("failover", ALONE, "--without", "spark-2", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 0, said.out + said.err
+    assert "takes down what is left of it on spark-2\n" in said.out
+    assert f"not on spark-3: spark-3 holds {ALONE} already, launched on spark-3" in said.out
+    assert "serves on spark-1: nothing is missing there" in said.out
+    assert "cannot be read" not in said.out
+    assert hosts[1].changes == []
+
+
+def test_a_host_that_took_its_labels_along_is_finished_when_it_is_back(
+    cli: Cli, switch: Inventory
+) -> None:
+    """A recipe of one host: nothing that answers holds a container of it."""
+    hosts = [able_alone(switch, name) for name in ("spark-2", "spark-3", "spark-1")]
+    hosts[0].texts["containers"] = runs(alone(switch, "spark-2"), "spark-2")
+    hosts[0].down = Unreachable("spark-2: no route to host", remedy="Is it on?")
+    said = cli("failover", ALONE, "--without", "spark-2", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 0, said.out + said.err
+    assert "takes down what is left of it on spark-2\n" in said.out
+    assert "how it was launched cannot be read: it gets the recipe's defaults" in said.out
+    assert f"{ALONE} is ready" in said.out
+    hosts[0].down = None
+    resumed = cli("teardown", "--resume", "-i", str(switch.path), hosts=hosts)
+    assert resumed.code == 0
+    assert f"teardown {ALONE} on spark-2 " in resumed.out
+    assert hosts[0].texts["containers"] == ""
+    assert "docker rm" not in "".join(hosts[1].changes)
 
 
 def test_hosts_without_a_cable_between_them_are_no_candidates(cli: Cli) -> None:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spark_cluster.cli import status_rows, status_view
+from spark_cluster.cli.deploying import Choices, deploy, load_recipe
 from spark_cluster.core.step import Assessment, Change
+from spark_cluster.engines.spec import RESTARTS
 from spark_cluster.facts.base import Facts, ProbeContext
-from spark_cluster.facts.supervisor import NAME, SCRIPT, SUPERVISOR, UNIT, SupervisorFact
+from spark_cluster.facts.supervisor import (
+    DECLINED,
+    NAME,
+    SCRIPT,
+    SUPERVISOR,
+    UNIT,
+    SupervisorFact,
+)
 from spark_cluster.runner.judge import change_script
 from spark_cluster.steps import registry, supervisor
 from spark_cluster.steps.launched import launched
+from spark_cluster.steps.view import Options
 from tests.command_line import Cli
 
 from . import world
@@ -116,7 +128,7 @@ class Node:
         write(self.root / "bin" / name, f"#!/bin/sh\n{text}").chmod(0o755)
 
     def sh(self, script: str) -> subprocess.CompletedProcess[str]:
-        for place in ("/etc/systemd", "/usr/local/lib", "/run/spark-cluster-rank"):
+        for place in ("/etc/systemd", "/usr/local/lib", "/run/spark-cluster-rank", "/var/lib"):
             script = script.replace(place, f"{self.root}{place}")
         return subprocess.run(
             ["/bin/sh", "-s"],
@@ -313,6 +325,85 @@ def test_a_relaunch_keeps_it(cli: Cli) -> None:
     for host in hosts[1:]:
         removed, installed = order(host, f"systemctl stop {NAME}", f"systemctl restart {NAME}")
         assert removed < installed
+
+
+def marked(host: str) -> str:
+    """`containers` on a host of a launch with --restart-at-boot."""
+    return world.running(host).replace("{", f'{{"{RESTARTS}":"on",', 1)
+
+
+def test_the_wish_is_a_label_and_no_setting() -> None:
+    chosen, plain = (
+        deploy(world.inventory(), load_recipe(world.inventory(), world.RECIPE, choices), choices,
+               world.RUN)[0].containers[0]
+        for choices in (Choices(restart_at_boot=True), Choices())
+    )  # fmt: skip
+    assert (chosen.labels[RESTARTS], RESTARTS in plain.labels) == ("on", False)
+    assert chosen.digest == plain.digest
+
+
+@pytest.mark.parametrize(
+    ("containers", "supervisor", "restarts"),
+    [
+        (marked, "", True),
+        (marked, "declined 20261101-000000-0000\n", True),
+        (marked, f"declined {world.RUN}\n", False),
+        (marked, f"declined {world.RUN}\nRECIPE {world.RECIPE}\n", True),
+        (world.running, "", False),
+    ],
+    ids=["its launch failed", "of an earlier launch", "turned off", "turned on again", "never"],
+)
+def test_the_wish_outlives_a_launch_that_failed(
+    containers: Callable[[str], str], supervisor: str, restarts: bool
+) -> None:
+    facts = {
+        name: world.facts(name, {"containers": containers(name), "supervisor": supervisor})
+        for name in world.PAIR
+    }
+    (found,) = launched(facts)
+    assert found.restarts is restarts
+
+
+def test_a_relaunch_that_fails_forgets_no_restart(cli: Cli) -> None:
+    """The canary fails (exit code 4), so that no supervisor is installed; the next one has it."""
+    hosts = [Spark("spark-1"), *pair()]
+    for host in hosts[1:]:
+        host.texts |= {"containers": world.running(host.name), "ray": world.ray_nodes(),
+                       "server": world.SERVER_UP, "supervisor": supervised(host.name)}  # fmt: skip
+        host.effect("docker rm --force", containers="")
+        host.effect("docker run", containers=marked(host.name))
+    hosts[1].effect("docker exec --detach", containers=marked("spark-2"))
+    hosts[1].on("/v1/completions", "spark-cluster: HTTP 500 0.21 s \n")
+    failed = cli("relaunch", "-i", INVENTORY, hosts=hosts)
+    assert failed.code == 4
+    again = f"nothing starts {world.RECIPE} again at boot until a launch with --restart-at-boot"
+    assert again in failed.out
+    assert all(f"{RESTARTS}=on" in "".join(host.changes) for host in hosts[1:])
+    hosts[1].on("/v1/completions", world.ONE_TOKEN)
+    said = cli("relaunch", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 0, said.out + said.err
+    assert "restarts at boot on spark-2, spark-3" in said.out
+
+
+def test_what_is_turned_off_stays_off(node: Node) -> None:
+    """A container keeps its label: the choice lies beside it until the teardown."""
+    ranks = {name: {"containers": marked(name)} for name in world.PAIR}
+    off = STEP.params(state="off")
+    found = STEP.assess(world.view("spark-2", ranks), off)
+    assert [(change.what, change.after) for change in found.changes] == [
+        (DECLINED, f"launch {world.RUN}")
+    ]
+    node.apply(found.changes)
+    assert node.fact.declined == world.RUN
+    ranks["spark-2"]["supervisor"] = f"declined {world.RUN}\n"
+    assert STEP.assess(world.view("spark-2", ranks), off).settled
+    end = replace(world.view("spark-2", ranks), deployment=None)
+    found = STEP.assess(end, off)
+    assert [(change.what, change.after) for change in found.changes] == [(DECLINED, "gone")]
+    other = replace(end, options=Options(recipe="other"))
+    assert not STEP.assess(other, off).changes
+    node.apply(found.changes)
+    assert node.fact == SupervisorFact()
 
 
 def test_what_was_launched_remembers_it() -> None:

@@ -9,6 +9,8 @@ import pytest
 from spark_cluster.core.error import CheckFailed, StepFailed, Unreachable
 from spark_cluster.core.event import StepFinished
 from spark_cluster.core.result import Result, Status, exit_code
+from spark_cluster.core.step import Assessment, Change
+from spark_cluster.runner.judge import judge
 from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
 
@@ -263,3 +265,12 @@ def test_what_an_earlier_step_will_mend_is_no_refusal() -> None:
 def test_what_may_come_by_waiting_is_no_refusal() -> None:
     host = Spark("spark-2", {"ping": healthy("ping", "spark-2").replace("yes", "no")})
     assert refusals(stage([host, *sparks("spark-3")])) == []
+
+
+def test_what_a_changed_step_left_alone_is_told_beside_what_it_did() -> None:
+    note = "1 shared memory segment left alone"
+    gone = Change("/dev/shm/psm_1", "left behind", "gone", "true\n")
+    planned = stage(sparks("spark-2")).run.playbook.steps[0]
+    result = judge("spark-2", planned, Assessment(notes=(note,)), [gone])
+    assert result.status is Status.CHANGED
+    assert result.details == ("/dev/shm/psm_1: left behind -> gone", note)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from spark_cluster.core.error import Locked, StepFailed
+from spark_cluster.core.error import Locked, SparkError, StepFailed, Unreachable
 from spark_cluster.core.result import Status, exit_code
 from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
 
-from .runs import apply, one, statuses
+from .runs import apply, lost, one, statuses
 from .world import healthy, sparks, stage, swapped, unlimited
 
 
@@ -49,6 +49,7 @@ def test_a_lock_that_was_taken_over_stops_the_host() -> None:
     def take_over(script: str) -> str:
         host.held[0].kill()
         host.texts["access"] = healthy("access", "spark-2")
+        host.texts["lock"] = "/run/spark-cluster.lock teardown by eve@desk (pid 7) since noon\n"
         return host.probe(script)
 
     host.on("limits.d/90-spark-cluster.conf.spark", take_over)
@@ -56,8 +57,56 @@ def test_a_lock_that_was_taken_over_stops_the_host() -> None:
     assert statuses(results, "memlock")["spark-2"] == "changed"
     result = one(results, Status.FAILED)
     assert isinstance(result.error, Locked)
+    assert "taken over by teardown by eve@desk (pid 7) since noon" in result.error.message
     assert not any("swapoff" in text for text in host.changes)
     assert exit_code(results) == 5
+
+
+def test_a_lock_that_nobody_took_over_stops_the_host_too() -> None:
+    host = swapped()
+    on = stage([host, *sparks("spark-3")])
+    locks = on.run._locks
+    locks.take(preempt=(), needed=True, lose=lambda *_: None)
+    lane = on.session.lanes["spark-2"]
+    locks.check(lane)
+    execs = host.execs
+    assert execs == 1, "a lock that is held costs no reading"
+    host.held[0].kill()
+    # Its process may outlive its channel for a moment.
+    for holder in ("", f"/run/spark-cluster.lock {locks._holder}\n"):
+        host.texts["lock"] = holder
+        with pytest.raises(Locked) as caught:
+            locks.check(lane)
+        assert caught.value.message == (
+            "the lock of spark-2 was lost: the process that held it has ended"
+        )
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (lost("spark-2"), Status.UNKNOWN),
+        (Unreachable("spark-2: gone", host="spark-2", remedy="Is it on?"), Status.UNREACHABLE),
+    ],
+)
+def test_a_lock_that_went_with_its_host_is_not_called_taken_over(
+    error: SparkError, status: Status
+) -> None:
+    """The host restarts between two steps: the lock's channel is the first to know."""
+    host = swapped()
+    host.texts["access"] = unlimited().texts["access"]
+
+    def restarts(script: str) -> str:
+        host.texts["access"] = healthy("access", "spark-2")
+        said = host.probe(script)
+        host.held[0].kill()
+        host.on(lambda _: True, error)
+        return said
+
+    host.on("limits.d/90-spark-cluster.conf.spark", restarts)
+    results = apply(stage([host, *sparks("spark-3")]))
+    assert one(results, status).host == "spark-2"
+    assert exit_code(results) == 3
 
 
 def test_a_lock_taken_from_another_is_told() -> None:

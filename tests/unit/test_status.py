@@ -166,10 +166,11 @@ def test_the_lock_is_seen_without_taking_it(tmp_path: Path) -> None:
     assert holding.stdin is not None and holding.stdout is not None
     holding.stdout.readline()
     held = _sh(script).replace(str(tmp_path), "/run")
-    assert LOCK.parse(held) == LockFact(run="launch by ada")
+    assert LOCK.parse(held) == LockFact(run="launch by ada", last="launch by ada")
     holding.stdin.close()
     holding.wait(10)
-    assert LOCK.parse(_sh(script).replace(str(tmp_path), "/run")) == LockFact()
+    free = LOCK.parse(_sh(script).replace(str(tmp_path), "/run"))
+    assert free == LockFact(last="launch by ada")
 
 
 def _sh(script: str) -> str:

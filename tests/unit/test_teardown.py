@@ -60,6 +60,15 @@ def test_a_teardown_of_a_group_touches_no_other_host(cli: Cli) -> None:
     assert "nothing of ours runs on spark-2, spark-3" in said.out
 
 
+def test_memory_that_is_not_back_is_no_success(cli: Cli) -> None:
+    host = torn("spark-2")
+    host.texts["before"] = "run 20261118-031500-1111\nmemory 131072000000\n"
+    said = cli("teardown", "--hosts", "spark-2", "--set", "gone.seconds=0.05", "-i", INVENTORY,
+               hosts=[host])  # fmt: skip
+    assert said.code == 4
+    assert "SERVE014 memory is not back" in said.out
+
+
 # What launch changed is put back
 
 

@@ -13,11 +13,11 @@ from spark_cluster.monitor.judgement import (
     EngineSight,
     HostSight,
     RankSight,
-    Restarts,
     Sight,
     State,
     judge,
 )
+from spark_cluster.monitor.restarts import Restarts
 
 STEP = 15.0
 
@@ -242,6 +242,49 @@ CASES = [
         [("away", "spark-2", "critical")],
     ),
     Case(
+        "a dead head whose host is late goes on being told",
+        [
+            OLD,
+            (45, sight(replace(IDLE, dead=("spark-2 (rank 0) is dead",)))),
+            (15, sight(spark_2=None)),
+        ],
+        [("dead-rank", "spark-2", "critical")],
+    ),
+    Case(
+        "a dead rank whose host is late, too",
+        [
+            OLD,
+            (45, sight(replace(IDLE, dead=("spark-3 (rank 1) is dead",)))),
+            (15, sight(IDLE, spark_3=None)),
+        ],
+        [("dead-rank", "spark-2", "critical")],
+    ),
+    Case(
+        "but not one that was seen alive",
+        [
+            OLD,
+            (45, sight(replace(IDLE, dead=("spark-3 (rank 1) is dead",)))),
+            (15, sight(IDLE, spark_2=None)),
+            (15, sight(IDLE)),
+        ],
+        [],
+    ),
+    Case(
+        "an engine that is older than the watcher does not compile",
+        [(330, sight(replace(STUCK, age=86400.0)))],
+        [("wedge", "spark-2", "critical")],
+    ),
+    Case(
+        "a young one that the watcher meets may",
+        [(330, sight(replace(STUCK, age=600.0)))],
+        [("wedge", "spark-2", "warning")],
+    ),
+    Case(
+        "a start that took too long before the watcher came",
+        [(15, sight(replace(STARTING, age=7000.0)))],
+        [("start", "spark-2", "warning")],
+    ),
+    Case(
         "a torn-down engine is nobody's fault",
         [OLD, (400, sight(STUCK)), (15, sight())],
         [],
@@ -289,6 +332,28 @@ def test_a_rank_that_ended_is_left_to_the_hosts_supervisors_for_a_while(
     assert (dead.fatal, dead.attended) == (True, attended)
 
 
+@pytest.mark.parametrize(
+    ("sign", "patience"),
+    [
+        (STUCK, 330),
+        (replace(IDLE, dead=("spark-2 (rank 0) is dead",)), 45),
+        (replace(IDLE, canary="HTTP 500"), 45),
+        (replace(IDLE, healthy=False), 90),
+    ],
+    ids=["wedge", "dead-rank", "no-token", "silent"],
+)
+def test_one_missed_reading_ends_and_renews_nothing(sign: EngineSight, patience: float) -> None:
+    before = [OLD, (patience, sight(sign))]
+    (first,) = told(before)
+    (late,) = told([*before, (15, sight(spark_2=None))])
+    assert (late.key, late.since, late.severity) == (first.key, first.since, "critical")
+    assert first.fatal
+    assert not late.fatal  # nothing is done about what nobody saw
+    (again,) = told([*before, (15, sight(spark_2=None)), (15, sight(sign))])
+    assert again.fatal
+    assert again.since == first.since
+
+
 def test_a_wedge_is_nothing_that_supervisors_see() -> None:
     (wedge,) = told([OLD, (330, sight(replace(STUCK, supervised=True)))])
     assert not wedge.attended
@@ -315,3 +380,20 @@ def test_restarts_are_capped_and_their_pause_grows(
     done: tuple[float, ...], now: float, expected: float | None
 ) -> None:
     assert Restarts(cap=3, pause=60.0).wait(done, now) == expected
+
+
+@pytest.mark.parametrize(
+    ("done", "refused", "now", "expected"),
+    [
+        ((), (0.0,), 0.0, 60.0),
+        ((), (0.0, 60.0), 60.0, 120.0),
+        ((), tuple(60.0 * n for n in range(20)), 1140.0, 900.0),  # it grows no longer
+        ((), (0.0, 60.0, 180.0, 420.0), 1320.0, 0.0),  # and they do not use up the cap
+        ((100.0, 170.0), (400.0,), 400.0, 60.0),
+        ((100.0, 170.0, 300.0), (), 900.0, None),
+    ],
+)
+def test_refused_restarts_have_a_pause_and_no_cap(
+    done: tuple[float, ...], refused: tuple[float, ...], now: float, expected: float | None
+) -> None:
+    assert Restarts(cap=3, pause=60.0).wait(done, now, refused) == expected

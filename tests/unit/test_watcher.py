@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from spark_cluster.cli import watch, watch_service
+from spark_cluster.cli import restarting, watch, watch_service
 from spark_cluster.core.error import StepFailed, Unreachable
 from spark_cluster.core.event import Alarmed, Event, Note
+from spark_cluster.facts.base import Facts
 from spark_cluster.monitor import readings
-from spark_cluster.monitor.judgement import Condition, Restarts
+from spark_cluster.monitor.judgement import Condition
+from spark_cluster.monitor.restarts import Attempt, Restarts, command
 from spark_cluster.runner.responder import Means, Responder
 from spark_cluster.runner.watcher import Settings, Watcher, pause_file
-from spark_cluster.steps.served import Served
+from spark_cluster.steps.launched import Launched
 from tests.command_line import Cli
 
 from . import world
@@ -184,10 +189,79 @@ def test_a_compiler_in_a_ranks_container(process: str, compiles: bool) -> None:
 
 def test_a_head_that_ended_is_seen() -> None:
     hosts = pair()
-    hosts[0].texts["containers"] = world.running("spark-2", state="exited", status=137)
+    ended = world.running("spark-2", state="exited", status=137)
+    hosts[0].texts |= {"containers": ended, "engine": ""}
     engine = seen(hosts).sight.engine
     assert engine is not None
     assert engine.dead == ("spark-2 (rank 0) is dead: vllm-head is exited, exit code 137.",)
+
+
+def test_the_newest_launch_is_watched_and_not_a_dead_hosts_last_reading() -> None:
+    """After a failover from spark-1 and spark-3 to spark-2 and spark-3."""
+    newer = launch_of("20261121-031500-9f3a", "spark-2,spark-3")
+    older = launch_of("20261120-031500-9f3a", "spark-1,spark-3")
+    known = {**facts_of("spark-1", older), **facts_of("spark-2", newer)}
+    for after in (known, {"spark-2": known["spark-2"]}):
+        look = readings.look({}, after, known, world.inventory(), at=0.0, hosts=tuple(known))
+        assert look.served is not None
+        assert look.served.host == "spark-2"
+        assert look.sight.engine is not None
+    # A newer one on a host that cannot be read does not hide the one that can.
+    known = {**facts_of("spark-1", newer), **facts_of("spark-2", older)}
+    after = {"spark-2": known["spark-2"]}
+    look = readings.look({}, after, known, world.inventory(), at=0.0, hosts=tuple(known))
+    assert look.served is not None
+    assert look.served.host == "spark-2"
+
+
+def launch_of(run: str, group: str) -> dict[str, str]:
+    """A head's `containers`, of this launch on these hosts."""
+    text = re.sub(r'"spark-cluster.run":"[^"]*"', f'"spark-cluster.run":"{run}"', _HEAD)
+    return {"containers": re.sub(r'(cluster.group":)"[^"]*"', rf'\1"{group}"', text)}
+
+
+def facts_of(host: str, texts: dict[str, str]) -> dict[str, Facts]:
+    session = stage([Spark(host, texts)]).session
+    found = session.each([host], lambda lane: lane.read(readings.FACTS))
+    session.close()
+    return found  # type: ignore[return-value]
+
+
+_HEAD = world.running("spark-2")
+
+
+def test_how_old_the_engine_is() -> None:
+    epoch = datetime(2026, 11, 23, 3, 15, 42, tzinfo=UTC).timestamp()
+    engine = seen(pair(clock=f"epoch={epoch}\n")).sight.engine
+    assert engine is not None
+    assert engine.age == 2 * 86400.0
+
+
+def ollama(**texts: str) -> list[Spark]:
+    """An Ollama without metrics on one host, no model loaded."""
+    containers = _HEAD.replace(
+        '"spark-cluster.run"', '"spark-cluster.api":"ollama","spark-cluster.run"'
+    )
+    containers = re.sub(r'(cluster.group":)"[^"]*"', r'\1"spark-2"', containers)
+    engine = "{}\nspark-cluster: HTTP 200 0.0 s \n404\nspark-cluster: HTTP 404 0.0 s \n"
+    given = {"containers": containers, "gpu": world.healthy("gpu", "spark-2"), "gpu-state": LOW}
+    return [Spark("spark-2", {**given, "engine": engine, **texts})]
+
+
+def test_an_ollama_without_a_model_in_memory_is_not_dead() -> None:
+    look = seen(ollama())
+    assert look.sight.engine is not None
+    assert (look.sight.engine.healthy, look.sight.engine.dead) == (True, ())
+    assert not look.idle  # a canary would wait until the model is loaded
+
+
+@pytest.mark.parametrize(("state", "idle"), [(LOW, True), (HIGH, False), ("", False)])
+def test_without_metrics_the_gpu_tells_who_is_idle(state: str, idle: bool) -> None:
+    gpu = world.healthy("gpu", "spark-2") + "app,4877, ollama, [N/A]\n"
+    look = seen(ollama(**{"gpu-state": state, "gpu": gpu}))
+    assert look.sight.engine is not None
+    assert look.sight.engine.running is None
+    assert look.idle is idle
 
 
 def test_errors_grow_and_a_lock_is_held() -> None:
@@ -271,9 +345,9 @@ def test_restarts_have_a_pause_that_grows_and_a_cap(warm: Callable[..., Stand]) 
     restarted: list[tuple[str, float]] = []
     box: list[Stand] = []
 
-    def restart(found: Served) -> str:
+    def restart(found: Launched) -> Attempt:
         restarted.append((found.recipe, box[0].at))
-        return "launch of it gave exit code 1"
+        return Attempt("launch of it gave exit code 1")
 
     means = Means(lambda: "/e.tar.gz", restart=restart)
     box.append(warm(pair(), means, Restarts(cap=3, pause=60.0)))
@@ -299,9 +373,9 @@ def test_what_mends_while_evidence_is_collected_is_not_restarted(
         hosts[0].texts["engine"] = page(5000)  # tokens come again
         return "/e.tar.gz"
 
-    def restart(found: Served) -> str:
+    def restart(found: Launched) -> Attempt:
         restarted.append(found.recipe)
-        return ""
+        return Attempt()
 
     stand = warm(hosts, Means(collect, restart=restart))
     stand.turns(40)
@@ -315,9 +389,9 @@ def test_a_rank_that_the_hosts_start_again_is_left_to_them(warm: Callable[..., S
     restarted: list[float] = []
     box: list[Stand] = []
 
-    def restart(_: Served) -> str:
+    def restart(_: Launched) -> Attempt:
         restarted.append(box[0].at)
-        return ""
+        return Attempt()
 
     box.append(warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1)))
     for host in hosts:
@@ -351,9 +425,9 @@ def test_evidence_that_fails_keeps_nobody_from_a_restart(warm: Callable[..., Sta
     def collect() -> str:
         raise StepFailed("the disk is full", remedy="Make room.")
 
-    def restart(found: Served) -> str:
+    def restart(found: Launched) -> Attempt:
         restarted.append(found.recipe)
-        return ""
+        return Attempt()
 
     stand = warm(pair(), Means(collect, restart=restart), Restarts(cap=1))
     stand.turns(25)
@@ -390,25 +464,239 @@ def test_the_watching_goes_on_while_something_is_done() -> None:
     assert not responder.busy
 
 
-@pytest.mark.parametrize(("as_json", "code"), [(False, 0), (True, 4)])
-def test_a_restart_is_a_relaunch_whose_lines_stand_among_the_watchers(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    as_json: bool,
-    code: int,
+# Restarts
+
+
+class Restarter:
+    """A means that ends as it is told, and remembers what it was called with."""
+
+    def __init__(self, *attempts: Attempt, then: Callable[[], None] = lambda: None) -> None:
+        self.attempts = list(attempts)
+        self.then = then
+        self.calls: list[Launched] = []
+
+    def __call__(self, launch: Launched) -> Attempt:
+        self.calls.append(launch)
+        self.then()
+        return self.attempts.pop(0) if len(self.attempts) > 1 else self.attempts[0]
+
+    def commands(self) -> list[list[str]]:
+        return [command(launch, world.inventory()) for launch in self.calls]
+
+
+def torn_down(hosts: list[Spark]) -> Callable[[], None]:
+    """What a relaunch leaves whose launch was refused."""
+
+    def clear() -> None:
+        for host in hosts:
+            host.texts |= {"containers": "", "engine": ""}
+
+    return clear
+
+
+_FAILED = Attempt("relaunch of it gave exit code 1", holder="@here (pid 71) ")
+
+
+def test_what_a_restart_took_down_is_launched_again(warm: Callable[..., Stand]) -> None:
+    hosts = pair(supervisor="RECIPE qwen3-vl-235b\n")
+    restart = Restarter(_FAILED, then=torn_down(hosts))
+    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=3))
+    stand.turns(60)
+    launch = ["launch", world.RECIPE, "--anyway", "--group", "pair", "--restart-at-boot"]
+    assert restart.commands() == [["relaunch", world.RECIPE], launch, launch]
+    assert ("began", "down", "critical") in stand.alarms()
+    assert ("ended", "down", "critical") not in stand.alarms()
+    assert stand.notes().count("no more restarts: 3 within 6 h") == 1
+    (down,) = [each for each in stand.watcher.conditions if each.kind == "down"]
+    assert down.code == "MON006"
+    assert down.what.endswith("does not serve: relaunch of it gave exit code 1")
+
+
+def test_a_launch_that_comes_up_ends_it(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    clear = torn_down(hosts)
+
+    def change() -> None:
+        if len(restart.calls) == 1:
+            clear()
+        else:
+            for host in hosts:
+                host.texts["containers"] = world.running(host.name)
+            hosts[0].texts["engine"] = page(9000)
+
+    restart = Restarter(_FAILED, Attempt(), then=change)
+    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=3))
+    stand.turns(40)
+    assert stand.alarms()[-1] == ("ended", "down", "critical")
+    assert len(restart.calls) == 2
+
+
+def test_what_is_left_of_it_is_relaunched(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+
+    def change() -> None:
+        hosts[0].texts |= {"containers": "", "engine": ""}
+
+    restart = Restarter(_FAILED, then=change)
+    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=2))
+    stand.turns(40)
+    assert restart.commands() == [["relaunch", world.RECIPE]] * 2
+
+
+def test_what_somebody_else_works_on_is_left_to_them(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    clear = torn_down(hosts)
+
+    def change() -> None:
+        clear()
+        hosts[1].texts["lock"] = "last launch by me@here (pid 71) since 2999-01-01 00:00:00 UTC\n"
+
+    restart = Restarter(_FAILED, then=change)
+    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=9, pause=600))
+    stand.turns(30)
+    assert [each.kind for each in stand.watcher.conditions] == ["down"]
+    hosts[1].texts["lock"] = "last teardown by ada@there (pid 9) since 2999-01-01 00:00:01 UTC\n"
+    stand.turns(60)
+    assert stand.alarms()[-1] == ("ended", "down", "critical")
+    assert len(restart.calls) == 1
+
+
+def test_refused_restarts_do_not_use_up_the_cap(warm: Callable[..., Stand]) -> None:
+    times: list[float] = []
+    refused = Attempt("relaunch of it gave exit code 3, nothing was changed", changed=False)
+    restart = Restarter(*[refused] * 5, Attempt(), then=lambda: times.append(box[0].at))
+    box = [warm(pair(), Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1))]
+    box[0].turns(150)
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert gaps == [60.0, 120.0, 240.0, 480.0, 900.0]
+    assert len(box[0].responder.restarts) == 1
+
+
+def test_a_head_that_ended_before_the_watcher_came_is_restarted() -> None:
+    hosts = pair()
+    ended = world.running("spark-2", state="exited", status=137)
+    hosts[0].texts |= {"containers": ended, "engine": ""}
+    restart = Restarter(Attempt("it failed"))
+    stand = Stand(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1))
+    stand.turns(8)
+    stand.session.close()
+    assert restart.commands() == [["relaunch", world.RECIPE]]
+
+
+def test_a_recipe_that_cannot_be_loaded_is_told_at_first_sight() -> None:
+    hosts = pair()
+    means = Means(
+        lambda: "/e.tar.gz", restart=Restarter(Attempt()), lacks=lambda name: f"no recipe {name}"
+    )
+    stand = Stand(hosts, means)
+    stand.turns(3)
+    stand.session.close()
+    assert stand.notes() == [f"{world.RECIPE} could not be restarted: no recipe {world.RECIPE}"]
+
+
+def test_what_a_recipe_lacks() -> None:
+    lack = restarting.lacks(world.inventory())
+    assert lack(world.RECIPE) == ""
+    assert lack("from-a-file").startswith("there is no recipe 'from-a-file'. Name its file under")
+
+
+@pytest.mark.parametrize(
+    ("launch", "words"),
+    [
+        (Launched("r", ("spark-2", "spark-3"), None, (), {"spark-2": "x"}), "relaunch r"),
+        (
+            Launched("r", ("spark-2", "spark-3"), "small", ("pp", "debug"), {}, True),
+            "launch r --anyway --group pair --profile small --with pp,debug --restart-at-boot",
+        ),
+        (
+            Launched("r", ("spark-1", "spark-3"), None, (), {}),
+            "launch r --anyway --group spark-1,spark-3",
+        ),
+        (Launched("r", ("spark-1",), None, (), {}), "launch r --anyway --group spark-1"),
+    ],
+)
+def test_the_command_of_a_restart(launch: Launched, words: str) -> None:
+    assert " ".join(command(launch, world.inventory())) == words
+
+
+@pytest.mark.parametrize(
+    ("events", "code", "changed"),
+    [
+        (['{"kind": "error", "error": {"message": "away", "remedy": "wait"}}'], 3, False),
+        (['{"kind": "run_started"}', '{"kind": "step_started", "step": "gone"}'], 1, True),
+        (['{"kind": "step_started", "step": "gone"}', "[] no event"], 0, True),
+    ],
+)
+def test_a_restart_is_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: list[str], code: int, changed: bool
 ) -> None:
     program = tmp_path / "python"
-    program.write_text(f'#!/bin/sh\necho "$*"\nexit {code}\n')
+    said = "".join(f"echo '{line}'\n" for line in events)
+    session = 'cut -d" " -f6 /proc/$$/stat\n'
+    program.write_text(f'#!/bin/sh\necho "$*"\n{session}{said}exit {code}\n')
     program.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(program))
-    found = seen(pair()).served
-    assert found is not None
-    problem = watch._restarter(world.inventory(), as_json=as_json)(found)
-    said = f"relaunch of {world.RECIPE} gave exit code {code}" if code else ""
-    assert problem == said
-    words = f"-m spark_cluster relaunch {world.RECIPE} --inventory {INVENTORY}"
-    assert capfd.readouterr().out == words + (" --json" if as_json else "") + "\n"
+    lines: list[str] = []
+    launch = Launched(world.RECIPE, world.PAIR, None, (), {"spark-2": "x"})
+    attempt = restarting.restarter(world.inventory(), lines.append)(launch)
+    assert lines[0] == f"-m spark_cluster relaunch {world.RECIPE} --inventory {INVENTORY} --json"
+    assert lines[2:] == events
+    assert attempt.holder.endswith(f" (pid {lines[1]}) ")  # the leader of its session
+    assert attempt.changed is changed
+    unchanged = "" if changed else ", nothing was changed"
+    expected = f"relaunch of {world.RECIPE} gave exit code {code}{unchanged}" if code else ""
+    assert attempt.problem == expected
+
+
+def test_what_a_refused_relaunch_says_is_read(cli: Cli) -> None:
+    """The sign of an attempt that changed nothing, by the true command."""
+    said = cli("relaunch", "-i", INVENTORY, "--json", hosts=[world.serving("spark-2")])
+    assert said.code in (3, 4)
+    assert [each for each in said.lines if each["kind"] == "step_started"] == []
+
+
+def test_the_lines_of_a_restart_for_a_person() -> None:
+    lines = [
+        {"kind": "run_started", "verb": "launch", "hosts": ["spark-2"], "run": "r1"},
+        {"kind": "step_finished", "status": "ok", "host": "spark-2"},
+        {"kind": "step_finished", "status": "failed", "host": "spark-2", "title": "Ready",
+         "details": [], "summary": "no answer"},
+        {"kind": "error", "error": {"message": "spark-3 is away", "remedy": "Is it on?"}},
+        {"kind": "run_finished", "verb": "launch", "exit_code": 4},
+    ]  # fmt: skip
+    assert [restarting.told(json.dumps(line)) for line in lines] == [
+        "launch on spark-2, run r1",
+        "",
+        "spark-2: Ready: failed: no answer",
+        "error: spark-3 is away; next: Is it on?",
+        "launch ended with exit code 4",
+    ]
+
+
+def test_a_watcher_that_ends_says_which_restart_goes_on() -> None:
+    release, entered = threading.Event(), threading.Event()
+
+    def restart(_: Launched) -> Attempt:
+        entered.set()
+        release.wait(20)
+        return Attempt()
+
+    events: list[Event] = []
+    responder = Responder(Means(lambda: "/e", restart=restart), events.append, Restarts())
+    wedge = Condition("wedge", "spark-2", "", "RDMA015", "critical", "stuck", 0.0)
+    responder.consider((wedge,), None, 1.0)
+    responder.wait(20)
+    responder.consider((wedge,), Launched("r", ("spark-2",), None, (), {}), 2.0)
+    assert entered.wait(20)
+    watch._say_what_goes_on(responder, events.append)
+    said = "the restart of r goes on without the watcher; `spark-cluster history` shows how it ends"
+    assert isinstance(events[-1], Note)
+    assert events[-1].message == said
+    release.set()
+    responder.wait(20)
+    count = len(events)
+    watch._say_what_goes_on(responder, events.append)
+    assert len(events) == count
 
 
 # The canary
@@ -513,6 +801,7 @@ def test_a_port_in_use_is_told(cli: Cli) -> None:
 
 def test_the_unit() -> None:
     text = watch_service.unit(["--on-wedge", 'echo "100%" $HOME'], user=True)
+    assert "KillMode=process" in text  # what it began goes on
     assert '"-m" "spark_cluster" "watch" "--on-wedge" "echo \\"100%%\\" $$HOME"' in text
     assert "WantedBy=default.target" in text
     assert "WantedBy=multi-user.target" in watch_service.unit([], user=False)
@@ -527,6 +816,8 @@ def test_install_and_uninstall(
     ran: list[list[str]] = []
     monkeypatch.setattr(watch_service, "_place", lambda: (path, ["systemctl"]))
     monkeypatch.setattr(watch_service, "_run", ran.append)
+    monkeypatch.setattr(watch_service, "_state", lambda _: "active")
+    monkeypatch.setattr(watch_service, "_STEADY", 0.01)
     said = cli("watch", "--install", "--restart", "--interval", "20", "-i", INVENTORY)
     assert said.code == 0
     text = path.read_text()
@@ -537,3 +828,29 @@ def test_install_and_uninstall(
     assert cli("watch", "--uninstall").code == 0
     assert not path.exists()
     assert "nothing to remove" in cli("watch", "--uninstall").out
+
+
+@pytest.mark.parametrize(
+    ("systemctl", "states", "says"),
+    [
+        (["systemctl", "--user"], ["failed"], "`journalctl --user -n 20 -u spark-cluster-watch"),
+        (["systemctl"], ["active", "activating"], "`journalctl -n 20 -u spark-cluster-watch"),
+    ],
+)
+def test_an_installed_watcher_that_ends_at_once_is_told(
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    systemctl: list[str],
+    states: list[str],
+    says: str,
+) -> None:
+    left = list(states)
+    monkeypatch.setattr(watch_service, "_place", lambda: (tmp_path / "unit", systemctl))
+    monkeypatch.setattr(watch_service, "_run", lambda _: None)
+    monkeypatch.setattr(watch_service, "_state", lambda _: left.pop(0))
+    said = cli("watch", "--install", "-i", INVENTORY)
+    assert said.code == 1
+    assert "started" not in said.out
+    assert f"its watcher has ended: {states[-1]}" in said.err
+    assert says in said.err
