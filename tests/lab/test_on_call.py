@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 RECIPE = "qwen3-vl-235b"
 FIRST, SECOND, THIRD = "spark-1", "spark-2", "spark-3"
-TOKEN = "hf_PlantedSecretThatMustNotLeave0123"
+SECRET, TOKEN = "LANGFUSE_SECRET_KEY", "sk-lf-PlantedSecretThatMustNotLeave0123"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         data["groups"] = {"first": [FIRST, SECOND]}
         cluster.inventory.write_text(yaml.safe_dump(data, sort_keys=False))
         recipe = cluster.lab / "recipes" / f"{RECIPE}.yaml"
-        changes = {"secrets": ["HF_TOKEN"], "env": {"HF_HUB_OFFLINE": None}}
+        changes = {"secrets": [SECRET]}
         recipe.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), **changes}))
         cluster.run("bootstrap", seconds=1800)
         yield cluster
@@ -84,7 +84,7 @@ def get(cluster: Cluster, node: str, url: str) -> str:
 @pytest.fixture(scope="module")
 def served(ring: Cluster) -> dict[str, Any]:
     """What the launch said of the server."""
-    _, last = ring.events("launch", RECIPE, env={"HF_TOKEN": TOKEN})
+    _, last = ring.events("launch", RECIPE, env={SECRET: TOKEN})
     data: dict[str, Any] = last["data"]
     assert data["verdict"]["kind"] == "rdma", data
     assert data["served"]["hosts"] == [FIRST, SECOND]
@@ -137,7 +137,7 @@ def test_logs_of_both_ranks_by_time(ring: Cluster, served: dict[str, Any]) -> No
 def test_evidence_without_the_secret_and_without_the_host_that_hangs(
     ring: Cluster, served: dict[str, Any], tmp_path: Path
 ) -> None:
-    inside = ring.on(FIRST, "sudo docker exec vllm-head printenv HF_TOKEN", check=False)
+    inside = ring.on(FIRST, f"sudo docker exec vllm-head printenv {SECRET}", check=False)
     assert inside.strip() == TOKEN
     ring.run("lab", "fault", "sshd-hang", THIRD)
     try:
@@ -314,7 +314,7 @@ def test_the_watcher_finds_a_dead_rank_and_keeps_the_evidence(
 def test_told_to_the_watcher_restarts(ring: Cluster, served: dict[str, Any]) -> None:
     """The rank is still dead from the test before."""
     before = host(ring, FIRST)["containers"][0]["run"]
-    with watching(ring, 9471, "--restart", env={"HF_TOKEN": TOKEN}) as watcher:
+    with watching(ring, 9471, "--restart", env={SECRET: TOKEN}) as watcher:
         watcher.until(f"restarting {RECIPE} because of dead-rank", 600)
         watcher.until(f"restarted {RECIPE}", 900)
         watcher.until('"phase": "ended", "condition": "dead-rank"', 180)
@@ -324,7 +324,7 @@ def test_told_to_the_watcher_restarts(ring: Cluster, served: dict[str, Any]) -> 
 
 def test_relaunch_with_evidence(ring: Cluster, served: dict[str, Any]) -> None:
     before = host(ring, FIRST)["containers"][0]["run"]
-    _, last = ring.events("relaunch", "--evidence", seconds=1200, env={"HF_TOKEN": TOKEN})
+    _, last = ring.events("relaunch", "--evidence", seconds=1200, env={SECRET: TOKEN})
     assert last["data"]["verdict"]["kind"] == "rdma"
     assert host(ring, FIRST)["containers"][0]["run"] != before
     assert ask(last["data"]["endpoint"], last["data"]["model"]) > 0
@@ -377,7 +377,7 @@ def test_one_of_the_pair_loses_power_and_two_others_serve(
     shown = ring.run("failover", RECIPE, "--without", SECOND, "--dry-run").stdout
     assert f"serves on {FIRST}, {THIRD}" in shown
     events, last = ring.events(
-        "failover", RECIPE, "--without", SECOND, code=None, seconds=1200, env={"HF_TOKEN": TOKEN}
+        "failover", RECIPE, "--without", SECOND, code=None, seconds=1200, env={SECRET: TOKEN}
     )
     assert last["exit_code"] == 0, [x for x in events if x.get("error")]
     assert last["data"]["served"]["hosts"] == [FIRST, THIRD]
