@@ -6,12 +6,18 @@ nvcr.io/nvidia/vllm:25.11-py3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
 from spark_cluster.engines import parts, vllm
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import Deployment, Mount, ServeSpec
+from spark_cluster.engines.spec import Deployment, HostFile, Mount, ServeSpec
 from spark_cluster.recipes.models import Recipe
+
+#: The file in which vLLM is told what of the driver's environment not to copy over the workers' own
+#: (vllm/ray/ray_env.py); it copies all of NCCL_ and UCX_, and never VLLM_HOST_IP.
+_OWN = "ray_non_carry_over_env_vars.json"
+_CONFIG_ROOT = "/root/.config/vllm"
 
 
 def deploy(
@@ -21,6 +27,11 @@ def deploy(
     files = parts.recipe_files(recipe, contents)
     volume = parts.bytes_per_token(recipe)
     ports = (recipe.ray.port, recipe.ray.dashboard_port, recipe.port)
+    environments = [
+        parts.environment(recipe, placement, rank, {"VLLM_HOST_IP": placement.address(rank)})
+        for rank in range(recipe.nodes)
+    ]
+    own = _own_variables(environments)
     containers = tuple(
         parts.container(
             recipe,
@@ -29,10 +40,12 @@ def deploy(
             run,
             program="vllm",
             command=_ray_command(recipe, placement, rank),
-            env=parts.environment(
-                recipe, placement, rank, {"VLLM_HOST_IP": placement.address(rank)}
+            env=environments[rank],
+            mounts=(
+                Mount(recipe.model_cache, parts.HF_HOME),
+                *parts.mounted(files),
+                *(parts.mounted(own) if rank == 0 else ()),
             ),
-            mounts=(Mount(recipe.model_cache, parts.HF_HOME), *parts.mounted(files)),
             ports=ports if rank == 0 else (),
             volume=volume,
         )
@@ -42,11 +55,27 @@ def deploy(
         recipe,
         placement,
         containers,
-        tuple(files.values()),
+        (*files.values(), *own.values()),
         volume=volume,
         serve=ServeSpec(placement.head.name, containers[0].name, vllm.serve_command(recipe)),
         ray_dashboard_port=recipe.ray.dashboard_port,
     )
+
+
+def _own_variables(environments: Sequence[Mapping[str, str]]) -> dict[str, HostFile]:
+    """The file, by its place in the head's container, that leaves each rank its own device and
+    interface where they differ, as between the ends of a cable in a ring."""
+    head = environments[0]
+    names = {
+        name
+        for env in environments
+        for name in env.keys() | head
+        if env.get(name) != head.get(name)
+    } - {"VLLM_HOST_IP"}
+    if not names:
+        return {}
+    folder = head.get("VLLM_CONFIG_ROOT", _CONFIG_ROOT)
+    return {f"{folder}/{_OWN}": parts.host_file(_OWN, json.dumps(sorted(names)) + "\n")}
 
 
 def _ray_command(recipe: Recipe, placement: Placement, rank: int) -> tuple[str, ...]:

@@ -169,6 +169,12 @@ def test_environment_that_the_driver_copies() -> None:
     }
 
 
+def test_what_the_users_file_excludes_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "ray_non_carry_over_env_vars.json").write_text('["NCCL_IB_HCA"]')
+    env = {"NCCL_NET": "IB", "NCCL_IB_HCA": "=a:1", "VLLM_CONFIG_ROOT": str(tmp_path)}
+    assert set(spawn.copied_environment(env)) == {"NCCL_NET", "VLLM_CONFIG_ROOT"}
+
+
 def test_load_times() -> None:
     assert driver.load_times("") == (2.0, 1.0)
     assert driver.load_times("60") == (40.0, 20.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -153,6 +154,30 @@ def test_rails_in_another_order(tmp_path: Path) -> None:
 
 
 # The deployment
+
+
+def test_ranks_with_other_devices_keep_theirs_under_ray(tmp_path: Path) -> None:
+    """vLLM copies the head's NCCL_ variables over the workers' own, which in a ring or with cables
+    in different ports name another device."""
+    other = [rail.replace("f1np1", "f0np0").replace("s0f1", "s0f0") for rail in (FIRST, SECOND)]
+    crossed = inventory_with(tmp_path, *other)
+    there = place(recipe(), crossed, "pair", world.PAIR)
+    whole = deploy(recipe(), there, world.RUN, recipes.file_contents(recipe()))
+    head, worker = whole.containers
+    assert (head.env["NCCL_IB_HCA"], worker.env["NCCL_IB_HCA"]) == (
+        "=rocep1s0f1:1", "=rocep1s0f0:1",
+    )  # fmt: skip
+    place_of = "/root/.config/vllm/ray_non_carry_over_env_vars.json"
+    (mount,) = [mount for mount in head.mounts if mount.target == place_of]
+    (file,) = [file for file in whole.files if file.path == mount.source]
+    own = json.loads(file.content)
+    assert {"NCCL_IB_HCA", "NCCL_SOCKET_IFNAME", "UCX_NET_DEVICES"} <= set(own)
+    assert not {"NCCL_NET", "NCCL_IB_ADDR_RANGE", "VLLM_HOST_IP"} & set(own)
+    assert not [mount for mount in worker.mounts if mount.target == place_of]
+
+
+def test_ranks_alike_need_no_such_file() -> None:
+    assert not [file for file in deployed().files if "carry_over" in file.path]
 
 
 def test_every_engine_that_a_recipe_may_name_is_there() -> None:

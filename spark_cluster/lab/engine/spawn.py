@@ -16,12 +16,22 @@ NOT_COPIED = ("VLLM_HOST_IP", "VLLM_HOST_PORT", "LOCAL_RANK", "CUDA_VISIBLE_DEVI
 
 
 def copied_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The driver's variables that every rank gets."""
+    """The driver's variables that every rank gets, but for those that the user's file excludes."""
+    excluded = (*NOT_COPIED, *_excluded(env))
     return {
         name: value
         for name, value in env.items()
-        if name.startswith(COPIED) and name not in NOT_COPIED
+        if name.startswith(COPIED) and name not in excluded
     }
+
+
+def _excluded(env: Mapping[str, str]) -> list[str]:
+    home = env.get("VLLM_CONFIG_ROOT") or f"{env.get('HOME', '/root')}/.config/vllm"
+    try:
+        with open(f"{home}/ray_non_carry_over_env_vars.json") as file:  # noqa: PTH123
+            return [str(name) for name in json.load(file)]
+    except (OSError, ValueError):
+        return []
 
 
 def spawn_rank(env: Json, spec: Json) -> int:
