@@ -11,7 +11,8 @@ from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.monitor import config, ports
 from spark_cluster.monitor.stack import MONITOR_LABEL, SERVICES, SPEC_LABEL, unit_path
 
-_CURL = "curl -s --noproxy '*' -m 3"
+#: Who is not there refuses at once; a node_exporter on a busy host needs seconds.
+_CURL = "curl -s --noproxy '*' -m 10"
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,15 @@ def _start_unit(service: Service, now: Running | None, texts: Mapping[str, str])
 
 
 def _data(service: Service, owner: str) -> str:
-    """The folder of what is collected; its owner differs between container and unit."""
+    """The folder of what is collected; its owner differs between container and unit. The network
+    guard may have made the folder above for root alone: the owner must get through."""
     if not service.data:
         return ""
-    folder = quote(service.data)
-    return f"mkdir -p {folder}\nchown -R {owner} {folder}\nchmod 750 {folder}\n"
+    folder, above = quote(service.data), quote(config.DATA.rpartition("/")[0])
+    return (
+        f"mkdir -p {folder}\nchmod a+x {above}\n"
+        f"chown -R {owner} {folder}\nchmod 750 {folder}\n"
+    )
 
 
 def _password() -> str:

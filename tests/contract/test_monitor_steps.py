@@ -37,7 +37,8 @@ from .test_monitor import programs  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.contract
 
-#: Upper layers in the node's own memory: this machine's files stay as they are.
+#: Upper layers in the node's own memory: this machine's files stay as they are. As on a host after
+#: bootstrap, whose network guard made our folder for root alone.
 _OWN_FOLDERS = """\
 set -e
 for f in etc var/lib; do
@@ -45,6 +46,7 @@ for f in etc var/lib; do
   mount -t overlay overlay -o "lowerdir=/$f,upperdir=$TMPDIR/over/$f,workdir=$TMPDIR/work/$f" /$f
 done
 mount -t tmpfs tmpfs /run
+mkdir -p -m 700 /var/lib/spark-cluster
 """
 
 
