@@ -93,10 +93,7 @@ def _data(service: Service, owner: str) -> str:
     if not service.data:
         return ""
     folder, above = quote(service.data), quote(config.DATA.rpartition("/")[0])
-    return (
-        f"mkdir -p {folder}\nchmod a+x {above}\n"
-        f"chown -R {owner} {folder}\nchmod 750 {folder}\n"
-    )
+    return f"mkdir -p {folder}\nchmod a+x {above}\nchown -R {owner} {folder}\nchmod 750 {folder}\n"
 
 
 def _password() -> str:
