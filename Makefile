@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
+COV ?= --cov --cov-report=term:skip-covered
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test test-long test-faults unit lint format setup lab-up lab-down bench clean
@@ -13,7 +14,7 @@ demo: setup lab-packages  ## Three nodes in VMs: bootstrap, launch, verify-rdma,
 	$(PY) -m spark_cluster.lab.demo
 
 test: setup lab-packages lab-image engines lint  ## Unit, contract, and the lab end to end, but for the long ones
-	$(PY) -m pytest -m "not long" --cov --cov-report=term:skip-covered
+	$(PY) -m pytest -m "not long" $(COV)
 
 test-long: setup lab-packages engines  ## The long tests: reboots, dead controllers, every verdict, what is timed
 	$(PY) -m pytest -m "long and not faults"
