@@ -74,6 +74,7 @@ def main(words: list[str]) -> int:
     inspect.add_argument("name")
     logs = verbs.add_parser("logs")
     logs.add_argument("--tail", type=int, default=1_000_000)
+    logs.add_argument("--since")  # the log holds the present start only
     logs.add_argument("name")
     execute = verbs.add_parser("exec")
     execute.add_argument("name")
