@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
-COV ?= --cov --cov-report=term:skip-covered
+COV ?= --cov
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test test-long test-faults unit lint format setup lab-up lab-down bench clean
@@ -14,7 +14,9 @@ demo: setup lab-packages  ## Three nodes in VMs: bootstrap, launch, verify-rdma,
 	$(PY) -m spark_cluster.lab.demo
 
 test: setup lab-packages lab-image engines lint  ## Unit, contract, and the lab end to end, but for the long ones
-	$(PY) -m pytest -m "not long" $(COV)
+	$(PY) -m pytest tests/unit -n 2 -m "not long" $(if $(COV),$(COV) --cov-report=)
+	$(PY) -m pytest tests/contract tests/lab -m "not long" \
+	  $(if $(COV),$(COV) --cov-append --cov-report=term:skip-covered)
 
 test-long: setup lab-packages engines  ## The long tests: reboots, dead controllers, every verdict, what is timed
 	$(PY) -m pytest -m "long and not faults"
@@ -24,7 +26,7 @@ test-faults: setup lab-packages  ## The fault suite: every boundary, every fault
 	  $(PY) -m pytest -m faults
 
 unit: setup  ## The fast tests only
-	$(PY) -m pytest tests/unit
+	$(PY) -m pytest tests/unit -n 2
 
 lint: setup  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from spark_cluster.inventory import loader as inventories
+from spark_cluster.inventory.models import Inventory
 from tests.command_line import Cli, command_line
+
+from . import switched
+from .cases import write
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,3 +36,9 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return command_line(tmp_path / "home", monkeypatch, capsys)
+
+
+@pytest.fixture
+def switch(tmp_path: Path) -> Inventory:
+    """Three Sparks on one switch; the pair serves."""
+    return inventories.load(write(tmp_path / "switch.yaml", switched.SWITCH))
