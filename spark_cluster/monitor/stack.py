@@ -114,12 +114,16 @@ GRAFANA = Service(
     ),
 )
 
+#: Debian's asks systemd for every unit, which the image's does not, and both read each interface's
+#: files one by one, where one netlink message tells all: 35 s and 12 s on the lab's emulated nodes.
+_FEWER_READS = ("--no-collector.systemd", "--collector.netclass.netlink")
+
 NODE_EXPORTER = Service(
     name="node-exporter",
     port=ports.NODE_EXPORTER,
     ready="/metrics",
     image="docker.io/prom/node-exporter:v1.9.1",
-    arguments=(f"--web.listen-address=:{ports.NODE_EXPORTER}",),
+    arguments=(f"--web.listen-address=:{ports.NODE_EXPORTER}", *_FEWER_READS),
     in_container=("--path.procfs=/host/proc", "--path.sysfs=/host/sys", "--path.rootfs=/host"),
     mounts=(Mount("/", "/host", read_only=True),),
     program="prometheus-node-exporter",

@@ -34,6 +34,7 @@ from spark_cluster.monitor import config
 from spark_cluster.monitor.alerts import ALERTS, rules
 from spark_cluster.monitor.exporter import SeenVerdict, Snapshot, SnapshotCollector
 from spark_cluster.monitor.panels import PANELS, Panel
+from spark_cluster.monitor.stack import NODE_EXPORTER
 from spark_cluster.monitor.targets import Target, Targets
 from tests.unit import world
 from tests.unit.test_engine_standin_cluster import BIN, MODEL, Cluster, free_port, until
@@ -233,7 +234,10 @@ def scraped(
         node = subprocess.Popen(
             [
                 programs["prometheus-node-exporter"],
-                f"--web.listen-address=127.0.0.1:{node_port}",
+                *(
+                    word.replace(f"=:{NODE_EXPORTER.port}", f"=127.0.0.1:{node_port}")
+                    for word in NODE_EXPORTER.arguments
+                ),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -320,6 +324,12 @@ def test_the_numbers_are_those_of_the_sources(scraped: Prometheus) -> None:
     assert first("Generation throughput")[0] > 0
     memory = scraped.values(promql(by_title["Memory"].queries[0].expr))
     assert len(memory) == 2  # node_exporter's for spark-2, ours for spark-3
+
+
+def test_node_exporter_does_not_ask_systemd_for_every_unit(scraped: Prometheus) -> None:
+    successes = "node_scrape_collector_success"
+    assert scraped.values(f'{successes}{{collector="netclass"}}') == [1]
+    assert scraped.values(f'{successes}{{collector="systemd"}}') == []
 
 
 def test_nothing_is_alerted_of_but_the_host_that_is_away(scraped: Prometheus) -> None:
