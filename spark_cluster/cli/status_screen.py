@@ -97,21 +97,24 @@ class Screen:
             Text(),
             hosts(self.rows),
             Text(),
-            rails(self.rows),
-            Text(),
             containers(self.rows),
             Text(),
         ]
         parts += [Text(line) for line in _lines(self.rows)]
         if self._verdict is not None:
             parts.append(Text(words.verdict_text(self._verdict)))
-        return Group(*parts)
+        # Last: a screen that is too low cuts the end.
+        return Group(*parts, Text(), rails(self.rows))
+
+
+#: Columns that a narrow terminal never cuts: which host it is, and whether it is there.
+_WHOLE = ("rank", "host", "state")
 
 
 def _table(*titles: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
-        table.add_column(title, no_wrap=True)
+        table.add_column(title, no_wrap=title in _WHOLE, overflow="fold")
     return table
 
 
@@ -119,7 +122,7 @@ def hosts(rows: list[Row]) -> Table:
     table = _table("host", "state", "up for", "load", "memory available", "swap", "GPU")
     for each in rows:
         if each["state"] == "unknown":
-            table.add_row(each["host"], Text("unknown", "bold magenta"), Text(each["reason"]))
+            table.add_row(each["host"], Text("unknown", "bold magenta"))
             continue
         uptime, load = each["uptime_seconds"], each["load"]
         available, total = each["memory_available"], each["memory_total"]
@@ -145,7 +148,7 @@ def rails(rows: list[Row]) -> Table:
                 rail["interface"],
                 rail["device"],
                 Text(rail["state"], style),
-                rail["rate"] or "?",
+                rail["rate"].partition(" (")[0] or "?",
                 words.rate_text(rail, "tx"),
                 words.rate_text(rail, "rx"),
                 words.errors_text(rail),
@@ -166,9 +169,13 @@ def containers(rows: list[Row]) -> RenderableType:
 
 
 def _lines(rows: list[Row]) -> Iterator[str]:
-    """The endpoints, what docker could not say, what comes back by itself, who holds the hosts."""
+    """Why a host is unknown, the endpoints, what docker could not say, what comes back by itself,
+    who holds the hosts."""
     for each in rows:
         if each["state"] == "unknown":
+            named = each["reason"].startswith(each["host"])
+            yield each["reason"] if named else f"{each['host']}: {each['reason']}"
+            continue
             continue
         if each["docker_error"]:
             yield f"{each['host']}: docker: {each['docker_error']}"

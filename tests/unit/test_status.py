@@ -285,6 +285,21 @@ def test_the_screen_draws_every_state() -> None:
     assert "nothing of ours runs" in drawn()
 
 
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_narrow_screen_cuts_neither_a_host_nor_its_state(width: int) -> None:
+    screen = status_screen.Screen(world.inventory())
+    reason = "spark-3 (192.168.1.13:22): no route to host"
+    screen.show([row(busy()), status_rows.unknown("spark-3", reason)], None)
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as said:
+        console.print(screen.render())
+    told = said.get()
+    assert re.search(r"^spark-2 +up ", told, re.MULTILINE)
+    assert re.search(r"^spark-3 +unknown", told, re.MULTILINE)
+    assert f"\n{reason}\n" in told
+    assert "…" not in told
+
+
 # From the command line
 
 
