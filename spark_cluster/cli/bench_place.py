@@ -22,7 +22,7 @@ from spark_cluster.inventory.loader import select
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.runner.session import Session, tail
 from spark_cluster.runner.work import lose
-from spark_cluster.steps.served import HostFacts, Served, ranks, served
+from spark_cluster.steps.served import HostFacts, Served, ranks, running
 from spark_cluster.transport.protocol import Completed
 
 #: What `vllm bench serve` may take for one level.
@@ -104,7 +104,9 @@ def on_cluster(
     wanted = _recipe(loaded, recipe) if recipe is not None else {}
     with looking(loaded, select(loaded, hosts)) as session:
         facts = _read(session)((CONTAINERS, HOST, GPU))
-        found = served(facts)
+        there = running(facts)
+        meant = [each for each in there if wanted and each.recipe == wanted["name"]]
+        found = next(iter([*meant, *there]), None)
         if found is None:
             raise _nothing(session, recipe)
         if wanted and wanted["name"] != found.recipe:

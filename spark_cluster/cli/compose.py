@@ -19,13 +19,22 @@ def compose(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file.")],
     profile: ProfileOption = None,
     options: WithOption = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also a recipe that lint refuses, or that is broken.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")
     ] = None,
     inventory: InventoryOption = None,
 ) -> None:
     """Write a recipe for one host as a docker compose file, from what launch would start."""
-    from spark_cluster.cli.deploying import Choices, chosen_options, deploy, load_recipe
+    from spark_cluster.cli.deploying import (
+        Choices,
+        chosen_options,
+        deploy,
+        lint_notes,
+        load_recipe,
+    )
     from spark_cluster.cli.running import load_inventory
     from spark_cluster.core.error import InputError
     from spark_cluster.engines import compose as writer
@@ -34,12 +43,14 @@ def compose(
 
     loaded = load_inventory(inventory)
     names = chosen_options(options, pp=False, debug=False, dual_rail=False)
-    choices = Choices(profile=profile, options=names, anyway=True)
+    choices = Choices(profile=profile, options=names, anyway=anyway)
     found = load_recipe(loaded, recipe, choices)
-    writer.refuse_several(found.name, found.nodes, str(found.path))
+    writer.refuse_several(found.name, found.asked, found.nodes, str(found.path))
+    for note in lint_notes(found):
+        typer.echo(note, err=True)
     anywhere = replace(choices, hosts=(next(iter(loaded.hosts)),))  # the file names no host
     deployment, _ = deploy(loaded, found, anywhere, new_run())
-    text = writer.compose(deployment)
+    text = writer.compose(deployment, anyway=anyway)
     if output is None:
         typer.echo(text, nl=False)
         return

@@ -94,7 +94,7 @@ def deploy(
     placement = place(recipe, inventory, group, members)
     made = ENGINES[recipe.engine](recipe, placement, run, recipes.file_contents(recipe))
     wanted = {name for spec in made.containers for name in spec.secrets}
-    made = replace(made, secret_values=_secrets(wanted, os.environ))
+    made = replace(made, secret_values=handed_on(wanted, os.environ))
     return _remembering(made, choices), members
 
 
@@ -122,9 +122,9 @@ def _members(inventory: Inventory, recipe: Recipe, choices: Choices) -> tuple[st
     return group, members[:1] if recipe.nodes == 1 else members
 
 
-def _secrets(names: set[str], environment: Mapping[str, str]) -> dict[str, Secret]:
-    """Those of the names that have a value here. Raises InputError for one that docker could not
-    hand on."""
+def handed_on(names: set[str], environment: Mapping[str, str]) -> dict[str, Secret]:
+    """The secrets that have a value here. Raises InputError for one that neither docker nor an
+    HTTP header could hand on; a CR at its end would also hide it from what blacks out secrets."""
     found = {name: environment[name] for name in sorted(names) if environment.get(name)}
     for name, value in found.items():
         if "\n" in value or "\r" in value:

@@ -25,7 +25,8 @@ def from_log(names: Sequence[str], *, as_json: bool) -> int:
             "no rank of NCCL's in this log" if len(names) == 1 else "no rank of NCCL's in the logs",
             place=", ".join(names),
             remedy="Start the engine with NCCL_DEBUG=INFO (NCCL_DEBUG_SUBSYS=INIT,NET,ENV is "
-            "enough) and take the whole log from its start: `docker logs NAME > FILE 2>&1`.",
+            "enough) and take the whole log of this start: `docker logs --since "
+            "\"$(docker inspect -f '{{.State.StartedAt}}' NAME)\" NAME > FILE 2>&1`.",
         )
     if as_json:
         typer.echo(json.dumps(report.as_dict()))

@@ -71,6 +71,7 @@ def sync(
     from spark_cluster.cli.copying import copy_request
     from spark_cluster.cli.running import activate, load_inventory
     from spark_cluster.cli.transfer_view import finish
+    from spark_cluster.core.error import InputError
     from spark_cluster.recipes.loader import own_recipes
     from spark_cluster.recipes.naming import image_of
     from spark_cluster.runner.images import Images
@@ -78,6 +79,11 @@ def sync(
 
     loaded = load_inventory(inventory)
     name = image_of(image, own_recipes(loaded.path, loaded.recipes))
+    if "@" in name:
+        raise InputError(
+            f"{name} cannot be copied: docker keeps no digest when it saves and loads an image",
+            remedy=f"On each host: docker pull {name}",
+        )
     request, wanted, preferred = copy_request(
         "image sync", loaded, name, to=split(to), source=source, as_json=as_json, verbose=verbose
     )

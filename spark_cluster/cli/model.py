@@ -39,7 +39,8 @@ CacheOption = Annotated[
     typer.Option(
         "--cache",
         metavar="FOLDER",
-        help="The cache on the hosts; default: the recipe's, or ~/.cache/huggingface.",
+        help="The cache on the hosts; default: that of the recipes with this model, or "
+        "~/.cache/huggingface.",
     ),
 ]
 RevisionOption = Annotated[
@@ -63,21 +64,29 @@ def list_models(
     hosts: HostsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show what each host has: complete or why not, size, revision; and where hosts differ."""
+    """Show what each host has: complete or why not, size, revision; and where hosts differ.
+
+    Looks in ~/.cache/huggingface and in the folders of all recipes, unless one is named.
+    """
     import json
 
     from spark_cluster.cli.console import make_console
+    from spark_cluster.cli.model_caches import all_caches
     from spark_cluster.cli.running import load_inventory, read_hosts
     from spark_cluster.cli.transfer_view import models_data, show_models
     from spark_cluster.facts.models import models
     from spark_cluster.inventory.loader import select
-    from spark_cluster.recipes.naming import DEFAULT_CACHE
+    from spark_cluster.recipes.loader import own_recipes
+    from spark_cluster.recipes.naming import model_of
 
     loaded = load_inventory(inventory)
-    wanted = _named(model, inventory, cache)[1] if model else None
-    fact = models(wanted.cache if wanted else cache or DEFAULT_CACHE)
+    own = own_recipes(loaded.path, loaded.recipes)
+    wanted = model_of(model, own, cache) if model else None
+    folder = wanted.cache if wanted and wanted.name != model else cache  # a recipe's, or --cache
+    caches = [folder.rstrip("/")] if folder else all_caches(own)
+    fact = models(*caches)
     found = read_hosts(loaded, select(loaded, split(hosts)), [fact])
-    data = models_data(found, fact, wanted)
+    data = models_data(found, fact, wanted, caches)
     if as_json:
         typer.echo(json.dumps({"kind": "models", "inventory": str(loaded.path), **data}))
     else:
@@ -115,11 +124,14 @@ def pull(
     """
     import os
 
+    from spark_cluster.cli.deploying import handed_on
     from spark_cluster.cli.running import Request, activate
+    from spark_cluster.core.secret import Secret
     from spark_cluster.inventory.loader import select
     from spark_cluster.transfer.plan import targets
 
     loaded, named = _named(model, inventory, cache, revision)
+    token = handed_on({"HF_TOKEN"}, os.environ).get("HF_TOKEN", Secret(""))
     wanted = targets(loaded, split(to))
     host = select(loaded, [on])[0] if on else None
     request = Request(
@@ -127,7 +139,7 @@ def pull(
         playbook="",
         hosts=select(loaded, [*wanted, *([host] if host else [])]),
         inventory=loaded,
-        note=f"{named.name} to {', '.join(wanted)}",
+        note=f"{_where(named)} to {', '.join(wanted)}",
         as_json=as_json,
         verbose=verbose,
     )
@@ -138,7 +150,7 @@ def pull(
             host,
             image=image or named.image,
             endpoint=os.environ.get("HF_ENDPOINT", ""),
-            token=os.environ.get("HF_TOKEN", ""),
+            token=token,
         )
         results = [pulled]
         others = [name for name in wanted if name != source]
@@ -174,7 +186,7 @@ def sync(
 
     loaded, named = _named(model, inventory, cache, revision)
     request, wanted, preferred = copy_request(
-        "model sync", loaded, named.name,
+        "model sync", loaded, _where(named),
         to=split(to), source=source, as_json=as_json, verbose=verbose,
     )  # fmt: skip
     with activate(request) as active:
@@ -228,22 +240,31 @@ def remove(
             _confirm(f"Remove {named.name} ({sizes})?")
         results = models.remove(list(held)) if held else []
         if not held:
-            active.say(f"{named.name} is on none of {', '.join(active.session.alive)}")
+            active.say(models.nowhere(list(active.session.alive)))
         return _finish(active, models, results)
 
 
 def _named(
     given: str, inventory: str | None, cache: str | None, revision: str | None = None
 ) -> tuple[Inventory, NamedModel]:
+    """Raises InputError, also for a model of the hub that recipes keep in several folders."""
     from dataclasses import replace
 
+    from spark_cluster.cli.model_caches import cache_of
     from spark_cluster.cli.running import load_inventory
     from spark_cluster.recipes.loader import own_recipes
     from spark_cluster.recipes.naming import model_of
 
     loaded = load_inventory(inventory)
-    named = model_of(given, own_recipes(loaded.path, loaded.recipes), cache)
+    own = own_recipes(loaded.path, loaded.recipes)
+    named = model_of(given, own, cache)
+    if cache is None and named.name == given:
+        named = replace(named, cache=cache_of(given, own))
     return loaded, replace(named, revision=revision or named.revision)
+
+
+def _where(named: NamedModel) -> str:
+    return f"{named.name} in {named.cache}"
 
 
 def _request(
@@ -265,7 +286,7 @@ def _request(
         playbook="",
         hosts=select(inventory, split(hosts)),
         inventory=inventory,
-        note=named.name,
+        note=_where(named),
         as_json=as_json,
         verbose=verbose,
         all_hosts_needed=needed,

@@ -31,22 +31,34 @@ RecipeArgument = Annotated[
 @app.callback(invoke_without_command=True)
 def list_recipes(
     context: typer.Context, inventory: InventoryOption = None, as_json: JsonOption = False
-) -> None:
-    """List the recipes; show one, see whether it fits, or check it."""
+) -> int:
+    """List the recipes; show one, see whether it fits, or check it. Exit 2 if one is broken."""
     if context.invoked_subcommand is not None:
-        return
+        return 0
     import json
 
     from spark_cluster.cli import recipes_view as view
+    from spark_cluster.core.error import InputError
     from spark_cluster.recipes import loader
 
     own = _own(_inventory(inventory))
-    rows = [loader.load(name, own) for name in sorted(loader.known(own))]
+    known = loader.known(own)
+    rows, broken = [], {}
+    for name in sorted(known):
+        try:
+            rows.append(loader.load(name, own))
+        except InputError as error:
+            broken[name] = error
     if as_json:
-        typer.echo(json.dumps([view.summary(recipe) for recipe in rows]))
-        return
-    for line in view.listed(rows):
-        typer.echo(line)
+        faults = [
+            {"name": name, "path": str(known[name]), "error": error.as_dict()}
+            for name, error in broken.items()
+        ]
+        typer.echo(json.dumps([*map(view.summary, rows), *faults]))
+    else:
+        for line in (*view.listed(rows), *view.faults(broken)):
+            typer.echo(line)
+    return 2 if broken else 0
 
 
 @app.command("show")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from spark_cluster.cli.recipes_fit import nominal
 from spark_cluster.core.error import InputError
+from spark_cluster.core.shell import quote
 from spark_cluster.core.units import count
 from spark_cluster.places import short
 from spark_cluster.recipes.fit import Fit
@@ -51,6 +52,13 @@ def listed(recipes: Sequence[Recipe]) -> Iterator[str]:
             yield f"{'':<{width}}  {short(recipe.path)} extends {short(recipe.chain[1])}"
 
 
+def faults(broken: Mapping[str, InputError]) -> Iterator[str]:
+    """Two lines for each recipe that cannot be read."""
+    for name, error in broken.items():
+        yield f"{name}: cannot be read: {_short(error.place or '')}: {error.message}"
+        yield f"  next: {error.remedy}"
+
+
 def shown(recipe: Recipe) -> Iterator[str]:
     """All of a recipe but its secrets."""
     recipe = masked(recipe)
@@ -67,7 +75,7 @@ def shown(recipe: Recipe) -> Iterator[str]:
         f"  needs    {count(recipe.nodes, 'host')}, {recipe.requires.memory_gib:g} GiB memory and "
         f"{recipe.requires.disk_gib:g} GiB disk on each, {recipe.rails} rail"
     )
-    yield f"  fits     {_WORDS[_verdict(recipe)]} (spark-cluster recipes fit {recipe.name})"
+    yield f"  fits     {_WORDS[_verdict(recipe)]} (spark-cluster recipes fit {quote(recipe.asked)})"
     for title, choices in (("arguments", recipe.args), ("environment", recipe.env)):
         if choices:
             yield f"  {title}"

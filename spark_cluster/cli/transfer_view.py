@@ -22,31 +22,51 @@ from spark_cluster.transfer.cache import MAIN, CachedModel, skew
 Found = Mapping[str, Facts | SparkError]
 
 
-def models_data(found: Found, fact: Fact[ModelsFact], only: NamedModel | None) -> dict[str, Any]:
-    """Rows by model and host, the skew of each model, and the hosts of which nothing is known."""
+def models_data(
+    found: Found, fact: Fact[ModelsFact], only: NamedModel | None, caches: list[str]
+) -> dict[str, Any]:
+    """Rows by model, folder and host, the skew of each model, and the hosts of which nothing is
+    known. Hosts are compared within a folder; `caches` are those that were read."""
     revision = only.revision if only else MAIN
     unknown: dict[str, str] = {}
-    held: dict[str, dict[str, CachedModel]] = {}
+    held: dict[str, dict[str, dict[str, CachedModel]]] = {}
     for host, outcome in found.items():
         if isinstance(outcome, SparkError):
             unknown[host] = outcome.message
         elif outcome[fact].error:
             unknown[host] = outcome[fact].error
         else:
-            for name, model in outcome[fact].models.items():
-                if only is None or name == only.name:
-                    held.setdefault(name, {})[host] = model
-    differing = {name: said for name, models in held.items() if (said := skew(models, revision))}
+            for model in outcome[fact].found:
+                if only is None or model.name == only.name:
+                    held.setdefault(model.name, {}).setdefault(model.cache, {})[host] = model
     rows = [
-        _row(host, model, revision) for models in held.values() for host, model in models.items()
+        _row(host, model, revision)
+        for places in held.values()
+        for models in places.values()
+        for host, model in models.items()
     ]
-    return {"models": rows, "skew": differing, "unknown": unknown}
+    return {
+        "model": only.name if only else None,
+        "caches": caches,
+        "models": rows,
+        "skew": {name: said for name, places in held.items() if (said := _skew(places, revision))},
+        "unknown": unknown,
+    }
+
+
+def _skew(places: Mapping[str, Mapping[str, CachedModel]], revision: str) -> str:
+    said = {cache: skew(models, revision) for cache, models in places.items()}
+    parts = [
+        f"in {cache}: {text}" if len(said) > 1 else text for cache, text in said.items() if text
+    ]
+    return "; ".join(parts)
 
 
 def _row(host: str, model: CachedModel, revision: str) -> dict[str, Any]:
     return {
         "model": model.name,
         "host": host,
+        "cache": model.cache,
         "complete": model.complete(revision),
         "faults": list(model.faults(revision)),
         "revision": model.commit(revision),
@@ -60,7 +80,8 @@ def _row(host: str, model: CachedModel, revision: str) -> dict[str, Any]:
 
 def show_models(console: Console, data: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("model", "host", "revision"):
+    apart = any(row["cache"] != data["caches"][0] for row in data["models"])
+    for title in ("model", "host", *(["cache"] if apart else []), "revision"):
         table.add_column(title)
     table.add_column("size", justify="right")
     table.add_column("state")
@@ -72,13 +93,14 @@ def show_models(console: Console, data: Mapping[str, Any]) -> None:
         if row["foreign_entries"]:
             state += f"; {row['foreign_entries']} entries are not the SSH user's"
         table.add_row(
-            escape(row["model"]), row["host"], row["revision"][:12] or "none",
-            human_bytes(row["size_bytes"]), escape(state),
+            escape(row["model"]), row["host"], *([escape(row["cache"])] if apart else []),
+            row["revision"][:12] or "none", human_bytes(row["size_bytes"]), escape(state),
         )  # fmt: skip
     if data["models"]:
         console.print(table)
     elif not data["unknown"]:
-        console.print("no model is in the caches")
+        what = f"no copy of {data['model']}" if data["model"] else "no model"
+        console.print(escape(f"{what} is in {' or '.join(data['caches'])}"))
     for model, said in data["skew"].items():
         console.print(f"skew: {escape(model)}: {escape(said)}")
     _unknown(console, data)
@@ -102,13 +124,14 @@ def images_data(found: Found, only: str | None) -> dict[str, Any]:
             rows += [
                 {"image": name, "host": host, "id": image.id, "size_bytes": image.size}
                 for image in outcome[IMAGES].images
-                for name in image.names
-                if "@" not in name and (only is None or image is outcome[IMAGES].named(only))
+                if only is None or image is outcome[IMAGES].named(only)
+                for name in [name for name in image.names if "@" not in name] or image.names
             ]
     rows.sort(key=lambda row: row["image"])
     ids: dict[str, dict[str, str]] = {}
     for row in rows:
-        ids.setdefault(row["image"], {})[row["host"]] = row["id"]
+        if "@" not in row["image"]:  # a digest is the same image, whatever ID its store gives it
+            ids.setdefault(row["image"], {})[row["host"]] = row["id"]
     differing = {name: hosts for name, hosts in ids.items() if len(set(hosts.values())) > 1}
     return {"images": rows, "skew": differing, "unknown": unknown}
 

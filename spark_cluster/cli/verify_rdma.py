@@ -145,12 +145,12 @@ def _verify(request: Request) -> int:
     from spark_cluster.cli.running import activate
     from spark_cluster.core.result import exit_code
     from spark_cluster.steps.rdma_verdict import verdict
-    from spark_cluster.steps.served import served
+    from spark_cluster.steps.served import to_verify
 
     with activate(request) as active:
         results = active.run.apply(active.run.plan())
         facts = active.session.all_facts()
-        found = served(facts)
+        found = to_verify(facts)
         if found is None:
             if exit_code(results):
                 return active.finish(results)
@@ -168,26 +168,44 @@ def conclude(
     *,
     table: bool = True,
 ) -> int:
-    """Show the verdict, write it down with what was judged, give the exit code.
+    """Show the verdict, write it down with what was judged and what else runs, give the exit code.
 
     Raises InputError for an engine on one host: it has no traffic to prove.
     """
     from spark_cluster.cli.verdict_view import show
     from spark_cluster.core.error import InputError
-    from spark_cluster.steps.served import served
+    from spark_cluster.steps.served import beside, to_verify
 
-    found = served(facts)
-    if found is not None and len(found.hosts) == 1:
+    found = to_verify(facts)
+    if found is not None and not found.spans:
+        others = "".join(
+            f", {each.recipe} on one host ({each.host})" for each in beside(found, facts)
+        )
         raise InputError(
-            f"{found.recipe} runs on one host ({found.host}): nothing travels between hosts, so "
-            "there is nothing to verify",
+            f"{found.recipe} runs on one host ({found.host}){others}: nothing travels between "
+            "hosts, so there is nothing to verify",
             remedy="`spark-cluster verify-rdma --probe` measures the links without a model.",
         )
     away = set(found.hosts if found else ()) & set(active.session.lost)
     code = 0 if result.kind == "rdma" else 3 if away else 4
     if table:
         show(active, result, verbose=active.request.verbose)
+        for line in not_judged(facts):
+            active.say(f"  {line}")
     return active.finish(results, data=as_data(active, result, facts), code=code)
+
+
+def not_judged(facts: HostFacts) -> list[str]:
+    """What runs beside what the verdict is about, and how to have it judged."""
+    from spark_cluster.steps.served import beside, to_verify
+
+    found = to_verify(facts)
+    lines = []
+    for other in beside(found, facts) if found is not None else ():
+        how = f": spark-cluster verify-rdma --hosts {','.join(other.hosts)}"
+        how = how if other.spans else " (one host: nothing to verify)"
+        lines.append(f"not judged: {other.recipe} on {', '.join(other.hosts)}{how}")
+    return lines
 
 
 def judged(active: Active, results: Sequence[Result]) -> dict[str, Any]:
@@ -208,11 +226,12 @@ def judged(active: Active, results: Sequence[Result]) -> dict[str, Any]:
 def as_data(active: Active, result: Verdict, facts: HostFacts) -> dict[str, Any]:
     """A verdict as `--json` prints it and the journal keeps it, with what was judged."""
     from spark_cluster.core.event import as_json
-    from spark_cluster.steps.served import served
+    from spark_cluster.steps.served import beside, to_verify
 
-    found = served(facts)
+    found = to_verify(facts)
     about = {"inventory": str(active.request.inventory.path), **(found.as_dict() if found else {})}
-    return {"verdict": as_json(result), "served": about}
+    others = [other.as_dict() for other in beside(found, facts)] if found else []
+    return {"verdict": as_json(result), "served": about, "not_judged": others}
 
 
 def nothing_runs(active: Active) -> SparkError:

@@ -31,10 +31,11 @@ def live(request: Request, interval: float) -> int:
 def watch(request: Request, interval: float) -> int:
     """A line an interval until Ctrl-C; the exit code is that of the last verdict."""
     from spark_cluster.cli.running import activate
-    from spark_cluster.cli.verify_rdma import conclude, nothing_runs
+    from spark_cluster.cli.verify_rdma import conclude, not_judged, nothing_runs
 
     with activate(request, endless=True) as active:
         last: tuple[Verdict, Turn] | None = None
+        others: list[str] = []
         for result, turn in _verdicts(active, interval):
             if result is None and (late := _unseen(active, turn)):
                 active.say(f"{_clock()}  what runs is not known yet: {late}")
@@ -46,6 +47,9 @@ def watch(request: Request, interval: float) -> int:
                 continue
             _tell(active, result, last[0] if last else None)
             last = result, turn
+            before, others = others, not_judged(turn.known)
+            for line in others if others != before else ():
+                active.say(f"          {line}")
         if last is None:
             raise _too_early()
         return conclude(active, last[0], last[1].known, [], table=False)
@@ -80,11 +84,11 @@ def _verdicts(
 def _watch(active: Active, interval: float, patience: float | None) -> Watch:
     from spark_cluster.runner.watch import Watch
     from spark_cluster.steps.rdma_verdict import MOVING, STANDING
-    from spark_cluster.steps.served import HostFacts, served
+    from spark_cluster.steps.served import HostFacts, to_verify
 
     def epoch(facts: HostFacts) -> object:
         """Another start of the engine has other logs and other grants."""
-        found = served(facts)
+        found = to_verify(facts)
         return found and (found.host, found.head.started)
 
     return Watch(

@@ -18,8 +18,8 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
     (
         "MODEL002",
         "No host has a copy to start from",
-        "Copying needs one host whose copy is complete, and several complete copies of different "
-        "revisions do not say which one is meant.",
+        "Copying needs one host whose copy is complete, and complete copies of different "
+        "revisions, or of one of which none has all files, do not say which one is meant.",
         "`spark-cluster model ls` shows what each host has. `spark-cluster model pull MODEL` "
         "completes it on one host; with differing copies, name the right one with --from HOST.",
     ),
@@ -72,8 +72,7 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "IMAGE001",
         "The image is not the same after the copy",
         "docker computes an image's ID from its content, and the two hosts disagree. Docker's two "
-        "kinds of image store (containerd's and its own) give one image different IDs, and only "
-        "containerd's keeps a name that is a digest.",
+        "kinds of image store (containerd's and its own) give one image different IDs.",
         "Compare `docker info --format '{{.Driver}}'` on both hosts. With the same store on "
         "both, remove the image with `docker image rm` and copy it again.",
     ),

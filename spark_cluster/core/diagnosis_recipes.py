@@ -62,4 +62,12 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "Name it in `secrets:`. Its value comes from your environment or from a file with mode 600 "
         "on the host. Replace a value that others may have seen.",
     ),
+    (
+        "RECIPE008",
+        "A sequence may be longer than the model's own",
+        "max-model-len is more than the model's config.json allows. vLLM ends at once, unless "
+        "VLLM_ALLOW_LONG_MAX_MODEL_LEN lets it pass or hf-overrides stretch the model's positions; "
+        "what a model answers beyond the length that it was made for may be without sense.",
+        "Lower max-model-len to the model's own. Stretch it only as the model's own page says.",
+    ),
 )

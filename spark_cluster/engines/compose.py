@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from spark_cluster.core.error import InputError
-from spark_cluster.engines.spec import ContainerSpec, Deployment, Mount
+from spark_cluster.core.shell import quote
+from spark_cluster.engines.spec import LABEL, ContainerSpec, Deployment, Mount
 from spark_cluster.recipes.secret_names import HUB_TOKENS
 
 #: Seconds between two looks at the server's health, and how long one may take.
@@ -29,19 +30,21 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def refuse_several(recipe: str, nodes: int, place: str | None = None) -> None:
-    """Raises InputError for a recipe of several hosts: Compose knows one."""
+def refuse_several(recipe: str, asked: str, nodes: int, place: str | None = None) -> None:
+    """Raises InputError for a recipe of several hosts: Compose knows one. `asked` is what commands
+    call the recipe."""
     if nodes != 1:
         raise InputError(
             f"{recipe} needs {nodes} hosts; docker compose knows one",
             place=place,
-            remedy=f"`spark-cluster launch {recipe}` starts it on all of them.",
+            remedy=f"`spark-cluster launch {quote(asked)}` starts it on all of them.",
         )
 
 
-def compose(deployment: Deployment) -> str:
-    """The file's text. Raises InputError for a recipe of several hosts."""
-    refuse_several(deployment.recipe, len(deployment.hosts))
+def compose(deployment: Deployment, *, anyway: bool = False) -> str:
+    """The file's text; `anyway` stands in the command line at its head. Raises InputError for a
+    recipe of several hosts."""
+    refuse_several(deployment.recipe, deployment.asked, len(deployment.hosts))
     spec = deployment.containers[0]
     document: dict[str, Any] = {"services": {spec.name: _service(deployment, spec)}}
     contents = {file.path: file.content for file in deployment.files}
@@ -52,20 +55,30 @@ def compose(deployment: Deployment) -> str:
     }
     if configs:
         document["configs"] = configs
+    head = _head(deployment, spec, _command(deployment, spec, anyway=anyway), bool(configs))
     text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
-    return "".join(f"# {line}\n" for line in _head(deployment, spec, bool(configs))) + text
+    return "".join(f"# {line}\n" for line in head) + text
 
 
-def _head(deployment: Deployment, spec: ContainerSpec, has_configs: bool) -> list[str]:
-    lines = [
-        f"{deployment.model} on one Spark, made by `spark-cluster compose {deployment.recipe}`.",
-    ]
+def _head(
+    deployment: Deployment, spec: ContainerSpec, command: str, has_configs: bool
+) -> list[str]:
+    lines = [f"{deployment.model} on one Spark, made by `{command}`."]
     if spec.secrets:
         names = ", ".join(spec.secrets)
         lines.append(f"{names}: in a file .env beside this one, mode 600; never in this file.")
     if has_configs:
         lines.append("`configs.content` needs Compose 2.23.1 or newer.")
     return lines
+
+
+def _command(deployment: Deployment, spec: ContainerSpec, *, anyway: bool) -> str:
+    """The command line that makes the same file, with the choices that the labels hold."""
+    words = ["spark-cluster", "compose", quote(deployment.asked)]
+    for flag, label in (("--profile", "profile"), ("--with", "options")):
+        chosen = spec.labels.get(f"{LABEL}.{label}")
+        words += [flag, quote(chosen)] if chosen else []
+    return " ".join([*words, "--anyway"] if anyway else words)
 
 
 def _service(deployment: Deployment, spec: ContainerSpec) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def place(recipe: Recipe, inventory: Inventory, group: str, names: tuple[str, ..
             f"{recipe.name} needs {count(recipe.nodes, 'host')} and the group {group} has "
             f"{len(names)}",
             place=str(inventory.path),
-            remedy="Choose another group, or a host for a recipe of one host, with --group.",
+            remedy=f"Name a group of {count(recipe.nodes, 'host')}, or the hosts themselves with "
+            "commas between them, the head first.",
         )
     hosts = tuple(inventory.hosts[name] for name in names)
     if recipe.nodes == 1:
@@ -67,7 +68,7 @@ def place(recipe: Recipe, inventory: Inventory, group: str, names: tuple[str, ..
             raise InputError(
                 f"{host.name} has {len(host.rails)} rails; {recipe.name} uses {wanted} per host",
                 place=str(inventory.path),
-                remedy=f"Add rails to {host.name}, or choose another group with --group.",
+                remedy=f"Add rails to {host.name}, or name another group.",
             )
     shared = _shared(hosts)
     if shared:
@@ -104,7 +105,7 @@ def _ring(inventory: Inventory, group: str, hosts: tuple[Host, ...], wanted: int
                 f"{one.name} and {other.name} have no rail in one subnet",
                 place=str(inventory.path),
                 remedy="Every two hosts of a group need a rail in one subnet, by a cable of their "
-                "own or by a switch. Choose another group with --group.",
+                "own or by a switch. Name another group.",
             )
         chosen += between[:wanted]
     links = [

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from spark_cluster.recipes.secret_names import SECRET_WORDS
+
 MASK = "***"
 
 #: Shorter values are not searched for elsewhere: they would black out innocent words.
@@ -26,7 +28,7 @@ _QUOTE = re.compile(r"\\?[\"']")
 #: An entry of docker inspect's Env: to the end of the JSON string. The name may hold the word
 #: anywhere.
 _ENTRY = re.compile(
-    r'("[A-Z0-9_]{0,80}?(?:TOKEN(?!S|I)|KEY|SECRET|PASSW|PASSPHRASE|CREDENTIAL|_PSK)[A-Z0-9_]{0,80}=)'
+    rf'("[A-Z0-9_]{{0,80}}?(?:{SECRET_WORDS}|KEY)[A-Z0-9_]{{0,80}}=)'
     r'((?:[^"\\\n]|\\.)+)(?=")'
 )
 #: `password: two words` alone on its line, as in netplan's YAML and in ini files.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact
@@ -13,11 +14,16 @@ from spark_cluster.transfer.node import hub
 
 @dataclass(frozen=True)
 class ModelsFact:
-    """`models` by name. `error` is not empty when the cache could not be read: then nothing is
-    known."""
+    """`found` are the models of all folders that were read. `error` is not empty when these could
+    not be read: then nothing is known."""
 
-    models: dict[str, cache.CachedModel] = field(default_factory=dict)
+    found: tuple[cache.CachedModel, ...] = ()
     error: str = ""
+
+    @property
+    def models(self) -> dict[str, cache.CachedModel]:
+        """By name, for a fact of one folder."""
+        return {model.name: model for model in self.found}
 
 
 def parse_models(text: str) -> ModelsFact:
@@ -29,9 +35,9 @@ def parse_models(text: str) -> ModelsFact:
     return ModelsFact(cache.parse(lines))
 
 
-def models(folder: str) -> Fact[ModelsFact]:
-    """The models in the cache `folder`, such as ~/.cache/huggingface."""
-    script = scripts.once(hub, "list", {"hub": f"{folder.rstrip('/')}/hub"})
+def models(*folders: str) -> Fact[ModelsFact]:
+    """The models in these cache folders, such as ~/.cache/huggingface."""
+    script = scripts.once(hub, "list", {"caches": [folder.rstrip("/") for folder in folders]})
     return Fact("models", lambda _: script, parse_models)
 
 
@@ -44,6 +50,18 @@ class Image:
     names: tuple[str, ...]
 
 
+def full_name(name: str) -> str:
+    """An image's name as docker tells it: `docker.io/library/` is left out, no tag means `latest`,
+    and beside a digest a tag means nothing."""
+    name = re.sub(r"^(index\.)?docker\.io/", "", name)
+    name = re.sub(r"^library/(?=[^/]+$)", "", name)
+    tagged, at, digest = name.partition("@")
+    untagged = re.sub(r":[^/:]*$", "", tagged)
+    if at:
+        return f"{untagged}@{digest}"
+    return tagged if tagged != untagged else f"{tagged}:latest"
+
+
 @dataclass(frozen=True)
 class ImagesFact:
     """`error` is not empty when docker could not be asked."""
@@ -52,8 +70,8 @@ class ImagesFact:
     error: str = ""
 
     def named(self, name: str) -> Image | None:
-        """The image of that name; without a tag docker means `latest`."""
-        full = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
+        """The image that docker means by that name."""
+        full = full_name(name)
         return next((image for image in self.images if full in image.names), None)
 
 

@@ -39,15 +39,17 @@ COUNTERS = Fact("counters", _counters_script, counters.parse)
 def _nccl_script(_: ProbeContext) -> str:
     # Lines that Ray forwards from other hosts carry `ip=`: they are those hosts' own witnesses. A
     # worker's own lines are in its container's log, or only in the files of Ray's session,
-    # whose name is its time: those of earlier starts are still there.
+    # whose name is its time: those of earlier starts are still there. What NCCL says of each
+    # collective, where it is told to, would push out what it said of its start.
     log = log_of_this_start('"$_id"', seconds=30)
+    own = "grep -F NCCL | grep -vF -e ' ip=' -e ' -> Algo ' -e ': opCount ' | tail -n 400"
     return f"""\
 for _id in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
-  _said=$({log} | grep -F NCCL | grep -vF ' ip=' | tail -n 400)
+  _said=$({log} | {own})
   if [ -z "$_said" ]; then
     _pid=$({ASK_DOCKER} inspect --format '{{{{.State.Pid}}}}' "$_id")
     _session=$(ls -d /proc/"$_pid"/root/tmp/ray/session_2* 2>/dev/null | tail -n 1)
-    _said=$(cat "$_session"/logs/worker-*.out 2>/dev/null | grep -F NCCL | tail -n 400)
+    _said=$(cat "$_session"/logs/worker-*.out 2>/dev/null | {own})
   fi
   printf '%s\n' "$_said"
 done

@@ -36,12 +36,13 @@ from spark_cluster.serving.metrics import Metrics
 from spark_cluster.steps.served import (
     HostFacts,
     Served,
+    beside,
     container_of,
     dead,
     heads,
     holds_gpu,
     ranks,
-    served,
+    to_verify,
 )
 
 #: A rail that carries less in an interval stands still: an idle engine sends nothing at all.
@@ -119,8 +120,7 @@ def look(
         for name in hosts
     }
     busy = any(facts[LOCK].run for facts in after.values())
-    # What was read now comes first: a host that died keeps its last reading.
-    found = served(after) or next(iter(heads(known)), None)
+    found = _watched(after, known)
     engine = None
     if found is not None and found.host in after:
         engine = (
@@ -130,6 +130,20 @@ def look(
         )
     idle = found is not None and engine is not None and not busy and _idle(found, engine, after)
     return Look(Sight(at, seen, engine, busy), found, idle)
+
+
+def _watched(after: HostFacts, known: HostFacts) -> Served | None:
+    """What runs, a group before a server on one host. Such a server does not hide that a group has
+    ended either, unless it came later and has one of the group's hosts."""
+    found = to_verify(after)
+    if found is None:
+        return next(iter(heads(known)), None)  # of a host that died, its last reading
+    serving = (found, *beside(found, after))
+    for group in heads(after) if not found.spans else ():
+        over = any(each.host in group.hosts and each.run > group.run for each in serving)
+        if group.spans and not group.head.running and not over:
+            return group
+    return found
 
 
 def _idle(found: Served, engine: EngineSight, after: HostFacts) -> bool:

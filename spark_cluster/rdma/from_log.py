@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from spark_cluster.core.units import count
+from spark_cluster.rdma.log_starts import Line, last_starts
 from spark_cluster.rdma.nccl_log import KNOWN_BAD, NcclWitness, by_process, parse
 
 Kind = Literal["rdma", "socket", "partial", "failed", "unknown"]
@@ -90,19 +92,21 @@ class Report:
 
 def read(texts: Mapping[str, str]) -> Report:
     """The report on log files, by name. A rank whose lines are in several files is one rank: Ray
-    repeats the workers' lines in the driver's log. No rank at all: no line of NCCL's was found."""
-    ranks = tuple(sorted(_ranks(texts), key=_order))
+    repeats the workers' lines in the driver's log. Of a file that holds several starts of a rank
+    the last counts. No rank at all: no line of NCCL's was found."""
+    found = {name: last_starts(list(by_process(text))) for name, text in texts.items()}
+    ranks = tuple(sorted(_ranks({name: lines for name, (lines, _) in found.items()}), key=_order))
     kind = _kind([rank.kind for rank in ranks])
     if kind == "rdma" and any(_missing(ranks)):
         kind = "unknown"  # rdma is said of all ranks or not at all
-    return Report(kind, ranks, tuple(_notes(texts, ranks)))
+    left_out = {name: starts for name, (_, starts) in found.items()}
+    return Report(kind, ranks, tuple(_notes(left_out, ranks)))
 
 
-def _ranks(texts: Mapping[str, str]) -> Iterator[LogRank]:
+def _ranks(texts: Mapping[str, Sequence[Line]]) -> Iterator[LogRank]:
     lines: dict[str, list[str]] = {}
     files: dict[str, list[str]] = {}
-    for name, text in texts.items():
-        found = list(by_process(text))
+    for name, found in texts.items():
         for process in dict.fromkeys(owner for owner, _ in found if owner):
             known = set(lines.get(process, ()))
             fresh = [line for owner, line in found if owner in (process, None)]
@@ -131,10 +135,15 @@ def _kind(kinds: Sequence[Kind]) -> Kind:
     return "rdma" if kinds else "unknown"
 
 
-def _notes(texts: Mapping[str, str], ranks: Sequence[LogRank]) -> Iterator[str]:
-    silent = [name for name in texts if not any(name in rank.files for rank in ranks)]
+def _notes(left_out: Mapping[str, int], ranks: Sequence[LogRank]) -> Iterator[str]:
+    """`left_out`: each file's earlier starts."""
+    silent = [name for name in left_out if not any(name in rank.files for rank in ranks)]
     for name in silent if ranks else ():
         yield f"{name} holds no line of NCCL's."
+    for name, starts in left_out.items():
+        if starts:
+            verb = "is" if starts == 1 else "are"
+            yield f"{count(starts, 'earlier start')} in {name} {verb} left out."
     yield from _missing(ranks)
     for rank in ranks:
         yield from _of_rank(rank)

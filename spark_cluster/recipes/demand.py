@@ -28,6 +28,12 @@ VLLM_FRACTION = 0.9
 #: vllm/engine/arg_utils.py: the API server's default on a GPU of 70 GB or more.
 VLLM_BATCHED_TOKENS = 8192
 
+#: vllm/config/model.py: lets a max-model-len pass that is longer than the model's own.
+ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+
+#: Arguments of vLLM that stretch the model's own; rope-scaling is that of older releases.
+_STRETCHING = ("hf-overrides", "rope-scaling")
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)")
 _SUFFIXES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -38,7 +44,9 @@ T = TypeVar("T")
 class Demand:
     """`fraction` of the host's memory that the engine may use, None if it chooses itself;
     `kv_bytes` a KV cache of fixed size, in bytes; `context` tokens of the longest sequence, None
-    for the model's own; `sequences` at once, None for the engine's default."""
+    for the model's own; `sequences` at once, None for the engine's default. `stretched_by` is what
+    allows vLLM more than the model's own context, empty if nothing does, None if the variables are
+    not known."""
 
     engine: str
     tensor: int = 1
@@ -50,6 +58,7 @@ class Demand:
     sequences: int | None = None
     batched_tokens: int = VLLM_BATCHED_TOKENS
     quantization: str = ""
+    stretched_by: str | None = None
 
     @property
     def ranks(self) -> int:
@@ -61,11 +70,12 @@ class Demand:
 
 
 class BadArgument(ValueError):
-    """An argument's value cannot be what the engine expects; `name` is the argument."""
+    """An argument's value cannot be what the engine expects: `what` is wrong with `name`."""
 
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(f"{name}: {message}")
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(f"{name}: {what}")
         self.name = name
+        self.what = what
 
 
 def plain(args: Mapping[str, Choice]) -> dict[str, Value]:
@@ -79,11 +89,14 @@ def plain(args: Mapping[str, Choice]) -> dict[str, Value]:
 
 def of_recipe(recipe: Recipe) -> Demand:
     """Raises BadArgument."""
-    return of_arguments(recipe.engine, plain(recipe.args))
+    env = {name: choice.text for name, choice in recipe.env.items() if choice.value is not None}
+    return of_arguments(recipe.engine, plain(recipe.args), env)
 
 
-def of_arguments(engine: str, args: Mapping[str, Value]) -> Demand:
-    """Raises BadArgument."""
+def of_arguments(
+    engine: str, args: Mapping[str, Value], env: Mapping[str, str] | None = None
+) -> Demand:
+    """`env` are the engine's variables, None if they are not known. Raises BadArgument."""
     given = {key.replace("_", "-"): value for key, value in args.items()}
     is_vllm = engine.startswith("vllm")
     return Demand(
@@ -97,7 +110,15 @@ def of_arguments(engine: str, args: Mapping[str, Value]) -> Demand:
         sequences=_pick(given, "sequences", _count),
         batched_tokens=_pick(given, "batched", _size) or VLLM_BATCHED_TOKENS,
         quantization=str(given.get("quantization", "")),
+        stretched_by=None if env is None else _stretched_by(given, env),
     )
+
+
+def _stretched_by(given: Mapping[str, Value], env: Mapping[str, str]) -> str:
+    if env.get(ALLOW_LONG, "").strip().lower() in ("1", "true"):
+        return ALLOW_LONG
+    names = {name.partition(".")[0] for name in given}
+    return next((name for name in _STRETCHING if name in names), "")
 
 
 def _pick(given: Mapping[str, Value], what: str, read: Callable[[str, Value], T]) -> T | None:

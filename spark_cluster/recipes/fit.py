@@ -18,6 +18,7 @@ from typing import Literal
 from spark_cluster.core.step import Problem
 from spark_cluster.core.units import GIB
 from spark_cluster.recipes import ollama
+from spark_cluster.recipes.context import beyond
 from spark_cluster.recipes.demand import Demand
 from spark_cluster.recipes.model_config import ModelConfig
 from spark_cluster.recipes.rank import (
@@ -100,15 +101,16 @@ def fit(
     if demand.engine in ROUGH:
         return _rough(Rank(demand, config, smallest.total, weights), hosts)
     rank = Rank(demand, config, smallest.total, weights)
-    problems = [*_undivided(rank), *_too_large(rank), *_taken(rank, hosts)]
-    warnings = [] if problems else _tight(rank)
-    notes = _notes(rank, hosts)
+    long = beyond(demand, config)
+    problems = [*long.problems, *_undivided(rank), *_too_large(rank), *_taken(rank, hosts)]
+    tight = [] if problems else _tight(rank)
+    notes = [*_notes(rank, hosts), *long.notes]
     verdict: Verdict = "fits"
     if problems:
         verdict = "no"
     elif rank.tokens is None or demand.fraction is None:
         verdict = "unknown"
-    elif warnings:
+    elif tight:
         verdict = "tight"
     known = demand.fraction is not None or demand.kv_bytes is not None
     tokens = rank.tokens if known else None
@@ -116,7 +118,7 @@ def fit(
         verdict,
         tuple(_lines(rank, smallest)),
         tuple(problems),
-        tuple(warnings),
+        (*long.warnings, *tight),
         tuple(notes),
         kv_bytes=int(rank.kv) if known else None,
         token_bytes=rank.token,
@@ -338,6 +340,8 @@ def _remedy(rank: Rank, *, spare: int = 0) -> str:
             name = "gpu-memory-utilization" if demand.is_vllm else "mem-fraction-static"
             ways.append(f"raise {name} to {needed:g}")
     length = int((rank.kv - spare) / rank.token) // 1024 * 1024 if rank.token else 0
+    if beyond(demand, rank.config).problems and rank.config and rank.config.context:
+        length = min(length, rank.config.context)
     if length > 0 and rank.longest is not None:
         ways.append(f"set max-model-len to {length} or less")
     if rank.element == 2:
@@ -365,10 +369,6 @@ def _notes(rank: Rank, hosts: Sequence[Memory]) -> list[str]:
         notes.append(f"The KV cache of this model is not computed: {config.other}.")
     elif rank.element is None:
         notes.append(f"How much {demand.kv_dtype} takes per element is not known.")
-    elif demand.context and config.context and demand.context > config.context:
-        notes.append(
-            f"max-model-len {demand.context:,} is longer than the model's own {config.context:,}."
-        )
     if demand.fraction is None and demand.kv_bytes is None:
         notes.append("mem-fraction-static is not set: SGLang chooses its share when it starts.")
     totals = {host.host: gib(host.total) for host in hosts}

@@ -5,12 +5,14 @@ Rules about versions are data (lint_versions.py), the others functions (lint_rul
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from packaging.version import Version
 
 from spark_cluster.core.error import InputError
+from spark_cluster.core.shell import quote
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.lint_finding import Finding, Loc
 from spark_cluster.recipes.lint_nccl import NCCL_RULES
@@ -56,7 +58,8 @@ def refuse(recipe: Recipe, place: Callable[[Loc], str], *, anyway: bool = False)
     if not errors:
         return
     first = errors[0]
-    more = f" (and {len(errors) - 1} more: `spark-cluster recipes lint`)" if errors[1:] else ""
+    check = f"spark-cluster recipes lint {quote(recipe.asked)}"
+    more = f" (and {len(errors) - 1} more: `{check}`)" if errors[1:] else ""
     raise InputError(
         first.what + more, place=place(first.loc), remedy=first.remedy, code=first.code
     )
@@ -72,14 +75,27 @@ def _of_versions(recipe: Recipe) -> Iterator[Finding]:
             ("engine_version",),
             "RECIPE006",
             f"{recipe.engine_version!r} is no version: what vLLM knows there is not checked",
-            "Write the release of vLLM that the image holds, such as 0.11.0 "
-            f"(`docker run --rm {recipe.image} vllm --version`).",
+            f"{_told_by(recipe)} (`docker run --rm {recipe.image} vllm --version`).",
         )
         return
     for row in ROWS:
         choice = (recipe.env if row.kind == "env" else recipe.args).get(row.name)
         if choice is not None and choice.value is not None and choice.value is not False:
             yield from _against(row, version)
+
+
+def _told_by(recipe: Recipe) -> str:
+    """How a file of its format tells the engine's version."""
+    if recipe.tool == "spark-vllm-docker":
+        repository = re.sub(r"(:[^/@]*)?(@.*)?$", "", recipe.image, count=1)
+        return (
+            f"Tag the image with its release of vLLM, such as {repository}:0.26.0, in `container:`"
+        )
+    if recipe.tool == "sparkrun":
+        return (
+            "Write `runtime_version:` with the release of vLLM that the image holds, such as 0.11.0"
+        )
+    return "Write the release of vLLM that the image holds, such as 0.11.0"
 
 
 def _against(row: Row, version: Version) -> Iterator[Finding]:

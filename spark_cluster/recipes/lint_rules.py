@@ -7,7 +7,6 @@ public threads where a number is given.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterator
 
 from packaging.version import Version
@@ -22,6 +21,7 @@ from spark_cluster.recipes.lint_versions import (
     NGC_WITHOUT_RAY,
     RAY_EXPLICIT,
     ROWS,
+    ngc,
     release,
 )
 from spark_cluster.recipes.models import Choice, Recipe, spelled
@@ -46,8 +46,6 @@ _OURS = {
     "headless": "Remove it: all ranks but the head's get it.",
 }
 
-_NGC = re.compile(r"nvcr\.io/nvidia/vllm:(\d\d)\.(\d\d)-")
-
 #: A launch with this fault is refused, also with --anyway: it would show the value.
 SECRET_IN_PLAIN = "RECIPE007"
 
@@ -67,11 +65,6 @@ def _given(choice: Choice | None) -> str | None:
     if choice is None or choice.value is None or choice.value is False:
         return None
     return str(choice.value)
-
-
-def _ngc(recipe: Recipe) -> tuple[int, int] | None:
-    match = _NGC.match(recipe.image)
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def arguments_of_the_engine(recipe: Recipe) -> Iterator[Finding]:
@@ -173,17 +166,18 @@ def ray(recipe: Recipe) -> Iterator[Finding]:
         kind = error if given else warning
         loc = ("env", name) if name in recipe.env else ("env",)
         yield kind(loc, "RECIPE006", what, f'Set {name}: "0" in `env:`.', _NOTES)
-    tag = _ngc(recipe)
+    tag = ngc(recipe.image)
     if tag is not None and tag >= NGC_WITHOUT_RAY:
         what = f"{recipe.image} ships without Ray"
         yield error(("image",), "RECIPE005", what, "Set `engine: vllm-mp`, or an older image.")
 
 
 def image(recipe: Recipe) -> Iterator[Finding]:
-    held = NGC_RELEASES.get(_ngc(recipe) or (0, 0))
+    held = NGC_RELEASES.get(ngc(recipe.image) or (0, 0))
     if held is not None and release(recipe.engine_version) != Version(held):
-        what = f"{recipe.image} holds vLLM {held}, engine_version says {recipe.engine_version}"
-        yield error(("engine_version",), "RECIPE005", what, f"Set `engine_version: {held}`.")
+        field = "runtime_version" if recipe.tool == "sparkrun" else "engine_version"
+        what = f"{recipe.image} holds vLLM {held}, {field} says {recipe.engine_version}"
+        yield error(("engine_version",), "RECIPE005", what, f"Set `{field}: {held}`.")
     if recipe.image.startswith("vllm/vllm-openai") and recipe.engine.startswith("vllm"):
         what = "vllm/vllm-openai starts the server itself; our command would become its arguments"
         remedy = "Use NVIDIA's image, or one made from it with an empty ENTRYPOINT."

@@ -6,6 +6,7 @@ known to have it, `gone` the first known not to; None: always, or still there.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,6 +85,9 @@ NGC_RELEASES = {
     (26, 10): "0.31.0",
 }
 
+#: NVIDIA's image, also in a registry that mirrors it.
+_NGC = re.compile(r"(?:\S+/)?nvidia/vllm:(\d\d)\.(\d\d)(?!\d)")
+
 #: The first of NVIDIA's images known to ship without Ray.
 NGC_WITHOUT_RAY = (26, 5)
 
@@ -103,6 +107,12 @@ COMMON_ARGUMENTS = (
     "skip-mm-profiling", "speculative-config", "swap-space", "tensor-parallel-size", "tokenizer",
     "tokenizer-mode", "tool-call-parser", "trust-remote-code",
 )  # fmt: skip
+
+
+def ngc(image: str) -> tuple[int, int] | None:
+    """Year and month of NVIDIA's image of vLLM, None for any other image."""
+    match = _NGC.match(image)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def release(text: str) -> Version | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from spark_cluster import places
 from spark_cluster.core.error import InputError
 from spark_cluster.document import Source, read, suggest, validate
 from spark_cluster.recipes.foreign import adopt
-from spark_cluster.recipes.models import Recipe, spell, spelled
+from spark_cluster.recipes.foreign.theirs import Adopted
+from spark_cluster.recipes.models import NAME, Recipe, spell, spelled
 
 
 def folders() -> list[Path]:
@@ -46,14 +48,29 @@ def load(name: str, own: Mapping[str, Path]) -> Recipe:
     chain = _chain(path.absolute())
     merged: dict[str, Any] = {}
     for source in reversed(chain):
-        merged = _merge(merged, _spelled(source.data))
+        merged = _merge(merged, _as_choices(source.data))
     files = _files(chain)
     if files:
         merged["files"] = files
     recipe = validate(_place_in(chain, merged), Recipe)
     recipe._chain = tuple(source.path for source in chain)
     recipe._asked = name
+    recipe._tool = chain[0].tool if isinstance(chain[0], Adopted) else ""
+    _refuse_another_name(recipe, chain[0])
     return recipe
+
+
+def _refuse_another_name(recipe: Recipe, source: Source) -> None:
+    """Recipes of the folders are found by their files' names; lists and labels have `name`."""
+    path = recipe.path
+    if path.parent not in folders() or recipe.name == path.stem:
+        return
+    remedy = f"Rename the file to {recipe.name}.yaml."
+    if not recipe.tool and re.match(NAME, path.stem):
+        remedy = f"Write `name: {path.stem}` there, or r{remedy[1:]}"
+    raise source.error(
+        ("name",), f"it is {recipe.name}, and the file, by which it is found, {path.name}", remedy
+    )
 
 
 def place(recipe: Recipe, loc: tuple[str | int, ...]) -> str:
@@ -112,16 +129,26 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _spelled(data: Mapping[str, Any]) -> dict[str, Any]:
+def _as_choices(data: Mapping[str, Any], leave_out: tuple[str, ...] = ("env",)) -> dict[str, Any]:
     """The data of a file with dashes in the names of all arguments, so that one file's go over
-    another's however each spells them."""
+    another's however each spells them.
+
+    A null in the fields `leave_out` is the choice to leave something out, and not only the parent's
+    choice taken back: the engine would set a variable itself, and a profile goes over the recipe.
+    """
     found = dict(data)
     if isinstance(data.get("args"), dict):
         found["args"] = spell({str(name): value for name, value in data["args"].items()})
+    for field in leave_out:
+        if isinstance(found.get(field), dict):
+            found[field] = {
+                name: {"value": None} if value is None else value
+                for name, value in found[field].items()
+            }
     for kind in ("profiles", "options"):
         if isinstance(data.get(kind), dict):
             found[kind] = {
-                name: _spelled(one) if isinstance(one, dict) else one
+                name: _as_choices(one, ("env", "args")) if isinstance(one, dict) else one
                 for name, one in data[kind].items()
             }
     return found

@@ -1,7 +1,8 @@
 """What a model's config.json says about its KV cache. Pure.
 
 The names are those of transformers: `num_hidden_layers`, `num_attention_heads`,
-`num_key_value_heads`, `head_dim`, `max_position_embeddings`, `dtype` (before 4.56 `torch_dtype`).
+`num_key_value_heads`, `head_dim`, `max_position_embeddings` (`model_max_length` goes over it),
+`dtype` (before 4.56 `torch_dtype`).
 A model that also sees keeps those of its language model in `text_config`.
 """
 
@@ -30,10 +31,15 @@ _OTHER_ATTENTION: tuple[tuple[str, str], ...] = (
 )
 
 
+#: Types of scaling whose `max_position_embeddings` is the scaled one (vllm/config/model.py).
+_SCALED_ALREADY = ("su", "longrope", "llama3")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """`context` is the longest sequence in tokens, None if the file names none. `other` says why
-    the KV cache of this model cannot be computed from the numbers here; empty if it can."""
+    """`context` is the longest sequence in tokens, None if the file names none; `scaled`: by a
+    factor of its rotary positions it may be longer. `other` says why the KV cache of this model
+    cannot be computed from the numbers here; empty if it can."""
 
     layers: int
     heads: int
@@ -42,6 +48,7 @@ class ModelConfig:
     dtype: str = "bfloat16"
     context: int | None = None
     other: str = ""
+    scaled: bool = False
 
 
 def parse(text: str) -> ModelConfig | None:
@@ -72,8 +79,23 @@ def _read(data: Mapping[str, Any]) -> ModelConfig | None:
         kv_heads=_positive(data.get("num_key_value_heads")) or heads,
         head_dim=head_dim,
         dtype=dtype if isinstance(dtype, str) else "bfloat16",
-        context=_positive(data.get("max_position_embeddings")),
+        context=_positive(data.get("model_max_length"))
+        or _positive(data.get("max_position_embeddings")),
         other=_other(data),
+        scaled=_scaled(data),
+    )
+
+
+def _scaled(data: Mapping[str, Any]) -> bool:
+    """A factor that is not in `max_position_embeddings` already. transformers 5 calls the field
+    `rope_parameters`, and may have one for each type of layer."""
+    rope = data.get("rope_scaling") or data.get("rope_parameters")
+    found = [rope, *rope.values()] if isinstance(rope, dict) else []
+    return any(
+        isinstance(one, dict)
+        and bool(one.get("factor"))
+        and one.get("rope_type", one.get("type")) not in _SCALED_ALREADY
+        for one in found
     )
 
 

@@ -13,6 +13,9 @@ from spark_cluster.document import Document
 
 #: docker: [registry/]name[:tag][@digest]; loose on purpose, docker itself judges the rest.
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
+#: A recipe's name, which is that of its file.
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -179,7 +182,7 @@ class Recipe(Document):
     `secrets_file` on the node.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     title: str
     note: str = ""
     extends: str | None = None
@@ -210,6 +213,7 @@ class Recipe(Document):
     measured: tuple[Measured, ...] = ()
     _chain: tuple[Path, ...] = PrivateAttr(default=())
     _asked: str = PrivateAttr(default="")
+    _tool: str = PrivateAttr(default="")
 
     @property
     def path(self) -> Path:
@@ -225,6 +229,11 @@ class Recipe(Document):
     def asked(self) -> str:
         """What commands call it: its name, or the file as it was given."""
         return self._asked or self.name
+
+    @property
+    def tool(self) -> str:
+        """The tool in whose format the recipe's own file is; empty for ours."""
+        return self._tool
 
     @property
     def revision(self) -> str:

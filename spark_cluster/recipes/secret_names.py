@@ -15,11 +15,18 @@ HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 MASK = "***"
 
-_VARIABLE = re.compile(r"(TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY)$")
+#: The words by which a variable's name says that it holds a secret; tokens of text are none. A
+#: KEY does so here at the end; evidence, which blacks out in doubt, takes it anywhere.
+SECRET_WORDS = r"(?:TOKEN(?!S|I)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|_PSK)"
+
+_VARIABLE = re.compile(rf"({SECRET_WORDS}[A-Z]*|API_?KEYS?|(?<!PUBLIC)_KEY)(_?\d+)?$")
 _ARGUMENT = re.compile(r"(^|-)(api-key|hf-token|password)$")
 
-#: What people write where a client insists on a key and the server wants none.
-_NO_SECRET = ("", "empty", "none", "dummy")
+#: What people write where a client insists on a key and the server wants none, and switches.
+_NO_SECRET = ("", "empty", "none", "dummy", "0", "1", "true", "false")
+
+#: The path of a file that holds it: RAY_TLS_SERVER_KEY, GOOGLE_APPLICATION_CREDENTIALS.
+_PATH = re.compile(r"[~.]{0,2}/\S*\.[a-z]+")
 
 
 def is_secret_variable(name: str) -> bool:
@@ -53,7 +60,8 @@ def _holds(field: str, name: str, choice: Choice) -> bool:
     if choice.value is None or isinstance(choice.value, bool):
         return False
     is_secret = is_secret_argument(name) if field == "args" else is_secret_variable(name)
-    return is_secret and choice.text.strip().lower() not in _NO_SECRET
+    text = choice.text.strip().lower()
+    return is_secret and text not in _NO_SECRET and not _PATH.fullmatch(text)
 
 
 def _masked(holder: Recipe | Overlay) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from spark_cluster.core.error import SparkError, StepFailed
 from spark_cluster.core.result import Result
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.lock import FILES_LOCK
-from spark_cluster.facts.models import IMAGES, Image, ImagesFact
+from spark_cluster.facts.models import IMAGES, Image, ImagesFact, full_name
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.runner.work import locked
@@ -47,7 +47,8 @@ class Images:
         sinks = [host for host in wanted if (held.get(host) or image).id != image.id
                  or held.get(host) is None]  # fmt: skip
         same = [host for host, found in held.items() if found is not None and found.id == image.id]
-        payload = ImagePayload(self.name, image.size)
+        # Without its tag docker would save all images of that name.
+        payload = ImagePayload(full_name(self.name), image.size)
         results = [
             self.transfer.finish(host, payload.step, self.name, f"it has {image.id[7:19]}")
             for host in wanted

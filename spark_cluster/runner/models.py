@@ -21,7 +21,7 @@ from spark_cluster.recipes.naming import NamedModel, model_folder
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.runner.work import locked, on
 from spark_cluster.transfer import plan
-from spark_cluster.transfer.cache import CachedModel, manifest, same
+from spark_cluster.transfer.cache import CachedModel, holds, manifest
 from spark_cluster.transfer.payload import ModelPayload
 from spark_cluster.transfer.rates import gbits
 
@@ -59,8 +59,11 @@ class Models:
             if not seen.error:
                 found[host] = seen.models.get(self.name)
             elif host in needed:
-                raise _error("HOST001", f"the model cache cannot be read: {seen.error}", host)
+                raise _error("HOST001", f"{self.cache} cannot be read: {seen.error}", host)
         return found
+
+    def nowhere(self, hosts: Sequence[str]) -> str:
+        return f"{self.name} is in {self.cache} on none of {', '.join(hosts)}"
 
     # Copying
 
@@ -72,14 +75,14 @@ class Models:
         held = self.read(needed)
         sources, why = plan.source(held, self.revision, preferred)
         if not sources:
-            raise _error("MODEL002", f"{self.name} {self.revision}: {why}")
+            raise _error("MODEL002", f"{self.name} {self.revision} in {self.cache}: {why}")
         model = held[sources[0]]
         assert model is not None
         if deep:
             sources = sources[:1]
         sinks = [
             host for host in wanted
-            if host not in sources and (deep or not same(held.get(host), model, self.revision))
+            if host not in sources and (deep or not holds(held.get(host), model, self.revision))
         ]  # fmt: skip
         title = f"{self.name} {model.commit(self.revision)[:12]}"
         there = [host for host in wanted if host not in sinks]
@@ -103,10 +106,10 @@ class Models:
 
         def arrived(seen: ModelsFact) -> str:
             there = seen.models.get(self.name)
-            if same(there, model, self.revision):
+            if holds(there, model, self.revision):
                 return ""
             faults = there.faults(self.revision) if there else ("it is not there",)
-            return "; ".join(faults) or "it is not the same"
+            return "; ".join(faults) or f"it is not the same as on {sources[0]}"
 
         used = dict.fromkeys(
             host for wave in waves for way in wave for host in (way.source, way.sink)
@@ -117,20 +120,25 @@ class Models:
     # Downloading
 
     def pull(
-        self, wanted: Sequence[str], on_host: str | None, *, image: str, endpoint: str, token: str
+        self,
+        wanted: Sequence[str],
+        on_host: str | None,
+        *,
+        image: str,
+        endpoint: str,
+        token: Secret,
     ) -> tuple[str, Result]:
         """Download on one host: `on_host`, or where most of it is already. The host, and what
         became of it there."""
         held = self.read([on_host] if on_host else wanted)
         host = plan.downloader(held, wanted, on_host)
-        if token:
-            self.session.become.secrets.append(Secret(token))
+        self.session.become.secrets.append(token)
         job = {
             "cache": self.cache,
             "model": self.name,
             "revision": self.revision,
             "endpoint": endpoint,
-            "token": token,
+            "token": token.reveal(),
             "image": image,
         }
         title = f"Download {self.name} {self.revision}"
@@ -154,7 +162,7 @@ class Models:
         """Hash every file on every host that has the model."""
         held = {host: model for host, model in self.read().items() if model is not None}
         if not held:
-            raise _error("MODEL002", f"{self.name} is on none of {', '.join(self.session.lanes)}")
+            raise _error("MODEL002", self.nowhere(list(self.session.lanes)))
         title, finish = f"Verify {self.name}", self.transfer.finish
         results = []
         for host, done in self.transfer.verify(self.folder, list(held), title).items():

@@ -11,6 +11,7 @@ from spark_cluster.core.units import GIB, human_bytes
 from spark_cluster.facts.docker import CONTAINERS, IMAGE
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.mesh import MESH, marked
+from spark_cluster.facts.models import full_name
 from spark_cluster.facts.storage import DISK, MODEL, PORTS
 from spark_cluster.steps.base import NoParams, problem
 from spark_cluster.steps.view import View
@@ -41,10 +42,11 @@ def no_other_run(view: View, _: NoParams) -> Assessment:
 def image(view: View, _: NoParams) -> Assessment:
     name = view.serving.image
     here = view.facts[IMAGE].id
+    sync, pull = f"spark-cluster image sync {full_name(name)}", f"docker pull {name}"
+    copied = "@" not in name  # docker keeps no digest when it saves and loads
     if not here:
         elsewhere = any(facts[IMAGE].id for facts in view.all_facts.values())
-        sync = f"spark-cluster image sync {name}{_to(view)}"
-        remedy = sync if elsewhere else f"docker pull {name}"
+        remedy = f"{sync}{_to(view)}" if elsewhere and copied else pull
         return found(problem("SERVE002", f"{name} is not on {view.name}", remedy))
     head = view.all_facts[view.serving.head][IMAGE]
     if head.id and here != head.id and not set(head.digests) & set(view.facts[IMAGE].digests):
@@ -52,7 +54,7 @@ def image(view: View, _: NoParams) -> Assessment:
             problem(
                 "SERVE003",
                 f"{name} is {here[7:19]} here and {head.id[7:19]} on {view.serving.head}",
-                f"spark-cluster image sync {name} --from {view.serving.head}{_to(view)}",
+                f"{sync} --from {view.serving.head}{_to(view)}" if copied else pull,
             )
         )
     return found(notes=(f"{name} {here[7:19]}",))

@@ -31,7 +31,7 @@ from spark_cluster.steps.served import (
     dead,
     missing,
     ranks,
-    served,
+    to_verify,
 )
 from spark_cluster.steps.view import View
 
@@ -56,8 +56,8 @@ class Params(Document):
 def generate(view: View, params: Params) -> Stimulus | None:
     """The traffic. A group with a dead rank is not asked: the request would end its server, and
     the evidence with it."""
-    found = served(view.all_facts)
-    if found is None or found.host != view.name or len(found.hosts) < 2:
+    found = to_verify(view.all_facts)
+    if found is None or found.host != view.name or not found.spans:
         return None
     if dead(found, view.all_facts):
         return None
@@ -93,7 +93,7 @@ def evaluate(
     tokens are known from the server's metrics alone.
     """
     last = known if known is not None else {**before, **after}
-    found = served(last)
+    found = to_verify(last)
     if found is None:
         return None
     who = ranks(found, last, inventory)
@@ -210,10 +210,10 @@ def _known_bad(witnesses: Mapping[int, NcclWitness]) -> list[str]:
 
 
 def assess(view: View, _: Params) -> Assessment:
-    found = served(view.all_facts)
+    found = to_verify(view.all_facts)
     if found is None or found.host != view.name:
         return skip("rank 0 is not here")
-    if len(found.hosts) < 2:
+    if not found.spans:
         return skip(f"{found.recipe} runs on one host: nothing travels between hosts")
     result = verdict(view)
     if result is None:

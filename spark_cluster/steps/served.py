@@ -29,6 +29,11 @@ class Served:
     hosts: tuple[str, ...]
 
     @property
+    def spans(self) -> bool:
+        """Whether it runs on several hosts, so that something travels between them."""
+        return len(self.hosts) > 1
+
+    @property
     def port(self) -> int:
         return int(self.head.label("port"))
 
@@ -63,7 +68,23 @@ class Served:
 def served(facts: HostFacts) -> Served | None:
     """What runs, by its head's container, the newest launch first; None if no head of ours runs on
     these hosts."""
-    return next((each for each in heads(facts) if each.head.running), None)
+    return next(iter(running(facts)), None)
+
+
+def to_verify(facts: HostFacts) -> Served | None:
+    """What a verdict is about: of what runs the newest that spans hosts; what runs on one host, if
+    nothing else does; None if no head of ours runs on these hosts."""
+    return next(iter(sorted(running(facts), key=lambda each: not each.spans)), None)
+
+
+def beside(found: Served, facts: HostFacts) -> list[Served]:
+    """What else runs, the newest launch first."""
+    return [each for each in running(facts) if each != found]
+
+
+def running(facts: HostFacts) -> list[Served]:
+    """Everything that runs, the newest launch first."""
+    return [each for each in heads(facts) if each.head.running]
 
 
 def heads(facts: HostFacts) -> list[Served]:

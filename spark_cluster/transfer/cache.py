@@ -51,7 +51,7 @@ class Snapshot:
 class CachedModel:
     """A model on one node. `size` is that of all blobs in bytes; `foreign` counts entries that
     are not the SSH user's; `unfinished` are commits that are still being brought; `partial`
-    names files that are not whole and not of these."""
+    names files that are not whole and not of these; `cache` is the folder that was asked for."""
 
     name: str
     path: str = ""
@@ -61,6 +61,7 @@ class CachedModel:
     unfinished: tuple[str, ...] = ()
     size: int = 0
     foreign: int = 0
+    cache: str = ""
 
     def commit(self, revision: str = MAIN) -> str:
         """The commit that a ref, or the commit itself, means here; empty if it is not there."""
@@ -117,22 +118,24 @@ def _named(paths: Sequence[str], noun: str, what: str) -> str:
     if not paths:
         return ""
     verb = "is" if len(paths) == 1 else "are"
-    more = ", …" if len(paths) > 3 else ""
-    return f"{count(len(paths), noun)} {verb} {what}: {', '.join(paths[:3])}{more}"
+    return f"{count(len(paths), noun)} {verb} {what}: {_some(paths)}"
 
 
-def parse(lines: Sequence[str]) -> dict[str, CachedModel]:
-    """The models by name, from what node/hub.py `list` prints; other lines are passed over."""
-    found: dict[str, CachedModel] = {}
+def _some(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:3]) + (", …" if len(paths) > 3 else "")
+
+
+def parse(lines: Sequence[str]) -> tuple[CachedModel, ...]:
+    """The models, from what node/hub.py `list` prints; other lines are passed over."""
+    found: list[CachedModel] = []
     for line in lines:
         try:
             said = json.loads(line)
-            model = _model(said) if "model" in said else None
+            if "model" in said:
+                found.append(_model(said))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
-        if model is not None:
-            found[model.name] = model
-    return found
+    return tuple(found)
 
 
 def _model(said: Mapping[str, Any]) -> CachedModel:
@@ -153,6 +156,7 @@ def _model(said: Mapping[str, Any]) -> CachedModel:
         unfinished=tuple(map(str, said["unfinished"])),
         size=int(said["size"]),
         foreign=int(said["foreign"]),
+        cache=str(said["cache"]),
     )
 
 
@@ -192,13 +196,30 @@ def manifest(model: CachedModel, revision: str = MAIN) -> Manifest:
     return Manifest(snapshot.revision, tuple(blobs.values()), tuple(links), refs)
 
 
-def same(one: CachedModel | None, other: CachedModel, revision: str = MAIN) -> bool:
-    """Whether both hold the same complete snapshot under this revision."""
+def holds(one: CachedModel | None, other: CachedModel, revision: str = MAIN) -> bool:
+    """Whether one has the complete snapshot that the other has under this revision, file by file
+    with the same hash; it may have more."""
     if one is None or not (one.complete(revision) and other.complete(revision)):
         return False
     mine, theirs = one.snapshot(revision), other.snapshot(revision)
     assert mine is not None and theirs is not None
-    return mine.revision == theirs.revision and set(mine.files) == set(theirs.files)
+    return mine.revision == theirs.revision and set(mine.files) >= set(theirs.files)
+
+
+def differing(models: Mapping[str, CachedModel], revision: str = MAIN) -> str:
+    """The files in which these differ: `README.md on spark-2; LICENSE on spark-3`."""
+    files = {
+        host: {entry.path: entry for entry in snapshot.files}
+        for host, model in models.items()
+        if (snapshot := model.snapshot(revision)) is not None
+    }
+    common = set.intersection(*(set(entries.values()) for entries in files.values()))
+    parts = []
+    for host, entries in files.items():
+        paths = sorted(path for path, entry in entries.items() if entry not in common)
+        if paths:
+            parts.append(f"{_some(paths)} on {host}")
+    return "; ".join(parts)
 
 
 def skew(models: Mapping[str, CachedModel], revision: str = MAIN) -> str:

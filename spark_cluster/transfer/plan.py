@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from spark_cluster.core.error import InputError
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory, Managed
-from spark_cluster.transfer.cache import CachedModel, same
+from spark_cluster.transfer.cache import CachedModel, differing, holds
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def source(
 ) -> tuple[list[str], str]:
     """The hosts to copy from, all with the same files, and why there is none if there is none.
 
-    `models` is what each host holds of the model. With copies that differ, only `preferred` tells
-    which is the right one.
+    `models` is what each host holds of the model. Of copies of one commit those that have all
+    files of the others; where they differ otherwise, only `preferred` tells which is right.
     """
     if preferred is not None:
         model = models.get(preferred)
@@ -104,12 +104,17 @@ def source(
         why = [f"{name}: {'; '.join(m.faults(revision)) if m else 'it is not there'}"
                for name, m in models.items()]  # fmt: skip
         return [], "no host has it complete. " + ". ".join(why)
-    first = next(iter(complete.values()))
-    different = [name for name, model in complete.items() if not same(first, model, revision)]
-    if different:
+    fullest = [name for name, model in complete.items()
+               if all(holds(model, other, revision) for other in complete.values())]  # fmt: skip
+    if fullest:
+        return fullest, ""
+    commits = {model.commit(revision) for model in complete.values()}
+    if len(commits) == 1:
+        what = f"of {commits.pop()[:12]} differ: {differing(complete, revision)}"
+    else:
         parts = [f"{m.commit(revision)[:12]} on {name}" for name, m in complete.items()]
-        return [], f"the complete copies differ: {', '.join(parts)}"
-    return list(complete), ""
+        what = f"differ: {', '.join(parts)}"
+    return [], f"the complete copies {what}"
 
 
 def downloader(

@@ -89,6 +89,20 @@ def test_a_recipe_that_runs_has_its_hosts_beside_each_level(
     assert [host.execs for host in hosts] == [1, 1 + 2 * 2 + samples, 1 + 2 * 2 + samples]
 
 
+def test_the_recipe_tells_which_of_two_servers_is_meant(
+    bench: Bench, start: Start, inventory: Callable[[int], str]
+) -> None:
+    hosts = serving()
+    later = world.running("spark-2").replace('"spark-2,spark-3"', '"spark-1"')
+    later = later.replace(world.RECIPE, "another").replace(world.RUN, "20261122-031500-9f3a")
+    hosts[0].texts["containers"] = later
+    said = bench("sweep", world.RECIPE, "-i", inventory(start().port), "--levels", "1",
+                 "--input-tokens", "8", "--output-tokens", "4", "--warm-up", "0",
+                 hosts=hosts)  # fmt: skip
+    assert said.code == 0, said.err
+    assert set(said.result.hosts) == set(world.PAIR)
+
+
 def test_a_host_that_dies_meanwhile_leaves_the_others_figures(
     bench: Bench, start: Start, inventory: Callable[[int], str]
 ) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 
 from spark_cluster.core.error import CheckFailed, Interrupted, StepFailed
 from spark_cluster.transfer.node import pull
+from spark_cluster.transfer.node.files import Failed
 from spark_cluster.transfer.payload import Order
 from tests.hub_cache import MODEL, REVISION, content, tree, write_model
 from tests.hub_server import COMMIT, Hub
@@ -234,6 +239,65 @@ def test_refusals_say_what_to_do(
     assert raised.value.remedy
 
 
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """Whatever is asked of this address, it says these bytes and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_one() -> None:
+            stream, _ = listener.accept()
+            with stream:
+                stream.recv(65536)
+                stream.sendall(answer)
+
+        thread = threading.Thread(target=answer_one, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
+
+
+def http(body: bytes, length: int | None = None) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (length or len(body), body)
+
+
+def hub_says(*files: Any) -> bytes:
+    return http(json.dumps({"sha": COMMIT, "siblings": files}).encode())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        http(b'{"sha": "', 500),
+        http(b"<html>The proxy wants you to log in</html>"),
+        http(b"\xff\xfe"),
+        http(b"[]"),
+        http(b"{}"),
+        hub_says({"rfilename": "config.json"}),
+        hub_says({"rfilename": "config.json", "size": None, "blobId": None}),
+        hub_says({"rfilename": "config.json", "size": 5, "blobId": "of another kind"}),
+        hub_says({"rfilename": "model.safetensors", "lfs": {"size": 5}}),
+        hub_says("config.json"),
+    ],
+)
+def test_an_answer_that_is_not_a_hubs_is_told(answer: bytes) -> None:
+    """A proxy, or a mirror that does not know `blobs`."""
+    with answering(answer) as url, pytest.raises(Failed) as raised:
+        pull.wanted_of(url, MODEL, "main", "")
+    assert str(raised.value) == (
+        f"{url} does not answer as a hub: its answer has no sizes and hashes"
+    )
+    assert raised.value.reason == "offline"
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\r", f"{TOKEN}\n", f"{TOKEN}\u2026"])
+def test_a_token_that_cannot_be_sent_is_not_printed(token: str, hub: Hub) -> None:
+    with pytest.raises(Failed, match="cannot be asked") as raised:
+        pull.wanted_of(hub.url, MODEL, "main", token)
+    assert TOKEN not in str(raised.value)
+    assert raised.value.reason == "offline"
+
+
 class HugeHub(Hub):
     """A hub whose files are larger than any disk, or say so."""
 
@@ -303,7 +367,7 @@ def test_without_a_client_the_download_runs_inside_the_image(
 def test_a_copy_of_a_download_is_the_same(place: Place, hub: Hub, tmp_path: Path) -> None:
     """What the client wrote is what our copies understand."""
     from spark_cluster.runner.work import program
-    from spark_cluster.transfer.cache import manifest, same
+    from spark_cluster.transfer.cache import holds, manifest
     from spark_cluster.transfer.payload import ModelPayload
 
     place.follow(order(place, hub))
@@ -312,7 +376,7 @@ def test_a_copy_of_a_download_is_the_same(place: Place, hub: Hub, tmp_path: Path
     with program(place.lane, payload.serve(["127.0.0.1"], "a" * 64)) as started:
         module, command, job = payload.fetch(started.said["ready"], "a" * 64, None)
         other.follow((module, command, {**job, "folder": str(other.folder)}))
-    assert same(place.model, other.model)
+    assert holds(other.model, place.model)
     copied = tree(other.folder)
     assert copied == {name: copied[name] for name in tree(place.folder) if name in copied}
     assert {name for name in tree(place.folder) if name not in copied} == {f"trees/{COMMIT}.json"}

@@ -16,17 +16,18 @@ import pytest
 
 from spark_cluster.core.error import CheckFailed, Interrupted, StepFailed
 from spark_cluster.facts import probe
+from spark_cluster.facts.models import models
 from spark_cluster.runner.work import look, program
 from spark_cluster.transfer import scripts
 from spark_cluster.transfer.cache import manifest
 from spark_cluster.transfer.node import hub
 from spark_cluster.transfer.node.files import PARTIAL
 from spark_cluster.transfer.node.streams import TOKEN_BYTES
-from spark_cluster.transfer.payload import ModelPayload, Order
+from spark_cluster.transfer.payload import ImagePayload, ModelPayload, Order
 from tests.hub_cache import MODEL, REVISION, content, tree, write_model
 
 from .place import Place
-from .sshd_server import Server, eventually, running
+from .sshd_server import Server, eventually, running, temporary_user
 
 pytestmark = pytest.mark.contract
 
@@ -298,6 +299,52 @@ def test_what_ssh_says_is_told(
     assert raised.value.code == "MODEL003"
 
 
+@pytest.fixture
+def far_user(
+    server: Server, may_make_users: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The home of the SSH user, for whom alone `ssh spark-2` leads here; the programs are root's,
+    as after sudo."""
+    home = server.folder / "far"
+    (home / ".ssh").mkdir(parents=True)
+    with temporary_user("ALL=(ALL) NOPASSWD: ALL", home) as user:
+        shutil.copy(server.client_key, home / ".ssh/key")
+        (home / ".ssh/known_hosts").write_text(server.host_key())
+        (home / ".ssh/config").write_text(
+            f"Host spark-2\n HostName 127.0.0.1\n Port {server.port}\n IdentitiesOnly yes\n"
+            " IdentityFile ~/.ssh/key\n"
+        )
+        for path in (home, *home.rglob("*")):
+            shutil.chown(path, user.name)
+        monkeypatch.setenv("SUDO_USER", user.name)
+        yield home
+
+
+#: Docker's two commands; what was loaded, and by whom, is in the folder @.
+SAVE_AND_LOAD = """\
+#!/bin/sh
+case $1 in
+  save) echo "the image $2" ;;
+  load) id -u > @/who; cat > @/loaded ;;
+esac
+"""
+
+
+def test_an_encrypted_image_comes_by_the_users_ssh_and_is_loaded_by_root(
+    places: tuple[Place, Place], far_user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, sink = places
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/docker").write_text(SAVE_AND_LOAD.replace("@", str(tmp_path)))
+    (tmp_path / "bin/docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    payload = ImagePayload("engine:1", 5)
+    with program(source.lane, payload.serve(["127.0.0.1"], TOKEN)) as started:
+        sink.follow(payload.fetch(started.said["ready"], TOKEN, "spark-2"))
+    assert (tmp_path / "loaded").read_text() == "the image engine:1\n"
+    assert (tmp_path / "who").read_text() == "0\n"
+
+
 # The cache
 
 
@@ -315,6 +362,21 @@ def test_verify_names_each_bad_blob(places: tuple[Place, Place]) -> None:
     bad = source.follow(order)["bad"]
     assert {path for path, _ in bad} == {f"blobs/{blob.name}" for blob in by_kind.values()}
     assert set(by_kind) == {40, 64}, "both kinds of names"
+
+
+def test_several_caches_are_read_at_once_and_each_folder_once(
+    places: tuple[Place, Place], tmp_path: Path
+) -> None:
+    one, other = places
+    write_model(one.hub, content())
+    write_model(other.hub, content(), model="org/other")
+    (tmp_path / "linked").symlink_to(one.cache)
+    folders = (one.cache, tmp_path / "linked", f"{other.cache}/", tmp_path / "nothing")
+    fact = models(*map(str, folders))
+    assert [(model.name, model.cache) for model in one.lane.read([fact])[fact].found] == [
+        (MODEL, str(one.cache)),
+        ("org/other", str(other.cache)),
+    ]
 
 
 def test_remove_leaves_the_others_and_what_they_share(places: tuple[Place, Place]) -> None:

@@ -14,7 +14,7 @@ from spark_cluster import places
 from spark_cluster.engines.compose import compose
 from spark_cluster.engines.spec import docker_run
 from spark_cluster.recipes.loader import load
-from tests.command_line import Cli
+from tests.command_line import Cli, assert_told
 
 from . import world
 from .cases import refused, write
@@ -100,7 +100,7 @@ def test_dollars_are_not_composes() -> None:
 def test_several_hosts_are_refused() -> None:
     error = refused(lambda: compose(world.deployment()))
     assert "qwen3-vl-235b needs 2 hosts; docker compose knows one" in error.message
-    assert "spark-cluster launch qwen3-vl-235b" in error.remedy
+    assert re.match(r"`spark-cluster launch \S+/qwen3-vl-235b.yaml` starts it", error.remedy)
 
 
 def test_the_command_line(cli: Cli, tmp_path: Path) -> None:
@@ -118,6 +118,48 @@ def test_the_command_line(cli: Cli, tmp_path: Path) -> None:
     assert "docker compose knows one" in refused_.err
     nowhere = cli("compose", "qwen3-32b-fp8", "-o", str(tmp_path / "no/where"), "-i", INVENTORY)
     assert nowhere.code == 2
+
+
+def test_the_head_is_the_command_that_made_it(cli: Cli) -> None:
+    text = "name: mine\nextends: qwen3-32b-fp8\noptions: {a: {why: x}, b: {why: y}}\n"
+    path = write(Path("my recipe.yaml"), text)
+    chosen = ("--profile", "latency", "--with", "a", "--with", "b")
+    said = cli("compose", str(path), *chosen, "-i", INVENTORY)
+    assert said.code == 0
+    made = re.search(r"made by `(.*)`", said.out)
+    assert made is not None
+    assert made[1] == "spark-cluster compose 'my recipe.yaml' --profile latency --with a,b"
+    assert cli(*shlex.split(made[1])[1:], "-i", INVENTORY).out == said.out
+
+
+def test_a_recipe_of_several_hosts_is_named_as_it_was_asked_for(cli: Cli) -> None:
+    path = write(Path("mine.yaml"), "name: other\nextends: qwen3-vl-235b\n")
+    said = cli("compose", f"./{path}", "-i", INVENTORY)
+    assert said.code == 2
+    assert "next: `spark-cluster launch ./mine.yaml` starts it" in said.err
+
+
+def test_what_lint_refuses_is_not_written(cli: Cli) -> None:
+    text = (
+        "name: mine\nextends: qwen3-32b-fp8\nimage: example.org/vllm:latest\n"
+        "engine_version: 0.26.0\nenv: {VLLM_ATTENTION_BACKEND: TRITON_ATTN}\n"
+    )
+    path = write(Path("mine.yaml"), text)
+    words = ("compose", str(path), "-o", "made.yaml", "-i", INVENTORY)
+    said = cli(*words)
+    assert_told(said, f"{path.absolute()}:5: VLLM_ATTENTION_BACKEND is gone", "RECIPE003")
+    assert not Path("made.yaml").exists()
+    said = cli(*words, "--anyway")
+    assert said.code == 0
+    assert yaml.safe_load(Path("made.yaml").read_text())["services"]
+    assert "`spark-cluster compose mine.yaml --anyway`" in Path("made.yaml").read_text()
+    notes = said.err.splitlines()
+    assert [note.split(" at ")[0] for note in notes] == [
+        "lint: error RECIPE003", "lint: warning RECIPE006",
+    ]  # fmt: skip
+    to_stdout = cli("compose", str(path), "--anyway", "-i", INVENTORY)
+    assert to_stdout.err == said.err
+    assert yaml.safe_load(to_stdout.out)["services"]
 
 
 def test_the_file_needs_no_group(cli: Cli, tmp_path: Path) -> None:

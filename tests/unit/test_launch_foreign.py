@@ -69,7 +69,9 @@ def test_it_is_planned_as_ours_are(
 
 def test_one_that_needs_more_hosts_than_there_are(cli: Cli) -> None:
     said = dry_run(cli, FOREIGN / "sparkrun-sglang.yaml", [])
-    assert_told(said, "sparkrun-sglang needs 4 hosts and the group pair has 2", "--group")
+    assert_told(
+        said, "sparkrun-sglang needs 4 hosts and the group pair has 2", "a group of 4 hosts"
+    )
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=lambda path: path.stem)

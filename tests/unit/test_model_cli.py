@@ -10,8 +10,9 @@ import pytest
 
 from spark_cluster.core.error import StateUnknown, Unreachable
 from spark_cluster.engines.spec import LABEL
+from spark_cluster.recipes.naming import DEFAULT_CACHE
 from spark_cluster.transport.protocol import Completed
-from tests.command_line import Cli
+from tests.command_line import Cli, assert_told
 
 from . import world
 from .world import INVENTORY, Spark
@@ -21,8 +22,7 @@ RECIPE = world.RECIPE
 ONE, TWO = "1" * 40, "2" * 40
 
 
-@pytest.fixture
-def cli(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def without_pauses(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The shipped inventory, no token, and no pauses while a program on a host is waited for."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("SPARK_CLUSTER_INVENTORY", INVENTORY)
@@ -30,13 +30,22 @@ def cli(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     return cli
 
 
-def listing(revision: str = ONE, *, shards: int = 2) -> str:
-    """`models` of a host that has `shards` of the model's two weight files."""
+@pytest.fixture
+def cli(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    return without_pauses(cli, monkeypatch)
+
+
+def listing(
+    revision: str = ONE, *more: str, shards: int = 2, name: str = MODEL, cache: str = DEFAULT_CACHE
+) -> str:
+    """`models` of a host that has `shards` of the model's two weight files, and small files."""
     names = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     found = [[name, f"{n}" * 64, 1000] for n, name in enumerate(names[:shards], 1)]
+    found += [[name, "a" * 40, 0] for name in more]
     model = {
-        "model": MODEL,
-        "path": "/home/nvidia/.cache/huggingface/hub/models--x",
+        "model": name,
+        "cache": cache,
+        "path": f"{cache.replace('~', '/home/nvidia')}/hub/models--x",
         "refs": {"main": revision},
         "snapshots": [{"revision": revision, "files": found, "weights": names}],
         "unfinished": [],
@@ -166,6 +175,37 @@ def test_sync_to_hosts_that_have_it_starts_nothing(cli: Cli) -> None:
     assert code == 0
     assert "2 ok" in out
     assert [host.jobs for host in hosts] == [[], []]
+
+
+def test_copies_of_one_commit_become_the_fullest(cli: Cli) -> None:
+    whole = listing(ONE, "README.md")
+    source, sink = Node("spark-2", whole), Node("spark-3", listing(), brings=whole)
+    code, out, _ = cli("model", "sync", RECIPE, hosts=[Node("spark-1"), source, sink])
+    assert code == 0
+    assert sink.told("copy fetch")
+    assert "1 changed" in out
+
+
+def test_a_host_that_has_more_than_the_source_has_it_complete(cli: Cli) -> None:
+    source, sink = Node("spark-2", listing()), Node("spark-3", listing(ONE, "README.md"))
+    words = ("model", "sync", RECIPE, "--from", "spark-2")
+    code, out, _ = cli(*words, hosts=[Node("spark-1"), source, sink])
+    assert code == 0
+    assert sink.jobs == []
+    assert "2 ok" in out
+
+
+def test_a_copy_over_a_file_of_its_own_has_arrived(cli: Cli) -> None:
+    """spark-3 keeps its README.md, and gets what spark-2 has beside it."""
+    source = Node("spark-2", listing(ONE, "LICENSE"))
+    sink = Node("spark-3", listing(ONE, "README.md"), listing(ONE, "LICENSE", "README.md"))
+    hosts = [Node("spark-1"), source, sink]
+    code, _, err = cli("model", "sync", RECIPE, hosts=hosts)
+    assert code == 1
+    assert "differ: LICENSE on spark-2; README.md on spark-3" in err
+    code, out, _ = cli("model", "sync", RECIPE, "--from", "spark-2", hosts=hosts)
+    assert code == 0
+    assert "1 changed" in out
 
 
 def test_deep_looks_at_hosts_that_have_it(cli: Cli) -> None:
@@ -332,6 +372,19 @@ def test_pull_downloads_once_and_copies(cli: Cli, monkeypatch: pytest.MonkeyPatc
     assert "hf_secret" not in out
 
 
+@pytest.mark.parametrize("token", ["hf_secret\r", "hf_secret\nhf_other"])
+def test_a_token_of_two_lines_is_refused_and_not_printed(
+    token: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An env file with Windows' line ends gives the first."""
+    monkeypatch.setenv("HF_TOKEN", token)
+    host = Node("spark-2")
+    said = cli("model", "pull", RECIPE, "--to", "spark-2", hosts=[host])
+    assert_told(said, "HF_TOKEN has more than one line")
+    assert "hf_secret" not in said.err
+    assert host.jobs == []
+
+
 def test_a_failed_download_copies_nothing(cli: Cli) -> None:
     first, second = Node("spark-2"), Node("spark-3")
     first.done = {"failed": "org/x is gated: its owner must let you in", "reason": "gated"}
@@ -360,7 +413,7 @@ def test_verify_of_a_model_that_is_nowhere(cli: Cli) -> None:
     code, _, err = cli("model", "verify", RECIPE, "--hosts", "pair",
                        hosts=[Node("spark-2"), Node("spark-3")])  # fmt: skip
     assert code == 1
-    assert "is on none of spark-2, spark-3" in err
+    assert f"{MODEL} is in {DEFAULT_CACHE} on none of spark-2, spark-3" in err
 
 
 def test_rm_refuses_while_a_container_serves_it(cli: Cli) -> None:
@@ -392,7 +445,7 @@ def test_rm_removes_and_looks_again(cli: Cli) -> None:
     assert "remove job.json" not in "".join(hosts[0].scripts)
     code, out, _ = cli("model", "rm", RECIPE, "-y", hosts=hosts)
     assert code == 0
-    assert f"{MODEL} is on none of spark-1, spark-2, spark-3" in out
+    assert f"{MODEL} is in {DEFAULT_CACHE} on none of spark-1, spark-2, spark-3" in out
 
 
 def test_rm_that_leaves_something_is_a_failure(cli: Cli) -> None:
@@ -401,69 +454,3 @@ def test_rm_that_leaves_something_is_a_failure(cli: Cli) -> None:
     code, out, _ = cli("model", "rm", RECIPE, "-y", "--hosts", "spark-2", hosts=[host])
     assert code == 1
     assert "busy" in out
-
-
-# image
-
-
-def images(**names: str) -> str:
-    return "".join(f"sha256:{i * 64} 5000 {json.dumps([n])} []\n" for n, i in names.items())
-
-
-IMAGE = "nvcr.io/nvidia/vllm:25.11-py3"
-
-
-def holding(name: str, image: str = "", brings: str = "") -> Node:
-    host = Node(name)
-    host.texts["images"] = images(**{IMAGE: image}) if image else ""
-    if brings:
-        host.on(
-            re.compile(r"image load job\.json >"),
-            lambda script: (
-                host.texts.update(images=images(**{IMAGE: brings})),
-                host.start(script),
-            )[1],
-        )
-    return host
-
-
-def test_image_ls_names_the_skew(cli: Cli) -> None:
-    hosts = [holding("spark-1"), holding("spark-2", "a"), holding("spark-3", "b")]
-    code, out, _ = cli("image", "ls", RECIPE, hosts=hosts)
-    assert code == 0
-    assert f"skew: {IMAGE}: aaaaaaaaaaaa on spark-2, bbbbbbbbbbbb on spark-3" in out
-    assert f"image sync {IMAGE} --from HOST" in out
-
-
-def test_image_sync_saves_and_loads(cli: Cli) -> None:
-    source, sink = holding("spark-2", "a"), holding("spark-3", "b", brings="a")
-    code, out, err = cli("image", "sync", RECIPE, "--from", "spark-2", hosts=[source, sink])
-    assert (code, err) == (0, "")
-    assert source.told("image save")[0]["image"] == IMAGE
-    assert sink.told("image load")[0]["peer"] == ["192.168.100.10", 4000]
-    assert "1 changed" in out
-
-
-def test_an_image_that_differs_after_the_copy_is_a_failure(cli: Cli) -> None:
-    source, sink = holding("spark-2", "a"), holding("spark-3", "b")
-    code, out, _ = cli("image", "sync", RECIPE, "--from", "spark-2", "--json", hosts=[source, sink])
-    assert code == 1
-    assert "after the copy" in out
-    assert "IMAGE001" in out
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "code", "says"),
-    [
-        ("a", "b", "SERVE003", "aaaaaaaaaaaa on spark-2, bbbbbbbbbbbb on spark-3"),
-        ("", "", "SERVE002", "is on none of spark-1, spark-2, spark-3"),
-    ],
-)
-def test_image_sync_refuses_with_a_reason(
-    first: str, second: str, code: str, says: str, cli: Cli
-) -> None:
-    hosts = [holding("spark-1"), holding("spark-2", first), holding("spark-3", second)]
-    status, _, err = cli("image", "sync", RECIPE, hosts=hosts)
-    assert status == 1
-    assert says in err
-    assert f"explain {code}" in err

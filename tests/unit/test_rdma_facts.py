@@ -160,3 +160,30 @@ esac
     (folder / "worker-1-01000000-284.out").write_text("x NCCL INFO Using network IB\nother\n")
     script = NCCL.script(CONTEXT).replace("/proc/", f"{tmp_path}/")
     assert NCCL.parse(run(script, tmp_path)).network == "IB"
+
+
+def test_lines_per_message_do_not_push_the_start_out(tmp_path: Path) -> None:
+    """With TUNING or COLL among its subsystems NCCL says something of each collective."""
+    program(
+        tmp_path,
+        "docker",
+        """
+case $1 in
+  ps) echo abc;;
+  logs) echo 'n:1:1 [0] NCCL INFO Using network IB'
+    i=0; while [ $((i += 1)) -le 500 ]; do
+      echo "n:1:1 [0] NCCL INFO AllReduce: $i Bytes -> Algo RING proto LL channel{Lo..Hi}={0..1}"
+      echo "n:1:1 [0] NCCL INFO AllReduce: opCount $i sendbuff 0x1 recvbuff 0x1 count 8 datatype 9"
+    done;;
+  inspect) echo 424242;;
+esac
+""",
+    )
+    folder = tmp_path / "424242/root/tmp/ray/session_2026/logs"
+    script = NCCL.script(CONTEXT).replace("/proc/", f"{tmp_path}/")
+    assert NCCL.parse(run(script, tmp_path)).network == "IB"
+    said = subprocess.run([tmp_path / "docker", "logs"], capture_output=True, text=True, check=True)
+    folder.mkdir(parents=True)
+    (folder / "worker-1-01000000-284.out").write_text(said.stdout)
+    program(tmp_path, "docker", "case $1 in ps) echo abc;; inspect) echo 424242;; esac")
+    assert NCCL.parse(run(script, tmp_path)).network == "IB"

@@ -23,13 +23,15 @@ def rank(
     version: str = "2.30.4",
     gid: str = "GID 3 (0/A64A8C0FFFF0000)",
     mtu: int = 5,
+    pid: int = 284,
 ) -> str:
     """One rank's log of two, in the wording of NCCL 2.30 (src/transport/net_ib, src/init.cc)."""
     host = host or f"spark-{number + 2}"
     peer = 1 - number
     lines = [
-        f"NCCL version {version}+cuda13.0",
         f"Bootstrap: Using enp1s0f1np1:192.168.100.{10 + number}<0>",
+        "cudaDriverVersion 13000",
+        f"NCCL version {version}+cuda13.0",
         f"comm 0x1 rank {number} nRanks 2 nNodes 2 localRanks 1 localRank 0 MNNVL 0",
     ]
     if network == "IB":
@@ -43,7 +45,13 @@ def rank(
         f"Channel 00/0 : {number}[0] -> {peer}[0] [send] via NET/{network}/0",
         "Connected all rings, use ring PXN 0 GDR 0",
     ]
-    return "".join(f"{prefix}{host}:284:301 [0] NCCL INFO {line}\n" for line in lines)
+    return "".join(f"{prefix}{host}:{pid}:301 [0] NCCL INFO {line}\n" for line in lines)
+
+
+def communicator(number: int, network: str) -> str:
+    """A further one of the same process, as PyTorch makes them: late, also after traffic."""
+    lines = rank(number, network=network).splitlines(keepends=True)
+    return "".join(line for line in lines if "Bootstrap" not in line and "cudaDriver" not in line)
 
 
 def of(*texts: str) -> Report:
@@ -86,7 +94,7 @@ def test_a_rank_in_two_files_is_one_rank() -> None:
     [
         ([rank(0, network="Socket"), rank(1, network="Socket")], "socket"),
         ([rank(0), rank(1, network="Socket")], "partial"),
-        ([rank(0) + rank(0, network="Socket"), rank(1)], "partial"),
+        ([rank(0) + communicator(0, "Socket"), rank(1) + communicator(1, "Socket")], "partial"),
         ([rank(0), rank(1) + "spark-3:284:301 [0] x.cc:1 NCCL WARN ncclSystemError: x"], "failed"),
         ([rank(0), "spark-3:284:301 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/RoCE"], "unknown"),
         (["no line of anybody's"], "unknown"),
@@ -179,6 +187,86 @@ def test_the_line_of_older_releases_has_more_between() -> None:
     )
     assert parse(line).gids == (GidUse(1, "192.168.100.11", 1024),)
 
+
+# A log that outlived restarts of its container
+
+
+@pytest.mark.parametrize("pid", [284, 901])
+def test_of_several_starts_the_last_counts(pid: int) -> None:
+    """The same pid again, as in a container that starts one program, or another one."""
+    earlier = "".join(rank(number, network="Socket") for number in (0, 1))
+    found = of(earlier * 2 + rank(0, pid=pid) + rank(1, pid=pid))
+    assert [(r.process, r.kind) for r in found.ranks] == [
+        (f"spark-2:{pid}", "rdma"),
+        (f"spark-3:{pid}", "rdma"),
+    ]
+    assert (found.kind, found.notes) == ("rdma", ("2 earlier starts in rank0.log are left out.",))
+
+
+def test_each_file_is_cut_by_itself() -> None:
+    found = of(rank(0, network="Socket") + rank(0), rank(1))
+    assert found.kind == "rdma"
+    assert found.notes == ("1 earlier start in rank0.log is left out.",)
+    assert found.as_dict()["notes"] == ["1 earlier start in rank0.log is left out."]
+
+
+@pytest.mark.parametrize("pid", [284, 901])
+def test_how_an_earlier_start_failed_says_nothing_of_the_last(pid: int) -> None:
+    """It failed before it had a rank; its traceback has no process."""
+    failed = (DATA / "nccl-2.28.9-ib-forced-no-device.rank0.log").read_text()
+    failed = failed.replace("vm:864:864", "spark-2:284:284").replace("2.28.9", "2.30.4")
+    last = rank(0, pid=pid).splitlines(keepends=True)
+    last = ["INFO vLLM is using nccl==2.30.4\n", *(s for s in last if "NCCL version" not in s)]
+    found = of(failed + "".join(last), rank(1))
+    assert (found.kind, found.notes) == ("rdma", ("1 earlier start in rank0.log is left out.",))
+    assert [r.witness.version for r in found.ranks] == ["2.30.4", "2.30.4"]
+    found = of(rank(0) + rank(0, pid=pid) + "[rank0]: ncclSystemError: a call failed\n", rank(1))
+    assert found.kind == "failed"
+    found = of(rank(0) + failed, rank(1))
+    assert found.kind == "failed"
+    assert found.ranks[-1].witness.networks == ()
+
+
+def test_a_start_keeps_what_it_was_given_before_its_first_mark() -> None:
+    given = "spark-2:284:284 [0] NCCL INFO NCCL_SOCKET_IFNAME set by environment to enp1s0f1np1\n"
+    found = of(rank(0, network="Socket") + given + rank(0), rank(1))
+    assert found.ranks[0].witness.env == {"NCCL_SOCKET_IFNAME": "enp1s0f1np1"}
+
+
+def test_communicators_of_one_start_stay_together() -> None:
+    """Also a late one, and one that NCCL bootstraps over the fabric (NCCL_OOB_NET_ENABLE)."""
+    over = "spark-2:284:284 [0] NCCL INFO Bootstrap: Using rocep1s0f1:1\n"
+    found = of(rank(0) + over + communicator(0, "IB") + over, rank(1))
+    assert (found.kind, found.notes) == ("rdma", ())
+    assert found.ranks[0].witness.channels_ib == 4
+
+
+def test_ranks_that_ran_at_once_are_no_restarts() -> None:
+    """Two replicas of a model: both have a rank 0; their lines are mingled, or of two hosts."""
+    one, other = rank(0, network="Socket").splitlines(), rank(0, pid=901).splitlines()
+    mingled = "\n".join(line for both in zip(one, other, strict=False) for line in both)
+    found = of(mingled, rank(1))
+    assert [r.process for r in found.ranks] == ["spark-2:284", "spark-2:901", "spark-3:284"]
+    assert found.kind == "partial"
+    found = of(rank(0, network="Socket", host="spark-6") + rank(0), rank(1))
+    assert [r.process for r in found.ranks] == ["spark-2:284", "spark-6:284", "spark-3:284"]
+    assert found.kind == "partial"
+
+
+def test_two_copies_of_nccl_in_one_process_are_no_restarts() -> None:
+    """PyTorch's own and the one that VLLM_NCCL_SO_PATH names: each says once what it is."""
+    found = of(rank(0, network="Socket", version="2.28.9") + rank(0), rank(1))
+    assert found.kind == "partial"
+    assert not any("earlier" in note for note in found.notes)
+
+
+def test_processes_without_a_rank_are_not_taken_for_restarts() -> None:
+    """Without NCCL's INIT lines nobody knows which rank a process is."""
+    text = "".join(f"vm:{pid}:1 [0] NCCL INFO Using network {n}\n" for pid, n in NETWORKS)
+    assert of(text).kind == "partial"
+
+
+NETWORKS = ((11, "Socket"), (12, "IB"))
 
 LINES = [line for text in (rank(0), rank(1, network="Socket"), "x\n") for line in text.splitlines()]
 

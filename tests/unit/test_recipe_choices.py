@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from spark_cluster import places
 from spark_cluster.cli.deploying import Choices, chosen_options, deploy, load_recipe
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.loader import load
@@ -65,6 +66,18 @@ def test_what_a_recipe_does_not_have(
     assert says in error.message
     assert remedy in error.remedy
     assert error.place is not None
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (places.shipped("playbooks") / "recipes").glob("*.yaml"))
+)
+def test_no_option_makes_nccl_speak_of_every_message(name: str) -> None:
+    """TUNING and COLL print a line per collective, and the lines that name the network drown."""
+    recipe = load(name, {})
+    for found in (recipe, *(choose(recipe, None, (option,)) for option in recipe.options)):
+        setting = found.env.get("NCCL_DEBUG_SUBSYS")
+        said = set(setting.text.split(",")) if setting is not None else set()
+        assert not said & {"TUNING", "COLL", "ALL"}
 
 
 def test_flags_are_names_of_options() -> None:

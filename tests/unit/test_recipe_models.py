@@ -187,6 +187,23 @@ def test_a_host_that_differs_from_the_head_is_synced_by_the_recipe() -> None:
     assert told.remedy.endswith("qwen3-vl-235b.yaml --from spark-2")
 
 
+def test_an_image_without_a_tag_is_copied_by_a_name_that_is_no_recipes() -> None:
+    seen = world.view("spark-3", {"spark-3": {"image": ""}})
+    untagged = replace(seen, deployment=replace(seen.serving, image="vllm-node"))
+    (told,) = preflight.image(untagged, NoParams()).problems
+    assert told.remedy == "spark-cluster image sync vllm-node:latest"
+
+
+@pytest.mark.parametrize("there", ["", "sha256:ffffffffffff00112233\n"])
+def test_an_image_by_its_digest_is_pulled_on_every_host(there: str) -> None:
+    """No copy would have the digest."""
+    seen = world.view("spark-3", {"spark-3": {"image": there}})
+    name = f"nvcr.io/nvidia/vllm@sha256:{'d' * 64}"
+    by_digest = replace(seen, deployment=replace(seen.serving, image=name))
+    (told,) = preflight.image(by_digest, NoParams()).problems
+    assert told.remedy == f"docker pull {name}"
+
+
 def test_a_recipe_by_its_name_is_named_so() -> None:
     assert recipes.load("qwen3-vl-235b", {}).asked == "qwen3-vl-235b"
 

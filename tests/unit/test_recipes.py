@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
 
 from spark_cluster import places
+from spark_cluster.engines.parts import environment
+from spark_cluster.engines.placement import place
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.loader import file_contents, known, load, own_recipes
 from spark_cluster.recipes.models import Recipe
@@ -61,7 +64,9 @@ def test_a_shipped_recipe_loads_and_gives_its_reasons(path: Path) -> None:
     assert recipe.path == path
     assert all(file_contents(recipe).values())
     unexplained = [
-        key for key, choice in {**recipe.args, **recipe.env}.items() if not choice.why.strip()
+        key
+        for key, choice in {**recipe.args, **recipe.env}.items()
+        if choice.value is not None and not choice.why.strip()
     ]
     assert unexplained == []
 
@@ -116,6 +121,38 @@ def test_a_recipe_of_the_inventory_wins(shelf: Path, tmp_path: Path) -> None:
     assert known(own)["base"] == path
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "line", "remedy"),
+    [
+        ("other.yaml", BASE, 1, "Write `name: other` there, or rename the file to base.yaml."),
+        ("other.yaml", "extends: base\n", 1, "Write `name: other` there"),
+        ("Big One.yaml", BASE, 1, "Rename the file to base.yaml."),
+        (
+            "Big One.yaml",
+            "model: org/m\nruntime: vllm\ncontainer: example.org/vllm:0.16.0\nname: Big\n",
+            4,
+            "Rename the file to big-one.yaml.",
+        ),
+    ],
+)
+def test_a_recipe_of_a_folder_is_called_as_its_file(
+    shelf: Path, file: str, text: str, line: int, remedy: str
+) -> None:
+    path = write(shelf / file, text)
+    for asked in (path.stem, str(path)):
+        error = refused(functools.partial(load, asked, {}))
+        assert error.message.startswith("name: ")
+        assert path.name in error.message
+        assert error.place == f"{path}:{line}"
+        assert error.remedy.startswith(remedy)
+
+
+def test_a_file_elsewhere_may_have_any_name(shelf: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "elsewhere" / "other.yaml", "extends: base\n")
+    assert load(str(path), {}).name == "base"
+    assert load("alias", {"alias": path}).name == "base"
+
+
 # extends
 
 
@@ -155,6 +192,26 @@ def test_null_removes(shelf: Path) -> None:
     recipe = child(shelf, "extends: base\nargs: {quantization: null}\nenv: null\nfiles: null\n")
     assert list(recipe.args) == ["tensor-parallel-size"]
     assert recipe.env == {}
+
+
+@pytest.mark.parametrize("null", ["null", "{value: null}"])
+def test_a_variable_that_is_null_is_left_out_also_where_the_engine_sets_it(
+    shelf: Path, null: str
+) -> None:
+    """models.py says so of a recipe that extends none."""
+    write(shelf / "base.yaml", BASE + "profiles: {p: {why: x, env: {NCCL_DEBUG: WARN}}}\n")
+    text = f"extends: base\nenv: {{NCCL_NET: {null}, NCCL_DEBUG: {null}}}\n"
+    text += f"profiles: {{p: {{env: {{NCCL_DEBUG: {null}}}, args: {{quantization: {null}}}}}}}\n"
+    recipe = child(shelf, text)
+    assert {name: choice.value for name, choice in recipe.env.items()} == {
+        "NCCL_NET": None, "NCCL_DEBUG": None,
+    }  # fmt: skip
+    placement = place(recipe, world.inventory(), "pair", world.PAIR)
+    assert "NCCL_NET" in environment(load("base", {}), placement, 0, {})
+    assert not {"NCCL_NET", "NCCL_DEBUG"} & environment(recipe, placement, 0, {}).keys()
+    chosen = choose(recipe, "p")
+    assert chosen.env["NCCL_DEBUG"].value is None
+    assert chosen.args["quantization"].value is None
 
 
 def test_null_removes_the_files(shelf: Path) -> None:

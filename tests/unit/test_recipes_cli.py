@@ -311,8 +311,28 @@ def test_recipes_are_listed_and_shown(cli: Cli) -> None:
     assert as_json["nodes"] == 2
 
 
-def test_one_broken_recipe_is_told_with_its_place(cli: Cli) -> None:
+def test_a_broken_recipe_is_told_with_its_place_after_the_list_of_the_rest(cli: Cli) -> None:
     path = write(Path("playbooks/recipes/mine.yaml"), "name: mine\n")
     said = cli("recipes", "-i", INVENTORY)
     assert said.code == 2
-    assert str(path.absolute()) in said.err
+    assert "\nqwen3-vl-235b " in said.out
+    assert said.out.splitlines()[-2].startswith(f"mine: cannot be read: {path}:1: title: ")
+    assert said.out.splitlines()[-1] == "  next: Add `title:` there."
+    as_json = cli("recipes", "--json", "-i", INVENTORY)
+    assert as_json.code == 2
+    *rest, last = json.loads(as_json.out)
+    assert "qwen3-vl-235b" in [row["name"] for row in rest]
+    assert (last["name"], last["path"]) == ("mine", str(path.absolute()))
+    assert last["error"]["place"] == f"{path.absolute()}:1"
+
+
+def test_commands_name_the_recipe_as_it_was_asked_for(recipes: Recipes) -> None:
+    write(Path("mine.yaml"), "name: other\nextends: qwen3-vl-235b\nenv: {NCCL_IB_DISABLE: 1}\n")
+    shown = recipes("show", "./mine.yaml").out
+    assert "(spark-cluster recipes fit ./mine.yaml)" in shown
+
+
+def test_fit_names_no_option_that_it_has_not(recipes: Recipes) -> None:
+    said = recipes("fit", "qwen3-vl-235b", "--hosts", "spark-2")
+    assert "needs 2 hosts and the group spark-2 has 1" in said.err
+    assert "--group" not in said.err

@@ -17,6 +17,7 @@ from spark_cluster.recipes import command_line
 from spark_cluster.recipes.command_line import CommandLine
 from spark_cluster.recipes.foreign import adopt, is_foreign
 from spark_cluster.recipes.foreign.template import BadTemplate, fill_braces, fill_format, words
+from spark_cluster.recipes.lint import lint
 from spark_cluster.recipes.loader import load, place
 from spark_cluster.recipes.models import Recipe
 
@@ -162,6 +163,12 @@ def test_which_engine(tmp_path: Path, runtime: str, command: str, engine: str) -
         ("example.org/vllm:0.16.0-t5", "0.16.0"),
         ("vllm/vllm-openai:v0.25.1", "0.25.1"),
         ("example.org:5000/vllm-node", "unknown"),
+        ("registry.local:5000/nvidia/vllm:25.11-py3", "0.11.0"),
+        ("registry.local:5000/mirror/nvidia/vllm:26.04-py3", "unknown"),
+        ("registry.local:5000/our/vllm:25.11-py3", "unknown"),
+        ("example.org/vllm:25.11", "unknown"),
+        ("example.org/vllm:1.2.3", "unknown"),
+        ("example.org/vllm:build-0.16.0", "unknown"),
     ],
 )
 def test_the_engine_version_is_read_off_the_image(
@@ -169,6 +176,58 @@ def test_the_engine_version_is_read_off_the_image(
 ) -> None:
     text = f"model: example-org/Small\nruntime: vllm\ncontainer: {container}\n"
     assert load(str(write(tmp_path / "r.yaml", text)), {}).engine_version == version
+
+
+def test_another_engines_tag_is_its_own_version(tmp_path: Path) -> None:
+    text = (
+        "model: example-org/Small\nruntime: trtllm\ncontainer: example.org/it:1.2.0\n"
+        "defaults: {tensor_parallel: 2}\n"
+    )
+    assert load(str(write(tmp_path / "r.yaml", text)), {}).engine_version == "1.2.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "remedy"),
+    [
+        (
+            "runtime: vllm\nmodel: example-org/Small\ncontainer: example.org/it:tip\n",
+            3,
+            "Write `runtime_version:`",
+        ),
+        (
+            'recipe_version: "1"\nname: S\ncontainer: our/vllm-node:tip\n'
+            "command: vllm serve example-org/Small\n",
+            3,
+            "such as our/vllm-node:0.26.0",
+        ),
+        (
+            "name: r\nextends: qwen3-32b-fp8\nengine_version: tip\n",
+            3,
+            "Write the release of vLLM that the image holds",
+        ),
+    ],
+)
+def test_an_unknown_version_is_told_in_a_field_that_they_have(
+    tmp_path: Path, text: str, where: int, remedy: str
+) -> None:
+    recipe = load(str(write(tmp_path / "r.yaml", text)), {})
+    (told,) = (finding for finding in lint(recipe) if finding.what.startswith("'"))
+    assert place(recipe, told.loc).endswith(f":{where}")
+    assert remedy in told.remedy
+
+
+def test_a_version_against_the_image_is_told_in_a_field_that_they_have(tmp_path: Path) -> None:
+    text = "runtime: vllm\nmodel: example-org/Small\nruntime_version: 0.26.0\n"
+    path = write(tmp_path / "r.yaml", text + "container: nvcr.io/nvidia/vllm:25.11-py3\n")
+    (told,) = lint(load(str(path), {}))
+    assert told.what.endswith("holds vLLM 0.11.0, runtime_version says 0.26.0")
+    assert told.remedy == "Set `runtime_version: 0.11.0`."
+
+
+def test_the_version_that_the_remedy_asks_for_is_honoured(tmp_path: Path) -> None:
+    text = "runtime: vllm\nmodel: example-org/Small\ncontainer: example.org/it:tip\n"
+    path = write(tmp_path / "r.yaml", text + "runtime_version: 0.26.0\n")
+    assert load(str(path), {}).engine_version == "0.26.0"
 
 
 def test_ours_may_extend_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +356,12 @@ def test_any_template_is_filled_or_a_fault(template: str) -> None:
             st.sampled_from(["org/m", "img:1", "vllm serve org/m", "1", "2", "vllm"]),
             st.lists(st.text(max_size=5), max_size=2),
             st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
+            st.dictionaries(
+                st.sampled_from(["models", "entries", "description", "shm_size", "gpus"]),
+                st.integers() | st.lists(st.integers(), max_size=2)
+                | st.dictionaries(st.sampled_from(["entries"]), st.integers() | st.lists(
+                    st.integers() | st.dictionaries(st.just("name"), st.integers()), max_size=2)),
+            ),
         ),
     )
 )  # fmt: skip

@@ -119,7 +119,7 @@ def test_an_error_refuses_with_file_and_line(tmp_path: Path) -> None:
     assert error.place == f"{path}:{line}"
     assert error.code == "RECIPE003"
     assert error.message.startswith("VLLM_ATTENTION_BACKEND is gone")
-    assert "(and 1 more: `spark-cluster recipes lint`)" in error.message
+    assert f"(and 1 more: `spark-cluster recipes lint {path}`)" in error.message
 
 
 def test_the_place_is_in_the_file_that_has_the_field(

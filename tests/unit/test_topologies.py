@@ -124,7 +124,7 @@ def test_a_ring_without_one_cable_is_no_group_of_three(tmp_path: Path) -> None:
     open_ring = without(tmp_path, "ring", "192.168.104.", "192.168.105.")
     error = refused(lambda: placed(open_ring, "three"))
     assert "spark-1 and spark-3 have no rail in one subnet" in error.message
-    assert "--group" in error.remedy
+    assert "Name another group" in error.remedy
 
 
 def test_both_halves_are_wanted_and_one_is_shared(tmp_path: Path) -> None:

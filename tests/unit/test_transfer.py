@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from spark_cluster import places
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.error import CheckFailed, InputError
-from spark_cluster.facts.models import parse_images, parse_models
+from spark_cluster.facts.models import Image, ImagesFact, full_name, parse_images, parse_models
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes.naming import image_of, model_of
 from spark_cluster.transfer import cache, failures, node, plan, rates, scripts
@@ -139,7 +139,7 @@ def test_skew() -> None:
 
 @given(st.text() | st.lists(st.text()).map("\n".join))
 def test_any_output_of_a_node_is_taken(text: str) -> None:
-    assert parse_models(text).models == {}
+    assert parse_models(text).found == ()
     parse_images(text)
     scripts.look(text)
     scripts.started(text)
@@ -156,7 +156,7 @@ def test_any_output_of_a_node_is_taken(text: str) -> None:
 )
 def test_any_object_of_a_node_is_taken(value: Any) -> None:
     line = json.dumps({"model": value, "refs": value, "snapshots": value})
-    assert cache.parse([line, "{"]) == {}
+    assert cache.parse([line, "{"]) == ()
     rates.Pace().text({"bytes": value, "total": value}, 1.0)
 
 
@@ -178,6 +178,28 @@ def test_images_of_docker() -> None:
         True, False, True, True,
     ]  # fmt: skip
     assert parse_images("error Cannot connect to the Docker daemon\n").error.startswith("Cannot")
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("vllm-node", "vllm-node:latest"),
+        ("ollama/ollama:0.34.3", "ollama/ollama:0.34.3"),
+        ("docker.io/ollama/ollama:0.34.3", "ollama/ollama:0.34.3"),
+        ("index.docker.io/ollama/ollama", "ollama/ollama:latest"),
+        ("docker.io/library/busybox", "busybox:latest"),
+        ("docker.io/busybox:1", "busybox:1"),
+        ("library/busybox", "busybox:latest"),
+        ("docker.io/library/deep/er", "library/deep/er:latest"),
+        ("localhost:5000/library/busybox", "localhost:5000/library/busybox:latest"),
+        ("nvcr.io/nvidia/vllm:25.11-py3", "nvcr.io/nvidia/vllm:25.11-py3"),
+        ("docker.io/ollama/ollama:0.34.3@sha256:ab", "ollama/ollama@sha256:ab"),
+        ("localhost:5000/x@sha256:ab", "localhost:5000/x@sha256:ab"),
+    ],
+)
+def test_a_name_is_the_one_that_docker_tells(name: str, full: str) -> None:
+    assert full_name(name) == full
+    assert ImagesFact((Image("sha256:cd", 5, (full,)),)).named(name) is not None
 
 
 # Who copies to whom
@@ -277,6 +299,52 @@ def test_the_source_is_complete_and_alone_in_its_opinion() -> None:
     assert why.startswith("no host has it complete. a: 1 weight file is missing")
     assert why.endswith("b: it is not there")
     assert plan.source({"a": part}, "main", "a")[0] == []
+
+
+MORE = model("config.json", "README.md", *SHARDS)
+
+
+def test_of_copies_of_one_commit_the_one_that_has_all_is_the_source() -> None:
+    assert plan.source({"a": WHOLE, "b": MORE, "c": MORE}, "main", None) == (["b", "c"], "")
+    assert plan.source({"a": WHOLE, "b": MORE}, "main", "a") == (["a"], "")
+    assert cache.holds(MORE, WHOLE)
+    assert not cache.holds(WHOLE, MORE)
+    assert not cache.holds(None, WHOLE)
+    assert not cache.holds(model("config.json", *SHARDS, revision=TWO), WHOLE)
+    assert not cache.holds(model("config.json", *SHARDS, partial=("ab.incomplete",)), WHOLE)
+
+
+def other(path: str) -> CachedModel:
+    """WHOLE with something else in this file."""
+    (snapshot,) = WHOLE.snapshots
+    changed = [replace(e, blob="0" * 64) if e.path == path else e for e in snapshot.files]
+    return replace(WHOLE, snapshots=(replace(snapshot, files=tuple(changed)),))
+
+
+def test_a_file_is_the_same_by_its_hash() -> None:
+    assert not cache.holds(other("config.json"), WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        (
+            {"a": MORE, "b": model("config.json", "LICENSE", *SHARDS), "c": WHOLE},
+            "README.md on a; LICENSE on b",
+        ),
+        ({"a": WHOLE, "b": other("config.json")}, "config.json on a; config.json on b"),
+        (
+            {"a": WHOLE, "b": model("1", "2", "3", "4", *SHARDS)},
+            "config.json on a; 1, 2, 3, … on b",
+        ),
+    ],
+)
+def test_copies_of_one_commit_that_differ_say_in_what(
+    held: dict[str, CachedModel], says: str
+) -> None:
+    sources, why = plan.source(held, "main", None)
+    assert not sources
+    assert why == f"the complete copies of 111111111111 differ: {says}"
 
 
 def test_a_download_goes_on_where_most_of_it_is() -> None:

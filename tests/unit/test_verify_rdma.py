@@ -82,6 +82,9 @@ def test_a_log_without_nccl_says_how_to_get_one(cli: Cli, tmp_path: Path) -> Non
     assert said.code == 2
     assert "no rank of NCCL's in this log" in said.err
     assert "NCCL_DEBUG=INFO" in said.err
+    assert (
+        "`docker logs --since \"$(docker inspect -f '{{.State.StartedAt}}' NAME)\" NAME" in said.err
+    )
 
 
 def test_a_log_that_is_not_there(cli: Cli) -> None:
@@ -141,15 +144,61 @@ def test_our_request_refused_leaves_the_traffic_of_others(cli: Cli) -> None:
     assert "HTTP 401: Unauthorized" in " ".join(said.data["verdict"]["reasons"])
 
 
-def test_a_server_on_one_host_beside_the_group_is_not_meant(cli: Cli) -> None:
+LATER = "20261122-031500-9f3a"
+
+
+def launched_later(host: Rank, name: str, group: str, run: str = LATER) -> Spark:
+    """Another server, launched after that of `host`, with its head on `name`."""
+    text = host.texts["containers"].replace('"spark-2,spark-3"', f'"{group}"')
+    text = text.replace("qwen3-vl-235b", "another").replace(world.RUN, run)
+    return Spark(name, {"containers": text})
+
+
+def verifying(*ways: str) -> tuple[str, ...]:
+    return ("verify-rdma", *ways, "-i", INVENTORY)
+
+
+@pytest.mark.parametrize("way", [(), ("--live", "--interval", "0.5")])
+def test_a_later_server_on_one_host_does_not_hide_the_group(cli: Cli, way: tuple[str, ...]) -> None:
     hosts = pair(units=UNITS, tokens=32)
-    alone = Spark("spark-1")
-    text = hosts[0].texts["containers"].replace('"spark-2,spark-3"', '"spark-1"')
-    alone.texts["containers"] = text.replace("qwen3-vl-235b", "another")
-    said = cli("verify-rdma", "--live", "--interval", "0.5", "-i", INVENTORY, "--json",
-               hosts=[alone, *hosts])  # fmt: skip
+    hosts[0].on("/v1/completions", world.tokens(32))
+    both = [launched_later(hosts[0], "spark-1", "spark-1"), *hosts]
+    said = cli(*verifying(*way), hosts=both)
+    assert (said.code, "verdict: rdma" in said.out) == (0, True)
+    assert "  not judged: another on spark-1 (one host: nothing to verify)\n" in said.out
+    said = cli(*verifying(*way, "--json"), hosts=both)
     assert (said.code, said.data["verdict"]["kind"]) == (0, "rdma")
-    assert said.lines[-1]["data"]["served"]["hosts"] == ["spark-2", "spark-3"]
+    assert said.data["served"]["hosts"] == ["spark-2", "spark-3"]
+    assert [(each["recipe"], each["hosts"]) for each in said.data["not_judged"]] == [
+        ("another", ["spark-1"])
+    ]
+
+
+def test_another_group_is_named_with_the_way_to_judge_it(cli: Cli) -> None:
+    hosts = pair(units=UNITS, tokens=32)
+    older = launched_later(hosts[0], "spark-1", "spark-1,spark-4", run="20261120-031500-9f3a")
+    said = cli(*verifying("--live", "--interval", "0.5"), hosts=[older, *hosts])
+    assert said.code == 0
+    assert (
+        "  not judged: another on spark-1, spark-4: "
+        "spark-cluster verify-rdma --hosts spark-1,spark-4\n"
+    ) in said.out
+
+
+def test_alone_a_verdict_names_nothing_else(cli: Cli) -> None:
+    hosts = with_third(pair(units=UNITS, tokens=32))
+    said = cli(*verifying("--live", "--interval", "0.5"), hosts=hosts)
+    assert (said.code, "not judged" in said.out) == (0, False)
+
+
+def test_servers_on_one_host_each_have_nothing_to_verify(cli: Cli) -> None:
+    host = Rank("spark-2")
+    older = launched_later(host, "spark-1", "spark-1", run="20261120-031500-9f3a")
+    host.texts["containers"] = host.texts["containers"].replace('"spark-2,spark-3"', '"spark-2"')
+    said = cli(*verifying("--live", "--interval", "0.5"), hosts=[older, host])
+    assert said.code == 2
+    assert "qwen3-vl-235b runs on one host (spark-2), another on one host (spark-1)" in said.err
+    assert "nothing travels between hosts" in said.err
 
 
 def test_an_engine_on_one_host_has_nothing_to_verify(cli: Cli) -> None:

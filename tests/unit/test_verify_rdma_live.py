@@ -128,6 +128,25 @@ def test_watch_is_a_line_an_interval_and_ends_with_the_last_verdict(cli: Cli) ->
     assert [len(host.runs) for host in hosts] == [4, 4]
 
 
+def test_watch_says_once_what_else_runs(cli: Cli) -> None:
+    hosts = pair(units=UNITS, tokens=32)
+    alone = Spark("spark-1")
+
+    def launch() -> None:
+        text = hosts[0].texts["containers"].replace('"spark-2,spark-3"', '"spark-1"')
+        later = text.replace("qwen3-vl-235b", "another").replace(world.RUN, "20261122-031500-9f3a")
+        alone.texts["containers"] = later
+
+    hosts[0].at[3] = launch
+    hosts[0].at[6] = interrupt
+    said = watched(cli, [alone, *hosts])
+    lines = [line for line in said.out.splitlines() if "tok/s" in line]
+    assert len(lines) == 5
+    assert all(line.endswith("errors 0  rdma") for line in lines)
+    assert said.out.count("not judged: another on spark-1 (one host: nothing to verify)") == 1
+    assert said.code == 0
+
+
 def test_watch_takes_a_late_docker_for_no_empty_host(cli: Cli) -> None:
     """What runs is not known until docker answers; the watch goes on."""
     hosts = pair(units=UNITS, tokens=32)

@@ -214,9 +214,39 @@ def test_the_newest_launch_is_watched_and_not_a_dead_hosts_last_reading() -> Non
     assert look.served.host == "spark-2"
 
 
-def launch_of(run: str, group: str) -> dict[str, str]:
+@pytest.mark.parametrize("state", ["running", "exited"])
+def test_a_later_server_on_one_host_does_not_hide_the_group(state: str) -> None:
+    """Nor that the group has ended: what was launched is watched until it is taken down."""
+    group = launch_of("20261121-031500-9f3a", "spark-2,spark-3", state)
+    alone = launch_of("20261122-031500-9f3a", "spark-1")
+    assert watched_of({"spark-1": alone, "spark-2": group}) == "spark-2"
+    assert watched_of({"spark-1": alone, "spark-2": {"containers": ""}}) == "spark-1"
+
+
+def test_a_group_that_ended_and_whose_host_serves_again_is_over() -> None:
+    ended = launch_of("20261121-031500-9f3a", "spark-2,spark-3", "exited")
+    alone = launch_of("20261122-031500-9f3a", "spark-3")
+    assert watched_of({"spark-2": ended, "spark-3": alone}) == "spark-3"
+    older = launch_of("20261120-031500-9f3a", "spark-3")  # the group came after it, and ended
+    assert watched_of({"spark-2": ended, "spark-3": older}) == "spark-2"
+    ended_alone = launch_of("20261120-031500-9f3a", "spark-2", "exited")
+    assert watched_of({"spark-2": ended_alone, "spark-3": alone}) == "spark-3"
+
+
+def watched_of(texts: dict[str, dict[str, str]]) -> str:
+    """The head's host of what is watched, where these hosts say this."""
+    known = {
+        name: facts for host, said in texts.items() for name, facts in facts_of(host, said).items()
+    }
+    look = readings.look({}, known, known, world.inventory(), at=0.0, hosts=tuple(known))
+    assert look.served is not None
+    return look.served.host
+
+
+def launch_of(run: str, group: str, state: str = "running") -> dict[str, str]:
     """A head's `containers`, of this launch on these hosts."""
-    text = re.sub(r'"spark-cluster.run":"[^"]*"', f'"spark-cluster.run":"{run}"', _HEAD)
+    head = world.running("spark-2", state=state)
+    text = re.sub(r'"spark-cluster.run":"[^"]*"', f'"spark-cluster.run":"{run}"', head)
     return {"containers": re.sub(r'(cluster.group":)"[^"]*"', rf'\1"{group}"', text)}
 
 

@@ -38,7 +38,7 @@ def adopt(source: Source) -> Source:
     else:
         theirs = Theirs(source, "sparkrun")
         data = sparkrun.convert(theirs)
-    return Adopted(source, {**data, "note": theirs.note()})
+    return Adopted(source, {**data, "note": theirs.note()}, theirs.tool)
 
 
 def is_foreign(data: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from spark_cluster.recipes import command_line, demand
 from spark_cluster.recipes.command_line import Value
 from spark_cluster.recipes.fit import NOMINAL_BYTES
 from spark_cluster.recipes.foreign.theirs import Theirs
-from spark_cluster.recipes.lint_versions import NGC_RELEASES
+from spark_cluster.recipes.lint_versions import NGC_RELEASES, ngc
 
 _PYTHON = ("python", "python3")
 
@@ -21,7 +21,6 @@ _RANKS = ("nnodes", "node-rank", "master-addr", "master-port", "headless", "dist
 
 _ANYWHERE = ("0.0.0.0", "::")
 
-_NGC = re.compile(r"nvcr\.io/nvidia/vllm:(\d\d)\.(\d\d)")
 _RELEASE = re.compile(r":v?(\d+\.\d+(?:\.\d+)*)")
 
 
@@ -61,8 +60,8 @@ def read(theirs: Theirs, words: Sequence[str], model: str) -> Server:
             )
     host = args.pop("host", _ANYWHERE[0])
     if host not in _ANYWHERE:
-        raise theirs.refuse(
-            ("command",), f"host {host}: the API listens on all addresses", "Set it to 0.0.0.0."
+        raise theirs.refuse_argument(
+            "host", f"{host!r}: the API listens on all addresses", "Set it to 0.0.0.0."
         )
     if family == "trtllm":
         args = {name.replace("-", "_"): value for name, value in args.items()}
@@ -119,7 +118,7 @@ def _model(theirs: Theirs, named: Sequence[str], model: str) -> str:
 def _port(theirs: Theirs, args: dict[str, Value]) -> int:
     given = args.pop("port", "8000")
     if not str(given).isdecimal():
-        raise theirs.refuse(("command",), f"port {given!r} is no number", "Correct it.")
+        raise theirs.refuse_argument("port", f"{given!r} is no number", "Correct it.")
     return int(str(given))
 
 
@@ -132,12 +131,12 @@ def fields(theirs: Theirs, server: Server, *, ray: bool, least: int, most: int) 
     try:
         wanted = demand.of_arguments(server.family, server.args)
     except demand.BadArgument as bad:
-        raise theirs.refuse(("command",), str(bad), "Correct the value.") from bad
+        raise theirs.refuse_argument(bad.name, bad.what, "Correct the value.") from bad
     nodes = wanted.ranks
     if str(server.args.get("data-parallel-size", "1")) != "1":
-        raise theirs.refuse(
-            ("command",),
-            "data-parallel-size: spark-cluster serves one copy of a model",
+        raise theirs.refuse_argument(
+            "data-parallel-size",
+            "spark-cluster serves one copy of a model",
             "Remove it, and launch the recipe once for each group of hosts.",
         )
     if not least <= nodes <= min(most, 8):
@@ -178,12 +177,15 @@ def _memory(wanted: demand.Demand) -> float:
     return round(fraction * NOMINAL_BYTES / GIB, 1)
 
 
-def release(container: str, told: str) -> str:
-    """The engine's version: as told, or as the image's name has it, or `unknown`."""
+def release(container: str, told: str, *, is_vllm: bool) -> str:
+    """The engine's version: as told, or as the image's name has it, or `unknown`. Of vLLM there
+    are releases 0.x only: another number is a date, or a number of whoever made the image."""
     if told:
         return told
-    ngc = _NGC.match(container)
-    if ngc is not None:
-        return NGC_RELEASES.get((int(ngc[1]), int(ngc[2])), "unknown")
+    month = ngc(container)
+    if month is not None:
+        return NGC_RELEASES.get(month, "unknown")
     tag = _RELEASE.search(container.rpartition("/")[2])
-    return tag[1] if tag and not container.startswith("nvcr.io/") else "unknown"
+    if tag is None or container.startswith("nvcr.io/"):
+        return "unknown"
+    return tag[1] if tag[1].startswith("0.") or not is_vllm else "unknown"

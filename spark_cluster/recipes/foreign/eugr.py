@@ -45,7 +45,7 @@ def convert(theirs: Theirs) -> dict[str, Any]:
         "name": theirs.name(),
         "title": theirs.title(),
         "image": container,
-        "engine_version": command.release(container, ""),
+        "engine_version": command.release(container, "", is_vllm=server.is_vllm),
     }
 
 

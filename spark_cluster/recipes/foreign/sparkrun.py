@@ -116,7 +116,9 @@ def convert(theirs: Theirs) -> dict[str, Any]:
         "name": theirs.name(),
         "title": theirs.title(),
         "image": container,
-        "engine_version": command.release(container, theirs.text("runtime_version", "")),
+        "engine_version": command.release(
+            container, theirs.text("runtime_version", ""), is_vllm=server.is_vllm
+        ),
     }
 
 
@@ -182,13 +184,22 @@ def _refuse_hooks(theirs: Theirs) -> None:
     theirs.absent("post_commands", "spark-cluster runs nothing after the start", after)
     theirs.absent("stop_after_post", "a launch of ours goes on serving", "Remove it.")
     theirs.absent("runtime_config", "it is for sparkrun's own runtimes", "Remove it.")
-    models = theirs.mapping("distribution_config").get("models")
-    entries = models.get("entries") if isinstance(models, dict) else None
-    names = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries or []]
-    own = ("{model}", theirs.data.get("model"))
-    others = [str(name) for name in names if name not in own]
+    others = _distributed(theirs)
     if others:
         theirs.remark(f"Also needed in every host's cache: {', '.join(others)}.")
+
+
+def _distributed(theirs: Theirs) -> list[str]:
+    """The models that sparkrun copies to the hosts beside the recipe's own."""
+    at = ("distribution_config", "models")
+    models = theirs.mapping(at[0]).get(at[1]) or {}
+    if not isinstance(models, dict):
+        raise theirs.refuse(at, "must hold fields", f"The value there is {models!r}.")
+    entries = models.get("entries") or []
+    if not isinstance(entries, list):
+        raise theirs.refuse((*at, "entries"), "must be a list", f"The value there is {entries!r}.")
+    names = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
+    return [str(name) for name in names if name not in ("{model}", theirs.data.get("model"))]
 
 
 def _executor(theirs: Theirs) -> dict[str, Any]:

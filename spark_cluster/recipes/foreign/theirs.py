@@ -26,6 +26,12 @@ class Theirs:
         """An error at `loc`: what spark-cluster cannot do, and what to do about it."""
         return self.source.error(loc, message, remedy)
 
+    def refuse_argument(self, name: str, message: str, remedy: str) -> InputError:
+        """An error of an argument of the server: at the default that it comes from, or at the
+        command."""
+        loc = _origin(("args", name), self.data)
+        return self.refuse(loc, message if loc[0] == "defaults" else f"{name}: {message}", remedy)
+
     def remark(self, text: str) -> None:
         """Something that is left out without harm, or has a condition; `recipes show` prints it."""
         self._notes.append(text)
@@ -92,22 +98,37 @@ class Theirs:
 
 
 class Adopted(Source):
-    """The recipe as ours; a fault in it is placed where the file has what it came from."""
+    """The recipe as ours; a fault in it is placed where the file, one of `tool`, has what it came
+    from."""
 
-    def __init__(self, source: Source, data: dict[str, Any]) -> None:
+    def __init__(self, source: Source, data: dict[str, Any], tool: str) -> None:
         super().__init__(source.path, data, None)
         self._source = source
+        self.tool = tool
 
     def place(self, loc: Loc) -> str:
         return self._source.place(_origin(loc, self._source.data))
+
+
+#: sparkrun's defaults, by the names that SGLang and TensorRT-LLM have for them.
+_DEFAULTS = {
+    "tp": "tensor_parallel",
+    "pp": "pipeline_parallel",
+    "mem_fraction_static": "gpu_memory_utilization",
+    "context_length": "max_model_len",
+    "max_seq_len": "max_model_len",
+    "max_running_requests": "max_num_seqs",
+}
 
 
 def _origin(loc: Loc, data: dict[str, Any]) -> Loc:
     field, rest = (loc[0], loc[1:]) if loc else ("", ())
     if field == "args":
         key = str(rest[0]).replace("-", "_").removesuffix("_size") if rest else ""
-        in_defaults = key in (data.get("defaults") or {})
-        return ("defaults", key) if in_defaults else ("command",)
+        defaults = data.get("defaults") or {}
+        known = (one for one in (key, _DEFAULTS.get(key)) if one in defaults)
+        found = next(known, None)
+        return ("command",) if found is None else ("defaults", found)
     if field == "env":
         return loc if loc[-1] in (data.get("env") or {}) else ("env",)
     origins: dict[str | int, Loc] = {

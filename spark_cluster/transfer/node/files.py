@@ -127,6 +127,20 @@ def become_user() -> None:
     os.environ["HOME"] = user().pw_dir
 
 
+def as_user() -> dict[str, Any]:
+    """For subprocess.Popen: the child is the SSH user's, whose keys and known hosts it finds."""
+    if os.geteuid() != 0:
+        return {}
+    who = user()
+    return {
+        "user": who.pw_uid,
+        "group": who.pw_gid,
+        "extra_groups": os.getgrouplist(who.pw_name, who.pw_gid),
+        "cwd": "/",
+        "env": {**os.environ, "HOME": who.pw_dir, "USER": who.pw_name, "LOGNAME": who.pw_name},
+    }
+
+
 def put_link(path: Path, target: str) -> bool:
     """A symlink, in place of whatever was there, in one step; whether it was not there before."""
     if path.is_symlink() and str(path.readlink()) == target:

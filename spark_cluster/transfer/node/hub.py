@@ -19,13 +19,18 @@ from spark_cluster.transfer.node.files import Failed, File, report
 _INDEXES = ("*.safetensors.index.json", "*.bin.index.json")
 
 
-def list_models(hub: str) -> None:
-    """Report every model below `hub`, one line each."""
-    root = files.home(hub)
-    for folder in sorted(root.glob("models--*")):
-        if folder.is_dir():
-            report(**_model(folder))
-    report(done={"hub": str(root)})
+def list_models(caches: list[str]) -> None:
+    """Report every model in these folders, one line each. Two that are one folder are read once."""
+    seen = set()
+    for cache in caches:
+        root = files.home(cache) / "hub"
+        if root.resolve() in seen:
+            continue
+        seen.add(root.resolve())
+        for folder in sorted(root.glob("models--*")):
+            if folder.is_dir():
+                report(**_model(folder), cache=cache)
+    report(done={"caches": caches})
 
 
 def _model(folder: Path) -> dict[str, Any]:

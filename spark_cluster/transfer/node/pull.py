@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any
 from urllib import error, parse, request
@@ -42,28 +43,45 @@ _REFUSALS = {
 def wanted_of(endpoint: str, model: str, revision: str, token: str) -> tuple[str, list[File]]:
     """The commit that a revision is, and its files by their path in the repository."""
     name = f"{model}/revision/{parse.quote(revision, safe='')}"
-    asked = request.Request(f"{endpoint}/api/models/{name}?blobs=true")
-    if token:
-        asked.add_header("Authorization", f"Bearer {token}")
     try:
+        asked = request.Request(f"{endpoint}/api/models/{name}?blobs=true")
+        if token:
+            asked.add_header("Authorization", f"Bearer {token}")
         with request.urlopen(asked, timeout=30) as answer:
-            said = json.load(answer)
+            text = answer.read()
     except error.HTTPError as refused:
         reason, why = _REFUSALS.get(
             refused.headers.get("X-Error-Code", ""),
             ("unknown", f"cannot be had from {endpoint}: HTTP {refused.code}"),
         )
         raise Failed(reason, f"{model} {why}") from None
-    except (OSError, ValueError) as failed:
+    except OSError as failed:
         raise Failed("offline", f"{endpoint} does not answer as a hub: {failed}") from None
-    return said["sha"], [_file(entry) for entry in said["siblings"]]
+    except (ValueError, InvalidURL):  # whose text may hold the token
+        why = "it is no address, or the token has characters that cannot be sent"
+        raise Failed("offline", f"{endpoint} cannot be asked: {why}") from None
+    except HTTPException:
+        raise _no_hub(endpoint) from None
+    try:
+        said = json.loads(text)
+        return said["sha"], [_file(entry) for entry in said["siblings"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _no_hub(endpoint) from None
+
+
+def _no_hub(endpoint: str) -> Failed:
+    why = "its answer has no sizes and hashes"
+    return Failed("offline", f"{endpoint} does not answer as a hub: {why}")
 
 
 def _file(entry: dict[str, Any]) -> File:
+    """Raises KeyError, TypeError, AttributeError or ValueError for what is no file of a hub."""
     lfs = entry.get("lfs")
-    if lfs:
-        return File(entry["rfilename"], lfs["size"], SHA256, lfs["sha256"])
-    return File(entry["rfilename"], entry["size"], GIT, entry["blobId"])
+    kind = SHA256 if lfs else GIT
+    size, digest = (lfs["size"], lfs["sha256"]) if lfs else (entry["size"], entry["blobId"])
+    if files.kind_of(digest) != kind:
+        raise ValueError(f"{digest!r} is no {kind} hash")
+    return File(entry["rfilename"], int(size), kind, digest)
 
 
 class Download:

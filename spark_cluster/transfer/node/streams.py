@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from spark_cluster.transfer.node import files
 from spark_cluster.transfer.node.files import Failed
 
 #: Hexadecimal digits of the token, new for every copy; it reaches both sides over our SSH.
@@ -88,7 +89,9 @@ def _through_ssh(peer: list[Any], through: str) -> tuple[socket.socket, subproce
     command = ["ssh", "-o", "BatchMode=yes", "-W", f"{peer[0]}:{peer[1]}", through]
     with theirs:
         end = theirs.fileno()
-        process = subprocess.Popen(command, stdin=end, stdout=end, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, stdin=end, stdout=end, stderr=subprocess.PIPE, **files.as_user()
+        )
     return ours, process
 
 
