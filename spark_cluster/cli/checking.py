@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from spark_cluster.cli.running import Request, looking, templates
+from spark_cluster.core.error import SparkError
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS, ContainersFact
 from spark_cluster.facts.table import FACTS
 from spark_cluster.playbook import loader as playbooks
 from spark_cluster.runner.run import Run
+from spark_cluster.runner.session import Session
 from spark_cluster.steps import containers, registry
 
 
@@ -22,7 +24,7 @@ def obstacles(request: Request, freed: Collection[str]) -> list[str]:
     playbook = playbooks.load(path, registry(), request.settings)
     with looking(request.inventory, request.hosts, request.deployment) as session:
         if session.lost:
-            return [f"{name} is away: {error.message}" for name, error in session.lost.items()]
+            return _away(session)
         run = Run(
             request.run,
             request.verb,
@@ -33,8 +35,14 @@ def obstacles(request: Request, freed: Collection[str]) -> list[str]:
             lambda _: None,
             deployment=request.deployment,
             templates=templates(),
+            needs_all=True,
         )
-        run.plan()
+        try:
+            run.plan()
+        except SparkError:
+            if session.lost:
+                return _away(session)
+            raise
         hung = [
             f"{name}: docker says: {found.error}"
             for name in session.alive
@@ -52,3 +60,7 @@ def obstacles(request: Request, freed: Collection[str]) -> list[str]:
             f"{each.host}: {each.summary}" + (f" ({each.error.remedy})" if each.error else "")
             for each in refused
         ]
+
+
+def _away(session: Session) -> list[str]:
+    return [f"{name} is away: {error.message}" for name, error in session.lost.items()]

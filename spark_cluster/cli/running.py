@@ -13,7 +13,7 @@ from typing import Any
 from spark_cluster import places
 from spark_cluster.cli.console import ConsoleView, JsonLines
 from spark_cluster.cli.pipes import go_on_unheard
-from spark_cluster.core.error import SparkError, Unreachable
+from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import Listener, Note, RunFailed, RunFinished, RunStarted
 from spark_cluster.core.plan import Plan
 from spark_cluster.core.result import Result, Status, exit_code
@@ -177,7 +177,7 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
         with heed(session, bus):
             session.connect(bus)
             if session.lost and (request.all_hosts_needed or not session.alive):
-                raise _away(session)
+                raise session.away()
             run = Run(
                 request.run,
                 request.verb,
@@ -192,6 +192,7 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
                 preempt=request.preempt,
                 carry_on=request.carry_on,
                 needs_lock=request.needs_lock,
+                needs_all=request.all_hosts_needed,
             )
             yield Active(request, run, session, bus, view, started)
     except SparkError as error:
@@ -236,18 +237,6 @@ def read_hosts(
     with looking(inventory, names, deployment) as session:
         found = session.each(session.alive, lambda lane: lane.read(facts))
         return {name: session.lost.get(name) or found[name] for name in names}
-
-
-def _away(session: Session) -> SparkError:
-    """The one error for all hosts that are away; the gravest speaks for itself if it is alone."""
-    lost = session.lost
-    if len(lost) == 1:
-        return next(iter(lost.values()))
-    names = ", ".join(lost)
-    return Unreachable(
-        f"{len(lost)} hosts are away: {names}; nothing was changed",
-        remedy="; ".join(dict.fromkeys(error.remedy for error in lost.values())),
-    )
 
 
 def refuse(active: Active, plan: Plan) -> list[Result]:

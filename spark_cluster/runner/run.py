@@ -11,7 +11,7 @@ from spark_cluster.core.error import Interrupted, SparkError, StepFailed
 from spark_cluster.core.event import Listener, StepFinished, StepStarted
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.result import Result
-from spark_cluster.core.step import Assessment, Stimulus
+from spark_cluster.core.step import Assessment, Problem, Stimulus
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, Facts
@@ -33,6 +33,9 @@ from spark_cluster.runner.session import Lane, Session, tail
 from spark_cluster.runner.waiting import wait
 from spark_cluster.steps.view import Options, View
 
+#: For the one reading of everything: where docker hangs, each question to it has its own limit.
+_PLAN_SECONDS = 180.0
+
 
 @dataclass
 class Run:
@@ -40,6 +43,7 @@ class Run:
 
     `carry_on`: a host that fails does not end the run for the others (teardown). `needs_lock`:
     without a host's lock nothing is done; else it is told, and done all the same (--force).
+    `needs_all`: steps compare the hosts, so that the run ends when one of them is lost.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Run:
     preempt: tuple[str, ...] = ()
     carry_on: bool = False
     needs_lock: bool = True
+    needs_all: bool = False
     before: Mapping[str, Facts] | None = None
     output: str | None = None
 
@@ -62,6 +67,7 @@ class Run:
         self.results: list[Result] = []
         self._dirty: dict[str, set[str]] = {name: set() for name in self.session.lanes}
         self._failed: set[str] = set()
+        self._ended: dict[str, SparkError] = {}
         self._locks = Locks(self.session, self.verb, self.listener)
 
     def leave_out(self, names: Sequence[str]) -> None:
@@ -72,16 +78,21 @@ class Run:
     # Reading and planning
 
     def plan(self) -> Plan:
-        """Read every fact of every step in one exec per host, then assess. Changes nothing."""
+        """Read every fact of every step in one exec per host, then assess. Changes nothing.
+
+        Raises the error of a host that is lost meanwhile, if all are needed.
+        """
         wanted = self._facts_of(self.playbook.steps)
 
         def read(lane: Lane) -> None:
             if wanted:
-                lane.read(wanted)
+                lane.read(wanted, timeout=_PLAN_SECONDS)
             lane.first = lane.facts
 
         self._lose(self.session.each(self.session.alive, read))
         self._heed_stop()
+        if self.needs_all and self.session.lost:
+            raise self.session.away()
         return self.assess()
 
     def assess(self) -> Plan:
@@ -199,13 +210,21 @@ class Run:
         self._refresh(planned, names)
         if step.stimulus is not None:
             self._stimulate(planned, names)
+        if self.needs_all and self.session.lost:
+            return
         assessments = {name: self._assess(planned, name) for name in self.session.alive}
         if step.guarded and any(a.changes for a in assessments.values()):
             self._guarded(planned, assessments)
             return
-        outcomes = self.session.each(
-            assessments, lambda lane: self._on_host(planned, lane, assessments[lane.name])
-        )
+
+        def work(lane: Lane) -> Result:
+            try:
+                return self._on_host(planned, lane, assessments[lane.name])
+            except SparkError as error:
+                self._ended[lane.name] = error
+                raise
+
+        outcomes = self.session.each(assessments, work)
         for name, outcome in outcomes.items():
             self._finish(
                 outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
@@ -289,6 +308,8 @@ class Run:
         facts = [self.facts[name] for name in planned.step.reads]
 
         def look() -> Assessment:
+            if self.needs_all and self._ended:
+                return Assessment(problems=tuple(map(_in_vain, self._ended.items())))
             self._locks.check(lane)
             lane.read(facts)
             return self._assess(planned, lane.name)
@@ -366,3 +387,8 @@ class Run:
             self.session.lanes[name].lost = outcome
             step = planned or self.playbook.steps[0]
             self._finish(as_result(name, step, outcome))
+
+
+def _in_vain(ended: tuple[str, SparkError]) -> Problem:
+    name, error = ended
+    return Problem("", f"not waited for any longer: {name}: {error.message}", error.remedy)

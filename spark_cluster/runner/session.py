@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_all
 from typing import Any, TypeVar
 
-from spark_cluster.core.error import SparkError, StepFailed
+from spark_cluster.core.error import SparkError, StepFailed, Unreachable
 from spark_cluster.core.event import HostConnected, HostLost, Listener
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
@@ -135,6 +135,17 @@ class Session:
     @property
     def lost(self) -> dict[str, SparkError]:
         return {name: lane.lost for name, lane in self.lanes.items() if lane.lost is not None}
+
+    def away(self) -> SparkError:
+        """The one error for all hosts that are lost, of a run that changed nothing yet; the gravest
+        speaks for itself if it is alone."""
+        lost = self.lost
+        if len(lost) == 1:
+            return next(iter(lost.values()))
+        return Unreachable(
+            f"{len(lost)} hosts are away: {', '.join(lost)}; nothing was changed",
+            remedy="; ".join(dict.fromkeys(error.remedy for error in lost.values())),
+        )
 
     def all_facts(self) -> Mapping[str, Facts]:
         return {name: self.lanes[name].facts for name in self.alive}

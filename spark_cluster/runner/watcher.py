@@ -97,6 +97,7 @@ class Watcher:
             at=at,
             hosts=tuple(self._session.lanes),
             canary=self._canary,
+            lost={name: error.message for name, error in self._session.lost.items()},
         )
         self._canary = None
         self._state, found = judge(self._state, look.sight, self._settings.patience)
