@@ -21,6 +21,9 @@ TOOL = "vllm bench serve"
 
 _MARK = "@@vllm-bench"
 
+#: No count, time or date of a benchmark is larger; with more a sum may leave what a float can hold.
+_MOST = 1e15
+
 #: Leaves the texts out and prints the rest on one line.
 _PRINT = """\
 import json, sys
@@ -215,7 +218,7 @@ def _list(data: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _number(value: object) -> float:
-    """A finite number from 0 on; anything else is 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A number from 0 to _MOST; anything else is 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
         return 0.0
-    return max(0.0, float(value))
+    return float(value)

@@ -34,7 +34,7 @@ def evidence(
 
     Begins with index.md, which says what looks wrong. A host that hangs is named there and the
     others are complete; exit 3 then. Changes nothing; the stacks of the ranks are read by py-spy,
-    else by gdb, which stops a rank for a moment.
+    else by gdb, which stops a rank for 30 s at most.
     """
     import json
 

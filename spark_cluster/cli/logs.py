@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable
 
-    from spark_cluster.runner.session import Session
+    from spark_cluster.core.error import SparkError
+    from spark_cluster.runner.session import Lane, Session
     from spark_cluster.serving.logs import LogLine
+    from spark_cluster.transport.protocol import Completed
 
 _COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "bright_red", "bright_cyan", "white")
+
+#: Seconds that a host has for its logs as they are.
+_SECONDS = 120.0
 
 #: Seconds after which following ends by itself: the host's time limit must be finite.
 _FOLLOW_SECONDS = 7 * 24 * 3600.0
@@ -63,7 +68,7 @@ def logs(
             typer.echo(f"unknown: {name}: {error.message}", err=True)
         shown = (_follow if follow else _once)(session, script, show)
         away = bool(session.lost)
-    if not shown and not follow:
+    if not shown and not follow and not away:
         typer.echo("no log line of ours; `spark-cluster status` shows what runs", err=True)
     return 3 if away else 0
 
@@ -108,14 +113,15 @@ def _once(session: Session, script: str, show: Callable[[LogLine], None]) -> boo
     from spark_cluster.core.error import SparkError
     from spark_cluster.serving.logs import merge, parse
 
-    outcomes = session.each(session.alive, lambda lane: lane.run(script, timeout=120.0).stdout)
+    outcomes = session.each(session.alive, lambda lane: lane.run(script, timeout=_SECONDS))
     found = []
-    for name, text in outcomes.items():
-        if isinstance(text, SparkError):
-            session.lanes[name].lost = text
-            typer.echo(f"unknown: {name}: {text.message}", err=True)
+    for name, done in outcomes.items():
+        if isinstance(done, SparkError):
+            _lose(session.lanes[name], done)
             continue
-        lines = [line for raw in text.split("\n") if (line := parse(name, raw)) is not None]
+        if not done.ok:
+            _lose(session.lanes[name], _unread(done, name))
+        lines = [line for raw in done.stdout.split("\n") if (line := parse(name, raw)) is not None]
         by_rank: dict[int, list[LogLine]] = {}
         for line in lines:
             by_rank.setdefault(line.rank, []).append(line)
@@ -127,6 +133,22 @@ def _once(session: Session, script: str, show: Callable[[LogLine], None]) -> boo
     return any_line
 
 
+def _lose(lane: Lane, error: SparkError) -> None:
+    lane.lost = error
+    typer.echo(f"unknown: {lane.name}: {error.message}", err=True)
+
+
+def _unread(done: Completed, host: str) -> SparkError:
+    """Why the script did not come to its end."""
+    from spark_cluster.core.error import StateUnknown
+
+    said = done.stderr.strip().rpartition("\n")[2] or f"nothing, and ended with {done.status}"
+    what = f"docker says: {said}"
+    if done.timed_out:
+        what = f"docker did not give all its logs within {_SECONDS:.0f} s"
+    return StateUnknown(what, host=host, remedy="`spark-cluster doctor` looks at docker.")
+
+
 def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> bool:
     """Until every container has ended, or Ctrl-C."""
     import contextlib
@@ -136,7 +158,6 @@ def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> b
     from concurrent.futures import wait
 
     from spark_cluster.core.error import SparkError
-    from spark_cluster.runner.session import Lane
     from spark_cluster.serving.logs import WINDOW, Window, parse
 
     arrived: queue.SimpleQueue[LogLine] = queue.SimpleQueue()
@@ -148,10 +169,11 @@ def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> b
                 arrived.put(line)
 
         try:
-            lane.run(script, timeout=_FOLLOW_SECONDS, on_line=take)
+            done = lane.run(script, timeout=_FOLLOW_SECONDS, on_line=take)
+            if not done.ok and not done.timed_out and not session.stop.requested:
+                raise _unread(done, lane.name)
         except SparkError as error:
-            lane.lost = error
-            typer.echo(f"unknown: {lane.name}: {error.message}", err=True)
+            _lose(lane, error)
 
     lanes = [session.lanes[name] for name in session.alive]
     pending = {lane.submit(functools.partial(read, lane)) for lane in lanes}
@@ -167,6 +189,7 @@ def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> b
                 show(line)
             pending = wait(pending, timeout=0).not_done
     except KeyboardInterrupt:
+        session.stop.request()
         session.abort()
         typer.echo("detached; the ranks run on", err=True)
     while not arrived.empty():

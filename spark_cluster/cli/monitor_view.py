@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +27,8 @@ _REMEDIES = {
     "without": f"Known programs: {', '.join(service.name for service in SERVICES)}.",
     "watcher": "Write an address and a port, such as 192.168.102.10:9470.",
 }
+
+_NO_ENGINE = "no engine was found on any host: `monitor up --engine-port` for another port"
 
 _STEPS = tuple(step.name for step in (*monitor.STEPS, *monitor_services.STEPS))
 
@@ -104,14 +106,21 @@ def told(inventory: Inventory, server: str, facts: Facts) -> Iterator[str]:
 
 
 def _targets(scraped: ScrapedFact, head: str) -> Iterator[str]:
-    up = sum(target.health == "up" for target in scraped.targets)
+    expected = [target for target in scraped.targets if target.health != "absent"]
+    up = sum(target.health == "up" for target in expected)
     if scraped.targets:
-        yield f"{head}{up} of {len(scraped.targets)} answer"
-    for target in scraped.targets:
+        yield f"{head}{up} of {len(expected)} answer"
+    for target in expected:
         if target.health != "up":
             who = " ".join(word for word in (target.job, target.host, target.address) if word)
             why = f": {target.error}" if target.error else ""
             yield f"{' ' * len(head)}{target.health}: {who}{why}"
+    if _no_engine([target.health for target in scraped.targets if target.job == "vllm"]):
+        yield f"{' ' * len(head)}{_NO_ENGINE}"
+
+
+def _no_engine(healths: Collection[str]) -> bool:
+    return bool(healths) and set(healths) == {"absent"}
 
 
 def rows(inventory: Inventory, found: Mapping[str, Facts | SparkError]) -> list[dict[str, Any]]:
@@ -169,15 +178,18 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
 
 def _scraped_lines(row: dict[str, Any]) -> Iterator[str]:
     targets = row.get("targets", ())
-    up = sum(target["health"] == "up" for target in targets)
+    expected = [target for target in targets if target["health"] != "absent"]
+    up = sum(target["health"] == "up" for target in expected)
     if targets:
-        yield f"             {up} of {count(len(targets), 'target')} answer"
-    for target in targets:
+        yield f"             {up} of {count(len(expected), 'target')} answer"
+    for target in expected:
         if target["health"] != "up":
             yield (
                 f"             {target['health']}: {target['job']} {target['host']} "
                 f"{target['address']} {target['error']}"
             )
+    if _no_engine([target["health"] for target in targets if target["job"] == "vllm"]):
+        yield f"             {_NO_ENGINE}"
     for alert in row["alerts"]:
         code = f" ({alert['code']})" if alert["code"] else ""
         yield f"             {alert['state']} {alert['name']}{code}: {alert['summary']}"

@@ -160,12 +160,20 @@ def containers(rows: list[Row]) -> RenderableType:
     """By rank."""
     found = [(c["rank"].rjust(3), e["host"], c) for e in rows for c in e.get("containers", ())]
     if not found:
-        return Text("nothing of ours runs")
+        return Text(_nothing(rows))
     table = _table("rank", "host", "container", "recipe", "state")
     for rank, host, each in sorted(found, key=lambda entry: entry[:2]):
         style = "" if each["state"] == "running" else "bold red"
         table.add_row(rank, host, each["name"], each["recipe"], Text(words.state(each), style))
     return table
+
+
+def _nothing(rows: list[Row]) -> str:
+    """Where nothing of ours runs, and of which hosts nobody can say."""
+    known = [e["host"] for e in rows if e["state"] != "unknown" and not e["docker_error"]]
+    others = [e["host"] for e in rows if e["host"] not in known]
+    said = [f"nothing of ours runs on {', '.join(known)}"] if known else []
+    return "; ".join(said + ([f"what runs on {', '.join(others)} is unknown"] if others else []))
 
 
 def _lines(rows: list[Row]) -> Iterator[str]:
@@ -175,7 +183,6 @@ def _lines(rows: list[Row]) -> Iterator[str]:
         if each["state"] == "unknown":
             named = each["reason"].startswith(each["host"])
             yield each["reason"] if named else f"{each['host']}: {each['reason']}"
-            continue
             continue
         if each["docker_error"]:
             yield f"{each['host']}: docker: {each['docker_error']}"

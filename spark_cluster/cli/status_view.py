@@ -17,7 +17,7 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
 from spark_cluster.runner.last_verdict import last_verdict
 
-#: Seconds for one look: it takes two, and a minute where docker or nvidia-smi hang.
+#: Seconds for one look: it takes two, and a minute where docker and nvidia-smi hang.
 _SECONDS = 75.0
 
 Row = dict[str, Any]
@@ -128,6 +128,8 @@ def rate_text(rail: Row, way: str) -> str:
 
 def errors_text(rail: Row) -> str:
     """The sum since boot, and what grew just now, by name."""
+    if rail["state"] == "absent":
+        return "errors unknown"
     total = sum(rail["errors"].values())
     if not total:
         return "no errors"
@@ -170,7 +172,7 @@ def health(container: Row, healthy: bool | None) -> str:
     from spark_cluster.serving.apis import APIS
 
     known = APIS.get(container["api"], APIS["openai"])
-    answers = "answers" if healthy else "does not answer yet"
+    answers = {True: "answers", False: "does not answer yet", None: "was not asked"}[healthy]
     return f"{known.well} {answers} on port {container['port']}"
 
 

@@ -85,11 +85,29 @@ def teardown(
         as_json=as_json, verbose=verbose,
     )  # fmt: skip
     if dry_run:
-        return run_playbook(request, dry_run=True)
-    code, _ = take_down(request)
-    if network and code == 0:
-        return run_playbook(undo_request(loaded, names, as_json=as_json, verbose=verbose))
+        code, why = run_playbook(request, dry_run=True), "not every host could be read"
+    else:
+        code, results = take_down(request)
+        bad = dict.fromkeys(result.host for result in results if not result.status.good)
+        why = f"the teardown is not complete on {', '.join(bad)}"
+    if network and code:
+        _network_stays(why, names, as_json=as_json)
+    elif network:
+        undo = undo_request(loaded, names, as_json=as_json, verbose=verbose)
+        code = run_playbook(undo, dry_run=dry_run)
     return code
+
+
+def _network_stays(why: str, names: list[str], *, as_json: bool) -> None:
+    from spark_cluster.cli.console import JsonLines
+    from spark_cluster.core.event import Note
+
+    then = f"then `spark-cluster undo network --hosts {','.join(names)}`"
+    what = f"the network stays as it is: {why}; {then}"
+    if as_json:
+        JsonLines()(Note(what))
+    else:
+        typer.echo(what)
 
 
 def _resume(

@@ -15,6 +15,7 @@ from spark_cluster.cli.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from prometheus_client import CollectorRegistry
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from spark_cluster.inventory.models import Inventory
     from spark_cluster.runner.responder import Responder
     from spark_cluster.runner.session import Session
+
+
+#: How many archives of evidence this user's watchers leave; the oldest go first.
+_KEPT = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -225,7 +230,22 @@ def _evidence(inventory: Inventory, watching: Session) -> str:
     with looking(inventory, list(watching.lanes)) as session:
         session.become.password = watching.become.password
         session.become.ask = None
-        return str(gather(session, inventory, folder / default_path(), since="2h")["path"])
+        path = folder / f"watch-{default_path().name}"
+        told = gather(session, inventory, path, since="2h")
+    _drop_old(path)
+    return str(told["path"])
+
+
+def _drop_old(newest: Path) -> None:
+    """Keep so many archives of watchers; whatever else lies in their folder stays."""
+    import contextlib
+    import re
+
+    own = re.compile(r"watch-spark-cluster-evidence-[0-9]{8}-[0-9]{6}\.tar\.gz")
+    found = sorted(path for path in newest.parent.iterdir() if own.fullmatch(path.name))
+    for path in [path for path in found if path != newest][: 1 - _KEPT]:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _shower(*, as_json: bool) -> Callable[[str], None]:

@@ -6,6 +6,12 @@ import shlex
 
 quote = shlex.quote
 
+#: Seconds that docker has for an answer: a daemon that hangs must not hang the script.
+ANSWER_SECONDS = 20
+
+#: How a script asks docker.
+ASK_DOCKER = f"timeout -k 2 {ANSWER_SECONDS} docker"
+
 #: The line that ends our here-documents; no file of ours contains it.
 _END = "SPARK_CLUSTER_END_OF_FILE"
 
@@ -26,6 +32,31 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 141' PIPE
 trap 'exit 143' TERM
+"""
+
+
+def unwaited(name: str, program: str, seconds: int) -> str:
+    """Commands that define the function `name`: it runs `program` with its arguments and puts what
+    it says into `$_said`. Its status is the program's, or 124 if there is none after `seconds`; in
+    that case the script does not run the program again.
+
+    A process that waits in the kernel does not heed KILL, and `timeout` would wait for it: it is
+    left behind, and holds none of the script's own descriptors.
+    """
+    return f"""\
+{name}() {{
+  _said="{program} gave no answer within {seconds} s"
+  [ -z "${{{name}_hangs:-}}" ] || return 124
+  _out=$(
+    {{ sh -c 'timeout -s KILL {seconds} {program} "$@" 2>&1; echo "@@ended $?"' sh "$@" \
+      </dev/null 2>/dev/null & }} | timeout {seconds + 1} cat
+  ) || :
+  case $_out in
+    *"@@ended 137" | "${{_out%@@ended *}}") {name}_hangs=1; return 124 ;;
+  esac
+  _said=${{_out%@@ended *}}
+  return "${{_out##*@@ended }}"
+}}
 """
 
 

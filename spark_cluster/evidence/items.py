@@ -17,6 +17,15 @@ COUNTER_GAP = 5
 DOCKER_SECONDS = 20
 _DOCKER_ITEM = 30
 
+#: What gdb may take on one process, which stands meanwhile: with torch's libraries it needs 13 to
+#: 20 on a busy host. A gdb that heeds TERM while it attaches leaves the process stopped; one that
+#: is killed does not, but for a stop that is on its way: the process is told to go on.
+GDB_SECONDS = 30
+_STACKS_ITEM = 45
+
+#: What only a process with a CUDA context has open: a rank, and not what merely watches the GPU.
+_CUDA = "/dev/nvidia-uvm"
+
 #: What every item begins with: docker with a time limit of its own, so that one container that
 #: hangs does not take the others' share; `ours` are our containers; `show` says what it ran.
 LIBRARY = f"""\
@@ -79,7 +88,17 @@ for p in $(docker ps --filter label={LABEL}.role=head --format '{{{{.Label "{LAB
   done
 done
 """
-    stacks = """\
+    stacks = f"""\
+_until=$(($(date +%s) + {_STACKS_ITEM - 5}))
+_gdb() {{
+  _left=$((_until - $(date +%s)))
+  [ $_left -le {GDB_SECONDS} ] || _left={GDB_SECONDS}
+  [ $_left -gt 0 ] || return
+  _was=$(sed -n 's/^State:[^a-zA-Z]*//p' "/proc/$1/status")
+  timeout -s KILL $_left gdb -p "$1" -batch -nx -ex 'thread apply all bt 20' \
+    >"$OUT/engine/stacks-$1.txt" 2>&1
+  case $_was in [Tt]*) ;; *) kill -CONT "$1" ;; esac
+}}
 for c in $(ours); do
   for p in $(docker top "$c" -o pid | sed 1d | head -n 12); do
     echo "== $c, process $p: $(tr '\\0' ' ' <"/proc/$p/cmdline" | head -c 300)"
@@ -87,16 +106,18 @@ for c in $(ours); do
     echo "waits in: $(cat "/proc/$p/wchan")"
     cat "/proc/$p/stack"
     if command -v py-spy >/dev/null; then timeout -k 1 8 py-spy dump --nonblocking --pid "$p"
-    elif command -v gdb >/dev/null; then
-      timeout -k 1 8 gdb -p "$p" -batch -nx -ex 'thread apply all bt 20'
+    elif command -v gdb >/dev/null && ls -l "/proc/$p/fd" | grep -q {_CUDA}; then
+      echo "its threads: engine/stacks-$p.txt"
+      _gdb "$p" &
     fi
   done
 done 2>&1
+wait
 """
     return (
         Item("engine/endpoint.txt", ports, seconds=30),
         Item("engine/nccl.txt", NCCL.script(context), seconds=30),
-        Item("engine/stacks.txt", stacks, seconds=45),
+        Item("engine/stacks.txt", stacks, _STACKS_ITEM),
     )
 
 

@@ -6,17 +6,15 @@ import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from spark_cluster.core.shell import quote
+from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker_records import RECORDS
 from spark_cluster.rdma.counters import number
 
-#: Seconds that docker has for an answer: a daemon that hangs must not hang the probe.
-ANSWER_SECONDS = 20
-
-#: How a probe asks docker.
-ASK_DOCKER = f"timeout -k 2 {ANSWER_SECONDS} docker"
+#: What is said of a docker that hangs. The fact that finds it out leaves this in `$_docker_hangs`,
+#: and those after it in the probe do not ask again.
+NO_ANSWER = f"docker ps gave no answer within {ANSWER_SECONDS} s"
 
 
 def log_of_this_start(
@@ -126,8 +124,10 @@ def _containers_script(_: ProbeContext) -> str:
         "{{json .Config.Labels}}\nr {{.RestartCount}}"
     )
     return f"""\
-_why=
-if _ids=$({ASK_DOCKER} ps --all --quiet --no-trunc --filter label={LABEL}.recipe 2>&1); then
+_why=${{_docker_hangs:-}}
+if [ -n "$_why" ]; then
+  :
+elif _ids=$({ASK_DOCKER} ps --all --quiet --no-trunc --filter label={LABEL}.recipe 2>&1); then
   for _id in $_ids; do
     if _c=$({ASK_DOCKER} inspect --format {quote(template)} "$_id" 2>&1); then
       printf '%s\\n' "$_c"
@@ -140,7 +140,8 @@ if _ids=$({ASK_DOCKER} ps --all --quiet --no-trunc --filter label={LABEL}.recipe
     fi
   done
 else
-  _why=${{_ids:-docker ps gave no answer within {ANSWER_SECONDS} s}}
+  _why=${{_ids:-{NO_ANSWER}}}
+  [ -n "$_ids" ] || _docker_hangs=$_why
 fi
 if [ -n "$_why" ]; then
   echo "error "$_why

@@ -28,3 +28,12 @@ RECORDS = f"""\
     done
   done
 """
+
+#: Prints PORT/API of each head that runs, as facts/engine.py asks docker for them.
+HEADS = f"""\
+{{
+{RECORDS}}} | while read -r _kind _name _state _exit _since _labels; do
+  _label() {{ printf '%s' "$_labels" | grep -o '"{LABEL}.'"$1"'":"[^"]*"' | cut -d'"' -f4; }}
+  [ "$_kind $_state $(_label role)" != 'c running head' ] || echo "$(_label port)/$(_label api)"
+done
+"""

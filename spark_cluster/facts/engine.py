@@ -1,23 +1,26 @@
 """What the engine's server says of its work, on the host of rank 0.
 
-The port stands in a label of the container that runs, so that no recipe is needed.
+The port stands in a label of the container that runs, so that no recipe is needed. Where docker
+does not answer, its records on disk have it: the server may be well.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.facts.docker import ASK_DOCKER
+from spark_cluster.facts.docker import NO_ANSWER
+from spark_cluster.facts.docker_records import HEADS
 from spark_cluster.serving import api, metrics
 from spark_cluster.serving.apis import APIS
 
 
 @dataclass(frozen=True)
 class EngineFact:
-    """`healthy` is the answer of /health, or of what the API has for it; None where no server of
-    ours is."""
+    """`healthy` is the answer of /health, or of what the API has for it; None if nobody was
+    asked: no head of ours runs."""
 
     healthy: bool | None = None
     metrics: metrics.Metrics = field(default_factory=metrics.Metrics)
@@ -28,7 +31,13 @@ def _script(_: ProbeContext) -> str:
     heads = f"{ASK_DOCKER} ps --filter label={LABEL}.role=head --format '{template}'"
     paths = "".join(f"    {name}) _path={found.well} ;;\n" for name, found in APIS.items())
     return f"""\
-for _head in $({heads} 2>/dev/null); do
+if [ -z "${{_docker_hangs:-}}" ] && _heads=$({heads} 2>/dev/null); then
+  :
+else
+  case $? in 124 | 137) _docker_hangs="{NO_ANSWER}" ;; esac
+  _heads=$({HEADS})
+fi
+for _head in $_heads; do
   _port=${{_head%%/*}} _path={APIS["openai"].well}
   case ${{_head#*/}} in
 {paths}  esac

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spark_cluster.core.shell import unwaited
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.rdma.counters import number
+
+#: Seconds that nvidia-smi has: it hangs when the driver does, and the probe must not.
+SMI_SECONDS = 10
+
+#: How a probe asks nvidia-smi: `_smi ARGUMENT...`, and what it says is in `$_said`.
+ASK_SMI = unwaited("_smi", "nvidia-smi", SMI_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,11 @@ class GpuFact:
 
 
 def _script(_: ProbeContext) -> str:
-    # nvidia-smi hangs when the driver does; the probe must not.
-    return """\
-_smi() { timeout -k 2 20 nvidia-smi --format=csv,noheader "$@"; }
-_smi --query-gpu=name,driver_version | sed 's/^/gpu,/'
-_smi --query-compute-apps=pid,process_name | sed 's/^/app,/'
+    return f"""\
+{ASK_SMI}_smi --query-gpu=name,driver_version --format=csv,noheader || :
+printf '%s\\n' "$_said" | sed -n 's/^./gpu,&/p'
+_smi --query-compute-apps=pid,process_name --format=csv,noheader || :
+printf '%s\\n' "$_said" | sed -n 's/^./app,&/p'
 """
 
 

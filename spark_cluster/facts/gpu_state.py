@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.gpu import ASK_SMI
 from spark_cluster.rdma.counters import number
 
 _FIELDS = "clocks.sm,clocks.max.sm,power.draw,utilization.gpu,temperature.gpu"
@@ -37,10 +38,12 @@ class GpuStateFact:
 def _script(_: ProbeContext) -> str:
     # Older drivers call the reasons clocks_throttle_reasons and refuse the newer name.
     return f"""\
-_q() {{ nvidia-smi --query-gpu={_FIELDS},"$1" --format=csv,noheader,nounits 2>/dev/null; }}
-_o=$(_q clocks_event_reasons.active) || _o=$(_q clocks_throttle_reasons.active) || _o=
-[ -z "$_o" ] || echo "$_o" | sed 's/^/state,/'
-for _p in $(nvidia-smi --query-compute-apps=pid --format=csv,noheader 2>/dev/null); do
+{ASK_SMI}_q() {{ _smi --query-gpu={_FIELDS},"$1" --format=csv,noheader,nounits; }}
+if _q clocks_event_reasons.active || _q clocks_throttle_reasons.active; then
+  printf '%s\\n' "$_said" | sed -n 's/^./state,&/p'
+fi
+_smi --query-compute-apps=pid --format=csv,noheader || _said=
+for _p in $_said; do
   [ -r "/proc/$_p/cgroup" ] || continue
   _uid='' _cg=''
   while read -r _k _v _rest; do

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.facts.docker import ASK_DOCKER
 from spark_cluster.rdma.causes import Grants
 from spark_cluster.rdma.counters import number
 

@@ -15,6 +15,10 @@ from spark_cluster.monitor.stack import MONITOR_LABEL, SERVICES, SPEC_LABEL, uni
 _CURL = "curl -s --noproxy '*' -m 10"
 
 
+#: In Prometheus' words for a port on which nothing listens. Go's; the same on every Linux.
+_REFUSED = "connection refused"
+
+
 @dataclass(frozen=True)
 class Running:
     """A container or unit of ours: the digest of what it was started from, docker's or systemd's
@@ -111,8 +115,8 @@ MONITOR = Fact("monitor", _script, parse)
 
 @dataclass(frozen=True)
 class SeenTarget:
-    """One target as Prometheus sees it: `health` is up, down, or unknown before the first scrape;
-    `error` is why it is down."""
+    """One target as Prometheus sees it: `health` is up, down, unknown before the first scrape, or
+    absent where nothing listens on the port that an engine would have; `error` is why."""
 
     job: str
     host: str
@@ -155,15 +159,12 @@ def parse_scraped(text: str) -> ScrapedFact:
         data = _data(line)
         for entry in _entries(data, "activeTargets"):
             labels = _texts(entry.get("labels"))
-            targets.append(
-                SeenTarget(
-                    job=labels.get("job", ""),
-                    host=labels.get("host", ""),
-                    address=labels.get("instance", ""),
-                    health=str(entry.get("health", "unknown")),
-                    error=str(entry.get("lastError", "")),
-                )
-            )
+            job, health = labels.get("job", ""), str(entry.get("health", "unknown"))
+            error = str(entry.get("lastError", ""))
+            if job == "vllm" and health == "down" and _REFUSED in error:
+                health = "absent"
+            host, address = labels.get("host", ""), labels.get("instance", "")
+            targets.append(SeenTarget(job, host, address, health, error))
         for entry in _entries(data, "alerts"):
             labels = _texts(entry.get("labels"))
             alerts.append(

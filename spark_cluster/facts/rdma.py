@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.facts.docker import ASK_DOCKER, log_of_this_start
+from spark_cluster.facts.docker import log_of_this_start
 from spark_cluster.rdma import counters, gids, nccl_log
 
 LIMITS_FILE = "/etc/security/limits.d/90-spark-cluster.conf"

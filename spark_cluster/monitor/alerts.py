@@ -21,6 +21,9 @@ _KV_FULL = 0.95
 #: A GB10 at work runs above 2 GHz; one that is stuck after a crash stays near 0.7 (doctor/gpu.py).
 _STUCK_HERTZ = 1e9
 
+#: `watch --interval` is ten minutes at most, and a host that hangs holds a reading up.
+_READ_SECONDS = 900
+
 _AVAILABLE = (
     "(max by (host) (node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)"
     " or max by (host) (spark_cluster_memory_available_bytes / spark_cluster_memory_bytes))"
@@ -164,6 +167,17 @@ ALERTS = (
         "critical",
         "{{ $labels.host }}: node_exporter does not answer",
         "The host is off, frozen, or not reached from here: spark-cluster status.",
+    ),
+    Alert(
+        "WatcherAway",
+        'up{job="watcher"} == 0'
+        f" or time() - spark_cluster_read_timestamp_seconds > {_READ_SECONDS}",
+        "1m",
+        "warning",
+        "the watcher on {{ $labels.instance }} is gone, or has not read the hosts for a quarter "
+        "of an hour",
+        "Without it nobody looks for a wedge, and the alerts on rails, RDMA and the GPU's clock "
+        "are silent. On its machine: spark-cluster watch.",
     ),
 )
 

@@ -31,6 +31,7 @@ Kind = Literal[
     "errors",
     "reboot",
     "away",
+    "docker",
 ]
 Severity = Literal["critical", "warning"]
 
@@ -60,6 +61,7 @@ class Patience:
     silent: float = 60.0
     rail: float = 10.0
     away: float = 30.0
+    docker: float = 30.0
     supervised: float = 1200.0
     hold: float = 600.0
 
@@ -70,12 +72,14 @@ DEFAULT = Patience()
 @dataclass(frozen=True)
 class HostSight:
     """`available` is a share of MemTotal. `rails`: interface -> up, unknown ones left out.
-    `grown`: how much the grave error counters grew, by `device counter`."""
+    `grown`: how much the grave error counters grew, by `device counter`. `docker` is what docker
+    says instead of an answer."""
 
     boot_id: str = ""
     available: float | None = None
     rails: Mapping[str, bool] = field(default_factory=dict)
     grown: Mapping[str, int] = field(default_factory=dict)
+    docker: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,16 @@ class RankSight:
 
 @dataclass(frozen=True)
 class EngineSight:
-    """`start` names this start of the engine. `running` requests in both readings; `tokens`
-    generated or read between them. `dead`: a sentence for each rank that is gone. `stage` is how
-    far a start-up is, `failure` why it ended. `canary`: what one asked token brought: empty if it
-    came, None if none was asked. `supervised`: the hosts start ranks that ended again by
-    themselves (`launch --restart-at-boot`). `age`: seconds since this start, None if unknown."""
+    """`start` names this start of the engine. `healthy`: its server answers; None if nobody asked.
+    `running` requests in both readings; `tokens` generated or read between them. `dead`: a sentence
+    for each rank that is gone. `stage` is how far a start-up is, `failure` why it ended. `canary`:
+    what one asked token brought: empty if it came, None if none was asked. `supervised`: the hosts
+    start ranks that ended again by themselves (`launch --restart-at-boot`). `age`: seconds since
+    this start, None if unknown."""
 
     start: str
     host: str
-    healthy: bool = False
+    healthy: bool | None = False
     running: float | None = None
     tokens: int | None = None
     ranks: tuple[RankSight, ...] = ()
@@ -116,12 +121,14 @@ class EngineSight:
 @dataclass(frozen=True)
 class Sight:
     """One interval, ended `at` (seconds of a clock that never jumps). A host that was not read is
-    None. `busy`: somebody holds a lock, so that what the engine does is somebody's intention."""
+    None, and `lost` may say why. `busy`: somebody holds a lock, so that what the engine does is
+    somebody's intention."""
 
     at: float
     hosts: Mapping[str, HostSight | None]
     engine: EngineSight | None = None
     busy: bool = False
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -214,7 +221,8 @@ def judge(
 
 def _unknown(key: tuple[str, str, str], sight: Sight) -> bool:
     """Whether this sight cannot tell if a fatal sign is still there: the head's host was not read,
-    or the dead rank's, which its subject begins with, or no rank shows whether it works."""
+    or the dead rank's, which its subject begins with, or nobody asked the server, or no rank shows
+    whether it works."""
     kind, host, subject = key
     if kind not in FATAL:
         return False
@@ -223,6 +231,8 @@ def _unknown(key: tuple[str, str, str], sight: Sight) -> bool:
         return host in unread
     if kind == "dead-rank":
         return subject.partition(" ")[0] in unread
+    if kind in ("silent", "no-token"):
+        return not sight.busy and sight.engine.healthy is None
     return kind == "wedge" and not sight.busy and _frozen(sight.engine) is None
 
 
@@ -278,9 +288,12 @@ def _signs(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
     """What is the case now."""
     for name, host in sight.hosts.items():
         if host is None:
-            what = "the host does not answer"
+            what = sight.lost.get(name) or "the host does not answer"
             yield _Sign("away", name, "", "HOST010", "critical", what, patience.away)
             continue
+        if host.docker:
+            what = f"docker says: {host.docker}"
+            yield _Sign("docker", name, "", "DOCKER001", "warning", what, patience.docker)
         if host.available is not None and host.available < _LITTLE:
             grave: Severity = "critical" if host.available < _CLIFF else "warning"
             what = f"{host.available:.1%} of the memory is available"
@@ -312,7 +325,7 @@ def _engine_signs(
             what = f"not ready after {(at - state.began) / 60:.0f} min: {engine.stage or 'no log'}"
             yield _Sign("start", engine.host, "", "SERVE007", "warning", what)
         return
-    if not engine.healthy and not engine.dead:
+    if engine.healthy is False and not engine.dead:
         what = "the server was ready and does not answer any more"
         yield _Sign("silent", engine.host, "", "MON005", "critical", what, patience.silent)
     if state.canaries and engine.healthy:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
 from spark_cluster.facts.clock import CLOCK
-from spark_cluster.facts.docker import ASK_DOCKER, CONTAINERS, Container, log_of_this_start
+from spark_cluster.facts.docker import CONTAINERS, Container, log_of_this_start
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
@@ -55,6 +57,7 @@ _LOG_LINES = 400
 def _start_script(_: ProbeContext) -> str:
     log = log_of_this_start('"$_c"', tail=_LOG_LINES)
     return f"""\
+[ -n "${{_docker_hangs:-}}" ] ||
 for _c in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.role=head 2>/dev/null); do
   {log}
 done
@@ -89,11 +92,13 @@ class Canary:
 
 @dataclass(frozen=True)
 class Look:
-    """`served` is what was judged, also when its head has ended; None if there is no head."""
+    """`served` is what was judged, also when its head has ended; None if there is no head. `beside`
+    is what else runs."""
 
     sight: Sight
     served: Served | None = None
     idle: bool = False
+    beside: tuple[Served, ...] = ()
 
 
 def look(
@@ -105,9 +110,11 @@ def look(
     at: float,
     hosts: tuple[str, ...],
     canary: Canary | None = None,
+    lost: Mapping[str, str] | None = None,
 ) -> Look:
     """What is to be judged of an interval that ended `at`. `known` is what was last read of every
-    host; `idle` says that a canary would disturb nobody and end nothing."""
+    host, `lost` why one could not be read; `idle` says that a canary would disturb nobody and end
+    nothing."""
     changes = {
         name: deltas.delta(before[name][COUNTERS], facts[COUNTERS])
         for name, facts in after.items()
@@ -129,7 +136,9 @@ def look(
             else _ended(found, after[found.host])
         )
     idle = found is not None and engine is not None and not busy and _idle(found, engine, after)
-    return Look(Sight(at, seen, engine, busy), found, idle)
+    why = {name: said.removeprefix(f"{name}: ") for name, said in (lost or {}).items()}
+    others = tuple(beside(found, after)) if found is not None else ()
+    return Look(Sight(at, seen, engine, busy, why), found, idle, others)
 
 
 def _watched(after: HostFacts, known: HostFacts) -> Served | None:
@@ -151,6 +160,8 @@ def _idle(found: Served, engine: EngineSight, after: HostFacts) -> bool:
     GPUs tell; Ollama would first load a model that is not loaded, and that takes minutes."""
     if not engine.healthy or engine.dead:
         return False
+    if found.has_key and after[found.host][CONTAINERS].error:
+        return False  # docker would have to tell the key
     if found.api == "ollama" and holds_gpu(found.head, after[found.host]) is False:
         return False
     if engine.running is not None:
@@ -171,6 +182,7 @@ def _host(host: Host, now: Facts, change: CounterDelta | None) -> HostSight:
         available=memory.available / memory.total if memory.total else None,
         rails={name: is_up for name, is_up in rails.items() if is_up is not None},
         grown=grown,
+        docker=now[CONTAINERS].error,
     )
 
 
@@ -199,7 +211,7 @@ def _engine(
     return EngineSight(
         start=start,
         host=found.host,
-        healthy=engine is not None and engine.healthy is True,
+        healthy=engine.healthy if engine is not None else None,
         running=running,
         tokens=None if generated is None else generated + (prompted or 0),
         ranks=tuple(

@@ -75,14 +75,6 @@ def _is_name(address: str) -> bool:
     return False
 
 
-def heads(inventory: Inventory) -> tuple[str, ...]:
-    """The hosts on which an engine's API may be: each group's head, and hosts of no group."""
-    first = [members[0] for members in inventory.groups.values()]
-    grouped = {name for members in inventory.groups.values() for name in members}
-    alone = [name for name in inventory.hosts if name not in grouped]
-    return tuple(dict.fromkeys((*first, *alone)))
-
-
 def targets(
     inventory: Inventory,
     server: str,
@@ -104,7 +96,8 @@ def targets(
 
     every = tuple(inventory.hosts)
     jobs = {
-        "vllm": job(engine_port, heads(inventory)),
+        # After a failover any host may be the head; facts/monitor.py tells who has no engine.
+        "vllm": job(engine_port, every),
         "node": job(NODE_EXPORTER, every),
         "dcgm": job(DCGM_EXPORTER, tuple(n for n in every if dcgm is None or n in dcgm)),
         "watcher": (Target(watcher or f"127.0.0.1:{WATCHER}"),),

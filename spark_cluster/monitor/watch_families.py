@@ -10,15 +10,18 @@ from prometheus_client.registry import Collector
 
 from spark_cluster.monitor.exporter import PREFIX
 from spark_cluster.monitor.judgement import Condition
+from spark_cluster.steps.served import Served
 
 
 @dataclass(frozen=True)
 class Watching:
-    """What the watcher found last. `restarts` counts since it was started."""
+    """What the watcher found last. `restarts` counts since it was started. `launches` are what it
+    judges (True), and what runs beside it."""
 
     conditions: tuple[Condition, ...] = ()
     restarts: int = 0
     paused: bool = False
+    launches: tuple[tuple[Served, bool], ...] = ()
 
 
 class WatchingCollector(Collector):
@@ -41,4 +44,11 @@ class WatchingCollector(Collector):
         restarts.add_metric([], watching.restarts)
         paused = GaugeMetricFamily(f"{PREFIX}_watch_paused", "1 while the watcher may not act.")
         paused.add_metric([], watching.paused)
-        return [found, restarts, paused]
+        launches = GaugeMetricFamily(
+            f"{PREFIX}_launch_watched",
+            "1 for the launch that the watcher judges, 0 for one that runs beside it.",
+            labels=("recipe", "host", "hosts"),
+        )
+        for launch, watched in watching.launches:
+            launches.add_metric([launch.recipe, launch.host, ",".join(launch.hosts)], watched)
+        return [found, restarts, paused, launches]

@@ -18,6 +18,7 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitor import readings
 from spark_cluster.monitor.exporter import SeenVerdict, Snapshot, SnapshotCollector
 from spark_cluster.monitor.judgement import Condition, Patience, State, judge
+from spark_cluster.monitor.ports import WATCHER
 from spark_cluster.monitor.readings import Canary, Look
 from spark_cluster.monitor.watch_families import Watching, WatchingCollector
 from spark_cluster.rdma.verdict import Kind
@@ -72,6 +73,7 @@ class Watcher:
         self._doubt = False
         self._paused = False
         self._acting = False
+        self._beside: set[tuple[str, str]] = set()
         self.conditions: tuple[Condition, ...] = ()
         self.snapshots = SnapshotCollector()
         self.findings = WatchingCollector()
@@ -114,12 +116,13 @@ class Watcher:
             found = (condition, *found)
             launch = _left(down.launch, turn.known) if condition.fatal else launch
         self._tell(found)
+        self._name_others(look, turn)
         self.conditions = found
         self._heed_pause()
         self._acting = self._responder.busy
         if not self._paused:
             self._acting = self._responder.consider(found, launch, at)
-        self._expose(turn)
+        self._expose(turn, look)
         self._ask(look, at)
 
     def _heed_others(self, turn: Turn) -> None:
@@ -161,7 +164,22 @@ class Watcher:
             Alarmed(now, phase, each.kind, each.host, each.code, each.severity, each.what)
         )
 
-    def _expose(self, turn: Turn) -> None:
+    def _name_others(self, look: Look, turn: Turn) -> None:
+        """The launches that nobody judges, each once for as long as it runs beside this one."""
+        now = {(each.host, each.run): each for each in look.beside}
+        for port, (key, each) in enumerate(now.items(), WATCHER + 1):
+            if key not in self._beside:
+                command = f"watch --hosts {','.join(each.hosts)} --listen 127.0.0.1:{port}"
+                self._listener(
+                    Note(
+                        f"also launched and not watched: {each.recipe} on {', '.join(each.hosts)}; "
+                        f"run `spark-cluster {command}` for it"
+                    )
+                )
+        unread = {key for key in self._beside if key[0] not in turn.after}
+        self._beside = {*now, *unread}
+
+    def _expose(self, turn: Turn, look: Look) -> None:
         engines = {
             name: facts[ENGINE].metrics
             for name, facts in turn.after.items()
@@ -175,8 +193,10 @@ class Watcher:
         self.snapshots.snapshot = Snapshot(
             self._inventory, hosts, time.time(), engines=engines, verdict=verdict
         )
+        judged = () if look.served is None else ((look.served, True),)
+        launches = (*judged, *((each, False) for each in look.beside))
         self.findings.watching = Watching(
-            self.conditions, len(self._responder.restarts), self._paused
+            self.conditions, len(self._responder.restarts), self._paused, launches
         )
 
     def _ask(self, look: Look, at: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spark_cluster.core.error import InputError
-from spark_cluster.core.shell import quote
+from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
 from spark_cluster.engines.spec import LABEL
 
 #: Seconds for which a line that was followed waits for an older one of another host.
@@ -45,7 +45,8 @@ def check_since(value: str) -> str:
 def script(ranks: Sequence[int], *, since: str = "", tail: int | None = None, follow: bool) -> str:
     """Print `@ RANK NAME LINE` for each line of our containers' logs on the host.
 
-    `ranks` empty: all. The host's containers are read side by side; it ends with the last one.
+    `ranks` empty: all. The host's containers are read side by side; it ends with the last one, or
+    with 1 and docker's own words if docker does not list them.
     """
     options = ["--timestamps"]
     options += ["--since", quote(since)] if since else []
@@ -54,7 +55,10 @@ def script(ranks: Sequence[int], *, since: str = "", tail: int | None = None, fo
     wanted = "|".join(str(rank) for rank in ranks) or "*"
     form = f'{{{{.Names}}}} {{{{.Label "{LABEL}.rank"}}}}'
     return f"""\
-_list=$(docker ps --all --filter label={LABEL}.recipe --format {quote(form)}) || exit 1
+_list=$({ASK_DOCKER} ps --all --filter label={LABEL}.recipe --format {quote(form)}) || {{
+  case $? in 124 | 137) echo "docker ps gave no answer within {ANSWER_SECONDS} s" >&2 ;; esac
+  exit 1
+}}
 while read -r _name _rank; do
   case "$_rank" in {wanted}) ;; *) continue ;; esac
   docker logs {" ".join(options)} "$_name" 2>&1 | sed -u "s/^/{_MARK} $_rank $_name /" &

@@ -5,7 +5,7 @@ Whether that memory is free just now is the step `memory`'s question.
 
 from __future__ import annotations
 
-from spark_cluster.core.step import Assessment, Step, found, skip
+from spark_cluster.core.step import Assessment, Problem, Step, found, skip
 from spark_cluster.core.units import GIB
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts.docker import CONTAINERS
@@ -38,20 +38,23 @@ def assess(view: View, _: NoParams) -> Assessment:
         view.serving.download_gib * GIB if view.serving.engine in ROUGH else 0.0,
     )
     result = fit(demand, known.config, known.weights, [Memory(view.name, total)])
-    warnings = [f"little room: {warning.what}" for warning in result.warnings]
-    notes = (*_said(result), *warnings, *known.notes, *result.notes)
+    notes = (*_said(result), *map(_warned, result.warnings), *known.notes, *result.notes)
     return found(*result.problems, notes=notes)
 
 
 def demand_of(deployment: Deployment) -> Demand:
-    """What the server's command line asks for. Raises BadArgument."""
+    """What the server's command line and variables ask for. Raises BadArgument."""
     head = deployment.container(deployment.head)
     if deployment.engine == "ollama":
         contents = {file.path: file.content for file in deployment.files}
         texts = [contents[m.source] for m in head.mounts if m.target == ollama.MODELFILE]
         return ollama.demand(head.env, "".join(texts))
     words = deployment.serve.command if deployment.serve else head.command
-    return of_arguments(deployment.engine, command_line.parse(words).args)
+    return of_arguments(deployment.engine, command_line.parse(words).args, head.env)
+
+
+def _warned(warning: Problem) -> str:
+    return f"little room: {warning.what}" if warning.code == "RECIPE002" else warning.what
 
 
 def _said(result: Fit) -> list[str]:

@@ -3,9 +3,10 @@ them."""
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from spark_cluster.core.shell import quote, write_file
 from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
@@ -30,6 +31,14 @@ from spark_cluster.steps.view import View
 Name = Literal["prometheus", "grafana", "node-exporter", "dcgm-exporter"]
 
 
+def _address(text: str) -> str:
+    """Empty, or an address and a port. Raises ValueError."""
+    match = re.fullmatch(r"[^\s:/]+:([0-9]{1,5})", text)
+    if text and (match is None or not 0 < int(match[1]) < 65536):
+        raise ValueError("no address and port")
+    return text
+
+
 class Params(Document):
     """The steps of one run share them. `host` has Prometheus and Grafana, every other host its
     exporters only; `without` leaves programs out. `engine_port` is the recipe's, `watcher` is
@@ -41,7 +50,7 @@ class Params(Document):
     source: Source = "images"
     without: tuple[Name, ...] = ()
     engine_port: int = Field(default=8000, ge=1, le=65535)
-    watcher: str = Field(default="", pattern=r"^$|^[^\s:/]+:\d{1,5}$")
+    watcher: Annotated[str, AfterValidator(_address)] = ""
     purge: bool = False
     seconds: int = Field(default=120, ge=0, le=3600)
 

@@ -154,7 +154,8 @@ def ready(view: View, params: Params) -> Assessment:
         if "unknown" in every:
             unread = every.count("unknown")
             waiting += (f"the first reading of {unread} of {count(len(every), 'target')}",)
-        notes.append(f"{every.count('up')} of {count(len(every), 'target')} answer")
+        expected = len(every) - every.count("absent")
+        notes.append(f"{every.count('up')} of {count(expected, 'target')} answer")
     notes += [f"{s.name} is used as it is" for s in SERVICES if adopted(view, s)]
     return Assessment(problems=problems, waiting=waiting, notes=tuple(notes))
 

@@ -133,6 +133,7 @@ def test_up_again_changed_and_down(pair: Pair) -> None:
     assert seen["node", "spark-2"] == "up"
     assert seen["node", "spark-3"] == "up"  # over the rail
     assert seen["node", "spark-1"] == "down"  # not one of the nodes
+    assert seen["vllm", "spark-2"] == seen["vllm", "spark-3"] == "absent"
     assert not any(job == "dcgm" for job, _ in seen)
     lines = "\n".join(told(pair.inventory, "spark-2", facts))
     assert "http://spark-2:9090" in lines

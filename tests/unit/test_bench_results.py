@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spark_cluster.bench import files, plots, report, stats, tables, vllm_serve
@@ -173,13 +173,23 @@ def test_without_save_detailed_its_own_percentiles_are_taken() -> None:
 
 FIELDS = ("completed", "duration", "total_output_tokens", "ttfts", "itls", "input_lens", "errors")
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 10**6) | st.floats() | st.text(max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 10**6)
+    | st.sampled_from([10**400, 1e308])
+    | st.floats()
+    | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3),
     max_leaves=8,
 )
 
 
 @given(st.dictionaries(st.sampled_from([*FIELDS, "output_lens", "start_times"]), ANYTHING))
+@example({"completed": 10**400, "duration": 1, "total_output_tokens": 1})
+@example(
+    {"completed": 1, "duration": 1, "total_output_tokens": 1}
+    | {"ttfts": [1], "itls": [[1e308, 1e308]], "input_lens": [1], "output_lens": [1]}
+)
 def test_no_json_under_its_names_breaks_the_reader(data: dict[str, Any]) -> None:
     if vllm_serve.is_result(data):
         assert vllm_serve.as_run(data, "x").levels[0].summary.ok >= 0

@@ -8,7 +8,11 @@ import subprocess
 import time
 from pathlib import Path
 
-from spark_cluster.facts.docker import ANSWER_SECONDS, CONTAINERS, DOCKER
+import pytest
+
+from spark_cluster.core.shell import ANSWER_SECONDS
+from spark_cluster.facts.docker import CONTAINERS, DOCKER
+from spark_cluster.facts.engine import ENGINE
 from spark_cluster.steps import containers
 from spark_cluster.steps.view import Options
 
@@ -23,10 +27,14 @@ RECORD = {
     "ID": CONTAINER_ID,
     "Config": {
         "Env": ['NOTE={"Name":"/not-this"}', "HF_TOKEN=hf_secret"],
-        "Labels": {"spark-cluster.recipe": "qwen3-vl-235b", "spark-cluster.rank": "0"},
+        "Labels": {
+            "spark-cluster.recipe": "qwen3-vl-235b", "spark-cluster.rank": "0",
+            "spark-cluster.role": "head", "spark-cluster.port": "8000",
+            "spark-cluster.ports": "8000,6379", "spark-cluster.api": "openai",
+        },
     },
     "Name": "/vllm-head",
-}
+}  # fmt: skip
 
 
 def probe(script: str, folder: Path, docker: str) -> str:
@@ -102,6 +110,36 @@ def test_docker_elsewhere_is_found(tmp_path: Path) -> None:
     fact = CONTAINERS.parse(probe(CONTAINERS.script(context()), tmp_path, docker))
     assert fact.error == "Cannot connect to the Docker daemon"
     assert [each.name for each in fact.containers] == ["vllm-head"]
+
+
+ASKED = """\
+for word; do last=$word; done
+printf 'vllm:num_requests_running 2.0\\n\\nspark-cluster: HTTP 200 0.01 s %s\\n' "$last"
+"""
+
+
+@pytest.mark.parametrize(
+    ("docker", "calls"), [("exec sleep 60", 1), ('echo "Cannot connect" >&2; exit 1', 3)]
+)
+def test_the_server_is_asked_without_docker(tmp_path: Path, docker: str, calls: int) -> None:
+    """By the port of docker's record; a docker that hangs is asked once in a probe."""
+    records(tmp_path)
+    write(tmp_path / "bin/curl", f"#!/bin/sh\n{ASKED}").chmod(0o755)
+    script = "".join(fact.script(context()) for fact in (ENGINE, CONTAINERS, ENGINE))
+    text = probe(script, tmp_path, f'echo "$@" >>{tmp_path}/calls\n{docker}')
+    assert "http://127.0.0.1:8000/health" in text
+    assert ENGINE.parse(text).healthy is True
+    assert CONTAINERS.parse(text).error
+    assert len((tmp_path / "calls").read_text().splitlines()) == calls
+
+
+def test_a_head_that_has_ended_is_not_asked(tmp_path: Path) -> None:
+    records(tmp_path)
+    for pid in (4211, 4877):
+        (tmp_path / f"proc/{pid}/cgroup").unlink()
+    write(tmp_path / "bin/curl", f"#!/bin/sh\n{ASKED}").chmod(0o755)
+    fact = ENGINE.parse(probe(ENGINE.script(context()), tmp_path, "exec sleep 60"))
+    assert fact.healthy is None
 
 
 def test_docker_info_that_hangs(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from spark_cluster.core.error import StateUnknown
 from spark_cluster.doctor.catalogue import find
 from spark_cluster.evidence import script as scripts
 from spark_cluster.evidence.index import About, Part, page
-from spark_cluster.evidence.items import DOCKER_SECONDS, LIBRARY, Item, items
+from spark_cluster.evidence.items import DOCKER_SECONDS, GDB_SECONDS, LIBRARY, Item, items
 from spark_cluster.evidence.redact import learn, redact, redact_all, secret_values
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.runner import evidence as collecting
@@ -187,6 +188,38 @@ def test_docker_has_time_on_a_host_under_load() -> None:
     assert DOCKER_SECONDS >= 20
     assert min(limits) >= DOCKER_SECONDS + 10
     assert scripts.seconds(ITEMS) <= 90
+
+
+@pytest.mark.parametrize(("device", "asked"), [("nvidia-uvm", True), ("nvidiactl", False)])
+def test_gdb_leaves_no_rank_stopped(tmp_path: Path, device: str, asked: bool) -> None:
+    """A gdb that is killed while it attaches, on a process of this test in place of a rank."""
+    (stacks,) = (item for item in ITEMS if item.path == "engine/stacks.txt")
+    brisk = replace(stacks, shell=stacks.shell.replace(str(GDB_SECONDS), "1"))
+    (tmp_path / "dev").mkdir()
+    with (tmp_path / "dev" / device).open("w") as held:
+        rank = subprocess.Popen(["sleep", "60"], stdout=held)
+    try:
+        for name, text in {
+            "docker": f'[ "$1" = top ] && printf "PID\\n{rank.pid}\\n" || echo vllm-head',
+            "gdb": 'trap "" TERM; echo "Thread 1"; kill -STOP "$2"; exec sleep 60',
+        }.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+        found = run([brisk], str(tmp_path))
+        state = Path(f"/proc/{rank.pid}/stat").read_text().split()[2]
+    finally:
+        rank.kill()
+        rank.wait()
+    assert (found.failed, state) == ({}, "S")
+    name = f"engine/stacks-{rank.pid}.txt"
+    assert found.files.get(name, b"").startswith(b"Thread 1\n") is asked
+    assert (name.encode() in found.files["engine/stacks.txt"]) is asked
+
+
+def test_gdb_has_time_for_a_process_of_torchs_size() -> None:
+    (seconds,) = (item.seconds for item in ITEMS if item.path == "engine/stacks.txt")
+    assert seconds >= GDB_SECONDS + 10
+    assert "timeout -s KILL $_left gdb" in "".join(item.shell for item in ITEMS)
 
 
 def full(folder: Path, *places: str) -> str:

@@ -62,6 +62,23 @@ def test_a_refused_launch_starts_nothing(cli: Cli) -> None:
     assert [host.held for host in hosts] == [[], []]
 
 
+def test_a_context_beyond_the_models_own_is_refused_unless_it_is_let_pass(cli: Cli) -> None:
+    recipe = Path("playbooks/recipes/long.yaml")
+    text = "name: long\nextends: qwen3-vl-235b\nargs: {max-model-len: 300000}\n"
+    write(recipe, text)
+    hosts = [launching("spark-2"), launching("spark-3")]
+    said = cli("launch", "long", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 4
+    assert "RECIPE008" in said.out
+    assert "max-model-len 300,000 is longer than the model's own 262,144: vLLM ends" in said.out
+    assert [host.changes for host in hosts] == [[], []]
+    write(recipe, text + 'env: {VLLM_ALLOW_LONG_MAX_MODEL_LEN: "1"}\n')
+    said = cli("launch", "long", "-v", "-i", INVENTORY, hosts=hosts)
+    assert "RECIPE008" not in said.out
+    assert "sequences; max-model-len 300,000 is longer than the model's own 262,144," in said.out
+    assert hosts[0].changes
+
+
 def test_a_launch_says_which_recipe_it_extends(cli: Cli) -> None:
     write(
         Path("playbooks/recipes/small.yaml"),

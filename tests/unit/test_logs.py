@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_cluster.core.error import InputError
+from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.serving import logs
 from spark_cluster.serving.logs import LogLine, Window
+from spark_cluster.transport.fake import failed
+from spark_cluster.transport.protocol import Completed
+from tests.command_line import Cli
+
+from .world import INVENTORY, Spark
 
 
 def line(time: str, rank: int = 0, text: str = "x") -> LogLine:
@@ -98,3 +104,64 @@ def test_the_script_marks_every_line(
     found = [logs.parse("h", raw) for raw in done.stdout.splitlines()]
     assert {each.container for each in found if each} == names
     assert all("--timestamps --since 10m --tail 5 --follow" in each.text for each in found if each)
+
+
+@pytest.mark.parametrize(
+    ("docker", "says"),
+    [
+        ('echo "permission denied" >&2; exit 1', "permission denied\n"),
+        ("exec sleep 60", "docker ps gave no answer within 20 s\n"),
+    ],
+)
+def test_a_docker_that_lists_nothing_is_no_empty_list(
+    tmp_path: Path, docker: str, says: str
+) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\n{docker}\n")
+    (tmp_path / "docker").chmod(0o755)
+    script = logs.script((), follow=True)
+    assert ASK_DOCKER in script
+    done = subprocess.run(
+        ["/bin/sh", "-s"],
+        input=script.replace(ASK_DOCKER, "timeout -k 1 0.3 docker"),
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        text=True,
+        capture_output=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (1, says)
+
+
+# The verb
+
+LINE = "@ 0 vllm-head 2026-11-21T03:15:00.5Z ready\n"
+
+
+@pytest.mark.parametrize("follow", [(), ("-f",)], ids=["once", "follow"])
+def test_a_docker_that_refuses_is_told(cli: Cli, follow: tuple[str, ...]) -> None:
+    hosts = [
+        Spark("spark-2").on("docker logs", LINE),
+        Spark("spark-3").on("docker logs", failed(1, "permission denied\n")),
+    ]
+    said = cli("logs", *follow, "-i", INVENTORY, "--hosts", "spark-2,spark-3", hosts=hosts)
+    assert said.code == 3
+    assert "rank 0 spark-2 ready" in said.out
+    assert "unknown: spark-3: docker says: permission denied" in said.err
+
+
+def test_logs_that_do_not_end_are_shown_as_far_as_they_came(cli: Cli) -> None:
+    host = Spark("spark-2").on("docker logs", Completed(124, LINE, ""))
+    said = cli("logs", "-i", INVENTORY, "--hosts", "spark-2", hosts=[host])
+    assert said.code == 3
+    assert "rank 0 spark-2 ready" in said.out
+    assert "unknown: spark-2: docker did not give all its logs within 120 s" in said.err
+
+
+@pytest.mark.parametrize("answer", ["", failed(1, "")])
+def test_without_a_line_it_says_why(cli: Cli, answer: str | Completed) -> None:
+    host = Spark("spark-2").on("docker logs", answer)
+    said = cli("logs", "-i", INVENTORY, "--hosts", "spark-2", hosts=[host])
+    if answer == "":
+        assert (said.code, "no log line of ours" in said.err) == (0, True)
+    else:
+        assert (said.code, "no log line of ours" in said.err) == (3, False)
+        assert "docker says: nothing, and ended with 1" in said.err

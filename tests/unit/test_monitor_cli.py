@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def monitored(host: str, server: str = SERVER) -> str:
     return "\n".join([*lines, "password", "data"]) + "\n"
 
 
-def scraped(*down: str) -> str:
+def scraped(*down: str, engines: Collection[str] = (SERVER,)) -> str:
     """What Prometheus on the server says; `down` are hosts whose node exporter does not answer."""
     rows = []
     from spark_cluster.monitor.targets import targets
@@ -43,14 +44,10 @@ def scraped(*down: str) -> str:
     for job, entries in targets(world.inventory(), SERVER, engine_port=8000).jobs.items():
         for target in entries:
             labels = {"job": job, "instance": target.address, **dict(target.labels)}
-            is_down = job == "node" and labels["host"] in down
-            rows.append(
-                {
-                    "labels": labels,
-                    "health": "down" if is_down else "up",
-                    "lastError": "no route to host" if is_down else "",
-                }
-            )
+            error = "no route to host" if job == "node" and labels["host"] in down else ""
+            if job == "vllm" and labels["host"] not in engines:
+                error = "connect: connection refused"
+            rows.append({"labels": labels, "health": "down" if error else "up", "lastError": error})
     alerts = [
         {
             "labels": {"alertname": "HostAway", "severity": "critical", "host": host},
@@ -109,7 +106,8 @@ def test_up_says_where_it_is_and_what_does_not_answer(cli: Cli) -> None:
     assert "http://spark-2:3000/d/vllm-spark" in said.out
     assert "http://spark-2:9090" in said.out
     assert f"sudo cat {config.PASSWORD}" in said.out
-    assert "8 of 9 answer" in said.out
+    assert "7 of 8 answer" in said.out
+    assert "engine" not in said.out.partition("Targets")[2]
     assert "down: node spark-3 192.168.100.11:9100: no route to host" in said.out
     commands = "".join(host.changes[-1] for host in hosts)
     assert commands.count("docker run --detach --name spark-cluster-prometheus ") == 1
@@ -125,7 +123,7 @@ def test_a_second_up_changes_nothing_with_one_exec_a_host(cli: Cli) -> None:
     last = said.lines[-1]
     assert last["counts"].get("changed", 0) == 0
     assert last["data"]["grafana"] == "http://spark-2:3000/d/vllm-spark"
-    assert {t["health"] for t in last["data"]["targets"]} == {"up", "down"}
+    assert {t["health"] for t in last["data"]["targets"]} == {"up", "down", "absent"}
     assert [host.execs for host in hosts] == [1, 1, 1]
 
 
@@ -143,6 +141,9 @@ def test_a_dry_run_shows_and_does_nothing(cli: Cli) -> None:
     [
         (("--without", "grafan"), "--without grafan", "Known programs: prometheus, grafana"),
         (("--watcher", "nine"), "--watcher nine", "192.168.102.10:9470"),
+        (("--watcher", "10.0.0.1:99999"), "--watcher 10.0.0.1:99999", "192.168.102.10:9470"),
+        (("--watcher", "10.0.0.1:0"), "--watcher 10.0.0.1:0", "192.168.102.10:9470"),
+        (("--watcher", "10.0.0.1:٩٤٧٠"), "--watcher 10.0.0.1:٩٤٧٠", "192.168.102.10:9470"),
         (("--host", "spark-9"), "spark-9", "spark-1"),
         (("--engine-port", "0"), "--engine-port", ""),
     ],
@@ -196,10 +197,20 @@ def test_status_tells_programs_targets_and_alerts(cli: Cli) -> None:
     said = cli("monitor", "status", "-i", INVENTORY, hosts=up_hosts())
     assert said.code == 0
     assert "spark-2: prometheus (container) running, answers" in said.out
-    assert "8 of 9 targets answer" in said.out
+    assert "7 of 8 targets answer" in said.out
     assert "down: node spark-3" in said.out
+    assert "vllm" not in said.out.replace("vllm-spark", "")
     assert "firing HostAway: spark-3: node_exporter does not answer" in said.out
     assert "http://spark-2:3000/d/vllm-spark" in said.out
+
+
+def test_monitoring_without_any_engine_says_so(cli: Cli) -> None:
+    hosts = up_hosts()
+    hosts[1].texts["scraped"] = scraped(engines=())
+    said = cli("monitor", "status", "-i", INVENTORY, hosts=hosts)
+    assert "7 of 7 targets answer" in said.out
+    assert "no engine was found on any host" in said.out
+    assert "no engine was found on any host" in cli(*UP, hosts=hosts).out
 
 
 def test_status_of_hosts_without_it_and_away(cli: Cli) -> None:

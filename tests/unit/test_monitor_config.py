@@ -29,7 +29,7 @@ from spark_cluster.monitor import config, ports, stack
 from spark_cluster.monitor.alerts import ALERTS, rules
 from spark_cluster.monitor.dashboard import UID, dashboard
 from spark_cluster.monitor.panels import PANELS
-from spark_cluster.monitor.targets import Target, Targets, from_outside, heads, targets, way
+from spark_cluster.monitor.targets import Target, Targets, from_outside, targets, way
 
 from . import world
 
@@ -77,10 +77,9 @@ def test_an_address_of_the_machine_itself_is_no_way() -> None:
 
 def test_targets_of_the_shipped_inventory() -> None:
     found = targets(world.inventory(), "spark-2", engine_port=8001, dcgm=["spark-3"])
-    assert heads(world.inventory()) == ("spark-2", "spark-1")
-    assert found.jobs["vllm"][0] == Target(
-        "127.0.0.1:8001", (("host", "spark-2"), ("group", "pair"))
-    )
+    # After a failover any host may be the head.
+    assert [dict(t.labels)["host"] for t in found.jobs["vllm"]] == list(world.inventory().hosts)
+    assert Target("127.0.0.1:8001", (("host", "spark-2"), ("group", "pair"))) in found.jobs["vllm"]
     assert [dict(t.labels)["host"] for t in found.jobs["node"]] == list(world.inventory().hosts)
     assert [t.address for t in found.jobs["dcgm"]] == ["192.168.100.11:9400"]
     assert found.jobs["watcher"] == (Target(f"127.0.0.1:{ports.WATCHER}"),)
@@ -220,6 +219,23 @@ def test_the_fact_of_a_host() -> None:
     assert fact.ready == {"prometheus"}
     assert fact.password
     assert not fact.data
+
+
+@pytest.mark.parametrize(
+    ("job", "error", "health"),
+    [
+        ("vllm", "connection refused", "absent"),
+        ("vllm", "context deadline exceeded", "down"),
+        ("node", "connection refused", "down"),
+    ],
+)
+def test_a_host_without_an_engine_is_no_target_that_is_down(
+    job: str, error: str, health: str
+) -> None:
+    last = f'Get "http://10.0.0.1:8000/metrics": dial tcp 10.0.0.1:8000: connect: {error}'
+    entry = {"labels": {"job": job, "host": "spark-1"}, "health": "down", "lastError": last}
+    (target,) = parse_scraped(json.dumps({"data": {"activeTargets": [entry]}})).targets
+    assert (target.health, target.error) == (health, last)
 
 
 def test_docker_that_cannot_be_asked_is_told() -> None:

@@ -122,6 +122,7 @@ def test_what_was_not_read_twice_has_no_rate() -> None:
 def test_a_rail_without_its_device_is_absent() -> None:
     found = row({"counters": "rdma:uptime:10\nrdma:missing-device:rocep1s0f1\n"})
     assert [rail["state"] for rail in found["rails"]] == ["absent", "absent"]
+    assert status_view.errors_text(found["rails"][0]) == "errors unknown"
 
 
 def test_the_first_tokens_time_is_that_of_the_newest_requests() -> None:
@@ -219,6 +220,13 @@ def test_ollama_has_no_health_and_no_metrics() -> None:
     assert "the server gives no metrics: HTTP 404" in said
 
 
+def test_a_server_that_nobody_could_ask() -> None:
+    hung = "error docker ps gave no answer within 20 s\n" + world.running("spark-2")
+    said = lines({**busy(), "containers": hung, "engine": ""})
+    assert "/health was not asked on port 8000" in said
+    assert "docker: docker ps gave no answer within 20 s" in said
+
+
 # --watch
 
 
@@ -282,7 +290,14 @@ def test_the_screen_draws_every_state() -> None:
     for part in ("read 1 min ago", "no route [to] host", "977 KiB/s", "vllm-head", "50.0 tokens/s"):
         assert part in said
     screen.show([gone], None)
-    assert "nothing of ours runs" in drawn()
+    assert "nothing of ours runs" not in drawn()
+    assert "what runs on spark-3 is unknown" in drawn()
+    idle = row({"containers": ""}, "spark-2")
+    hangs = row({"containers": "error docker ps gave no answer within 20 s\n"}, "spark-1")
+    screen.show([hangs, idle, gone], None)
+    assert "nothing of ours runs on spark-2; what runs on spark-1, spark-3 is unknown\n" in drawn()
+    screen.show([idle], None)
+    assert "nothing of ours runs on spark-2\n" in re.sub(" +\n", "\n", drawn())
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

@@ -21,7 +21,7 @@ from spark_cluster.transport.protocol import Completed
 from tests.command_line import Cli
 
 from . import world
-from .world import INVENTORY, Spark, context, down, healthy, launching, swapped, torn
+from .world import INVENTORY, MARK, Spark, context, down, healthy, launching, swapped, torn
 
 SILENT = "error docker ps gave no answer within 10 s\n"
 
@@ -104,7 +104,38 @@ def test_the_network_is_left_alone_when_the_teardown_failed(cli: Cli) -> None:
     host = Spark("spark-2", {"containers": SILENT})
     said = cli("teardown", "--network", "--hosts", "spark-2", "-i", INVENTORY, hosts=[host])
     assert said.code == 4
-    assert "undo network" not in said.out
+    assert "undo network on" not in said.out
+    stays = "the network stays as it is: the teardown is not complete on spark-2; then"
+    assert f"{stays} `spark-cluster undo network --hosts spark-2`\n" in said.out
+
+
+def test_a_network_that_stays_is_told_with_every_host_whose_it_is(cli: Cli) -> None:
+    hosts = [Spark("spark-1"), torn("spark-2"), down("spark-3")]
+    said = cli("teardown", "--network", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 3
+    then = "then `spark-cluster undo network --hosts spark-1,spark-2,spark-3`"
+    assert f"the network stays as it is: the teardown is not complete on spark-3; {then}" in (
+        said.out
+    )
+    hosts = [Spark("spark-1"), torn("spark-2"), down("spark-3")]
+    notes = [line for line in cli("teardown", "--network", "--json", "-i", INVENTORY,
+             hosts=hosts).lines if line["kind"] == "note"]  # fmt: skip
+    assert "the network stays as it is" in notes[-1]["message"]
+    hosts[2] = torn("spark-3")
+    hosts[2].on(MARK, Completed(124, "", ""))  # it hangs
+    said = cli("teardown", "--network", "--dry-run", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 1
+    assert f"the network stays as it is: not every host could be read; {then}" in said.out
+
+
+def test_a_dry_run_shows_what_becomes_of_the_network(cli: Cli) -> None:
+    host = torn("spark-2")
+    said = cli("teardown", "--network", "--dry-run", "--hosts", "spark-2", "-i", INVENTORY,
+               hosts=[host])  # fmt: skip
+    assert said.code == 0
+    assert said.out.index("teardown on spark-2") < said.out.index("undo network on spark-2")
+    assert "Network configuration as before" in said.out
+    assert host.changes == []
 
 
 # --force

@@ -197,6 +197,26 @@ CASES = [
         [OLD, (90, sight(replace(IDLE, healthy=False, running=None, tokens=None)))],
         [("silent", "spark-2", "critical")],
     ),
+    Case(
+        "nobody could ask the server",
+        [OLD, (HOUR, sight(replace(IDLE, healthy=None, running=None, tokens=None)))],
+        [],
+    ),
+    Case(
+        "it was ready before nobody could ask",
+        [
+            OLD,
+            (90, sight(replace(IDLE, healthy=None, running=None, tokens=None))),
+            (90, sight(replace(IDLE, healthy=False, running=None, tokens=None))),
+        ],
+        [("silent", "spark-2", "critical")],
+    ),
+    Case(
+        "docker hangs",
+        [OLD, (60, sight(WORKS, spark_3=replace(HOST, docker="no answer")))],
+        [("docker", "spark-3", "warning")],
+    ),
+    Case("docker is slow once", [OLD, (15, sight(WORKS, spark_3=replace(HOST, docker="x")))], []),
     Case("it misses a beat", [OLD, (30, sight(replace(IDLE, healthy=False)))], []),
     Case(
         "little memory",
@@ -311,6 +331,28 @@ def test_the_words_of_a_wedge_name_both_ranks() -> None:
         "rank 1: RDMA still, GPU 96 % at 28 W"
     )
     assert wedge.fatal
+
+
+@pytest.mark.parametrize(
+    ("sign", "kind"),
+    [(replace(IDLE, healthy=False), "silent"), (replace(IDLE, canary="HTTP 500"), "no-token")],
+)
+def test_what_nobody_could_ask_again_is_told_and_not_acted_upon(
+    sign: EngineSight, kind: str
+) -> None:
+    (found,) = told([OLD, (90, sight(sign)), (15, sight(replace(IDLE, healthy=None)))])
+    assert (found.kind, found.unseen, found.fatal) == (kind, True, False)
+
+
+def test_a_host_that_is_away_by_the_sessions_own_words() -> None:
+    def away(at: float) -> Sight:
+        why = {"spark-3": "the probe did not finish within 90 s"}
+        return replace(sight(spark_3=None)(at), lost=why)
+
+    (found,) = told([(60, away)])
+    assert found.what == "the probe did not finish within 90 s"
+    (found,) = told([(60, sight(spark_3=None))])
+    assert found.what == "the host does not answer"
 
 
 def test_a_warning_is_not_fatal_and_keeps_its_since() -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,18 @@ def test_without_metrics_the_gpu_tells_who_is_idle(state: str, idle: bool) -> No
     assert look.idle is idle
 
 
+def test_without_docker_a_server_with_a_key_is_not_asked_for_a_token() -> None:
+    """Docker tells the key: without it the answer would be a refusal."""
+    hung = "error docker ps gave no answer within 20 s\n"
+    idle = {"engine": page(1000).replace('running{engine="0"} 3.0', 'running{engine="0"} 0.0')}
+    with_key = _HEAD.replace('"spark-cluster.run"', '"spark-cluster.key":"1","spark-cluster.run"')
+    for containers, expected in ((_HEAD, True), (hung + _HEAD, True), (with_key, True),
+                                 (hung + with_key, False)):  # fmt: skip
+        hosts = pair()
+        hosts[0].texts |= {**idle, "containers": containers}
+        assert seen(hosts).idle is expected
+
+
 def test_errors_grow_and_a_lock_is_held() -> None:
     hosts = pair()
     base = "/sys/class/infiniband/rocep1s0f1/ports/1/hw_counters"
@@ -334,6 +347,46 @@ def test_the_shell_is_sound() -> None:
 
 
 # Telling and acting
+
+
+def test_a_launch_that_is_not_watched_is_named(warm: Callable[..., Stand]) -> None:
+    """The older of two groups is wedged; the newer works, and is what is judged."""
+    first = newer_head()
+    serves = dict(first.texts)
+    stand = warm([first, *pair()])
+    note = (
+        f"also launched and not watched: {world.RECIPE} on spark-2, spark-3; run "
+        "`spark-cluster watch --hosts spark-2,spark-3 --listen 127.0.0.1:9471` for it"
+    )
+    stand.turns(5, lambda done: first.texts.update(engine=page(5000 + 100 * done)))
+    assert stand.notes() == [note]
+    assert stand.alarms() == []
+    assert 'spark_cluster_launch_watched{host="spark-1",hosts="spark-1,spark-4"' in exposed(stand)
+    left = f'{{host="spark-2",hosts="spark-2,spark-3",recipe="{world.RECIPE}"}} 0.0'
+    assert f"spark_cluster_launch_watched{left}" in exposed(stand)
+    # The watched one is taken down and comes back: the set has changed again.
+    first.texts["containers"] = ""
+    stand.turns(1)
+    assert f"spark_cluster_launch_watched{left.replace('0.0', '1.0')}" in exposed(stand)
+    first.texts |= serves
+    stand.turns(1)
+    assert stand.notes() == [note, note]
+
+
+def test_a_launch_whose_host_was_away_is_not_named_again(warm: Callable[..., Stand]) -> None:
+    hosts = [newer_head(), *pair()]
+    stand = warm(hosts)
+    assert len(stand.notes()) == 1
+    hosts[1].on(MARK, [Unreachable("no route", remedy="Is it on?"), hosts[1].probe])
+    stand.turns(30, lambda done: hosts[0].texts.update(engine=page(5000 + 100 * done)))
+    assert stand.notes()[1:] == ["answers again"]
+
+
+def newer_head() -> Spark:
+    """A host that serves for itself and one that is not in the inventory, since yesterday."""
+    texts = launch_of("20261122-031500-9f3a", "spark-1,spark-4")
+    gpu = world.healthy("gpu", "spark-1") + "app,4877, python3, [N/A]\n"
+    return Spark("spark-1", {**texts, "gpu-state": HIGH, "gpu": gpu, "engine": page(1000)})
 
 
 def test_a_wedge_is_told_and_its_evidence_collected_once(warm: Callable[..., Stand]) -> None:
@@ -414,6 +467,30 @@ def test_what_mends_while_evidence_is_collected_is_not_restarted(
     assert stand.responder.restarts == ()
 
 
+def test_a_docker_that_hangs_restarts_nothing(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    restart = Restarter(Attempt())
+    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart))
+    hung = "error docker ps gave no answer within 20 s\n" + world.running("spark-2")
+    hosts[0].texts |= {"containers": hung, "engine": "", "progress": ""}
+    stand.turns(30)
+    assert stand.alarms() == [("began", "docker", "warning")]
+    assert (restart.calls, stand.collected) == ([], 0)
+    (docker,) = stand.watcher.conditions
+    assert docker.what == "docker says: docker ps gave no answer within 20 s"
+    assert (docker.code, docker.host) == ("DOCKER001", "spark-2")
+
+
+def test_a_host_that_is_lost_says_why(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    stand = warm(hosts)
+    hosts[1].down = Unreachable("spark-3: no route to host", host="spark-3", remedy="Is it on?")
+    hosts[1].on(MARK, hosts[1].down)
+    stand.turns(6)
+    (away,) = [each for each in stand.watcher.conditions if each.kind == "away"]
+    assert away.what == "no route to host"
+
+
 def test_a_rank_that_the_hosts_start_again_is_left_to_them(warm: Callable[..., Stand]) -> None:
     hosts = pair()
     restarted: list[float] = []
@@ -492,6 +569,38 @@ def test_the_watching_goes_on_while_something_is_done() -> None:
     release.set()
     responder.wait(20)
     assert not responder.busy
+
+
+def test_the_watchers_own_archives_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "state" / "spark-cluster" / "evidence"
+    folder.mkdir(parents=True)
+    names = [f"watch-spark-cluster-evidence-20990101-0000{n:02}.tar.gz" for n in range(25)]
+    others = [
+        "spark-cluster-evidence-20200101-000000.tar.gz",  # a person's
+        "watch-spark-cluster-evidence-20200101-000000.tar.gz.part",
+        "watch-spark-cluster-evidence-before-the-upgrade.tar.gz",
+    ]
+    for name in (*names, *others):
+        (folder / name).touch()
+    session = stage(pair()).session
+
+    @contextmanager
+    def looking(*_: object) -> Iterator[Any]:
+        yield session
+
+    def gather(_: object, __: object, path: Path, *, since: str) -> dict[str, Any]:
+        path.touch()
+        return {"path": path}
+
+    monkeypatch.setattr("spark_cluster.cli.running.looking", looking)
+    monkeypatch.setattr("spark_cluster.cli.evidence.gather", gather)
+    new = Path(watch._evidence(world.inventory(), session))
+    session.close()
+    assert new.parent == folder
+    # Also the one of a clock that was set back is kept: it is of just now.
+    assert {path.name for path in folder.iterdir()} == {*names[-19:], *others, new.name}
 
 
 # Restarts
@@ -769,6 +878,13 @@ def test_an_engine_with_a_dead_rank_is_not_asked(warm: Callable[..., Stand]) -> 
 # Exposing
 
 
+def exposed(stand: Stand) -> str:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(stand.watcher.snapshots)
+    registry.register(stand.watcher.findings)
+    return generate_latest(registry).decode()
+
+
 def test_everything_is_exposed(warm: Callable[..., Stand]) -> None:
     hosts = pair()
     hosts[0].texts["counters"] += (
@@ -778,10 +894,7 @@ def test_everything_is_exposed(warm: Callable[..., Stand]) -> None:
     hosts[1].on(MARK, Unreachable("no route", remedy="Is it on?"))
     hosts[1].down = Unreachable("no route", remedy="Is it on?")
     stand.turns(5)
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(stand.watcher.snapshots)
-    registry.register(stand.watcher.findings)
-    text = generate_latest(registry).decode()
+    text = exposed(stand)
     for line in (
         'spark_cluster_host_up{host="spark-2"} 1.0',
         'spark_cluster_host_up{host="spark-3"} 0.0',
