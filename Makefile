@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
-COV ?= --cov
+COV ?= --cov --cov-report=
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test test-long test-faults unit lint format setup lab-up lab-down bench clean
@@ -13,10 +13,26 @@ help:  ## List the targets
 demo: setup lab-packages  ## Three nodes in VMs: bootstrap, launch, verify-rdma, a chat, teardown (KEEP=1 leaves them up)
 	$(PY) -m spark_cluster.lab.demo
 
-test: setup lab-packages lab-image engines lint  ## Unit, contract, and the lab end to end, but for the long ones
-	$(PY) -m pytest tests/unit -n 2 -m "not long" $(if $(COV),$(COV) --cov-report=)
-	$(PY) -m pytest tests/contract tests/lab -m "not long" \
-	  $(if $(COV),$(COV) --cov-append --cov-report=term:skip-covered)
+test: test-lab  ## Unit, contract, faults, and the lab end to end, but for the long ones
+	@$(PY) -m tests.total
+	$(if $(COV),$(VENV)/bin/coverage combine -q && $(VENV)/bin/coverage report)
+
+# The parts of `test`, for make -j2.
+.PHONY: test-unit test-contract test-few-faults test-lab
+part = COVERAGE_FILE=.coverage.$(1) $(PY) -m pytest -m "not long" --junitxml=.reports/$(1).xml $(COV)
+
+test-unit: setup lint
+	$(call part,unit) -n 2 tests/unit
+
+test-contract: setup lab-packages engines
+	$(call part,contract) tests/contract
+
+test-few-faults: lab-image
+	$(call part,faults) tests/lab/faults
+
+# Last: the virtual machines take the CPU of everything else.
+test-lab: lab-image test-unit test-contract test-few-faults
+	$(call part,lab) tests/lab --ignore=tests/lab/faults
 
 test-long: setup lab-packages engines  ## The long tests: reboots, dead controllers, every verdict, what is timed
 	$(PY) -m pytest -m "long and not faults"
@@ -65,4 +81,4 @@ bench: setup  ## A warm bootstrap against one raw ssh per host, as a ratio (need
 	$(PY) bench/warm_bootstrap.py
 
 clean:  ## Remove what `make` made here
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage* .reports dist build
