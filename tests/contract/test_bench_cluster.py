@@ -213,7 +213,9 @@ def test_a_sweep_of_the_labs_server(bench: Bench, standin: Cluster) -> None:
 
 
 def test_a_server_that_dies_meanwhile(bench: Bench, standin: Cluster) -> None:
-    """Its requests break off, the next ones are refused, and the rest is not sent."""
+    """Its requests break off, the next ones are refused or cut, and the rest is not sent."""
+    cut = {"connection refused", "connection reset by peer", "the connection broke off",
+           "broken pipe"}  # fmt: skip
 
     def kill() -> None:
         eventually(lambda: standin.metric("vllm:generation_tokens_total") > 32, seconds=60)
@@ -229,5 +231,6 @@ def test_a_server_that_dies_meanwhile(bench: Bench, standin: Cluster) -> None:
     (level,) = said.result.levels
     assert level.summary.ok + level.summary.failed + level.unsent == 2000
     assert level.unsent > 0
-    assert "connection refused" in level.summary.errors
+    assert level.summary.failed > 0
+    assert set(level.summary.errors) <= cut
     assert "requests were not sent" in said.out
