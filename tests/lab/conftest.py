@@ -109,6 +109,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=order)
 
 
+def finished(events: list[dict[str, Any]], step: str) -> dict[str, dict[str, Any]]:
+    """The outcomes of a step by host."""
+    return {
+        event["host"]: event
+        for event in events
+        if event["kind"] == "step_finished" and event["step"] == step
+    }
+
+
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -23,7 +23,7 @@ from urllib import request
 import pytest
 import yaml
 
-from tests.lab.conftest import Cluster, wait_for
+from tests.lab.conftest import Cluster, finished, wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
@@ -413,3 +413,19 @@ def test_dual_rail(cluster: Cluster, tmp_path: Path) -> None:
     assert found["kind"] == "rdma", found
     carried = {place for place, row in rails(found).items() if row["is_expected"] and row["tx"]}
     assert carried == {(host, rail) for host in (HEAD, WORKER) for rail in (RAIL, HALF)}
+
+
+def test_forced_ib_without_a_device_fails_and_says_why(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.run("teardown", "--force")
+    recipe = tmp_path / "fails.yaml"
+    data = yaml.safe_load((cluster.lab / "recipes" / f"{RECIPE}.yaml").read_text())
+    data["env"] = {"NCCL_IB_HCA": "=mlx5_7:1"}
+    recipe.write_text(yaml.safe_dump(data))
+    events, _ = cluster.events("launch", str(recipe), code=4)
+    failed = finished(events, "ready")["spark-2"]
+    assert failed["error"]["code"] == "SERVE007"
+    # The evidence is left, and a further launch refuses instead of piling up.
+    assert "vllm-head" in cluster.on("spark-2", "sudo docker ps -a --format '{{.Names}}'")
+    events, _ = cluster.events("launch", RECIPE, code=4)
+    assert finished(events, "no-other-run")["spark-2"]["error"]["code"] == "SERVE006"
+    cluster.run("teardown", "--force")

@@ -51,7 +51,6 @@ _FEW = {
     (DROPPED.name, "bootstrap", "guarded-arming"),
     (CUT.name, "launch", "step-started-ready"),
     (SKEWED.name, "bootstrap", "guarded-arming"),
-    (HUNG.name, "teardown", ""),
     (FULL.name, "bootstrap", ""),
 }
 
