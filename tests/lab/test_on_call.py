@@ -374,11 +374,10 @@ def test_one_of_the_pair_loses_power_and_two_others_serve(
         wait_for(lambda: re.search(rf"{SECOND} +unknown", since()), 180, "and the dead host")
         wait_for(lambda: re.search(rf"{FIRST} +up", since()), 60, "and goes on with the others")
     ring.run("status", code=3)
-    shown = ring.run("failover", RECIPE, "--without", SECOND, "--dry-run").stdout
+    asked = ("failover", RECIPE, "--without", SECOND)
+    shown = ring.run(*asked, "--dry-run", env={SECRET: TOKEN}).stdout
     assert f"serves on {FIRST}, {THIRD}" in shown
-    events, last = ring.events(
-        "failover", RECIPE, "--without", SECOND, code=None, seconds=1200, env={SECRET: TOKEN}
-    )
+    events, last = ring.events(*asked, code=None, seconds=1200, env={SECRET: TOKEN})
     assert last["exit_code"] == 0, [x for x in events if x.get("error")]
     assert last["data"]["served"]["hosts"] == [FIRST, THIRD]
     assert last["data"]["verdict"]["kind"] == "rdma"
