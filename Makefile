@@ -21,7 +21,7 @@ test: test-lab  ## Unit, contract, faults, and the lab end to end, but for the l
 .PHONY: test-unit test-contract test-few-faults test-lab
 part = COVERAGE_FILE=.coverage.$(1) $(PY) -m pytest -m "not long" --junitxml=.reports/$(1).xml $(COV)
 
-test-unit: setup lint
+test-unit: setup lab-packages lint
 	$(call part,unit) -n 2 tests/unit
 
 test-contract: setup lab-packages engines
