@@ -52,6 +52,12 @@ def look(cluster: Cluster, node: str = NODE) -> Sight:
     return sight
 
 
+def left(cluster: Cluster) -> list[str]:
+    """What a teardown left on the pair. Swap was off before the launch; a boot turns it on."""
+    sights = [look(cluster, node) for node in ("spark-2", NODE)]
+    return [each for each in nothing_left(sights) if "swap" not in each]
+
+
 @contextmanager
 def ended_in_time(process: subprocess.Popen[str], lines: list[str]) -> Iterator[None]:
     """Afterwards the process has ended; one that hangs is killed, and the test fails with the last
@@ -156,8 +162,20 @@ def test_a_power_cut_during_a_launch(cluster: Cluster) -> None:
     # An event `error` ends a run that could not begin or was given up: it has no exit code.
     assert last.get("exit_code") in (1, 3), "".join(lines[-5:])
     cluster.run("teardown")
-    left = nothing_left([look(cluster, node) for node in ("spark-2", NODE)])
-    assert [each for each in left if "swap" not in each] == []
+    assert left(cluster) == []
+    cluster.run("bootstrap")
+    _, last = cluster.events("bootstrap")
+    assert "changed" not in last["counts"]
+
+
+def test_a_power_cut_during_a_teardown(cluster: Cluster) -> None:
+    cluster.run("launch", RECIPE)
+    with power_cut_at(cluster, Moment("step_started", "containers"), "teardown") as lines:
+        last = json.loads(lines[-1])
+    if last.get("exit_code") != 0:
+        assert last.get("exit_code") in (1, 3), "".join(lines[-5:])
+        cluster.run("teardown", "--resume")
+    assert left(cluster) == []
     cluster.run("bootstrap")
     _, last = cluster.events("bootstrap")
     assert "changed" not in last["counts"]

@@ -79,7 +79,10 @@ class Bench:
         hosts = list(self.rack.hosts) if untouched is None else list(untouched)
         if told.code < 0:
             runs = {past["run"]: past for past in self.controller.history()}
-            if told.run and (told.run not in runs or runs[told.run]["exit_code"] is not None):
+            past = runs.get(told.run)
+            # Killed at the last event: whether the journal had it already is chance.
+            ended = any(event["kind"] == "run_finished" for event in told.events)
+            if told.run and (past is None or (past["exit_code"] is not None and not ended)):
                 self.say(["it does not say that the run broke off"], "history")
             self._until_quiet()
         sights = self.look()
