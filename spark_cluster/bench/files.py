@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,26 @@ def _compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def prove(folder: Path) -> None:
+    """Write there and leave nothing behind. Raises StepFailed."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StepFailed(
+            f"the results could not be written to {folder}: {error.strerror}",
+            remedy="Name another folder with --output; nothing was measured yet.",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # another run may have begun to use it
+            for place in missing:
+                place.rmdir()
+
+
 def save(run: Run, folder: Path) -> Path:
-    """Write the run's file, whole or not at all. Raises StepFailed."""
+    """Write the run's file, whole or not at all: one of before stays. Raises StepFailed."""
     path = folder / f"{run.run}-{run.kind}.json"
     part = path.with_suffix(".part")
     try:
@@ -44,11 +64,21 @@ def save(run: Run, folder: Path) -> Path:
         part.write_text(as_text(run), encoding="utf-8")
         part.replace(path)
     except OSError as error:
+        kept = "the levels before are there" if path.exists() else "nothing of this run is kept"
         raise StepFailed(
             f"the results could not be written to {path}: {error.strerror}",
-            remedy="Name another folder with --output; nothing of this run is kept.",
+            remedy=f"Make room, or name another folder with --output; {kept}.",
         ) from error
     return path
+
+
+def holds_result(path: Path) -> bool:
+    """Whether there is such a file with a benchmark's results, of whatever version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return vllm_serve.is_result(data) or (isinstance(data, dict) and "schema_version" in data)
 
 
 def load(path: Path) -> Run:

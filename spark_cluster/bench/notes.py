@@ -20,6 +20,7 @@ _BUSY = 0.8
 
 def level_notes(level: Level, step: Step) -> Iterator[str]:
     """One line each; none for a level without anything to remark."""
+    yield from raised(step)
     if level.unsent:
         yield f"given up after failures in a row: {level.unsent} requests were not sent"
     good = stats.succeeded(level.requests)
@@ -40,6 +41,15 @@ def level_notes(level: Level, step: Step) -> Iterator[str]:
         yield (
             f"this program used {level.client_cpu:.0%} of a core: some of the times are its own; "
             "measure from a faster machine, or use --vllm"
+        )
+
+
+def raised(step: Step) -> Iterator[str]:
+    """A word on --requests, where the level has more of them."""
+    if step.asked is not None:
+        yield (
+            f"{step.requests} requests instead of --requests {step.asked}: at least one for each "
+            "at once"
         )
 
 

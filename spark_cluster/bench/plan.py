@@ -48,7 +48,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Step:
-    """One level to come. `requests` is None for a level that lasts `seconds`."""
+    """One level to come. `requests` is None for a level that lasts `seconds`; `asked` is what
+    --requests said, if it was less than one for each at once."""
 
     name: str
     value: int
@@ -59,6 +60,7 @@ class Step:
     input_tokens: int
     output_tokens: int
     edge: int = 0
+    asked: int | None = None
 
 
 def steps(settings: Settings) -> list[Step]:
@@ -70,8 +72,7 @@ def _step(settings: Settings, value: int) -> Step:
     kind = settings.kind
     concurrency = value if kind == "sweep" else settings.concurrency
     names = {"sweep": f"c={value}", "prefill": f"{value} tokens", "image": f"{value}x{value}"}
-    usual = max(_FEWEST[kind], WAVES * concurrency if kind != "prefill" else concurrency)
-    requests = settings.requests or usual
+    requests = settings.requests or max(_FEWEST[kind], WAVES * concurrency)
     warm_up = min(concurrency, WARM_UP) if settings.warm_up is None else settings.warm_up
     return Step(
         name=names[kind],
@@ -83,6 +84,7 @@ def _step(settings: Settings, value: int) -> Step:
         input_tokens=value if kind == "prefill" else settings.input_tokens,
         output_tokens=settings.output_tokens,
         edge=value if kind == "image" else 0,
+        asked=settings.requests if (settings.requests or concurrency) < concurrency else None,
     )
 
 

@@ -88,7 +88,8 @@ def _matplotlib() -> tuple[Any, Any]:
     except ImportError as error:
         raise InputError(
             f"plots need matplotlib, which is not installed ({error})",
-            remedy="pip install 'spark-cluster[plots]', or leave the plots out with --no-plots.",
+            remedy="`pipx inject spark-cluster matplotlib` (in a virtual environment: `pip install "
+            "matplotlib`), or leave the plots out with --no-plots.",
         ) from error
     matplotlib.rcParams["svg.hashsalt"] = "spark-cluster"
     return Figure, ticker

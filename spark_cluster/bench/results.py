@@ -148,3 +148,8 @@ class Run(Document):
     def title(self) -> str:
         """`sweep 20261121-031500-9f3a`."""
         return f"{self.kind} {self.run}"
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether a request failed, or was not sent for failures."""
+        return any(level.summary.failed or level.unsent for level in self.levels)

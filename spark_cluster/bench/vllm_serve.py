@@ -10,12 +10,15 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from spark_cluster.bench import stats
+from spark_cluster.bench.notes import raised
 from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.results import Kind, Level, Request, Run, Server, Spread, Summary
 from spark_cluster.core.shell import quote
+from spark_cluster.serving.api import API_KEY
 
 TOOL = "vllm bench serve"
 
@@ -24,6 +27,8 @@ _MARK = "@@vllm-bench"
 #: No count, time or date of a benchmark is larger; with more a sum may leave what a float can hold.
 _MOST = 1e15
 
+_NO_REASON = "failed, no reason given"
+
 #: Leaves the texts out and prints the rest on one line.
 _PRINT = """\
 import json, sys
@@ -31,6 +36,10 @@ found = json.load(open(sys.argv[1]))
 found.pop("generated_texts", None)
 print(json.dumps(found))
 """
+
+
+#: The benchmark sends the key that the server asks for: both have it from the container.
+_KEY = f'[ -z "${API_KEY}" ] || export OPENAI_API_KEY="${API_KEY}"'
 
 
 def script(
@@ -58,7 +67,8 @@ def script(
     ]
     for step in steps:
         words = ["vllm", "bench", "serve", *_options(port, server, settings, step, result)]
-        start = f"echo $$ >{pid}; exec {' '.join(map(quote, words))} $0"  # $0: further options
+        command = " ".join(map(quote, words))
+        start = f"{_KEY}; echo $$ >{pid}; exec {command} $0"  # $0: further options
         lines += [
             f"_more=; ! _knows --num-warmups || _more='--num-warmups {step.warm_up}'",
             f"echo '{_MARK} level {step.value}'",
@@ -92,19 +102,29 @@ def progress(line: str) -> int | None:
     return int(words[2]) if is_level else None
 
 
-def results(output: str) -> dict[int, Mapping[str, Any]]:
-    """The result of each level by its value; a level that failed is missing."""
-    found: dict[int, Mapping[str, Any]] = {}
-    current: int | None = None
-    for line in output.split("\n"):
+@dataclass
+class Reader:
+    """Takes the script's output line by line; `level` is the one that runs."""
+
+    level: int | None = None
+
+    def read(self, line: str) -> Mapping[str, Any] | None:
+        """The level's result, if the line is one."""
         begins = progress(line)
         if begins is not None:
-            current = begins
-        elif current is not None and line.startswith("{"):
+            self.level = begins
+        elif self.level is not None and line.startswith("{"):
             data = _object(line)
             if is_result(data):
-                found[current] = data
-    return found
+                return cast(Mapping[str, Any], data)
+        return None
+
+
+def results(output: str) -> dict[int, Mapping[str, Any]]:
+    """The result of each level by its value; a level that failed is missing."""
+    reader = Reader()
+    found = ((reader.read(line), reader.level) for line in output.split("\n"))
+    return {level: data for data, level in found if data is not None and level is not None}
 
 
 def _object(line: str) -> Any:
@@ -122,7 +142,7 @@ def is_result(data: object) -> bool:
 def as_level(data: Mapping[str, Any]) -> Level:
     """A result as a level of ours; with `--save-detailed` it has its requests."""
     seconds = _number(data.get("duration"))
-    requests = tuple(_requests(data))
+    requests = _without_silent_failures(data, tuple(_requests(data)))
     concurrency = int(_number(data.get("max_concurrency")) or _number(data.get("num_prompts")) or 1)
     return Level(
         name=f"c={concurrency}",
@@ -130,8 +150,43 @@ def as_level(data: Mapping[str, Any]) -> Level:
         concurrency=concurrency,
         seconds=seconds,
         requests=requests,
+        notes=tuple(_miscounted(data, requests)),
         summary=stats.summarise(requests, seconds) if requests else _summary(data, seconds),
     )
+
+
+def level_of(step: Step, data: Mapping[str, Any]) -> Level:
+    """The result of a level that was asked for."""
+    level = as_level(data)
+    return level.model_copy(
+        update={
+            "name": step.name,
+            "value": step.value,
+            "concurrency": step.concurrency,
+            "notes": (*raised(step), *level.notes),
+        }
+    )
+
+
+def _without_silent_failures(
+    data: Mapping[str, Any], requests: tuple[Request, ...]
+) -> tuple[Request, ...]:
+    """With an error where vLLM wrote none: its text is the HTTP status' phrase, which a server may
+    leave out."""
+    good = stats.succeeded(requests)
+    too_many = len(good) > _number(data.get("completed"))
+    return tuple(
+        request.model_copy(update={"error": _NO_REASON})
+        if not request.error and not request.output_tokens and (too_many or not request.ttft)
+        else request
+        for request in requests
+    )
+
+
+def _miscounted(data: Mapping[str, Any], requests: Sequence[Request]) -> Iterator[str]:
+    completed, good = int(_number(data.get("completed"))), len(stats.succeeded(requests))
+    if requests and good != completed:
+        yield f"vLLM counts {completed} requests as completed, its list of them shows {good}"
 
 
 def _requests(data: Mapping[str, Any]) -> Iterator[Request]:
@@ -166,7 +221,7 @@ def _summary(data: Mapping[str, Any], seconds: float) -> Summary:
     return Summary(
         ok=completed,
         failed=failed,
-        errors={"failed, and the file does not say why": failed} if failed else {},
+        errors={_NO_REASON: failed} if failed else {},
         prompt_tokens=prompt,
         output_tokens=output,
         requests_per_second=completed / seconds if seconds else 0.0,

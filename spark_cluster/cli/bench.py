@@ -36,7 +36,10 @@ KeyOption = Annotated[
     typer.Option("--api-key-env", metavar="NAME", help="The variable that holds the API key."),
 ]
 RequestsOption = Annotated[
-    int | None, typer.Option("--requests", min=1, help="Requests of each level.")
+    int | None,
+    typer.Option(
+        "--requests", min=1, help="Requests of each level, at least one for each at once."
+    ),
 ]
 SecondsOption = Annotated[
     float | None,
@@ -149,7 +152,7 @@ def prefill(
 ) -> int:
     """Prefill: prompt tokens per second by the length of the prompt.
 
-    Each length has 5 requests, each with one token to answer.
+    Each length has 4 requests per place, at least 5, each with one token to answer.
     """
     from spark_cluster.cli.benching import numbers, settings
 

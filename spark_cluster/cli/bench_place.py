@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,14 @@ from spark_cluster.bench.results import Server
 from spark_cluster.cli.running import load_inventory, looking
 from spark_cluster.core.error import CheckFailed, InputError, SparkError, StepFailed
 from spark_cluster.facts.base import Fact, Facts
-from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.docker import CONTAINERS, Container
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.host import HOST
 from spark_cluster.inventory.loader import select
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.recipes.choose import choose
+from spark_cluster.recipes.models import Recipe
+from spark_cluster.recipes.secret_names import masked
 from spark_cluster.runner.session import Session, tail
 from spark_cluster.runner.work import lose
 from spark_cluster.steps.served import HostFacts, Served, ranks, running
@@ -75,11 +78,11 @@ class Place:
             raise outcome
         return outcome
 
-    def vllm_failed(self, step: Step, output: Completed) -> SparkError:
-        """The error for a level that has no result."""
+    def vllm_failed(self, missing: Iterable[Step], output: Completed) -> SparkError:
+        """The error for levels that have no result."""
         assert self.served is not None
         return StepFailed(
-            f"`vllm bench serve` gave no result for {step.name}",
+            f"`vllm bench serve` gave no result for {', '.join(step.name for step in missing)}",
             host=self.served.host,
             stderr=tail(output.stderr) or None,
             remedy="Its last words stand above. Without --vllm the load comes from here.",
@@ -101,17 +104,17 @@ def on_cluster(
     Raises InputError for an unknown recipe, CheckFailed if nothing runs, or another recipe.
     """
     loaded = load_inventory(inventory)
-    wanted = _recipe(loaded, recipe) if recipe is not None else {}
+    wanted = _recipe(loaded, recipe) if recipe is not None else None
     with looking(loaded, select(loaded, hosts)) as session:
         facts = _read(session)((CONTAINERS, HOST, GPU))
         there = running(facts)
-        meant = [each for each in there if wanted and each.recipe == wanted["name"]]
+        meant = [each for each in there if wanted and each.recipe == wanted.name]
         found = next(iter([*meant, *there]), None)
         if found is None:
             raise _nothing(session, recipe)
-        if wanted and wanted["name"] != found.recipe:
+        if wanted and wanted.name != found.recipe:
             raise CheckFailed(
-                f"{found.host} serves {found.recipe}, not {wanted['name']}",
+                f"{found.host} serves {found.recipe}, not {wanted.name}",
                 remedy=f"Name {found.recipe} or no recipe, or `spark-cluster launch {recipe}`.",
             )
         yield _place(loaded, session, found, facts, wanted, interval)
@@ -122,23 +125,26 @@ def _place(
     session: Session,
     found: Served,
     facts: HostFacts,
-    recipe: Mapping[str, Any],
+    wanted: Recipe | None,
     interval: float,
 ) -> Place:
     from spark_cluster.cli.launch import api_address
 
     away = [name for name in found.hosts if name not in facts]
     sampler = Sampler(_read(session, found.hosts), ranks(found, facts, inventory), interval)
-    if not recipe:
-        with contextlib.suppress(InputError):
-            recipe = _recipe(inventory, found.recipe)
+    notes = [f"{name} is away: its counters and power are not read" for name in away]
+    recipe: Mapping[str, Any] = {}
+    try:
+        recipe = launched(wanted or _recipe(inventory, found.recipe), found.head)
+    except InputError as error:
+        notes.append(f"the recipe that was launched is not known here: {error.message}")
     return Place(
         f"http://{api_address(inventory, found.host, found.port)}",
         sampler,
         {**found.as_dict(), "labels": found.head.labels, "started": found.head.started},
         recipe,
         {name: _about(facts[name]) for name in found.hosts if name in facts},
-        tuple(f"{name} is away: its counters and power are not read" for name in away),
+        tuple(notes),
         session,
         found,
     )
@@ -158,10 +164,20 @@ def _read(
     return read
 
 
-def _recipe(inventory: Inventory, name: str) -> Mapping[str, Any]:
+def _recipe(inventory: Inventory, name: str) -> Recipe:
     from spark_cluster.recipes.loader import load, own_recipes
 
-    return load(name, own_recipes(inventory.path, inventory.recipes)).model_dump(mode="json")
+    return load(name, own_recipes(inventory.path, inventory.recipes))
+
+
+def launched(recipe: Recipe, head: Container) -> Mapping[str, Any]:
+    """The recipe with the profile and the options of the launch, its secrets blacked out.
+
+    Raises InputError for one of them that it has no more.
+    """
+    options = [name for name in head.label("options").split(",") if name]
+    chosen = choose(recipe, head.label("profile") or None, options)
+    return masked(chosen).model_dump(mode="json")
 
 
 def _about(facts: Facts) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spark_cluster.bench import plots
 from spark_cluster.bench.compare import compare
-from spark_cluster.bench.files import load
+from spark_cluster.bench.files import holds_result, load
 from spark_cluster.bench.report import comparison_markdown, markdown
 from spark_cluster.bench.results import Kind, Run
 from spark_cluster.core.error import InputError, StepFailed
@@ -16,7 +16,8 @@ from spark_cluster.core.error import InputError, StepFailed
 def write(files: Sequence[Path], output: Path | None, form: str | None) -> list[Path]:
     """Write the report and, with `form` svg or png, its plots beside it; what was written.
 
-    Raises InputError for a file that is no result, StepFailed if nothing can be written there.
+    Raises InputError for a file that is no result and for a target that is one, StepFailed if
+    nothing can be written there.
     """
     if form is not None and form not in plots.FORMATS:
         raise InputError(
@@ -24,6 +25,11 @@ def write(files: Sequence[Path], output: Path | None, form: str | None) -> list[
         )
     runs = [load(path) for path in files]
     target = output or files[0].with_suffix(".md")
+    if holds_result(target):
+        raise InputError(
+            f"the report would replace the results in {target}",
+            remedy="Name another file with --output, such as report.md.",
+        )
     kinds = _by_kind(runs)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

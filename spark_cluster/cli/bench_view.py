@@ -23,10 +23,9 @@ _LEAST, _NAME = 7, 12
 
 
 class View:
-    """Prints as it goes; keeps the levels."""
+    """Prints as it goes."""
 
     def __init__(self, settings: Settings, *, beside: bool, as_json: bool) -> None:
-        self.levels: list[Level] = []
         self._as_json = as_json
         self._columns = COLUMNS[settings.kind] + (BESIDE if beside else [])
         self._console = make_console()
@@ -54,9 +53,13 @@ class View:
             self._status.start()
         self._status.update(text)
 
+    def note(self, text: str) -> None:
+        if self._as_json:
+            _print({"kind": "note", "message": text})
+        self.say(f"note: {text}")
+
     def finished(self, level: Level) -> None:
         self.stop()
-        self.levels.append(level)
         if self._as_json:
             _print({"kind": "level", **level.model_dump(mode="json", exclude={"requests"})})
             return
@@ -87,12 +90,12 @@ class View:
         for note in run.notes:
             self.say(f"note: {note}")
         self.say(f"results: {short(path.absolute())}")
-        if code:
+        if run.has_failures:
             self.say(
                 "Some requests failed: they are counted above and named in the file.\n"
                 "next: spark-cluster status and spark-cluster logs show the server's side"
             )
-        else:
+        elif not code:
             self.say(f"next: spark-cluster bench report {short(path.absolute())}")
 
 

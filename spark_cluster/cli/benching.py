@@ -9,19 +9,19 @@ import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from spark_cluster import __version__
 from spark_cluster.bench import files, vllm_serve
 from spark_cluster.bench.client import Client
 from spark_cluster.bench.load import Load, calibrate
 from spark_cluster.bench.plan import Settings, Step, fitting, steps
-from spark_cluster.bench.results import Kind, Run, Server
+from spark_cluster.bench.results import Kind, Server
+from spark_cluster.cli.bench_kept import Kept
 from spark_cluster.cli.bench_place import Place, at_endpoint, on_cluster
 from spark_cluster.cli.bench_view import View
-from spark_cluster.core.error import InputError, Interrupted
+from spark_cluster.core.error import InputError, Interrupted, SparkError, StepFailed
 from spark_cluster.core.secret import Secret
 from spark_cluster.runner.journal import new_run
 
@@ -89,22 +89,37 @@ def measure(ask: Ask) -> int:
         )
     ask = replace(ask, settings=replace(ask.settings, salt=ask.settings.salt or ask.run))
     scope = ask.scope
-    with _sigterm_is_ctrl_c():
+    folder = ask.output or Path(files.FOLDER)
+    if scope.endpoint is not None:
+        _refuse_endpoint(ask)
+    files.prove(folder)
+    with _ending_is_ctrl_c():
         if scope.endpoint is not None:
-            _refuse_endpoint(ask)
-            return _measure(ask, at_endpoint(scope.endpoint))
+            return _measure(ask, at_endpoint(scope.endpoint), folder)
         with on_cluster(scope.recipe, scope.inventory, scope.hosts, ask.sample) as place:
-            return _measure(ask, place)
+            return _measure(ask, place, folder)
 
 
 @contextlib.contextmanager
-def _sigterm_is_ctrl_c() -> Iterator[None]:
-    """Being told to end keeps the levels that are over, too."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _ending_is_ctrl_c() -> Iterator[None]:
+    """Being told to end and losing the terminal keep the levels that are over, too."""
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def hang_up(_signum: int, _: FrameType | None) -> None:
+        with Path(os.devnull).open("wb") as nowhere:
+            for number in terminals:
+                os.dup2(nowhere.fileno(), number)
+        raise KeyboardInterrupt
+
+    handlers = {signal.SIGTERM: signal.default_int_handler, signal.SIGHUP: hang_up}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
+        del handlers[signal.SIGHUP]
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _refuse_endpoint(ask: Ask) -> None:
@@ -132,118 +147,92 @@ def _key(variable: str | None) -> Secret | None:
     return Secret(value)
 
 
-@dataclass
-class _Found:
-    """What the server said before the load began."""
-
-    server: Server | None = None
-    prompts: str = ""
-    notes: tuple[str, ...] = ()
-
-
-def _measure(ask: Ask, place: Place) -> int:
+def _measure(ask: Ask, place: Place, folder: Path) -> int:
     key = _key(ask.scope.key_variable)
     view = View(
         ask.settings, beside=place.sampler is not None and not ask.vllm, as_json=ask.as_json
     )
-    started, found = _now(), _Found(notes=place.notes)
+    kept = Kept(ask.run, ask.settings, place, view, folder, ask.vllm, place.notes)
     interrupted = False
     try:
         if ask.vllm:
-            _load_by_vllm(ask, place, key, view, found)
+            _load_by_vllm(ask, place, key, kept)
         else:
-            asyncio.run(_load(ask, place, key, view, found))
+            asyncio.run(_load(ask, place, key, kept))
     except KeyboardInterrupt:
         interrupted = True
         place.abort()
+    except SparkError as error:
+        view.stop()
+        if kept.levels:
+            kept.end(interrupted=not isinstance(error, StepFailed), code=error.exit_code)
+            error.remedy += f" The levels that are over are in {kept.path}."
+        raise
     finally:
         view.stop()
         place.stop()
-    if interrupted and not view.levels:
+    if not interrupted:
+        return kept.end()
+    if not kept.levels:
         raise Interrupted(
             "stopped before the first level was over",
             remedy="Nothing was written. --requests or --levels make a run shorter.",
         )
-    assert found.server is not None
-    run = Run(
-        program=f"spark-cluster {__version__}",
-        tool=vllm_serve.TOOL if ask.vllm else "spark-cluster bench",
-        kind=ask.settings.kind,
-        run=ask.run,
-        started=started,
-        ended=_now(),
-        server=found.server,
-        arguments=ask.settings.as_dict(),
-        prompts=found.prompts,
-        deployment=place.deployment,
-        recipe=place.recipe,
-        hosts=place.facts,
-        notes=found.notes,
-        interrupted=interrupted,
-        levels=tuple(view.levels),
-    )
-    failed = any(level.summary.failed or level.unsent for level in run.levels)
-    path = files.save(run, ask.output or Path(files.FOLDER))
-    view.end(run, path, 1 if failed else 0)
-    if interrupted:
-        raise Interrupted("stopped", remedy=f"The levels that were over are in {path}.")
-    return 1 if failed else 0
+    kept.end(interrupted=True, code=Interrupted.exit_code)
+    raise Interrupted("stopped", remedy=f"The levels that were over are in {kept.path}.")
 
 
-async def _load(ask: Ask, place: Place, key: Secret | None, view: View, found: _Found) -> None:
-    """Ask the server what it is, then run the levels; `view` gets them, `found` the rest."""
+async def _load(ask: Ask, place: Place, key: Secret | None, kept: Kept) -> None:
+    """Ask the server what it is, then run the levels."""
     chosen = ask.settings
     async with Client(place.base, key=key, stall=chosen.stall) as client:
-        found.server = server = await client.server(ask.scope.model)
-        planned = _planned(chosen, found)
+        server = await client.server(ask.scope.model)
+        planned = _planned(chosen, server, kept)
         calibration = await calibrate(client, server)
-        found.prompts = f"tokens {calibration.how}"
+        kept.prompts = f"tokens {calibration.how}"
         if not calibration.exact:
-            found.notes += (f"the prompts' lengths are approximate: {calibration.how}",)
-        view.begin(server, chosen, planned)
-        load = Load(client, server, chosen, calibration, view, place.sampler)
+            kept.notes += (f"the prompts' lengths are approximate: {calibration.how}",)
+        kept.begin(server, planned)
+        load = Load(client, server, chosen, calibration, kept, place.sampler)
         await load.run(planned)
 
 
-def _load_by_vllm(ask: Ask, place: Place, key: Secret | None, view: View, found: _Found) -> None:
+def _load_by_vllm(ask: Ask, place: Place, key: Secret | None, kept: Kept) -> None:
     """The same by `vllm bench serve`, which runs in the head's container."""
 
-    async def server() -> Server:
+    async def ask_server() -> Server:
         async with Client(place.base, key=key) as client:
             return await client.server(ask.scope.model)
 
-    found.server = asyncio.run(server())
-    planned = _planned(ask.settings, found)
-    found.prompts = "by `vllm bench serve`, --dataset-name random"
-    found.notes += ("with --vllm the hosts' counters and power are not read",)
-    view.begin(found.server, ask.settings, planned)
-    by_value = {step.value: step for step in planned}
+    server = asyncio.run(ask_server())
+    planned = _planned(ask.settings, server, kept)
+    kept.prompts = "by `vllm bench serve`, --dataset-name random"
+    kept.notes += ("with --vllm the hosts' counters and power are not read",)
+    kept.begin(server, planned)
+    left = {step.value: step for step in planned}
+    reader = vllm_serve.Reader()
 
     def tell(line: str) -> None:
-        value = vllm_serve.progress(line)
-        if value is not None:
-            view.progress(by_value[value], 0, 0)
+        data = reader.read(line)
+        step = left.get(reader.level or 0)
+        if step is not None and data is not None:
+            kept.finished(vllm_serve.level_of(step, data))
+            del left[step.value]
+        elif step is not None:
+            kept.progress(step, 0, 0)
 
-    output = place.vllm_bench(found.server, ask.settings, planned, tell)
-    results = vllm_serve.results(output.stdout)
-    for step in planned:
-        if step.value not in results:
-            raise place.vllm_failed(step, output)
-        view.finished(vllm_serve.as_level(results[step.value]))
+    output = place.vllm_bench(server, ask.settings, planned, tell)
+    if left:
+        raise place.vllm_failed(left.values(), output)
 
 
-def _planned(chosen: Settings, found: _Found) -> list[Step]:
+def _planned(chosen: Settings, server: Server, kept: Kept) -> list[Step]:
     """The levels for which the server has room. Raises InputError if that is none."""
-    assert found.server is not None
-    planned, left_out = fitting(steps(chosen), found.server.max_model_len)
-    found.notes += tuple(left_out)
+    planned, left_out = fitting(steps(chosen), server.max_model_len)
+    kept.notes += tuple(left_out)
     if not planned:
         raise InputError(
             f"no level fits: {left_out[0]}",
             remedy="Choose shorter prompts, or serve with a larger context.",
         )
     return planned
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -15,6 +15,7 @@ import pytest
 
 from spark_cluster.bench import files
 from spark_cluster.cli import app
+from spark_cluster.core.error import StepFailed
 from tests.unit import world
 
 from .bench_cli import Bench, Start
@@ -180,6 +181,9 @@ def test_a_server_that_fails_every_request_ends_the_run(
     said = bench(*sweep(server, "--levels", "3,4", "--stall", "0.3", "--warm-up", "0"))
     assert said.code == 1
     (level,) = said.result.levels  # the second level was not begun
+    assert "note: not run: c=4" in said.out
+    assert "not run: c=4" in said.result.notes
+    assert not said.result.interrupted
     assert level.summary.errors == {error: level.summary.failed}
     assert level.summary.ok == 0
     assert level.summary.failed + level.unsent == 12
@@ -260,12 +264,15 @@ def test_no_level_fits(bench: Bench, start: Start) -> None:
     assert "no level fits: c=3 left out" in said.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_keeps_the_levels_that_are_over(
     tmp_path: Path, start: Start, number: signal.Signals
 ) -> None:
     server = start()
-    code = "import sys; from spark_cluster.cli.app import main; main()"
+    reset = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # it may be ignored here
+    )
+    code = reset + "import sys; from spark_cluster.cli.app import main; main()"
     arguments = ["bench", *sweep(server, "--levels", "1,2", "--warm-up", "0", "--json")]
     running = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
@@ -280,13 +287,33 @@ def test_ctrl_c_keeps_the_levels_that_are_over(
     asked = len(server.asked)
     server.does.stalls = 1
     eventually(lambda: len(server.asked) > asked)
+    # A killed process would leave this.
+    (path,) = (tmp_path / "benchmark_results").iterdir()
+    assert files.load(path).notes[-1] == "not run: c=2"
     running.send_signal(number)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130, out + err
-    (path,) = (tmp_path / "benchmark_results").iterdir()
+    assert list((tmp_path / "benchmark_results").iterdir()) == [path]
     found = files.load(path)
     assert found.interrupted
     assert [level.name for level in found.levels][:1] == ["c=1"]
+
+
+def test_a_disk_that_is_full_for_a_while_loses_no_level(
+    bench: Bench, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, fails = files.save, iter([True])
+
+    def full(*arguments: Any) -> Path:
+        if next(fails, False):
+            raise StepFailed("no room in the folder", remedy="Make room.")
+        return save(*arguments)
+
+    monkeypatch.setattr(files, "save", full)
+    said = bench(*sweep(start(), "--levels", "1,2", "--warm-up", "0"))
+    assert said.code == 0
+    assert "note: no room in the folder" in said.out
+    assert [level.name for level in said.result.levels] == ["c=1", "c=2"]
 
 
 # Afterwards

@@ -6,12 +6,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from spark_cluster.core.error import Unreachable
-from spark_cluster.transport.fake import failed
+from spark_cluster.core.error import StateUnknown, Unreachable
+from spark_cluster.transport.fake import FakeConnection, failed
 from tests.unit import world
 from tests.unit.test_engine_standin_cluster import BIN, Cluster
 from tests.unit.world import Spark
@@ -172,6 +173,82 @@ def test_vllm_bench_serve_that_fails_is_told_with_its_words(
     assert said.code == 1
     assert "spark-2: `vllm bench serve` gave no result for c=2" in said.err
     assert "No module named 'pandas'" in said.err
+
+
+def test_a_level_of_vllm_that_fails_drops_no_other(
+    bench: Bench, start: Start, inventory: Callable[[int], str]
+) -> None:
+    hosts = serving()
+    recorded = json.dumps(json.loads(RECORDED.read_text()))
+    out = [f"@@vllm-bench level {level}\n{recorded if level != 2 else ''}" for level in (1, 2, 4)]
+    said = failed(0, "CUDA out of memory\n", "\n".join([*out, "@@vllm-bench end\n"]))
+    hosts[1].on("vllm bench serve", said)
+    given = ("--levels", "1,2,4", "--requests", "3", "-i", inventory(start().port))
+    found = bench("sweep", "--vllm", *given, hosts=hosts)
+    assert found.code == 1
+    assert "spark-2: `vllm bench serve` gave no result for c=2" in found.err
+    assert "CUDA out of memory" in found.err
+    assert "The levels that are over are in benchmark_results/" in found.err
+    assert [level.name for level in found.result.levels] == ["c=1", "c=4"]
+    assert "no result: c=2" in found.result.notes
+    assert not found.result.interrupted
+    assert found.result.levels[1].notes == (
+        "4 requests instead of --requests 3: at least one for each at once",
+    )
+
+
+def test_levels_of_vllm_are_kept_as_they_come(
+    bench: Bench, start: Start, inventory: Callable[[int], str]
+) -> None:
+    """The head is lost under the second level."""
+    hosts = serving()
+    recorded = json.dumps(json.loads(RECORDED.read_text()))
+    run = FakeConnection.run
+
+    def cut(*arguments: Any, on_line: Any = None, **more: Any) -> Any:
+        done = run(*arguments, on_line=on_line, **more)
+        if on_line is not None:
+            raise StateUnknown("the connection broke", remedy="Look.")
+        return done
+
+    hosts[1].on("vllm bench serve", f"@@vllm-bench level 1\n{recorded}\n@@vllm-bench level 2\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeConnection, "run", cut)
+        found = bench("sweep", "--vllm", "--levels", "1,2", "-i", inventory(start().port),
+                      hosts=hosts)  # fmt: skip
+    assert found.code == 3
+    assert "The levels that are over are in benchmark_results/" in found.err
+    assert [level.name for level in found.result.levels] == ["c=1"]
+    assert found.result.interrupted
+
+
+def test_what_was_launched_is_in_the_results(
+    bench: Bench, start: Start, inventory: Callable[[int], str]
+) -> None:
+    hosts = serving()
+    text = hosts[1].texts["containers"]
+    short = ["-i", "", "--levels", "1", "--input-tokens", "8", "--output-tokens", "4",
+             "--warm-up", "0"]  # fmt: skip
+    runs = []
+    for options in ("pp", "gone"):
+        more = f'{{"spark-cluster.options":"{options}",'
+        hosts[1].texts["containers"] = text.replace("{", more, 1)
+        short[1] = inventory(start().port)
+        runs.append(bench("sweep", *short, hosts=hosts))
+        assert runs[-1].code == 0, runs[-1].err
+    first, second = (said.result for said in runs)
+    assert first.recipe["args"]["pipeline-parallel-size"]["value"] == 2
+    assert second.recipe == {}
+    assert "not known here: qwen3-vl-235b has no option 'gone'" in runs[1].out
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_host_is_asked(bench: Bench) -> None:
+    Path("taken").write_text("")
+    hosts = serving()
+    said = bench("sweep", "--output", "taken/results", hosts=hosts)
+    assert said.code == 1
+    assert "could not be written to taken/results: Not a directory" in said.err
+    assert [host.connections for host in hosts] == [0, 0, 0]
 
 
 # The lab's `vllm serve`

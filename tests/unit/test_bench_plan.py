@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spark_cluster.bench import images, plan, prompts
+from spark_cluster.bench import images, notes, plan, prompts
 from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.prompts import WORDS, Calibration
 
@@ -175,6 +175,7 @@ def test_a_picture_goes_as_a_data_url_with_a_text_of_its_own() -> None:
     [
         ("sweep", {}, [("c=1", 1, 8, 1), ("c=64", 64, 256, 8)]),
         ("prefill", {}, [("1 tokens", 1, 5, 1), ("64 tokens", 1, 5, 1)]),
+        ("prefill", {"concurrency": 4}, [("1 tokens", 4, 16, 4), ("64 tokens", 4, 16, 4)]),
         ("image", {"concurrency": 32}, [("1x1", 32, 128, 8), ("64x64", 32, 128, 8)]),
         ("sweep", {"requests": 10}, [("c=1", 1, 10, 1), ("c=64", 64, 64, 8)]),
         ("sweep", {"seconds": 5.0}, [("c=1", 1, None, 1), ("c=64", 64, None, 8)]),
@@ -189,11 +190,18 @@ def test_the_levels_of_each_kind(
     assert found == expected
 
 
+def test_too_few_requests_are_one_for_each_at_once_and_the_level_says_so() -> None:
+    chosen = Settings("sweep", (1, 64), input_tokens=16, output_tokens=8, salt="s", requests=10)
+    one, many = (list(notes.raised(step)) for step in plan.steps(chosen))
+    assert one == []
+    assert many == ["64 requests instead of --requests 10: at least one for each at once"]
+
+
 def test_prompts_that_do_not_fit_the_context_are_left_out_and_named() -> None:
     chosen = Settings("prefill", (1024, 8192), input_tokens=0, output_tokens=1, salt="s")
-    kept, notes = plan.fitting(plan.steps(chosen), 8192)
+    kept, left_out = plan.fitting(plan.steps(chosen), 8192)
     assert [step.name for step in kept] == ["1024 tokens"]
-    assert notes == [
+    assert left_out == [
         "8192 tokens left out: 8192 + 1 tokens are more than the server's context of 8192"
     ]
     assert plan.fitting(plan.steps(chosen), None)[1] == []

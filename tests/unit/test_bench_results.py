@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from spark_cluster.bench import files, plots, report, stats, tables, vllm_serve
 from spark_cluster.bench.compare import compare
 from spark_cluster.bench.notes import level_notes
-from spark_cluster.bench.plan import Step
+from spark_cluster.bench.plan import Settings, Step, steps
 from spark_cluster.bench.results import HostFigures, Kind, Level, Rail, Request, Run, Server
 from spark_cluster.core.error import InputError, StepFailed
 
@@ -72,7 +75,7 @@ def run(
 
 
 def usual(slow: float = 1.0, **more: Any) -> Run:
-    return run(level(1, [request(number, slow=slow) for number in range(12)]), **more)
+    return run(level(1, [request(number, slow=slow) for number in range(20)]), **more)
 
 
 # Files
@@ -95,6 +98,31 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="could not be written") as caught:
         files.save(usual(), tmp_path / "file" / "results")
     assert "--output" in caught.value.remedy
+
+
+def test_a_folder_is_proven_and_left_as_it_was(tmp_path: Path) -> None:
+    files.prove(tmp_path / "deep" / "results")
+    files.prove(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "file", "")
+    with pytest.raises(StepFailed, match="could not be written") as caught:
+        files.prove(tmp_path / "file" / "results")
+    assert "nothing was measured yet" in caught.value.remedy
+
+
+def test_what_cannot_be_written_leaves_the_levels_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = files.save(usual(), tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StepFailed, match="No space left") as caught:
+        files.save(usual(), tmp_path)
+    assert "the levels before are there" in caught.value.remedy
+    assert files.load(path) == usual()
 
 
 @pytest.mark.parametrize(
@@ -171,6 +199,66 @@ def test_without_save_detailed_its_own_percentiles_are_taken() -> None:
     assert (row.ratio, row.low, row.verdict) == (1.0, None, "unknown")
 
 
+def detailed(completed: int, *rows: tuple[float, int, str]) -> dict[str, Any]:
+    """A result; of each request its TTFT, its tokens, its error."""
+    ttfts, lengths, errors = (list(column) for column in zip(*rows, strict=True))
+    return {
+        "completed": completed,
+        "failed": len(rows) - completed,
+        "duration": 2.0,
+        "total_output_tokens": sum(lengths),
+        "ttfts": ttfts,
+        "itls": [[] for _ in rows],
+        "input_lens": [8] * len(rows),
+        "output_lens": lengths,
+        "errors": errors,
+    }
+
+
+@pytest.mark.parametrize(
+    ("completed", "rows", "ok", "errors", "notes"),
+    [
+        (0, [(0.0, 0, ""), (0.0, 0, "")], 0, {"failed, no reason given": 2}, 0),
+        (1, [(0.1, 4, ""), (0.0, 0, "Forbidden")], 1, {"Forbidden": 1}, 0),
+        # Broken off after its first token: only the count of the completed shows it.
+        (1, [(0.1, 4, ""), (0.1, 0, "")], 1, {"failed, no reason given": 1}, 0),
+        (2, [(0.1, 4, ""), (0.1, 0, "")], 2, {}, 0),
+        (1, [(0.1, 4, ""), (0.1, 4, "")], 2, {}, 1),
+    ],
+)
+def test_a_failure_without_a_reason_is_no_success(
+    completed: int,
+    rows: list[tuple[float, int, str]],
+    ok: int,
+    errors: dict[str, int],
+    notes: int,
+) -> None:
+    found = vllm_serve.as_level(detailed(completed, *rows))
+    assert (found.summary.ok, found.summary.errors) == (ok, errors)
+    assert len(found.notes) == notes
+    assert all("completed, its list of them shows" in note for note in found.notes)
+    if not ok:
+        assert found.summary.ttft is None
+
+
+def test_the_benchmark_in_the_container_sends_the_containers_key(tmp_path: Path) -> None:
+    """Its script, played by a shell; docker and vllm are stand-ins."""
+    write(tmp_path / "docker", '#!/bin/sh\nshift 2\nexec "$@"\n').chmod(0o755)
+    said = tmp_path / "said"
+    vllm = f'#!/bin/sh\necho "$3 ${{OPENAI_API_KEY-unset}}" >>{said}\n'
+    write(tmp_path / "vllm", vllm).chmod(0o755)
+    chosen = Settings("sweep", (1,), input_tokens=16, output_tokens=8, salt="s")
+    script = vllm_serve.script("head", 8000, Server(endpoint="", model="m"), chosen,
+                               steps(chosen), scratch=str(tmp_path / "scratch"))  # fmt: skip
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for key in ({"VLLM_API_KEY": "sk-$1 'x"}, {}):
+        subprocess.run(["sh", "-c", script], env={"PATH": path, **key}, timeout=60,
+                       capture_output=True)  # fmt: skip
+    runs = [line for line in said.read_text().splitlines() if line.startswith("--backend")]
+    assert runs == ["--backend sk-$1 'x", "--backend unset"]
+    assert "sk-" not in script
+
+
 FIELDS = ("completed", "duration", "total_output_tokens", "ttfts", "itls", "input_lens", "errors")
 ANYTHING = st.recursive(
     st.none()
@@ -223,6 +311,33 @@ def test_faster_is_better_and_slower_is_worse() -> None:
 def test_fewer_than_four_waves_give_no_verdict() -> None:
     few = run(level(8, [request(number) for number in range(24)], concurrency=8))
     assert set(verdicts(few, few).values()) == {"too few"}
+
+
+def test_the_tail_of_few_requests_gives_no_verdict() -> None:
+    few = run(level(1, [request(number) for number in range(12)]))
+    found = verdicts(few, few)
+    assert {name for name, verdict in found.items() if verdict == "too few"} == {
+        "TTFT p95", "latency p95",
+    }  # fmt: skip
+    assert found["latency p50"] == "within noise"
+
+
+def deployed(profile: str = "", options: str = "", **more: Any) -> Run:
+    labels = {"spark-cluster.profile": profile, "spark-cluster.options": options}
+    chosen = {name: value for name, value in labels.items() if value}
+    fields = {"recipe": "one", "hosts": ["spark-2", "spark-3"], "labels": chosen, **more}
+    return usual(deployment=fields, recipe={"image": f"vllm:{len(chosen)}"})
+
+
+def test_another_launch_of_the_same_recipe_is_said() -> None:
+    b = deployed("long", "pp,dual-rail", hosts=["spark-2", "spark-4"])
+    assert compare(deployed(), b).notes == (
+        "differs: profile: none in A, long in B",
+        "differs: options: none in A, pp,dual-rail in B",
+        "differs: hosts: spark-2, spark-3 in A, spark-2, spark-4 in B",
+        "differs: image: vllm:0 in A, vllm:2 in B",
+    )
+    assert compare(b, b).notes == compare(usual(), b).notes == ()
 
 
 def test_what_else_differs_is_said() -> None:
@@ -365,5 +480,5 @@ def test_without_matplotlib_the_remedy_is_named(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     error = refused(lambda: plots.draw([usual()], tmp_path / "x.svg"))
     assert "plots need matplotlib" in error.message
-    assert "spark-cluster[plots]" in error.remedy
+    assert "pipx inject spark-cluster matplotlib" in error.remedy
     assert "--no-plots" in error.remedy
