@@ -28,7 +28,9 @@ def up(
     host: Annotated[
         str | None,
         typer.Option(
-            "--host", metavar="NAME", help="Prometheus and Grafana run there; default: the first."
+            "--host",
+            metavar="NAME",
+            help="Prometheus and Grafana run there; default: where they are, else the first.",
         ),
     ] = None,
     packages: Annotated[
@@ -58,24 +60,34 @@ def up(
     verbose: VerboseOption = False,
 ) -> int:
     """Start what is missing, and say where it is and which targets answer."""
-    from spark_cluster.cli.monitor_view import request, told, urls
-    from spark_cluster.cli.running import Active, load_inventory
+    from dataclasses import replace
+
+    from spark_cluster.cli.monitor_view import check, request, server_of, told, urls
+    from spark_cluster.cli.running import Active, load_inventory, read_hosts
     from spark_cluster.cli.verbs import End, run_playbook
+    from spark_cluster.facts.monitor import MONITOR
     from spark_cluster.inventory.loader import select
 
     loaded = load_inventory(inventory)
-    server = select(loaded, [host])[0] if host else next(iter(loaded.hosts))
-    chosen = select(loaded, [*(split(hosts) or loaded.hosts), server])
+    asked_for = select(loaded, split(hosts))
     parameters = {
-        "host": server,
         "source": "packages" if packages else "images",
-        "without": split(without) or [],
+        "without": split(without, "--without") or [],
         "engine_port": engine_port,
         "watcher": watcher,
     }
+    check(parameters)
+    note = None
+    if host:
+        server = select(loaded, [host])[0]
+    else:
+        server, why = server_of(read_hosts(loaded, list(loaded.hosts), [MONITOR]))
+        note = f"Prometheus and Grafana: on {server}, {why}"
     asked = request(
-        "monitor up", loaded, chosen, parameters, settings or (), as_json=as_json, verbose=verbose
-    )
+        "monitor up", loaded, select(loaded, [*asked_for, server]),
+        {"host": server, **parameters}, settings or (), as_json=as_json, verbose=verbose,
+    )  # fmt: skip
+    asked = replace(asked, note=note)
 
     def end(active: Active) -> End:
         facts = active.session.lanes[server].facts

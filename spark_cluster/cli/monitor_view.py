@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from spark_cluster.cli.running import Request
-from spark_cluster.core.error import InputError, SparkError
+from spark_cluster.core.error import InputError, SparkError, Unreachable
+from spark_cluster.core.shell import quote
 from spark_cluster.core.units import count
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.monitor import MONITOR, SCRAPED, ScrapedFact
+from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitor import config, ports
 from spark_cluster.monitor.dashboard import UID
@@ -47,7 +49,7 @@ def request(
 
     Raises InputError for a parameter that is wrong.
     """
-    _check(parameters)
+    check(parameters)
     ours = [
         f"{step}.{name}={json.dumps(value)}"
         for step in _STEPS
@@ -64,7 +66,8 @@ def request(
     )
 
 
-def _check(parameters: Mapping[str, Any]) -> None:
+def check(parameters: Mapping[str, Any]) -> None:
+    """Raises InputError for a parameter that is wrong."""
     try:
         monitor.Params.model_validate(dict(parameters))
     except ValidationError as error:
@@ -74,6 +77,28 @@ def _check(parameters: Mapping[str, Any]) -> None:
         raise InputError(
             f"--{field.replace('_', '-')} {said}: there is no such value", remedy=_REMEDIES[field]
         ) from error
+
+
+def server_of(found: Mapping[str, Facts | SparkError]) -> tuple[str, str]:
+    """The host for Prometheus and Grafana when nobody named one, and why that one.
+
+    Raises Unreachable if they may be on a host that was not reached.
+    """
+    facts = {n: seen[MONITOR] for n, seen in found.items() if not isinstance(seen, SparkError)}
+    runs = [name for name, fact in facts.items() if fact.runs("prometheus")]
+    configured = [name for name, fact in facts.items() if config.PROMETHEUS in fact.files]
+    for name in (*runs, *configured):
+        return name, "where they are"
+    for name, seen in found.items():
+        if isinstance(seen, SparkError):
+            raise Unreachable(
+                f"whether Prometheus is on {name} is unknown: {seen.message}",
+                host=name,
+                remedy=f"Run it again when {name} answers, or say which host with --host.",
+            )
+    for name in (name for name, fact in facts.items() if fact.data):
+        return name, "where what was collected is"
+    return next(iter(found)), "the first of the inventory; --host for another"
 
 
 def urls(inventory: Inventory, server: str, facts: Facts) -> dict[str, Any]:
@@ -95,7 +120,8 @@ def told(inventory: Inventory, server: str, facts: Facts) -> Iterator[str]:
     where = urls(inventory, server, facts)
     if "grafana" in where:
         yield f"Grafana     {where['grafana']}"
-        yield f"            user admin, password: ssh {server} sudo cat {config.PASSWORD}"
+        command = _typed(inventory, server, f"sudo cat {config.PASSWORD}")
+        yield f"            user admin, password: {command}"
     else:
         yield f"Dashboard   {config.DASHBOARD} on {server}: import it into a Grafana of yours"
     if "prometheus" in where:
@@ -103,6 +129,20 @@ def told(inventory: Inventory, server: str, facts: Facts) -> Iterator[str]:
     if SCRAPED in facts:
         yield from _targets(facts[SCRAPED], "Targets     ")
     yield "next: spark-cluster monitor status"
+
+
+def _typed(inventory: Inventory, name: str, command: str) -> str:
+    """What a person types here to run it on the host; sudo may want a terminal for its password."""
+    target = inventories.target(inventory, name)
+    if target.address == "local":
+        return command
+    words = ["ssh", "-t"]
+    words += ["-F", target.ssh_config] if target.ssh_config else []
+    words += ["-o", f"UserKnownHostsFile={target.known_hosts}"] if target.known_hosts else []
+    words += ["-p", str(target.port)] if target.port else []
+    words += ["-i", target.identity] if target.identity else []
+    words.append(f"{target.user}@{target.address}" if target.user else target.address)
+    return f"{' '.join(quote(word) for word in words)} {command}"
 
 
 def _targets(scraped: ScrapedFact, head: str) -> Iterator[str]:
@@ -124,7 +164,8 @@ def _no_engine(healths: Collection[str]) -> bool:
 
 
 def rows(inventory: Inventory, found: Mapping[str, Facts | SparkError]) -> list[dict[str, Any]]:
-    """One row a host; `state` is `up` or `unknown`, with the reason."""
+    """One row a host; `state` is `up` or `unknown`, with the reason: it was not reached, or its
+    docker does not answer, and then the row has what is known without it."""
     return [_row(inventory, name, outcome) for name, outcome in found.items()]
 
 
@@ -136,7 +177,8 @@ def _row(inventory: Inventory, name: str, outcome: Facts | SparkError) -> dict[s
     return {
         **urls(inventory, name, outcome),
         "host": name,
-        "state": "up",
+        "state": "unknown" if fact.docker_silent else "up",
+        **({"reason": f"docker says: {fact.docker_error}"} if fact.docker_silent else {}),
         "programs": [
             {"name": program, "state": seen.state, "ready": program in fact.ready,
              "by": "container" if program in fact.containers else "unit"}
@@ -159,17 +201,17 @@ def show(console: Console, found: list[dict[str, Any]]) -> None:
 def _lines(row: dict[str, Any]) -> Iterator[str]:
     if row["state"] == "unknown":
         yield f"  unknown    {row['host']}: {row['reason']}"
-        return
-    if row["docker_error"]:
-        yield f"  {row['host']}: docker: {row['docker_error']}"
-    if not row["programs"] and not row["others"]:
+        if "programs" not in row:
+            return
+    elif not row["programs"] and not row["others"]:
         kept = "; what was collected is kept" if row["data_kept"] else ""
         yield f"  {row['host']}: no monitoring runs{kept}"
     for program in row["programs"]:
         answers = "answers" if program["ready"] else "does not answer"
         yield f"  {row['host']}: {program['name']} ({program['by']}) {program['state']}, {answers}"
     for name in row["others"]:
-        yield f"  {row['host']}: {name} answers, not started by us"
+        whose = "whose it is, docker would tell" if "reason" in row else "not started by us"
+        yield f"  {row['host']}: {name} answers, {whose}"
     for name in ("grafana", "prometheus"):
         if name in row and row["programs"]:
             yield f"             {row[name]}"

@@ -6,17 +6,20 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from spark_cluster.core.shell import quote
+from spark_cluster.core.shell import ASK_DOCKER, quote
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.docker import NO_ANSWER
 from spark_cluster.monitor import config, ports
 from spark_cluster.monitor.stack import MONITOR_LABEL, SERVICES, SPEC_LABEL, unit_path
 
 #: Who is not there refuses at once; a node_exporter on a busy host needs seconds.
 _CURL = "curl -s --noproxy '*' -m 10"
 
-
 #: In Prometheus' words for a port on which nothing listens. Go's; the same on every Linux.
 _REFUSED = "connection refused"
+
+#: What is said of a host that has no docker, and so no container either.
+_NO_DOCKER = "there is no docker on this host"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class MonitorFact:
     data: bool = False
     docker_error: str = ""
 
+    @property
+    def docker_silent(self) -> bool:
+        """Whether there is a docker that did not answer: `containers` are not known then."""
+        return self.docker_error not in ("", _NO_DOCKER)
+
     def runs(self, name: str) -> bool:
         """Whether ours of that name runs, in whichever way."""
         return any(
@@ -65,15 +73,20 @@ def _script(_: ProbeContext) -> str:
         f"find {config.FOLDER} -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^/file /'",
         f"[ -s {config.PASSWORD} ] && echo password",
         f"[ -d {config.DATA} ] && echo data",
-        f"if _c=$(docker ps --all --filter label={MONITOR_LABEL} --format {quote(template)} 2>&1)",
-        "then printf '%s\\n' \"$_c\" | sed -n 's/^..*$/container &/p'",
-        "else printf 'docker-error %s\\n' \"$_c\" | head -n 1; fi",
+        "_why=${_docker_hangs:-}",
+        f"command -v docker >/dev/null || _why={quote(_NO_DOCKER)}",
+        '[ -n "$_why" ] ||',
+        f"  if _c=$({ASK_DOCKER} ps --all --filter label={MONITOR_LABEL} "
+        f"--format {quote(template)} 2>&1)",
+        "  then printf '%s\\n' \"$_c\" | sed -n 's/^..*$/container &/p'",
+        f'  else _why=${{_c:-{NO_ANSWER}}}; [ -n "$_c" ] || _docker_hangs=$_why; fi',
+        "printf '%s\\n' \"$_why\" | grep -m 1 . | sed 's/^/docker-error /'",
     ]
     for service in SERVICES:
         unit = unit_path(service)
         lines += [
-            f"docker image inspect --format ok {quote(service.image)} >/dev/null 2>&1 && "
-            f"echo {quote(f'image {service.image}')}",
+            f'[ -z "$_why" ] && {ASK_DOCKER} image inspect --format ok {quote(service.image)} '
+            f">/dev/null 2>&1 && echo {quote(f'image {service.image}')}",
             f'echo "ready {service.name} $({_CURL} -o /dev/null -w "%{{http_code}}" '
             f'http://127.0.0.1:{service.port}{service.ready})"',
         ]
@@ -92,7 +105,9 @@ def parse(text: str) -> MonitorFact:
     rows: dict[str, list[list[str]]] = {}
     for kind, *rest in (row for row in words if row):
         rows.setdefault(kind, []).append(rest)
-    error = next((line for line in text.splitlines() if line.startswith("docker-error")), "")
+    error = " ".join(rows.get("docker-error", [[""]])[0])
+    if "docker-error" in rows:
+        error = error or "docker ps failed"
     return MonitorFact(
         files={row[1]: row[0] for row in rows.get("file", ()) if len(row) == 2},
         containers=_running(rows.get("container", [])),
@@ -102,7 +117,7 @@ def parse(text: str) -> MonitorFact:
         programs=frozenset(row[0] for row in rows.get("program", ()) if row),
         password="password" in rows,
         data="data" in rows,
-        docker_error=error.removeprefix("docker-error").strip(),
+        docker_error=error,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from spark_cluster.monitor.judgement import IDLE_WATTS, STILL_BYTES
 from spark_cluster.rdma.findings import LOSS_FRACTION
 
 #: Shares of MemTotal, as the doctor's (doctor/memory.py): with a tenth left a Spark that serves is
@@ -35,6 +36,21 @@ _FALLING = (
 
 #: The second is the first's name before vLLM 0.12.
 _KV = "max by (host, model_name) (vllm:kv_cache_usage_perc or vllm:gpu_cache_usage_perc)"
+
+#: A head that works though no token comes: its GPU computes, or its rails carry something.
+_WORKS = " or ".join(
+    [
+        f"max by (host) (max_over_time({watts}[5m])) >= {IDLE_WATTS:.0f}"
+        for watts in ("DCGM_FI_DEV_POWER_USAGE", "spark_cluster_gpu_power_watts")
+    ]
+    + [
+        f"max by (host) (increase({sent}[5m])) > {STILL_BYTES}"
+        for sent in (
+            "spark_cluster_rdma_transmit_bytes_total",
+            "node_infiniband_port_data_transmitted_bytes_total",
+        )
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -65,14 +81,30 @@ class Alert:
 ALERTS = (
     Alert(
         "EngineWedged",
-        # Five minutes: longer than the longest prefill, which yields no token either.
+        # Prometheus sees no compiler: only the watcher can be sure (monitor/judgement.py).
         "sum by (host, model_name) (increase(vllm:generation_tokens_total[5m])) == 0"
-        " and sum by (host, model_name) (min_over_time(vllm:num_requests_running[5m])) > 0",
+        " and sum by (host, model_name) (min_over_time(vllm:num_requests_running[5m])) > 0"
+        f" unless on (host) ({_WORKS})",
         "1m",
-        "critical",
-        "{{ $labels.host }}: requests run and no token came for five minutes",
-        "The API may still answer 200. Save the logs, then tear down and launch again.",
+        "warning",
+        "{{ $labels.host }}: requests run, no token came for five minutes, and nothing shows that "
+        "the engine works",
+        "A wedge, or kernels that are compiled (up to 36 min after a start), or a long prompt "
+        "where nobody reads GPU power and RDMA: this alert cannot tell them apart. Before a "
+        "teardown see what the watcher finds: spark-cluster watch.",
         "RDMA015",
+    ),
+    Alert(
+        "WatcherFinding",
+        # The watcher has been patient already.
+        "max by (condition, host, subject, code)"
+        ' (spark_cluster_condition{severity="critical"}) == 1',
+        "0s",
+        "critical",
+        "{{ $labels.host }}: the watcher finds: {{ $labels.condition }}"
+        "{{ if $labels.subject }} ({{ $labels.subject }}){{ end }}",
+        "What it saw, with numbers: spark-cluster watch, or its journal. "
+        "What to do: spark-cluster explain {{ $labels.code }}.",
     ),
     Alert(
         "EngineSilent",

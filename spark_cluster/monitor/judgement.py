@@ -41,6 +41,9 @@ FATAL: frozenset[Kind] = frozenset({"wedge", "dead-rank", "no-token", "silent", 
 #: A GB10 that computes draws 60 W and more, one that waits in a wedge under 30 W.
 IDLE_WATTS = 40.0
 
+#: A rail that carries less in an interval stands still: an idle engine sends nothing at all.
+STILL_BYTES = 64 * 1024
+
 #: Shares of MemTotal; at the second a Spark is about to freeze (doctor/memory.py).
 _LITTLE = 0.05
 _CLIFF = 0.03

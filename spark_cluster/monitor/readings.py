@@ -24,6 +24,7 @@ from spark_cluster.inventory.models import Host, Inventory
 from spark_cluster.monitor import exporter
 from spark_cluster.monitor.judgement import (
     IDLE_WATTS,
+    STILL_BYTES,
     EngineSight,
     HostSight,
     RankSight,
@@ -47,8 +48,7 @@ from spark_cluster.steps.served import (
     to_verify,
 )
 
-#: A rail that carries less in an interval stands still: an idle engine sends nothing at all.
-_STILL_BYTES = 64 * 1024
+#: STILL_BYTES for a device that counts packets only.
 _STILL_PACKETS = 64
 
 _LOG_LINES = 400
@@ -276,5 +276,5 @@ def _moved(rank: Rank, change: CounterDelta | None) -> bool | None:
         sent = max(device.xmit_bytes or 0, device.rcv_bytes or 0)
         packets = max(device.xmit_packets or 0, device.rcv_packets or 0)
         by_byte = device.xmit_bytes is not None
-        said.append(sent > _STILL_BYTES if by_byte else packets > _STILL_PACKETS)
+        said.append(sent > STILL_BYTES if by_byte else packets > _STILL_PACKETS)
     return any(said) if said else None

@@ -81,25 +81,25 @@ def targets(
     *,
     engine_port: int,
     watcher: str = "",
+    node: Collection[str] | None = None,
     dcgm: Collection[str] | None = None,
 ) -> Targets:
     """What the Prometheus on `server` scrapes. `watcher` is `address:port` of our exporter, on
-    `server` itself if empty; `dcgm` are the hosts with a dcgm-exporter, all if None."""
+    `server` itself if empty; `node` and `dcgm` are the hosts with that exporter, all if None."""
     ways = {name: way(inventory, server, name) for name in inventory.hosts}
 
-    def job(port: int, names: tuple[str, ...]) -> tuple[Target, ...]:
+    def job(port: int, names: Collection[str] | None = None) -> tuple[Target, ...]:
         return tuple(
             Target(f"{address}:{port}", tuple(_labels(inventory, name)))
-            for name in names
-            if (address := ways[name]) is not None
+            for name, address in ways.items()
+            if address is not None and (names is None or name in names)
         )
 
-    every = tuple(inventory.hosts)
     jobs = {
         # After a failover any host may be the head; facts/monitor.py tells who has no engine.
-        "vllm": job(engine_port, every),
-        "node": job(NODE_EXPORTER, every),
-        "dcgm": job(DCGM_EXPORTER, tuple(n for n in every if dcgm is None or n in dcgm)),
+        "vllm": job(engine_port),
+        "node": job(NODE_EXPORTER, node),
+        "dcgm": job(DCGM_EXPORTER, dcgm),
         "watcher": (Target(watcher or f"127.0.0.1:{WATCHER}"),),
     }
     unreached = tuple(name for name, address in ways.items() if address is None)

@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -12,13 +13,15 @@ from spark_cluster.core.shell import quote, write_file
 from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
 from spark_cluster.core.units import count
 from spark_cluster.document import Document
+from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import DOCKER
-from spark_cluster.facts.monitor import MONITOR
+from spark_cluster.facts.monitor import MONITOR, SCRAPED
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.monitor import config
 from spark_cluster.monitor.stack import (
     DCGM_EXPORTER,
     GRAFANA,
+    NODE_EXPORTER,
     PROMETHEUS,
     Service,
     Source,
@@ -63,16 +66,16 @@ def wanted(view: View, params: Params) -> tuple[Service, ...]:
         service
         for service in chosen(params.source, is_server=view.name == params.host)
         if service.name not in params.without
-        and not adopted(view, service)
+        and not adopted(view.facts, service)
         and not (service.gpus and not view.facts[DOCKER].gpu)
     )
 
 
-def adopted(view: View, service: Service) -> bool:
-    """Whether somebody else runs that exporter here already: it is used as it is."""
-    if not service.busy_name or view.facts[MONITOR].runs(service.name):
+def adopted(facts: Facts, service: Service) -> bool:
+    """Whether somebody else runs that exporter there already: it is used as it is."""
+    if not service.busy_name or facts[MONITOR].runs(service.name):
         return False
-    return service.busy_name in view.facts[PORTS].listening.get(service.port, "")
+    return service.busy_name in facts[PORTS].listening.get(service.port, "")
 
 
 def scraped(view: View, params: Params) -> Targets:
@@ -83,6 +86,7 @@ def scraped(view: View, params: Params) -> Targets:
         view.name,
         engine_port=params.engine_port,
         watcher=params.watcher,
+        node=[name for name in view.inventory.hosts if _has_node_exporter(view, params, name)],
         dcgm=[name for name in view.inventory.hosts if dcgm and _may_have_gpu(view, name)],
     )
 
@@ -91,6 +95,15 @@ def _may_have_gpu(view: View, name: str) -> bool:
     """Whether containers of that host get the GPU; a host that is not part of the run may."""
     facts = view.all_facts.get(name)
     return facts is None or DOCKER not in facts or bool(facts[DOCKER].gpu)
+
+
+def _has_node_exporter(view: View, params: Params, name: str) -> bool:
+    """Whether one runs there when this run is over; a host that is not part of the run has one if
+    Prometheus scrapes it by now."""
+    facts = view.all_facts.get(name)
+    if facts is None or MONITOR not in facts:
+        return any((t.job, t.host) == ("node", name) for t in view.facts[SCRAPED].targets)
+    return NODE_EXPORTER.name not in params.without or adopted(facts, NODE_EXPORTER)
 
 
 def files(view: View, params: Params) -> dict[str, str]:
@@ -151,7 +164,7 @@ def ports_free(view: View, params: Params) -> Assessment:
         if service.name in params.without:
             continue
         who = listening.get(service.port)
-        if adopted(view, service):
+        if adopted(view.facts, service):
             notes.append(f"port {service.port} is served by {who}: used as it is")
         elif who is not None and not view.facts[MONITOR].runs(service.name):
             what = f"{service.name} needs port {service.port}, in use by {who or 'another process'}"
@@ -163,6 +176,8 @@ def ports_free(view: View, params: Params) -> Assessment:
 
 
 def write_files(view: View, params: Params) -> Assessment:
+    if params.state == "absent":
+        return skip("the files go after the programs that read them")
     there = view.facts[MONITOR].files
     texts = files(view, params)
     changes = [
@@ -171,12 +186,17 @@ def write_files(view: View, params: Params) -> Assessment:
         for path, text in texts.items()
         if there.get(path) != config.digest(text)
     ]  # fmt: skip
-    stale = sorted(set(there) - set(texts))
-    if stale:
-        commands = f"rm -f {' '.join(quote(path) for path in stale)}\n"
-        commands += f"find {config.FOLDER} -type d -empty -delete\n"
-        changes.append(Change(config.FOLDER, count(len(stale), "old file"), "removed", commands))
+    changes += removed(set(there) - set(texts))
     return Assessment(changes=tuple(changes), notes=_ways(view, params) if texts else ())
+
+
+def removed(stale: Collection[str]) -> list[Change]:
+    """The removal of these files, and of the folders that they leave empty."""
+    if not stale:
+        return []
+    commands = f"rm -f {' '.join(quote(path) for path in sorted(stale))}\n"
+    commands += f"find {config.FOLDER} -type d -empty -delete\n"
+    return [Change(config.FOLDER, count(len(stale), "old file"), "removed", commands)]
 
 
 def _ways(view: View, params: Params) -> tuple[str, ...]:
@@ -215,7 +235,7 @@ STEPS = (
         name="monitor-files",
         title="The monitoring's configuration",
         params=Params,
-        reads=(MONITOR.name, DOCKER.name, PORTS.name),
+        reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
         assess=write_files,
     ),
 )

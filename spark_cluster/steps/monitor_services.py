@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from spark_cluster.core.shell import quote, write_file
-from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
 from spark_cluster.core.units import count
 from spark_cluster.facts.docker import DOCKER
-from spark_cluster.facts.monitor import MONITOR, SCRAPED, Running
+from spark_cluster.facts.monitor import MONITOR, SCRAPED, MonitorFact, Running
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.monitor import config
 from spark_cluster.monitor.stack import (
@@ -23,13 +23,15 @@ from spark_cluster.monitor.stack import (
     unit_path,
 )
 from spark_cluster.steps.base import problem
-from spark_cluster.steps.monitor import Params, adopted, files, scraped, wanted
+from spark_cluster.steps.monitor import Params, adopted, files, removed, scraped, wanted
 from spark_cluster.steps.view import View
 
 _STOP_SECONDS = 30
 
 
 def run(view: View, params: Params) -> Assessment:
+    if params.state == "absent":
+        return _gone(view, params)
     fact = view.facts[MONITOR]
     services = wanted(view, params)
     in_containers = {s.name: s for s in services if params.source == "images"}
@@ -37,13 +39,8 @@ def run(view: View, params: Params) -> Assessment:
     texts = files(view, params)
     changes: list[Change] = []
     # What is not wanted goes first: it may hold a port that is.
-    changes += [_remove_container(name, state) for name, state in fact.containers.items()
-                if name not in in_containers]  # fmt: skip
-    changes += [_remove_unit(service, fact.units[service.name]) for service in SERVICES
-                if service.name in fact.units and service.name not in as_units]  # fmt: skip
-    if params.purge and fact.data:
-        commands = f"rm -rf {quote(config.DATA)}\n"
-        changes.append(Change(config.DATA, "what was collected", "gone", commands))
+    changes += _remove_containers(fact, keep=in_containers)
+    changes += _remove_units(fact, keep=as_units)
     if GRAFANA in services and not fact.password:
         changes.append(Change("Grafana's admin password", "absent", "a random one", _password()))
     changes += [
@@ -57,6 +54,32 @@ def run(view: View, params: Params) -> Assessment:
         if not _is_as_wanted(service, fact.units.get(service.name), texts)
     ]
     return Assessment(changes=tuple(changes))
+
+
+def _gone(view: View, params: Params) -> Assessment:
+    """Programs first, then what they read and wrote: a container that is left goes on with both."""
+    fact = view.facts[MONITOR]
+    units = _remove_units(fact)
+    if fact.docker_silent:
+        return Assessment(changes=tuple(units)) if units else found(_unknown(view, params))
+    changes = [*_remove_containers(fact), *units, *removed(fact.files)]
+    if params.purge and fact.data:
+        commands = f"rm -rf {quote(config.DATA)}\n"
+        changes.append(Change(config.DATA, "what was collected", "gone", commands))
+    return Assessment(changes=tuple(changes))
+
+
+def _unknown(view: View, params: Params) -> Problem:
+    fact, purge = view.facts[MONITOR], " --purge" if params.purge else ""
+    ready = [service for service in SERVICES if service.name in fact.ready]
+    seen = ", ".join(f"{service.name} answers on port {service.port}" for service in ready)
+    return problem(
+        "DOCKER001",
+        f"docker says: {fact.docker_error}; whether our containers run is unknown"
+        f"{f' ({seen})' if seen else ''}, and their files stay",
+        f"On {view.name}: `sudo systemctl restart docker`, then `spark-cluster monitor down "
+        f"--hosts {view.name}{purge}`.",
+    )
 
 
 def _is_as_wanted(service: Service, now: Running | None, texts: Mapping[str, str]) -> bool:
@@ -106,6 +129,16 @@ def _password() -> str:
     )
 
 
+def _remove_containers(fact: MonitorFact, keep: Container[str] = ()) -> list[Change]:
+    there = fact.containers.items()
+    return [_remove_container(name, state) for name, state in there if name not in keep]
+
+
+def _remove_units(fact: MonitorFact, keep: Container[str] = ()) -> list[Change]:
+    there = [s for s in SERVICES if s.name in fact.units and s.name not in keep]
+    return [_remove_unit(service, fact.units[service.name]) for service in there]
+
+
 def _remove_container(name: str, now: Running) -> Change:
     container = next((s.container for s in SERVICES if s.name == name), f"spark-cluster-{name}")
     commands = (
@@ -129,6 +162,8 @@ def _remove_unit(service: Service, now: Running) -> Change:
 def ready(view: View, params: Params) -> Assessment:
     fact = view.facts[MONITOR]
     if params.state == "absent":
+        if fact.docker_silent:
+            return skip("what runs is unknown: docker does not answer")
         return Assessment(
             notes=("what was collected stays in " + config.DATA,) if fact.data else ()
         )
@@ -156,7 +191,7 @@ def ready(view: View, params: Params) -> Assessment:
             waiting += (f"the first reading of {unread} of {count(len(every), 'target')}",)
         expected = len(every) - every.count("absent")
         notes.append(f"{every.count('up')} of {count(expected, 'target')} answer")
-    notes += [f"{s.name} is used as it is" for s in SERVICES if adopted(view, s)]
+    notes += [f"{s.name} is used as it is" for s in SERVICES if adopted(view.facts, s)]
     return Assessment(problems=problems, waiting=waiting, notes=tuple(notes))
 
 
@@ -171,7 +206,7 @@ STEPS = (
         name="monitor-services",
         title="The monitoring's programs run",
         params=Params,
-        reads=(MONITOR.name, DOCKER.name, PORTS.name),
+        reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
         assess=run,
         affects=(PORTS.name, SCRAPED.name),
         timeout=300.0,

@@ -33,9 +33,11 @@ from spark_cluster.lab.requirements import find_program
 from spark_cluster.monitor import config
 from spark_cluster.monitor.alerts import ALERTS, rules
 from spark_cluster.monitor.exporter import SeenVerdict, Snapshot, SnapshotCollector
+from spark_cluster.monitor.judgement import Condition
 from spark_cluster.monitor.panels import PANELS, Panel
 from spark_cluster.monitor.stack import NODE_EXPORTER
 from spark_cluster.monitor.targets import Target, Targets
+from spark_cluster.monitor.watch_families import Watching, WatchingCollector
 from tests.unit import world
 from tests.unit.test_engine_standin_cluster import BIN, MODEL, Cluster, free_port, until
 
@@ -251,6 +253,10 @@ def scraped(
 
         collector, registry = SnapshotCollector(), CollectorRegistry()
         registry.register(collector)
+        findings = WatchingCollector()
+        doubt = Condition("wedge", "spark-3", "", "RDMA015", "warning", "it may compile", 0.0)
+        findings.watching = Watching((doubt,))
+        registry.register(findings)
         watcher, _ = start_http_server(0, "127.0.0.1", registry)
         stack.callback(watcher.server_close)
         stack.callback(watcher.shutdown)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_cluster.core.diagnosis import DIAGNOSES
+from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.monitor import (
     MONITOR,
@@ -30,6 +33,7 @@ from spark_cluster.monitor.alerts import ALERTS, rules
 from spark_cluster.monitor.dashboard import UID, dashboard
 from spark_cluster.monitor.panels import PANELS
 from spark_cluster.monitor.targets import Target, Targets, from_outside, targets, way
+from spark_cluster.steps import monitor
 
 from . import world
 
@@ -47,6 +51,9 @@ LAB = Inventory.model_validate(
         }
     }
 )
+
+#: A node_exporter that somebody else runs.
+OWN_EXPORTER = 'LISTEN 0 4096 *:9100 *:* users:(("node_exporter",pid=7,fd=3))\n'
 
 
 # Targets
@@ -86,6 +93,28 @@ def test_targets_of_the_shipped_inventory() -> None:
     other = targets(world.inventory(), "spark-1", engine_port=8000, watcher="10.1.1.1:9999")
     assert other.jobs["watcher"] == (Target("10.1.1.1:9999"),)
     assert other.by_name == ("spark-3",)
+
+
+@pytest.mark.parametrize(
+    ("without", "texts", "seen", "hosts"),
+    [
+        ((), {}, (), ["spark-2", "spark-3"]),  # spark-1 is not part of the run
+        ((), {}, ("spark-1",), ["spark-1", "spark-2", "spark-3"]),
+        (("node-exporter",), {}, ("spark-3",), []),
+        (("node-exporter",), {"spark-3": {"ports": OWN_EXPORTER}}, (), ["spark-3"]),
+    ],
+)
+def test_node_exporters_are_scraped_where_they_are(
+    without: tuple[monitor.Name, ...],
+    texts: dict[str, dict[str, str]],
+    seen: tuple[str, ...],
+    hosts: list[str],
+) -> None:
+    rows = [{"labels": {"job": "node", "host": name}, "health": "down"} for name in seen]
+    said = json.dumps({"data": {"activeTargets": rows}}) + "\n"
+    view = world.view("spark-2", {"spark-2": {"scraped": said}, **texts})
+    found = monitor.scraped(view, monitor.Params(host="spark-2", without=without))
+    assert [dict(t.labels)["host"] for t in found.jobs["node"]] == hosts
 
 
 def test_a_file_of_targets_is_what_file_sd_reads() -> None:
@@ -238,8 +267,41 @@ def test_a_host_without_an_engine_is_no_target_that_is_down(
     assert (target.health, target.error) == (health, last)
 
 
-def test_docker_that_cannot_be_asked_is_told() -> None:
-    assert parse("docker-error permission denied\n").docker_error == "permission denied"
+@pytest.mark.parametrize(
+    ("docker", "error", "silent"),
+    [
+        ("echo permission denied >&2; exit 1", "permission denied", True),
+        ("echo; echo it is broken >&2; exit 1", "it is broken", True),
+        ("exec sleep 60", "docker ps gave no answer within 20 s", True),
+        ("exit 0", "", False),
+        (None, "there is no docker on this host", False),
+    ],
+)
+def test_docker_that_cannot_be_asked_is_told(
+    docker: str | None, error: str, silent: bool, tmp_path: Path
+) -> None:
+    """The fact's own shell, with this docker; the time limit is cut short."""
+    for name in ("find", "sed", "grep", "sha256sum", "sleep", "timeout", "sh"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    (tmp_path / "curl").symlink_to("/bin/true")
+    if docker is not None:
+        (tmp_path / "docker").write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/asked\n{docker}\n")
+        (tmp_path / "docker").chmod(0o755)
+    script = MONITOR.script(world.context()).replace(ASK_DOCKER, "timeout -k 2 0.5 docker")
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True,
+        timeout=30, check=True,
+    )  # fmt: skip
+    fact = parse(done.stdout)
+    assert (fact.docker_error, fact.docker_silent) == (error, silent)
+    if silent:
+        assert (tmp_path / "asked").read_text() == "ps\n"  # and no second time
+
+
+def test_docker_is_never_asked_without_a_time_limit() -> None:
+    script = MONITOR.script(world.context())
+    assert script.count("docker ps --all") == script.count(f"{ASK_DOCKER} ps --all") == 1
+    assert script.count("docker image") == script.count(f"{ASK_DOCKER} image") == 4
 
 
 @given(st.text(alphabet="container ready unit file image password\n 20-/a{}[]\"':", max_size=200))
