@@ -22,9 +22,15 @@ _NAMES = {
     "helicone": "Helicone's all-in-one image, by docker compose.",
 }
 
-HostOption = Annotated[
+UpHostOption = Annotated[
     str | None,
-    typer.Option("--host", metavar="NAME", help="The host it runs on; default: the first."),
+    typer.Option(
+        "--host", metavar="NAME", help="Run it there; default: where it is already, else the first."
+    ),
+]
+HereOption = Annotated[
+    str | None,
+    typer.Option("--host", metavar="NAME", help="Only this host; default: wherever it is."),
 ]
 
 
@@ -38,7 +44,7 @@ def _add(name: str, text: str) -> None:
 
 def _up(name: str) -> Callable[..., int]:
     def up(
-        host: HostOption = None,
+        host: UpHostOption = None,
         listen: Annotated[
             str, typer.Option("--listen", metavar="all|local", help="On which addresses.")
         ] = "",
@@ -59,7 +65,7 @@ def _up(name: str) -> Callable[..., int]:
 
 def _down(name: str) -> Callable[..., int]:
     def down(
-        host: HostOption = None,
+        host: HereOption = None,
         purge: Annotated[
             bool, typer.Option("--purge", help="Drop its data and its secrets, too.")
         ] = False,
@@ -80,7 +86,7 @@ def _down(name: str) -> Callable[..., int]:
 
 def _status(name: str) -> Callable[..., int]:
     def status(
-        inventory: InventoryOption = None, host: HostOption = None, as_json: JsonOption = False
+        inventory: InventoryOption = None, host: HereOption = None, as_json: JsonOption = False
     ) -> int:
         """Show where it runs and whether it answers. One look, nothing changed."""
         from spark_cluster.cli.services_view import status as carry_out

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import typer
 from rich.markup import escape
 
 from spark_cluster.cli.console import make_console
-from spark_cluster.cli.running import Request, load_inventory, read_hosts
+from spark_cluster.cli.running import Request, activate, load_inventory, lost_results, read_hosts
 from spark_cluster.cli.verbs import End, run_playbook
 from spark_cluster.core.error import InputError, SparkError
 from spark_cluster.facts.base import Facts
@@ -18,21 +19,43 @@ from spark_cluster.facts.services import OBSERVABILITY
 from spark_cluster.inventory.loader import select
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitor.targets import from_outside
-from spark_cluster.services.service import Listen, Service
+from spark_cluster.services.service import Listen, Service, reached
 from spark_cluster.services.table import SERVICES
-from spark_cluster.steps.services import STEPS
+from spark_cluster.steps.services import STEPS, left_alone
 
 _LISTEN: dict[str, Listen] = {"": "", "all": "all", "local": "local"}
 
 
-def _server(inventory: Inventory, host: str | None) -> str:
-    return select(inventory, [host])[0] if host else next(iter(inventory.hosts))
+def _hosts(inventory: Inventory, host: str | None) -> list[str]:
+    return select(inventory, [host])[:1] if host else list(inventory.hosts)
+
+
+def _server(inventory: Inventory, name: str) -> tuple[str, tuple[str, ...]]:
+    """The host for a service that no host was named for, and what to warn of: where it runs, else
+    where ours is kept, else the first."""
+    hosts = list(inventory.hosts)
+    if len(hosts) == 1:
+        return hosts[0], ()
+    outcomes = read_hosts(inventory, hosts, [OBSERVABILITY])
+    found = {
+        host: outcome[OBSERVABILITY].services[name]
+        for host, outcome in outcomes.items()
+        if not isinstance(outcome, SparkError)
+        and not outcome[OBSERVABILITY].unknown(SERVICES[name])
+    }
+    ours = [host for host, fact in found.items() if fact.present]
+    ours.sort(key=lambda host: not found[host].runs)
+    if ours:
+        return ours[0], ()
+    missing = [host for host in hosts if host not in found]
+    warning = f"{', '.join(missing)} could not be asked: {name} may be there already"
+    return hosts[0], (warning,) if missing else ()
 
 
 def _request(
     verb: str,
     inventory: Inventory,
-    host: str,
+    hosts: list[str],
     parameters: dict[str, Any],
     *,
     as_json: bool,
@@ -46,7 +69,7 @@ def _request(
     return Request(
         verb=verb,
         playbook="services",
-        hosts=[host],
+        hosts=hosts,
         inventory=inventory,
         settings=settings,
         as_json=as_json,
@@ -71,14 +94,16 @@ def up(
             remedy="`all` listens on every address of the host, `local` on its loopback only.",
         )
     inventory = load_inventory(given)
-    server, service = _server(inventory, host), SERVICES[name]
+    service = SERVICES[name]
+    server, warnings = (select(inventory, [host])[0], ()) if host else _server(inventory, name)
     address = from_outside(inventory, server)
     parameters = {"service": name, "listen": listen, "address": address}
-    request = _request(
-        f"services {name} up", inventory, server, parameters, as_json=as_json, verbose=verbose
-    )
-    is_local = service.listen(_LISTEN[listen]) == "127.0.0.1"
-    url = f"http://{'localhost' if is_local else address}:{service.port}"
+    request = replace(
+        _request(f"services {name} up", inventory, [server], parameters,
+                 as_json=as_json, verbose=verbose),
+        warnings=warnings,
+    )  # fmt: skip
+    url = f"http://{reached(service.listen(_LISTEN[listen]), address)}:{service.port}"
     data = {"service": name, "host": server, "url": url, "limits": list(service.limits)}
     end = End(data, _told(service, server, url))
     return run_playbook(request, dry_run=dry_run, commands=verbose, end=lambda _: end)
@@ -102,25 +127,37 @@ def down(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """`services NAME down`. The exit code."""
+    """`services NAME down` on one host, or wherever it is. The exit code."""
     inventory = load_inventory(given)
     parameters = {"service": name, "state": "absent", "purge": purge}
-    request = _request(
-        f"services {name} down",
-        inventory,
-        _server(inventory, host),
-        parameters,
-        as_json=as_json,
-        verbose=verbose,
-    )
-    return run_playbook(request, dry_run=dry_run, commands=verbose)
+    request = replace(
+        _request(f"services {name} down", inventory, _hosts(inventory, host), parameters,
+                 as_json=as_json, verbose=verbose),
+        all_hosts_needed=False,
+        carry_on=True,
+    )  # fmt: skip
+    if dry_run:
+        return run_playbook(request, dry_run=True, commands=verbose)
+    with activate(request) as active:
+        results = active.run.apply(active.run.plan())
+        missing = lost_results(active.session, "service-running")
+        code = active.finish([*results, *missing])
+        for at in active.session.alive:
+            fact = active.session.lanes[at].facts[OBSERVABILITY].services[name]
+            for line in left_alone(SERVICES[name], fact, purge=purge):
+                active.say(f"{at}: {line}")
+        for result in missing:
+            active.say(
+                f"unknown: {result.host} was not reached; {name} may still run there. "
+                f"Run `spark-cluster services {name} down --host {result.host}` when it answers."
+            )
+        return code
 
 
 def status(name: str, given: str | None, host: str | None, *, as_json: bool) -> int:
     """`services NAME status` on one host or all. The exit code: 3 if a host is away."""
     inventory = load_inventory(given)
-    names = [_server(inventory, host)] if host else list(inventory.hosts)
-    found = read_hosts(inventory, names, [OBSERVABILITY])
+    found = read_hosts(inventory, _hosts(inventory, host), [OBSERVABILITY])
     rows = [_row(SERVICES[name], at, outcome) for at, outcome in found.items()]
     if as_json:
         typer.echo(json.dumps({"inventory": str(inventory.path), "service": name, "hosts": rows}))
@@ -135,6 +172,11 @@ def _row(service: Service, host: str, outcome: Facts | SparkError) -> dict[str, 
     if isinstance(outcome, SparkError):
         return {"host": host, "state": "unknown", "reason": outcome.message}
     fact = outcome[OBSERVABILITY].services[service.name]
+    unknown = outcome[OBSERVABILITY].unknown(service)
+    if unknown:
+        said = f"HTTP {fact.answer}" if fact.answer else "no answer"
+        reason = f"docker says: {unknown}; {said} on port {service.port}"
+        return {"host": host, "state": "unknown", "reason": reason}
     state = "foreign" if fact.foreign else "up" if fact.runs else "down" if fact.ours else "absent"
     return {
         "host": host,
@@ -144,7 +186,7 @@ def _row(service: Service, host: str, outcome: Facts | SparkError) -> dict[str, 
         "unit": fact.unit,
         "version": fact.version,
         "containers": {name: part.state for name, part in fact.parts.items()},
-        "data_kept": fact.volumes,
+        "data_kept": fact.data or fact.other_data,
     }
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spark_cluster.core.shell import quote
+from spark_cluster.core.shell import ASK_DOCKER, quote
 from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.docker import NO_ANSWER
 from spark_cluster.services.phoenix import VENV
-from spark_cluster.services.service import LABEL, MARK, Service
+from spark_cluster.services.service import FOLDER_MARK, LABEL, MARK, Service
 from spark_cluster.services.table import SERVICES
 
 _CURL = "curl -s --noproxy '*' -m 5 -o /dev/null -w '%{http_code}'"
@@ -35,17 +36,18 @@ class Part:
 @dataclass(frozen=True)
 class ServiceFact:
     """`digest` is the sha256 of the main file, empty if there is none; `ours`: it has our mark.
-    `secrets` are the names that have a value. `volumes`: data is kept in docker's volumes or in the
-    folder. `unit` is systemd's word, `stale`: it runs from an older file;
-    `version` is what its virtual environment has. `answer` is the
-    HTTP status, 0 for none."""
+    `secrets` are the names that have a value. `data` is kept in docker's volumes or in the folder,
+    with our mark on them; `other_data` is there without it. `unit` is systemd's word, `stale`: it
+    runs from an older file; `version` is what its virtual environment has. `answer` is the HTTP
+    status, 0 for none."""
 
     digest: str = ""
     ours: bool = False
     secrets: frozenset[str] = frozenset()
     mode: str = ""
     parts: dict[str, Part] = field(default_factory=dict)
-    volumes: bool = False
+    data: bool = False
+    other_data: bool = False
     unit: str = ""
     stale: bool = False
     version: str = ""
@@ -53,35 +55,79 @@ class ServiceFact:
 
     @property
     def foreign(self) -> bool:
-        """Somebody else's file, or containers, of that name."""
+        """Somebody else's file, unit or containers of that name."""
         other = any(not part.digest for part in self.parts.values())
-        return other or (bool(self.digest) and not self.ours)
+        return other or ((bool(self.digest) or self._unit_runs) and not self.ours)
+
+    @property
+    def present(self) -> bool:
+        """Something of ours is here, running or kept."""
+        made = any(part.digest for part in self.parts.values())
+        return not self.foreign and (self.ours or self.data or made)
 
     @property
     def runs(self) -> bool:
         states = [part.state for part in self.parts.values()]
-        return self.unit in ("active", "activating") or "running" in states
+        return self._unit_runs or "running" in states
+
+    @property
+    def _unit_runs(self) -> bool:
+        return self.unit in ("active", "activating")
 
 
 @dataclass(frozen=True)
 class ServicesFact:
     """`compose` is the version of `docker compose`, empty without it; `venv`: python3 can make a
-    virtual environment."""
+    virtual environment. `docker_error` is not empty when docker is there and could not be asked:
+    of containers and volumes nothing is known then."""
 
     services: dict[str, ServiceFact] = field(default_factory=dict)
     compose: str = ""
     venv: bool = False
+    docker_error: str = ""
+
+    def unknown(self, service: Service) -> str:
+        """Why nothing is known of this service, in docker's words; empty if it is known."""
+        return self.docker_error if service.kind == "compose" else ""
 
 
 def _script(_: ProbeContext) -> str:
     lines = [
         AS_USER.rstrip(),
-        'echo "compose $(docker compose version --short 2>/dev/null)"',
+        _docker().rstrip(),
         "python3 -c 'import ensurepip, venv' 2>/dev/null && echo 'venv yes'",
     ]
     for service in SERVICES.values():
         lines += _lines(service)
     return "\n".join([*lines, "true"])
+
+
+def _docker() -> str:
+    """Two questions for the containers and the volumes of all services."""
+    names = "|".join(name for name, service in SERVICES.items() if service.kind == "compose")
+    project = "com.docker.compose.project"
+    part = f'{{{{.Label "com.docker.compose.service"}}}} {{{{.State}}}} {{{{.Label "{LABEL}"}}}}'
+    parts = quote(f'{{{{.Label "{project}"}}}} part {part}')
+    volumes = quote(f'{{{{.Label "{project}"}}}} data {{{{.Label "{LABEL}"}}}}')
+    return f"""\
+_why=${{_docker_hangs:-}}
+_rows() {{
+  if [ -n "$_why" ]; then
+    :
+  elif _said=$({ASK_DOCKER} "$@" 2>&1); then
+    printf '%s\\n' "$_said" | grep -E '^({names}) '
+  else
+    _why=${{_said:-{NO_ANSWER}}}
+    [ -n "$_said" ] || _docker_hangs=$_why
+  fi
+}}
+if command -v docker >/dev/null; then
+  echo "compose $({ASK_DOCKER} compose version --short 2>/dev/null)"
+  _rows ps --all --filter label={project} --format {parts}
+  _rows volume ls --filter label={project} --format {volumes}
+  [ -z "$_why" ] || printf 'docker-error %s\\n' "$_why" | head -n 1
+fi
+"""
 
 
 def _lines(service: Service) -> list[str]:
@@ -95,17 +141,8 @@ def _lines(service: Service) -> list[str]:
         f'echo "{name} answer $({_CURL} http://127.0.0.1:{service.port}{service.health})"',
     ]
     if service.kind == "compose":
-        template = (
-            f'{name} part {{{{.Label "com.docker.compose.service"}}}} {{{{.State}}}} '
-            f'{{{{.Label "{LABEL}"}}}}'
-        )
-        by_project = f"--filter label=com.docker.compose.project={name}"
-        return [
-            *lines,
-            f"docker ps --all {by_project} --format {quote(template)} 2>/dev/null",
-            f'[ -z "$(docker volume ls --quiet {by_project} 2>/dev/null)" ] || '
-            f"echo '{name} volumes'",
-        ]
+        return lines
+    folder = host_path(service.folder)
     return [
         *lines,
         f'echo "{name} unit $(_user systemctl --user is-active {name} 2>/dev/null)"',
@@ -113,7 +150,8 @@ def _lines(service: Service) -> list[str]:
         f"!= yes ] || echo '{name} stale'",
         f"for _d in {host_path(VENV)}/lib/python3*/site-packages/arize_phoenix-*.dist-info; do "
         f'[ -d "$_d" ] && echo "{name} version $(basename "$_d" .dist-info)"; done',
-        f"[ -d {host_path(service.folder)} ] && echo '{name} volumes'",
+        f"if [ -e {folder}/{FOLDER_MARK} ]; then echo '{name} data ours'; "
+        f"elif [ -d {folder} ]; then echo '{name} data'; fi",
     ]
 
 
@@ -124,18 +162,23 @@ def parse(text: str) -> ServicesFact:
         rows.setdefault(first, []).append(rest)
     compose = next((row[0] for row in rows.get("compose", ()) if row), "")
     services = {name: _service(rows.get(name, [])) for name in SERVICES}
-    return ServicesFact(services, compose, ["yes"] in rows.get("venv", []))
+    errors = (line for line in text.splitlines() if line.startswith("docker-error"))
+    error = next(errors, "").removeprefix("docker-error").strip()
+    return ServicesFact(services, compose, ["yes"] in rows.get("venv", []), error)
 
 
 def _service(rows: list[list[str]]) -> ServiceFact:
     values: dict[str, str] = {}
     parts: dict[str, Part] = {}
     secrets: set[str] = set()
+    marked: set[bool] = set()
     for kind, *rest in (row for row in rows if row):
         if kind == "part" and len(rest) >= 2:
             parts[rest[0]] = Part(rest[1], rest[2] if len(rest) > 2 else "")
         elif kind == "secret" and rest:
             secrets.add(rest[0])
+        elif kind == "data":
+            marked.add(bool(rest))
         else:
             values[kind] = rest[0] if rest else "yes"
     answer = values.get("answer", "")
@@ -145,7 +188,8 @@ def _service(rows: list[list[str]]) -> ServiceFact:
         secrets=frozenset(secrets),
         mode=values.get("mode", ""),
         parts=parts,
-        volumes="volumes" in values,
+        data=True in marked,
+        other_data=False in marked,
         unit=values.get("unit", "") if values.get("unit") != "yes" else "",
         stale="stale" in values,
         version=values.get("version", "").removeprefix("arize_phoenix-"),

@@ -14,7 +14,8 @@ from spark_cluster.services.service import LABEL, MARK
 def compose_file(name: str, services: dict[str, Any], volumes: tuple[str, ...]) -> str:
     """The text of a compose file. The digest of all of it is a label of each container, so that a
     reading tells whether they run what the file says."""
-    body = {"name": name, "services": services, "volumes": dict.fromkeys(volumes)}
+    marked = {volume: {"labels": {LABEL: name}} for volume in volumes}
+    body = {"name": name, "services": services, "volumes": marked}
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
     for service in services.values():
         service["labels"] = {LABEL: digest}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from spark_cluster.services.compose import compose_file
-from spark_cluster.services.service import Generated, Service, env
+from spark_cluster.services.service import Generated, Service, env, reached
 
 _WEB = 3001
 _JAWN = 8585
@@ -17,8 +17,8 @@ _STORE = 9080
 
 
 def _compose(listen: str, address: str) -> str:
-    reached = "localhost" if listen == "127.0.0.1" else address
-    web, jawn = f"http://{reached}:{_WEB}", f"http://{reached}:{_JAWN}"
+    at = reached(listen, address)
+    web, jawn = f"http://{at}:{_WEB}", f"http://{at}:{_JAWN}"
     services: dict[str, Any] = {
         "helicone": {
             "image": "docker.io/helicone/helicone-all-in-one:latest",
@@ -33,7 +33,7 @@ def _compose(listen: str, address: str) -> str:
                 "NEXT_PUBLIC_APP_URL": web,
                 "NEXT_PUBLIC_HELICONE_JAWN_SERVICE": jawn,
                 "NEXT_PUBLIC_IS_ON_PREM": "true",
-                "S3_ENDPOINT": f"http://{reached}:{_STORE}",
+                "S3_ENDPOINT": f"http://{at}:{_STORE}",
                 **env({"BETTER_AUTH_SECRET": "BETTER_AUTH_SECRET"}),
             },
             "volumes": [
@@ -65,7 +65,12 @@ HELICONE = Service(
         "-L 9080:localhost:9080; --listen all opens them to the network.",
         "It is run as `latest`, which docker fetches once; it may take 8 GiB of memory.",
     ),
-    login=("sign up on its page; the first user is yours to make",),
+    login=(
+        "sign up on its page, then sign in; the first user is yours to make",
+        "it sends no mail: if it wants your address verified, on {host}: cd ~/llm/helicone && "
+        "docker compose exec --user postgres helicone psql helicone_test --command "
+        r'''"UPDATE \"user\" SET \"emailVerified\" = true WHERE email = 'YOUR ADDRESS'"''',
+    ),
     parts=("helicone",),
     local=True,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from spark_cluster.services.compose import compose_file
-from spark_cluster.services.service import Generated, Service, env
+from spark_cluster.services.service import Generated, Service, env, reached
 
 _VERSION = "3.200.0"
 _PORT = 3100
@@ -81,7 +81,7 @@ def _compose(listen: str, address: str) -> str:
             "image": f"docker.io/langfuse/langfuse:{_VERSION}",
             "depends_on": ready,
             "ports": [f"{listen}:{_PORT}:3000"],
-            "environment": {**_common(), **_web(address)},
+            "environment": {**_common(), **_web(reached(listen, address))},
         },
         "langfuse-worker": {
             "image": f"docker.io/langfuse/langfuse-worker:{_VERSION}",
@@ -112,12 +112,13 @@ def _compose(listen: str, address: str) -> str:
         "redis": {
             "image": "docker.io/library/redis:7",
             "environment": env({"REDIS_AUTH": "REDIS_AUTH"}),
-            # On its standard input, so that no process list shows the password.
+            # In a file, so that no process list shows the password; and redis in the place of the
+            # shell, which would not heed docker's TERM.
             "command": [
                 "sh",
                 "-c",
-                "printf 'requirepass %s\\nmaxmemory-policy noeviction\\n' \"$$REDIS_AUTH\" | "
-                "exec redis-server -",
+                "umask 077; printf 'requirepass %s\\nmaxmemory-policy noeviction\\n' "
+                '"$$REDIS_AUTH" >/tmp/redis.conf && exec redis-server /tmp/redis.conf',
             ],
             "volumes": ["redis:/data"],
             "healthcheck": _health('REDISCLI_AUTH="$$REDIS_AUTH" redis-cli ping'),

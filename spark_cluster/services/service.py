@@ -9,9 +9,14 @@ from typing import Literal
 #: In the first line of each file of ours: a file without it belongs to somebody else.
 MARK = "# Written by `spark-cluster services"
 
-#: On our containers: the digest of the compose file that they were made from.
+#: On our containers: the digest of the compose file that they were made from. On our volumes: the
+#: service's name, for a label that changes would make compose want another volume.
 LABEL = "spark-cluster.service"
 
+#: In a folder that we made: without it, what is in there was somebody's before us.
+FOLDER_MARK = ".spark-cluster"
+
+_LOOPBACK = "127.0.0.1"
 
 #: On all addresses of the host, on its loopback only, or as the service does by itself.
 Listen = Literal["", "all", "local"]
@@ -54,7 +59,12 @@ class Service:
     def listen(self, wanted: Listen) -> str:
         """The address to listen on: the service's own default if nothing is wanted."""
         local = self.local if not wanted else wanted == "local"
-        return "127.0.0.1" if local else "0.0.0.0"
+        return _LOOPBACK if local else "0.0.0.0"
+
+
+def reached(listen: str, address: str) -> str:
+    """What a browser calls the host: on its loopback, it comes through `ssh -L`."""
+    return "localhost" if listen == _LOOPBACK else address
 
 
 def env(values: Mapping[str, str]) -> dict[str, str]:

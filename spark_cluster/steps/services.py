@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
-from spark_cluster.core.shell import here_document, quote, wait_for
+from spark_cluster.core.shell import ASK_DOCKER, here_document, quote, wait_for
 from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
 from spark_cluster.document import Document
 from spark_cluster.engines.spec import host_path
@@ -15,10 +16,13 @@ from spark_cluster.facts.services import AS_USER, OBSERVABILITY, ServiceFact
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.services.compose import digest_of
 from spark_cluster.services.phoenix import VENV, VERSION
-from spark_cluster.services.service import Generated, Listen, Service
+from spark_cluster.services.service import FOLDER_MARK, LABEL, Generated, Listen, Service
 from spark_cluster.services.table import SERVICES
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.view import View
+
+#: Time for a port to close after its process ended.
+_CLOSED_SECONDS = 5.0
 
 
 class Params(Document):
@@ -53,11 +57,18 @@ def _text(params: Params) -> str:
 def needs(view: View, params: Params) -> Assessment:
     service, fact, host = _service(params), _fact(view, params), view.facts[OBSERVABILITY]
     if fact.foreign:
-        what = f"{service.main_file} or a container of {service.name} is not ours"
+        if params.state == "absent" and _elsewhere(view, params):
+            return Assessment(notes=tuple(left_alone(service, fact, purge=params.purge)))
+        what = f"{service.main_file}, its unit or a container of {service.name} is not ours"
         return found(problem("SVC001", what))
+    unknown = host.unknown(service)
+    if unknown:
+        return found(problem("DOCKER001", f"docker says: {unknown}"))
     if params.state == "absent":
         return Assessment()
     problems: list[Problem] = []
+    if service.kind == "compose" and fact.other_data and not fact.ours:
+        problems.append(_not_our_volumes(view, service))
     if service.kind == "compose" and not host.compose:
         problems.append(problem("SVC002", f"{view.name} has no `docker compose`"))
     if service.kind == "unit" and not host.venv:
@@ -71,6 +82,25 @@ def needs(view: View, params: Params) -> Assessment:
             if port in listening
         ]
     return found(*problems, notes=service.limits)
+
+
+def _elsewhere(view: View, params: Params) -> bool:
+    """Whether something of ours is on another host of the run."""
+    return any(
+        OBSERVABILITY in facts and facts[OBSERVABILITY].services[params.service].present
+        for name, facts in view.all_facts.items()
+        if name != view.name
+    )
+
+
+def _not_our_volumes(view: View, service: Service) -> Problem:
+    named = f"docker volume ls --filter label=com.docker.compose.project={service.name}"
+    return problem(
+        "SVC001",
+        f"docker's volumes of a project {service.name} are not ours; `up` would write into them",
+        f"On {view.name}: `{named}` names them. Remove them if nobody needs them, or choose "
+        "another host with --host.",
+    )
 
 
 # Its files and secrets
@@ -139,7 +169,7 @@ def _generate(service: Service, missing: list[Generated]) -> str:
 def running(view: View, params: Params) -> Assessment:
     service, fact = _service(params), _fact(view, params)
     if params.state == "absent":
-        return Assessment(changes=tuple(_stop(service, fact, purge=params.purge)))
+        return _absent(view, params)
     if service.kind == "compose":
         return Assessment(changes=_compose_up(service, fact, _text(params)))
     return Assessment(changes=_unit_up(service, fact))
@@ -157,7 +187,9 @@ def _compose_up(service: Service, fact: ServiceFact, text: str) -> tuple[Change,
     before = "absent" if not fact.parts else f"without {', '.join(late)}"
     commands = (
         f"(cd {_folder_of(service.main_file)} &&\n"
-        "  docker compose --file docker-compose.yml up --detach --quiet-pull --remove-orphans)\n"
+        "  docker compose --file docker-compose.yml up --detach --quiet-pull --remove-orphans "
+        # It may ask whether to make a volume anew: the script on its input is no answer.
+        "</dev/null)\n"
     )
     return (Change(f"containers of {service.name}", before, "running", commands),)
 
@@ -166,8 +198,10 @@ def _unit_up(service: Service, fact: ServiceFact) -> tuple[Change, ...]:
     changes: list[Change] = []
     if fact.version != VERSION:
         venv = host_path(VENV)
+        folder = host_path(service.folder)
         commands = (
-            f"{AS_USER}_user mkdir -p {host_path(service.folder)}\n"
+            f"{AS_USER}if [ ! -e {folder} ]; then\n"
+            f"  _user mkdir -p {folder}\n  _user touch {folder}/{FOLDER_MARK}\nfi\n"
             f"_user python3 -m venv {venv}\n"
             f"_user {venv}/bin/pip install --quiet --disable-pip-version-check "
             f"{quote(f'arize-phoenix=={VERSION}')}\n"
@@ -186,41 +220,75 @@ def _unit_up(service: Service, fact: ServiceFact) -> tuple[Change, ...]:
     return tuple(changes)
 
 
+def _absent(view: View, params: Params) -> Assessment:
+    service, fact = _service(params), _fact(view, params)
+    if fact.foreign:
+        return skip("it is not ours")
+    unknown = view.facts[OBSERVABILITY].unknown(service)
+    if unknown:
+        return found(problem("DOCKER001", f"docker says: {unknown}"))
+    return Assessment(
+        changes=tuple(_stop(service, fact, purge=params.purge)),
+        notes=tuple(left_alone(service, fact, purge=params.purge)),
+    )
+
+
+def left_alone(service: Service, fact: ServiceFact, *, purge: bool) -> Iterator[str]:
+    """What a teardown passes over, for it is somebody else's."""
+    if fact.foreign:
+        yield f"{service.name}: there is one that spark-cluster did not make, left alone"
+    elif purge and fact.other_data:
+        data = "docker volumes" if service.kind == "compose" else f"data in {service.folder}"
+        yield f"{service.name}: {data} without our mark, left alone"
+
+
 def _stop(service: Service, fact: ServiceFact, *, purge: bool) -> list[Change]:
     changes: list[Change] = []
-    if service.kind == "unit" and fact.unit in ("active", "activating", "failed"):
+    if fact.ours and fact.unit in ("active", "activating", "failed"):
         commands = f"{AS_USER}_user systemctl --user disable --quiet --now {service.name}\n"
         changes.append(Change(f"user unit {service.name}", fact.unit, "stopped", commands))
     if fact.parts:
         commands = f"docker compose --project-name {service.name} down --remove-orphans\n"
         state = ", ".join(f"{name} {part.state}" for name, part in fact.parts.items())
         changes.append(Change(f"containers of {service.name}", state, "gone", commands))
-    if purge and (fact.digest or fact.secrets or fact.volumes):
-        changes.append(
-            Change(f"data and secrets of {service.name}", "kept", "gone", _purge(service))
-        )
+    purged = _purge(service, fact)
+    if purge and purged:
+        changes.append(Change(f"data and secrets of {service.name}", "kept", "gone", purged))
     return changes
 
 
-def _purge(service: Service) -> str:
-    main, secrets = host_path(service.main_file), host_path(service.env_file)
-    if service.kind == "compose":
-        by_project = f"--filter label=com.docker.compose.project={service.name}"
-        return (
-            f"docker volume ls --quiet {by_project} | xargs -r docker volume rm >/dev/null\n"
-            f"rm -f {main} {secrets}\n"
+def _purge(service: Service, fact: ServiceFact) -> str:
+    """Commands that drop what has our mark; empty if nothing has. A line of the secrets' file that
+    is not one of our secrets stays."""
+    commands = ""
+    if fact.data and service.kind == "compose":
+        commands += (
+            f"_ours=$({ASK_DOCKER} volume ls --quiet --filter label={LABEL}={service.name})\n"
+            '[ -z "$_ours" ] || docker volume rm $_ours >/dev/null\n'
         )
-    return f"rm -f {main} {secrets}\nrm -rf {host_path(service.folder)}\n"
+    elif fact.data:
+        commands += f"rm -rf {host_path(service.folder)}\n"
+    names = [secret.name for secret in service.secrets]
+    if fact.secrets.intersection(names) and (fact.ours or service.kind == "unit"):
+        path = host_path(service.env_file)
+        commands += f"sed -i -E '/^({'|'.join(names)})=/d' {path}\n[ -s {path} ] || rm -f {path}\n"
+    if fact.ours:
+        commands += f"rm -f {host_path(service.main_file)}\n"
+    return commands
 
 
 # Whether it answers
 
 
+def _well(fact: ServiceFact) -> bool:
+    return 200 <= fact.answer < 400
+
+
 def answers(view: View, params: Params) -> Assessment:
     service, fact = _service(params), _fact(view, params)
     if params.state == "absent":
-        return Assessment(notes=("its data is kept",) if fact.volumes else ())
-    if 200 <= fact.answer < 400:
+        return _silent(view, service, fact)
+    if _well(fact):
         return Assessment(notes=(f"answers on port {service.port}",))
     log = (
         f"docker compose -f {service.main_file} logs"
@@ -235,6 +303,16 @@ def answers(view: View, params: Params) -> Assessment:
         ),
         waiting=(f"{service.name} to answer on port {service.port}",),
     )  # fmt: skip
+
+
+def _silent(view: View, service: Service, fact: ServiceFact) -> Assessment:
+    """After a teardown: whoever answers on the port of what we stopped is not ours."""
+    if fact.ours and not fact.runs and _well(fact):
+        what = f"port {service.port} of {service.name} still answers: HTTP {fact.answer}"
+        remedy = f"On {view.name}: `sudo ss -ltnp 'sport = :{service.port}'` names what listens."
+        # Patient: it is no reason not to begin with the teardown.
+        return Assessment(problems=(problem("SVC003", what, remedy),), waiting=(what,))
+    return Assessment(notes=("its data is kept",) if fact.data or fact.other_data else ())
 
 
 _READS = (OBSERVABILITY.name,)
@@ -269,6 +347,6 @@ STEPS = (
         params=Params,
         reads=_READS,
         assess=answers,
-        wait=lambda params: float(params.seconds),
+        wait=lambda params: float(params.seconds) if params.state == "running" else _CLOSED_SECONDS,
     ),
 )

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spark_cluster.cli.monitor_view import told
 from spark_cluster.core.error import Unreachable
+from spark_cluster.inventory import loader as inventories
 from spark_cluster.monitor import config, stack
 from spark_cluster.services.compose import digest_of
 from spark_cluster.services.table import SERVICES
@@ -22,9 +26,11 @@ from .world import INVENTORY, Spark
 SERVER = "spark-2"
 
 
-def monitored(host: str, server: str = SERVER) -> str:
-    """What the fact `monitor` prints on a host on which all of it runs."""
-    view, params = world.view(host), Params(host=server)
+def monitored(host: str, server: str = SERVER, hosts: Collection[str] = ()) -> str:
+    """What the fact `monitor` prints on a host on which all of it runs, after a run over `hosts`
+    (all by default)."""
+    every = {name: world.facts(name) for name in hosts or world.inventory().hosts}
+    view, params = replace(world.view(host), all_facts=every), Params(host=server)
     texts = files(view, params)
     lines = [f"file {config.digest(text)}  {path}" for path, text in texts.items()]
     for service in wanted(view, params):
@@ -62,18 +68,19 @@ def scraped(*down: str, engines: Collection[str] = (SERVER,)) -> str:
     )
 
 
-def bare_hosts() -> list[Spark]:
-    """Three hosts on which nothing runs, until it is started."""
+def bare_hosts(*run: str) -> list[Spark]:
+    """The hosts of the run (all by default) on which nothing runs, until it is started."""
     hosts = []
-    for name in world.inventory().hosts:
+    for name in run or world.inventory().hosts:
         host = Spark(name)
+        there = monitored(name, hosts=run)
         files_only = "\n".join(
-            line for line in monitored(name).splitlines() if line.startswith(("file", "image"))
+            line for line in there.splitlines() if line.startswith(("file", "image"))
         )
         images = "\n".join(li for li in files_only.splitlines() if li.startswith("image"))
         host.effect("docker pull", monitor=images)
         host.effect(f"{config.FOLDER}/dcgm.csv", monitor=files_only)
-        host.effect("docker run --detach", monitor=monitored(name), scraped=scraped("spark-3"))
+        host.effect("docker run --detach", monitor=there, scraped=scraped("spark-3"))
         hosts.append(host)
     return hosts
 
@@ -174,7 +181,8 @@ def test_a_port_in_use_is_a_reason_not_to_begin(cli: Cli) -> None:
 def test_a_host_that_is_away_is_a_reason_not_to_begin(cli: Cli) -> None:
     said = cli(*UP, hosts=[*bare_hosts()[:2], away("spark-3")])
     assert said.code == 3
-    there = cli(*UP, "--hosts", "spark-1,spark-2", hosts=[*bare_hosts()[:2], away("spark-3")])
+    bare = bare_hosts("spark-1", "spark-2")
+    there = cli(*UP, "--hosts", "spark-1,spark-2", hosts=[*bare, away("spark-3")])
     assert there.code == 0, there.out + there.err
 
 
@@ -191,6 +199,88 @@ def test_down_takes_ours_and_names_the_host_it_did_not_reach(cli: Cli) -> None:
     assert "docker stop -t 30 spark-cluster-grafana" in commands
     name = world.deployment().container("spark-2").name
     assert name not in commands
+
+
+NO_DOCKER = "docker-error Cannot connect to the Docker daemon\n"
+
+
+def test_down_is_no_success_while_docker_does_not_answer(cli: Cli) -> None:
+    hosts = up_hosts()
+    there = hosts[1].texts["monitor"].splitlines(keepends=True)
+    kept = [line for line in there if not line.startswith(("container", "image"))]
+    hosts[1].texts["monitor"] = NO_DOCKER + "".join(kept)
+    for host in hosts:
+        host.effect("docker rm --force spark-cluster-node-exporter", monitor="data\n")
+    said = cli("monitor", "down", "--purge", "-i", INVENTORY, hosts=hosts)
+    assert said.code != 0
+    assert "DOCKER001" in said.out
+    assert "whether our containers run is unknown (prometheus answers on port 9090" in said.out
+    assert "monitor down --hosts spark-2 --purge" in said.out
+    assert not hosts[1].changes
+    commands = "".join(hosts[0].changes)
+    assert commands.index("docker rm --force") < commands.index(f"rm -f {config.FOLDER}")
+
+
+def test_status_without_docker_is_unknown(cli: Cli) -> None:
+    hosts = up_hosts()
+    hosts[0].texts["monitor"] = NO_DOCKER + "ready node-exporter 200\n"
+    said = cli("monitor", "status", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 3
+    assert "unknown    spark-1: docker says: Cannot connect" in said.out
+    assert "spark-1: no monitoring runs" not in said.out
+    assert "spark-1: node-exporter answers, whose it is, docker would tell" in said.out
+    assert "spark-2: prometheus (container) running" in said.out
+    rows = cli("monitor", "status", "--json", "-i", INVENTORY, hosts=hosts).lines[0]["hosts"]
+    assert [row["state"] for row in rows] == ["unknown", "up", "up"]
+    bare = [Spark("spark-1", {"monitor": "docker-error there is no docker on this host\n"})]
+    said = cli("monitor", "status", "--hosts", "spark-1", "-i", INVENTORY, hosts=bare)
+    assert said.code == 0
+    assert "spark-1: no monitoring runs" in said.out
+
+
+@pytest.mark.parametrize(
+    ("monitor", "says"),
+    [
+        ("container prometheus 0 running\n", "on spark-2, where they are"),
+        (NO_DOCKER + f"file 00  {config.PROMETHEUS}\n", "on spark-2, where they are"),
+        ("data\n", "on spark-2, where what was collected is"),
+        ("", "on spark-1, the first of the inventory; --host for another"),
+    ],
+)
+def test_without_host_prometheus_stays_where_it_is(cli: Cli, monitor: str, says: str) -> None:
+    hosts = bare_hosts()
+    hosts[1].texts["monitor"] = monitor
+    said = cli("monitor", "up", "--dry-run", "--hosts", "spark-1", "-i", INVENTORY, hosts=hosts)
+    assert f"Prometheus and Grafana: {says}" in said.out
+
+
+def test_without_host_prometheus_may_be_on_a_host_that_is_away(cli: Cli) -> None:
+    up = ("monitor", "up", "--dry-run", "--hosts", "spark-1,spark-2", "-i", INVENTORY)
+    said = cli(*up, hosts=[*bare_hosts()[:2], away("spark-3")])
+    assert said.code == 3
+    assert "whether Prometheus is on spark-3 is unknown: spark-3: no route to host" in said.err
+    assert "--host" in said.err
+    known = cli(*up, hosts=[*up_hosts()[:2], away("spark-3")])
+    assert known.code == 0, known.err
+
+
+def test_the_password_command_runs_as_typed(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(
+        "ssh: {config: own config}\n"
+        "hosts:\n"
+        "  spark-1: {address: 10.0.0.1, user: nvidia, port: 2201, identity: key}\n"
+        "  spark-2: {}\n"
+        "  here: {address: local}\n"
+    )
+    inventory = inventories.load(path)
+    facts = world.facts("spark-2", {"monitor": "ready grafana 200\n"})
+    said = {name: "\n".join(told(inventory, name, facts)) for name in inventory.hosts}
+    read = f"sudo cat {config.PASSWORD}"
+    own = f"ssh -t -F '{tmp_path}/own config'"
+    assert f"password: {own} -p 2201 -i {tmp_path}/key nvidia@10.0.0.1 {read}" in said["spark-1"]
+    assert f"password: {own} spark-2 {read}" in said["spark-2"]
+    assert f"password: {read}" in said["here"]
 
 
 def test_status_tells_programs_targets_and_alerts(cli: Cli) -> None:
@@ -243,7 +333,7 @@ def serving(name: str) -> str:
         *(f"{name} secret {secret.name}" for secret in service.secrets),
         *(f"{name} part {part} running {digest_of(text)}" for part in service.parts),
         f"{name} answer 200",
-        f"{name} volumes",
+        f"{name} data ours",
     ]
     if service.kind == "unit":
         lines += [f"{name} unit active", f"{name} version arize_phoenix-20.26.1"]
@@ -253,7 +343,7 @@ def serving(name: str) -> str:
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_that_runs_is_left_as_it_is(cli: Cli, name: str) -> None:
     host = Spark("spark-1", {"services": serving(name)})
-    said = cli("services", name, "up", "-i", INVENTORY, hosts=[host])
+    said = cli("services", name, "up", "--host", "spark-1", "-i", INVENTORY, hosts=[host])
     assert said.code == 0, said.out + said.err
     assert host.execs == 1
     where = "localhost" if SERVICES[name].local else "spark-1"
@@ -279,7 +369,8 @@ def test_a_service_is_started(cli: Cli) -> None:
 def test_somebody_elses_service_is_left_alone(cli: Cli) -> None:
     host = Spark("spark-1", {"services": "compose 2.40.3\nlangfuse file 00\n"})
     for action in ("up", "down"):
-        said = cli("services", "langfuse", action, "-i", INVENTORY, hosts=[host])
+        said = cli("services", "langfuse", action, "--host", "spark-1", "-i", INVENTORY,
+                   hosts=[host])  # fmt: skip
         assert said.code == 4
         assert "SVC001" in said.out
     assert not host.changes
@@ -293,11 +384,12 @@ def test_down_keeps_the_data_and_purge_does_not(cli: Cli) -> None:
         .replace("answer 200", "answer 000")
     )
     host.effect("disable --quiet --now phoenix", services=kept)
-    said = cli("services", "phoenix", "down", "-i", INVENTORY, hosts=[host])
+    down = ("services", "phoenix", "down", "--host", "spark-1", "-i", INVENTORY)
+    said = cli(*down, hosts=[host])
     assert said.code == 0, said.out + said.err
     assert not [text for text in host.changes if "rm -rf" in text]
     host.effect("rm -rf", services="venv yes\n")
-    said = cli("services", "phoenix", "down", "--purge", "-i", INVENTORY, hosts=[host])
+    said = cli(*down, "--purge", hosts=[host])
     assert said.code == 0, said.out + said.err
     assert [text for text in host.changes if "rm -rf" in text]
 
@@ -317,3 +409,73 @@ def test_the_state_of_a_service(cli: Cli) -> None:
               hosts=hosts)  # fmt: skip
     assert one.code == 0
     assert one.lines[0]["hosts"][0]["state"] == "up"
+
+
+STOPPED = "compose 2.40.3\nlangfuse file 00\nlangfuse ours\nlangfuse data langfuse\n"
+NO_DOCKER = "docker-error Cannot connect to the Docker daemon\n"
+
+
+def test_down_takes_it_down_where_it_is(cli: Cli) -> None:
+    foreign = "compose 2.40.3\nlangfuse part langfuse-web running\n"
+    first, second, third = Spark("spark-1", {"services": foreign}), Spark(SERVER), away("spark-3")
+    second.texts["services"] = serving("langfuse")
+    second.effect("docker compose --project-name langfuse down", services=STOPPED)
+    down = ("services", "langfuse", "down", "-i", INVENTORY)
+    said = cli(*down, hosts=[first, second, third])
+    assert said.code == 3
+    assert "spark-1: langfuse: there is one that spark-cluster did not make, left alone" in said.out
+    assert "spark-3 was not reached; langfuse may still run there" in said.out
+    assert second.changes
+    assert not first.changes
+    third.down, third.texts["services"] = None, NO_DOCKER
+    said = cli(*down, hosts=[Spark("spark-1"), second, third])
+    assert said.code == 4
+    assert "docker says: Cannot connect to the Docker daemon" in said.out
+
+
+def test_up_goes_where_it_is(cli: Cli) -> None:
+    kept, runs, nothing = Spark("spark-1"), Spark(SERVER), Spark("spark-3")
+    kept.texts["services"] = STOPPED
+    runs.texts["services"] = serving("langfuse").replace("spark-1", SERVER)
+    up = ("services", "langfuse", "up", "--json", "--dry-run", "-i", INVENTORY)
+
+    def started(*hosts: Spark) -> tuple[list[str], str]:
+        said = cli(*up, hosts=hosts)
+        return said.lines[0]["hosts"], said.out
+
+    assert started(kept, runs, nothing)[0] == [SERVER]
+    assert started(kept, Spark(SERVER), nothing)[0] == ["spark-1"]
+    nothing.texts["services"] = NO_DOCKER
+    where, told = started(Spark("spark-1"), away(SERVER), nothing)
+    assert where == ["spark-1"]
+    assert "spark-2, spark-3 could not be asked: langfuse may be there already" in told
+
+
+def test_without_docker_the_state_is_unknown(cli: Cli) -> None:
+    host = Spark("spark-1", {"services": f"{NO_DOCKER}langfuse ours\nlangfuse answer 200\n"})
+    for name, code in (("langfuse", 3), ("phoenix", 0)):
+        said = cli("services", name, "status", "--host", "spark-1", "-i", INVENTORY, hosts=[host])
+        assert (said.code, "unknown" in said.out) == (code, code == 3)
+    said = cli("services", "langfuse", "down", "--host", "spark-1", "-i", INVENTORY, hosts=[host])
+    assert said.code == 4
+    assert "DOCKER001" in said.out
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_local_service_is_told_and_configured_with_one_address(cli: Cli, name: str) -> None:
+    host = Spark("spark-1", {"services": "compose 2.40.3\nvenv yes\n"})
+    said = cli("services", name, "up", "--listen", "local", "--host", "spark-1", "--dry-run",
+               "--json", "-v", "-i", INVENTORY, hosts=[host])  # fmt: skip
+    assert said.code == 0, said.out + said.err
+    assert f"http://spark-1:{SERVICES[name].port}" not in said.out
+
+
+def test_the_help_of_host_says_what_each_does_without_it(cli: Cli) -> None:
+    helped = {
+        action: " ".join(cli("services", "langfuse", action, "--help").out.split())
+        for action in ("up", "down", "status")
+    }
+    assert "where it is already, else the first" in helped["up"]
+    for action in ("down", "status"):
+        assert "Only this host" in helped[action]
+        assert "first" not in helped[action]

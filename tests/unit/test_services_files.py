@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,12 +15,16 @@ import pytest
 import yaml
 
 from spark_cluster.cli.services import _NAMES
+from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.core.step import Change
+from spark_cluster.facts.base import ProbeContext
+from spark_cluster.facts.docker import NO_ANSWER
 from spark_cluster.facts.probe import PRELUDE
+from spark_cluster.facts.services import OBSERVABILITY, Part, ServicesFact
 from spark_cluster.services.compose import digest_of
 from spark_cluster.services.service import LABEL, MARK, Service
 from spark_cluster.services.table import SERVICES
-from spark_cluster.steps.services import Params, files
+from spark_cluster.steps.services import Params, files, running
 
 from . import world
 
@@ -202,6 +207,142 @@ def test_the_main_file_is_written_whole(tmp_path: Path) -> None:
     path = home / ".config/systemd/user/phoenix.service"
     assert path.read_text() == service.render("0.0.0.0", "localhost")
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def probed(home: Path, docker: str) -> ServicesFact:
+    """What the probe reads where `docker` is this shell script; empty: there is none."""
+    folder = home.parent / "bin"
+    folder.mkdir(exist_ok=True)
+    programs = {"runuser": "exit 1", "curl": "printf 000", "docker": docker}
+    for name, text in programs.items():
+        if text:
+            (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+            (folder / name).chmod(0o755)
+    world_of = world.view("spark-1")
+    script = OBSERVABILITY.script(ProbeContext(world_of.host, world_of.inventory))
+    for name in ("timeout", "grep", "sed", "head", "id", "cut", "sha256sum", "stat", "python3"):
+        path = shutil.which(name)
+        if path and not (folder / name).exists():
+            (folder / name).symlink_to(path)
+    done = subprocess.run(
+        ["/bin/sh", "-s"], input=f"SPARK_USER=root\nSPARK_HOME={home}\n{script}",
+        env={"PATH": str(folder)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return OBSERVABILITY.parse(done.stdout)
+
+
+ANSWERS = """
+case "$*" in
+  *--short) echo 2.40.3 ;;
+  ps*) echo 'langfuse part redis running 0123456789ab'; echo 'other part web running ' ;;
+  volume*) echo 'langfuse data langfuse'; echo 'helicone data ' ;;
+esac"""
+
+
+def test_containers_and_volumes_are_read(tmp_path: Path) -> None:
+    fact = probed(tmp_path / "home", ANSWERS)
+    langfuse, helicone = fact.services["langfuse"], fact.services["helicone"]
+    assert (fact.compose, fact.docker_error) == ("2.40.3", "")
+    assert langfuse.parts == {"redis": Part("running", "0123456789ab")}
+    assert (langfuse.data, langfuse.other_data) == (True, False)
+    assert (helicone.data, helicone.other_data) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("docker", "error"),
+    [
+        ("", ""),
+        ("echo 'Cannot connect' >&2; echo more >&2; exit 1", "Cannot connect"),
+        ("exit 124", "docker ps gave no answer within 20 s"),
+        ('case "$1" in volume) exit 124 ;; esac', "docker ps gave no answer within 20 s"),
+    ],
+    ids=["no docker", "no daemon", "no answer", "no answer on volumes"],
+)
+def test_a_docker_that_does_not_answer_is_told(tmp_path: Path, docker: str, error: str) -> None:
+    assert probed(tmp_path / "home", docker).docker_error == error
+
+
+def test_docker_has_a_time_limit_for_each_question() -> None:
+    view = world.view("spark-1")
+    script = OBSERVABILITY.script(ProbeContext(view.host, view.inventory))
+    rest = script.replace("command -v docker", "").replace(NO_ANSWER, "")
+    assert f"{ASK_DOCKER} " in rest
+    assert not re.search(r"\bdocker ", rest.replace(f"{ASK_DOCKER} ", ""))
+
+
+def purged(service: str, fact: str, home: Path) -> None:
+    view = world.view("spark-2", {"spark-2": {"services": fact}})
+    found = running(view, Params(service=service, state="absent", purge=True))
+    for change in found.changes:
+        carried_out(change, home)
+
+
+def test_purge_drops_what_is_ours_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    env, main = (home / "llm/langfuse" / name for name in (".env", "docker-compose.yml"))
+    main.parent.mkdir(parents=True)
+    docker = tmp_path / "bin/docker"
+    docker.parent.mkdir()
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n[ "$2" = rm ] || echo v1 v2\n')
+    docker.chmod(0o755)
+    main.touch()
+    env.write_text("SALT=1\nOPENAI_API_KEY=theirs\n")
+    ours = "langfuse file 00\nlangfuse ours\nlangfuse secret SALT\n"
+    purged("langfuse", f"{ours}langfuse data langfuse\nlangfuse data\n", home)
+    assert (env.read_text(), main.exists()) == ("OPENAI_API_KEY=theirs\n", False)
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        f"volume ls --quiet --filter label={LABEL}=langfuse", "volume rm v1 v2",
+    ]  # fmt: skip
+    env.write_text("SALT=1\n")
+    purged("langfuse", ours, home)
+    assert not env.exists()
+
+
+def test_a_phoenix_folder_that_was_there_before_is_not_ours(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    folder = home / ".local/share/phoenix"
+    view = world.view("spark-2", {"spark-2": {"services": ""}})
+    install = running(view, Params(service="phoenix")).changes[0]
+    install = replace(install, commands=install.commands.partition("_user python3")[0])
+    for made in (False, True):
+        shutil.rmtree(home, ignore_errors=True)
+        (home if made else folder).mkdir(parents=True)
+        carried_out(install, home)
+        fact = probed(home, "exit 0").services["phoenix"]
+        assert (fact.data, fact.other_data) == (made, not made)
+        purged("phoenix", "phoenix data ours\n" if made else "phoenix data\n", home)
+        assert folder.exists() is not made
+
+
+# What the containers get
+
+
+@pytest.mark.parametrize("service", COMPOSED, ids=lambda service: service.name)
+def test_volumes_have_our_mark_and_no_digest(service: Service) -> None:
+    volumes = document(service)["volumes"]
+    assert volumes
+    assert all(volume == {"labels": {LABEL: service.name}} for volume in volumes.values())
+
+
+@pytest.mark.parametrize("service", COMPOSED, ids=lambda service: service.name)
+def test_what_listens_locally_is_reached_locally(service: Service) -> None:
+    assert "192.168.102.10" not in service.render("127.0.0.1", "192.168.102.10")
+    assert f"http://192.168.102.10:{service.port}" in service.render("0.0.0.0", "192.168.102.10")
+
+
+def test_redis_is_the_process_that_docker_ends(tmp_path: Path) -> None:
+    shell, option, script = document(SERVICES["langfuse"])["services"]["redis"]["command"]
+    server = tmp_path / "redis-server"
+    server.write_text('#!/bin/sh\necho "$$"; stat -c %a "$1"; cat "$1"\n')
+    server.chmod(0o755)
+    script = script.replace("$$", "$").replace("/tmp/", f"{tmp_path}/")
+    with subprocess.Popen(
+        [shell, option, script], stdout=subprocess.PIPE, text=True,
+        env={"PATH": f"{tmp_path}:{os.defpath}", "REDIS_AUTH": "5a"},
+    ) as process:  # fmt: skip
+        said, _ = process.communicate(timeout=30)
+    lines = [str(process.pid), "600", "requirepass 5a", "maxmemory-policy noeviction"]
+    assert said.splitlines() == lines
 
 
 def test_no_secret_is_in_a_plan() -> None:
