@@ -109,13 +109,17 @@ LOADER_FAULTS = (
 )
 
 
+_BEGIN = "Start from the file of the same name that ships with spark-cluster."
+
+
 def _place_of(error: Exception, path: Path, text: str) -> str:
     position = getattr(error, "position", None)
     return f"{path}:{text.count(chr(10), 0, position) + 1}" if position is not None else str(path)
 
 
-def read(path: Path) -> Source:
-    """Parse `path`. Raises InputError when it cannot be read or is no YAML mapping."""
+def read(path: Path, *, begin: str = _BEGIN) -> Source:
+    """Parse `path`. Raises InputError when it cannot be read or is no YAML mapping; `begin` says
+    what to do about a file without fields."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -152,7 +156,7 @@ def read(path: Path) -> Source:
         raise InputError(
             f"the file holds {_kind(data)}, not fields",
             place=f"{path}:{root.start_mark.line + 1 if root else 1}",
-            remedy="Start from the file of the same name that ships with spark-cluster.",
+            remedy=begin,
         )
     return Source(path, data, root)
 

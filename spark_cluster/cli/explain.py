@@ -41,4 +41,6 @@ def explain(
         return
     typer.echo(f"{found.code}: {found.title}\n")
     for title, text in (("Why it matters", found.why), ("What to do", found.fix)):
-        typer.echo(f"{title}\n{textwrap.indent(textwrap.fill(text, 76), '  ')}\n")
+        # A command that is broken at its hyphens cannot be copied.
+        lines = textwrap.wrap(text, 76, break_on_hyphens=False, break_long_words=False)
+        typer.echo("\n  ".join([title, *lines]) + "\n")

@@ -37,11 +37,13 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Hosts that might carry the recipe, head first, and what they lack for it."""
+    """Hosts that might carry the recipe, head first, and what they lack for it; `away`: one of
+    them does not answer. Without `request` they were not read."""
 
     hosts: tuple[str, ...]
     missing: tuple[str, ...]
     request: Request | None = None
+    away: bool = False
 
     def as_dict(self) -> dict[str, object]:
         return {"hosts": list(self.hosts), "missing": list(self.missing)}
@@ -76,8 +78,8 @@ def failover(
     from spark_cluster.steps.launched import launched, to_take_down
 
     loaded = load_inventory(inventory)
-    avoided = select(loaded, split(without))
-    choices = _choices(profile, split(options))
+    avoided = select(loaded, split(without, "--without"))
+    choices = _choices(profile, split(options, "--with"))
     name = load_recipe(loaded, recipe, choices).name
     facts, away = look(loaded)
     found = launched(facts)
@@ -161,7 +163,7 @@ def _examine(
         return Candidate(hosts, (f"no fabric: {error.message}",))
     gone = tuple(f"{host} is away: {away[host].message}" for host in hosts if host in away)
     if gone:
-        return Candidate(hosts, gone)
+        return Candidate(hosts, gone, away=True)
     there = replace(choices, hosts=hosts)
     request = launch_request(inventory, name, there, settings, as_json=as_json, verbose=verbose)
     assert request.deployment is not None
@@ -170,7 +172,7 @@ def _examine(
 
 
 def _nobody(recipe: Recipe, avoided: list[str], rejected: list[Candidate]) -> SparkError:
-    from spark_cluster.core.error import CheckFailed, InputError
+    from spark_cluster.core.error import CheckFailed, InputError, Unreachable
     from spark_cluster.core.units import count
 
     if not rejected:
@@ -182,9 +184,13 @@ def _nobody(recipe: Recipe, avoided: list[str], rejected: list[Candidate]) -> Sp
     lacks = "".join(
         f"\n  {', '.join(each.hosts)}: {why}" for each in rejected for why in each.missing
     )
+    what = f"no hosts can carry {recipe.name} without {', '.join(avoided)}; nothing was changed:"
+    if any(each.away for each in rejected) and not any(each.request for each in rejected):
+        return Unreachable(
+            what + lacks, remedy="Bring back hosts that are away, then run it again."
+        )
     return CheckFailed(
-        f"no hosts can carry {recipe.name} without {', '.join(avoided)}; nothing was changed:"
-        + lacks,
+        what + lacks,
         remedy="Mend what the hosts lack, then run it again.",
     )
 

@@ -40,8 +40,12 @@ def history(
     if nodes:
         return _nodes(inventory, split(hosts), run, limit, as_json=as_json)
     if run is not None:
-        return _story(past_run(run), as_json=as_json)
-    return _runs(past_runs()[:limit], as_json=as_json)
+        return _story(past_run(run, tell=_tell), as_json=as_json)
+    return _runs(past_runs(tell=_tell)[:limit], as_json=as_json)
+
+
+def _tell(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _runs(runs: list[Past], *, as_json: bool) -> int:
@@ -107,14 +111,15 @@ def _nodes(
     from spark_cluster.cli.console import make_console
     from spark_cluster.cli.running import load_inventory, read_hosts
     from spark_cluster.core.error import SparkError
-    from spark_cluster.facts.story import STORY
+    from spark_cluster.facts.story import LINES, story
     from spark_cluster.inventory.loader import select
 
     loaded = load_inventory(inventory)
-    found = read_hosts(loaded, select(loaded, chosen), (STORY,))
+    fact = story(max(limit, LINES))
+    found = read_hosts(loaded, select(loaded, chosen), (fact,))
     away = [name for name, facts in found.items() if isinstance(facts, SparkError)]
     lines = {
-        name: [line for line in facts[STORY] if run is None or run in line[1]][-limit:]
+        name: [line for line in facts[fact] if run is None or run in line[1]][-limit:]
         for name, facts in found.items()
         if not isinstance(facts, SparkError)
     }

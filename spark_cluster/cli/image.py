@@ -85,7 +85,13 @@ def sync(
             remedy=f"On each host: docker pull {name}",
         )
     request, wanted, preferred = copy_request(
-        "image sync", loaded, name, to=split(to), source=source, as_json=as_json, verbose=verbose
+        "image sync",
+        loaded,
+        name,
+        to=split(to, "--to"),
+        source=source,
+        as_json=as_json,
+        verbose=verbose,
     )
     with activate(request) as active:
         transfer = Transfer(active.session, active.bus, encrypt, iperf)

@@ -128,10 +128,17 @@ def fault(
     interface: Annotated[str, typer.Option(help="On which interface.")] = "enp1s0f1np1",
     port: Annotated[int, typer.Option(help="Which port, for firewall-port.")] = 6379,
     undo: Annotated[bool, typer.Option("--undo", help="Undo it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="`list`, for programs.")] = False,
 ) -> None:
     """Make something go wrong on a node, or undo it."""
+    import json
+
     from spark_cluster.lab import fault as faults
 
+    if name == "list" and as_json:
+        rows = [{"name": f.name, "does": f.does, "undo": f.undone} for f in faults.FAULTS]
+        typer.echo(json.dumps(rows))
+        return
     if name == "list":
         for known in faults.FAULTS:
             typer.echo(f"{known.name:<14} {known.does}; --undo {known.undone}")

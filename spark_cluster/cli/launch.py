@@ -47,7 +47,10 @@ def launch(
     dual_rail: DualRailOption = False,
     debug: DebugOption = False,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Also a recipe that is known not to work.")
+        bool,
+        typer.Option(
+            "--anyway", help="Also a recipe that is known not to work, or that lint refuses."
+        ),
     ] = False,
     dry_run: DryRunOption = False,
     no_wait: Annotated[

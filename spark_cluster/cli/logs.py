@@ -10,7 +10,7 @@ from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, 
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from spark_cluster.core.error import SparkError
     from spark_cluster.runner.session import Lane, Session
@@ -64,8 +64,7 @@ def logs(
     script = reading.script(ranks or (), since=since, tail=tail, follow=follow)
     show = _printer(pattern, as_json=as_json)
     with looking(loaded, select(loaded, split(hosts))) as session:
-        for name, error in session.lost.items():
-            typer.echo(f"unknown: {name}: {error.message}", err=True)
+        _tell(session.lost)
         shown = (_follow if follow else _once)(session, script, show)
         away = bool(session.lost)
     if not shown and not follow and not away:
@@ -115,17 +114,19 @@ def _once(session: Session, script: str, show: Callable[[LogLine], None]) -> boo
 
     outcomes = session.each(session.alive, lambda lane: lane.run(script, timeout=_SECONDS))
     found = []
+    lost: dict[str, SparkError] = {}
     for name, done in outcomes.items():
         if isinstance(done, SparkError):
-            _lose(session.lanes[name], done)
+            lost[name] = done
             continue
         if not done.ok:
-            _lose(session.lanes[name], _unread(done, name))
+            lost[name] = _unread(done, name)
         lines = [line for raw in done.stdout.split("\n") if (line := parse(name, raw)) is not None]
         by_rank: dict[int, list[LogLine]] = {}
         for line in lines:
             by_rank.setdefault(line.rank, []).append(line)
         found += list(by_rank.values())
+    _lose(session, lost)
     any_line = False
     for line in merge(found):
         any_line = True
@@ -133,20 +134,33 @@ def _once(session: Session, script: str, show: Callable[[LogLine], None]) -> boo
     return any_line
 
 
-def _lose(lane: Lane, error: SparkError) -> None:
-    lane.lost = error
-    typer.echo(f"unknown: {lane.name}: {error.message}", err=True)
+def _lose(session: Session, errors: Mapping[str, SparkError]) -> None:
+    for name, error in errors.items():
+        session.lanes[name].lost = error
+    _tell(errors)
+
+
+def _tell(errors: Mapping[str, SparkError]) -> None:
+    """Of which hosts there are no logs, or not all, and what to do next."""
+    from spark_cluster.cli import remedies
+
+    nexts = remedies.after({name: error.remedy for name, error in errors.items()})
+    for name, error in errors.items():
+        typer.echo(f"unknown: {name}: {error.message}", err=True)
+        if name in nexts:
+            typer.echo(f"  next: {nexts[name]}", err=True)
 
 
 def _unread(done: Completed, host: str) -> SparkError:
     """Why the script did not come to its end."""
+    from spark_cluster.cli import remedies
     from spark_cluster.core.error import StateUnknown
 
     said = done.stderr.strip().rpartition("\n")[2] or f"nothing, and ended with {done.status}"
     what = f"docker says: {said}"
     if done.timed_out:
         what = f"docker did not give all its logs within {_SECONDS:.0f} s"
-    return StateUnknown(what, host=host, remedy="`spark-cluster doctor` looks at docker.")
+    return StateUnknown(what, host=host, remedy=remedies.DOCKER)
 
 
 def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> bool:
@@ -173,7 +187,7 @@ def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> b
             if not done.ok and not done.timed_out and not session.stop.requested:
                 raise _unread(done, lane.name)
         except SparkError as error:
-            _lose(lane, error)
+            _lose(session, {lane.name: error})
 
     lanes = [session.lanes[name] for name in session.alive]
     pending = {lane.submit(functools.partial(read, lane)) for lane in lanes}

@@ -132,7 +132,7 @@ def pull(
 
     loaded, named = _named(model, inventory, cache, revision)
     token = handed_on({"HF_TOKEN"}, os.environ).get("HF_TOKEN", Secret(""))
-    wanted = targets(loaded, split(to))
+    wanted = targets(loaded, split(to, "--to"))
     host = select(loaded, [on])[0] if on else None
     request = Request(
         verb="model pull",
@@ -187,7 +187,7 @@ def sync(
     loaded, named = _named(model, inventory, cache, revision)
     request, wanted, preferred = copy_request(
         "model sync", loaded, _where(named),
-        to=split(to), source=source, as_json=as_json, verbose=verbose,
+        to=split(to, "--to"), source=source, as_json=as_json, verbose=verbose,
     )  # fmt: skip
     with activate(request) as active:
         models = _models(active, named, encrypt=encrypt, iperf=iperf)

@@ -75,8 +75,31 @@ IperfOption = Annotated[
 ]
 
 
-def split(values: list[str] | None) -> list[str] | None:
-    """`--hosts a,b --hosts c` as three names."""
+#: What an option means that is not given.
+_LEFT_OUT = {
+    "--hosts": "Leave it out for all hosts.",
+    "--to": "Leave it out for the only group, else all hosts.",
+}
+
+
+def split(values: list[str] | None, option: str = "--hosts") -> list[str] | None:
+    """`--hosts a,b --hosts c` as three names. Raises InputError if there is no name in what was
+    given: a shell's variable without a value shall not mean everything."""
+    from spark_cluster.core.error import InputError
+
     if not values:
         return None
-    return [name for value in values for name in value.split(",") if name]
+    names = [name for value in values for name in value.split(",") if name]
+    if not names:
+        remedy = _LEFT_OUT.get(option, "Give it a name.")
+        raise InputError(f"{option} is empty: it names nothing", remedy=remedy)
+    return names
+
+
+def not_empty(name: str | None, what: str = "RECIPE") -> str | None:
+    """A name that may be left out, as it was given. Raises InputError for an empty one."""
+    from spark_cluster.core.error import InputError
+
+    if name == "":
+        raise InputError(f"{what} is empty: it names nothing", remedy="Leave it out, or name one.")
+    return name

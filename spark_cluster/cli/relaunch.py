@@ -12,9 +12,12 @@ from spark_cluster.cli.options import (
     JsonOption,
     SetOption,
     VerboseOption,
+    not_empty,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spark_cluster.core.error import SparkError
     from spark_cluster.facts.base import Facts
     from spark_cluster.inventory.models import Inventory
@@ -26,11 +29,11 @@ def register(app: typer.Typer) -> None:
 
 def relaunch(
     recipe: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="[RECIPE]", help="A name, or a .yaml file; default: the one that is launched."
         ),
-    ] = "",
+    ] = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Before anything else, collect what `evidence` does.")
     ] = False,
@@ -56,10 +59,13 @@ def relaunch(
     from spark_cluster.places import short
     from spark_cluster.steps.launched import choose, launched, others
 
+    recipe = not_empty(recipe)
     loaded = load_inventory(inventory)
     named = load_recipe(loaded, recipe, Choices(anyway=True)).name if recipe else ""
     facts, away = look(loaded)
     found = launched(facts)
+    if away and not any(each.recipe == (named or each.recipe) for each in found):
+        raise _nothing_seen(recipe, away, none_answers=not facts)
     before = choose(found, named)
     name = recipe or before.recipe
     lost = [host for host in before.group if host not in facts]
@@ -118,6 +124,21 @@ def relaunch(
     if not may_launch(before.recipe, results, as_json=as_json):
         return exit_code(results)
     return serve(request, name)
+
+
+def _nothing_seen(
+    recipe: str | None, away: Mapping[str, SparkError], *, none_answers: bool
+) -> SparkError:
+    """The error for a launch that no host that answers knows: those that are away may."""
+    from spark_cluster.core.error import Unreachable
+
+    without = f", or `spark-cluster failover {recipe or 'RECIPE'} --without {','.join(away)}`"
+    return Unreachable(
+        f"what is launched cannot be read: {'; '.join(error.message for error in away.values())}; "
+        "nothing was changed",
+        remedy=f"Bring {'it' if len(away) == 1 else 'them'} back{'' if none_answers else without}; "
+        "`spark-cluster history` names what was launched from here.",
+    )
 
 
 def look(inventory: Inventory) -> tuple[dict[str, Facts], dict[str, SparkError]]:

@@ -24,8 +24,9 @@ def status(
         bool, typer.Option("--watch", "-w", help="Full screen, read again until Ctrl-C.")
     ] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.5, max=3600, help="--watch: seconds between.")
-    ] = 2.0,
+        float | None,
+        typer.Option("--interval", min=0.5, max=3600, help="--watch: seconds between; default: 2."),
+    ] = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
@@ -40,14 +41,19 @@ def status(
     from spark_cluster.cli.console import make_console
     from spark_cluster.cli.running import load_inventory
     from spark_cluster.cli.status_view import read, show, verdict_row
+    from spark_cluster.core.error import InputError
     from spark_cluster.inventory.loader import select
 
+    if interval is not None and not watch:
+        raise InputError(
+            "--interval goes with --watch only", remedy="Add --watch, or leave --interval out."
+        )
     loaded = load_inventory(inventory)
     names = select(loaded, split(hosts))
     if watch:
         from spark_cluster.cli import status_screen
 
-        return status_screen.watch(loaded, names, interval, as_json=as_json)
+        return status_screen.watch(loaded, names, interval or 2.0, as_json=as_json)
     rows = read(loaded, names)
     verdict = verdict_row(loaded, rows)
     if as_json:

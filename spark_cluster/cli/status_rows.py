@@ -41,8 +41,8 @@ def before_of(facts: Facts) -> Facts:
     return Facts({COUNTERS.name: facts.get(_COUNTERS_FIRST), ENGINE.name: facts.get(_ENGINE_FIRST)})
 
 
-def unknown(name: str, reason: str) -> dict[str, Any]:
-    return {"host": name, "state": "unknown", "reason": reason}
+def unknown(name: str, reason: str, remedy: str) -> dict[str, Any]:
+    return {"host": name, "state": "unknown", "reason": reason, "remedy": remedy}
 
 
 def row(host: Host, before: Facts | None, now: Facts) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def _row(session: Session, inventory: Inventory, turn: Turn, name: str) -> Row:
     now = turn.after.get(name)
     if now is None:
         error = session.lost.get(name)
-        return unknown(name, error.message if error is not None else "does not answer")
+        if error is None:
+            return unknown(name, "does not answer", "")
+        return unknown(name, error.message, error.remedy)
     return row(inventory.hosts[name], turn.before.get(name), now)
 
 
@@ -177,12 +179,15 @@ def _nothing(rows: list[Row]) -> str:
 
 
 def _lines(rows: list[Row]) -> Iterator[str]:
-    """Why a host is unknown, the endpoints, what docker could not say, what comes back by itself,
-    who holds the hosts."""
+    """Why a host is unknown and what to do next, the endpoints, what docker could not say, what
+    comes back by itself, who holds the hosts."""
+    nexts = words.next_steps(rows)
     for each in rows:
         if each["state"] == "unknown":
             named = each["reason"].startswith(each["host"])
             yield each["reason"] if named else f"{each['host']}: {each['reason']}"
+            if each["host"] in nexts:
+                yield f"  next: {nexts[each['host']]}"
             continue
         if each["docker_error"]:
             yield f"{each['host']}: docker: {each['docker_error']}"

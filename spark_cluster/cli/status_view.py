@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from spark_cluster.cli import remedies
 from spark_cluster.cli.running import looking
 from spark_cluster.cli.status_rows import TWICE, before_of, row, unknown
 from spark_cluster.core.error import SparkError
@@ -24,14 +25,14 @@ Row = dict[str, Any]
 
 
 def read(inventory: Inventory, names: list[str]) -> list[Row]:
-    """One row a host; `state` is `up` or `unknown`, with the reason."""
+    """One row a host; `state` is `up` or `unknown`, with the reason and the remedy."""
     with looking(inventory, names) as session:
         outcomes = session.each(session.alive, lambda lane: lane.read(TWICE, timeout=_SECONDS))
         rows = []
         for name in names:
             outcome = session.lost.get(name) or outcomes[name]
             if isinstance(outcome, SparkError):
-                rows.append(unknown(name, outcome.message))
+                rows.append(unknown(name, outcome.message, outcome.remedy))
             else:
                 rows.append(row(inventory.hosts[name], before_of(outcome), outcome))
         return rows
@@ -60,15 +61,23 @@ def show(
     console: Console, inventory: Inventory, rows: list[Row], verdict: Row | None, *, verbose: bool
 ) -> None:
     console.print(f"[dim]inventory {escape(short(inventory.path))}[/]")
+    nexts = next_steps(rows)
     for each in rows:
         if each["state"] == "unknown":
             console.print(f"  [bold magenta]unknown[/]  {each['host']}: {escape(each['reason'])}")
+            if each["host"] in nexts:
+                console.print(f"             next: {escape(nexts[each['host']])}")
             continue
         console.print(f"  [green]up[/]       {each['host']}: {escape(_host(each))}")
         for line in _details(each, verbose=verbose):
             console.print(f"             {escape(line)}")
     if verdict is not None:
         console.print(f"  {escape(verdict_text(verdict))}")
+
+
+def next_steps(rows: list[Row]) -> dict[str, str]:
+    """After which unknown host which remedy is told."""
+    return remedies.after({e["host"]: e["remedy"] for e in rows if e["state"] == "unknown"})
 
 
 def _host(each: Row) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import typer
 
+from spark_cluster.cli.options import split
 from spark_cluster.cli.running import Active, Request, activate, lost_results
-from spark_cluster.core.error import InputError
+from spark_cluster.core.error import InputError, Unreachable
 from spark_cluster.core.plan import Plan
 from spark_cluster.core.result import Result, Status, exit_code
 from spark_cluster.document import suggest
 from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.runner.lock import PREEMPTIBLE
@@ -20,6 +22,12 @@ from spark_cluster.steps.view import Options
 
 #: With --force the kernel gets less time to give everything back: the run ends within a bound.
 _FORCED = "gone.seconds=15"
+
+
+def named_hosts(inventory: Inventory, hosts: list[str] | None, group: str | None) -> list[str]:
+    """The hosts of --hosts and --group; all if neither is given."""
+    members = inventories.group(inventory, group)[1] if group is not None else ()
+    return inventories.select(inventory, [*(split(hosts) or ()), *members] or None)
 
 
 def teardown_request(
@@ -51,17 +59,31 @@ def teardown_request(
 
 def take_down(request: Request) -> tuple[int, list[Result]]:
     """Carry the teardown out. The exit code, and every host's results: a host that was not reached
-    has one that is `unknown`."""
-    with activate(request) as active:
-        plan = active.run.plan()
-        _known_recipe(request, active, plan)
-        results = active.run.apply(plan)
-        told = {result.host for result in results}
-        missing = [lost for lost in lost_results(active.session, "gone") if lost.host not in told]
-        every = [*results, *missing]
-        code = active.finish(every, code=exit_code(every))
-        _tell(active, every, code)
-        return code, every
+    has one that is `unknown`.
+
+    Raises Unreachable if none is reached; the journal has it for `teardown --resume`, too.
+    """
+    try:
+        with activate(request) as active:
+            return _carry_out(request, active)
+    except Unreachable as error:
+        error.remedy += (
+            " What runs there may still run: `spark-cluster teardown --resume --wait MINUTES` "
+            "ends it when it answers."
+        )
+        raise
+
+
+def _carry_out(request: Request, active: Active) -> tuple[int, list[Result]]:
+    plan = active.run.plan()
+    _known_recipe(request, active, plan)
+    results = active.run.apply(plan)
+    told = {result.host for result in results}
+    missing = [lost for lost in lost_results(active.session, "gone") if lost.host not in told]
+    every = [*results, *missing]
+    code = active.finish(every, code=exit_code(every))
+    _tell(active, every, code)
+    return code, every
 
 
 def may_launch(recipe: str, results: Sequence[Result], *, as_json: bool) -> bool:

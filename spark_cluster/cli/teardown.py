@@ -13,11 +13,12 @@ from spark_cluster.cli.options import (
     JsonOption,
     SetOption,
     VerboseOption,
-    split,
+    not_empty,
 )
 
 if TYPE_CHECKING:
     from spark_cluster.inventory.models import Inventory
+    from spark_cluster.runner.history import Past
 
 #: Seconds between two looks at hosts that are away.
 _PAUSE = 10.0
@@ -29,8 +30,8 @@ def register(app: typer.Typer) -> None:
 
 def teardown(
     recipe: Annotated[
-        str, typer.Argument(metavar="[RECIPE]", help="Only this recipe's containers.")
-    ] = "",
+        str | None, typer.Argument(metavar="[RECIPE]", help="Only this recipe's containers.")
+    ] = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     group: Annotated[
@@ -63,25 +64,30 @@ def teardown(
 ) -> int:
     """Stop and remove our containers, and look again; a host that is away is `unknown`, exit 3."""
     from spark_cluster.cli.running import load_inventory
-    from spark_cluster.cli.taking_down import take_down, teardown_request
+    from spark_cluster.cli.taking_down import named_hosts, take_down, teardown_request
     from spark_cluster.cli.undo import undo_request
     from spark_cluster.cli.verbs import run_playbook
     from spark_cluster.core.error import InputError
-    from spark_cluster.inventory import loader as inventories
 
+    only = not_empty(recipe) or ""
+    if wait and not resume:
+        raise InputError(
+            "--wait goes with --resume",
+            remedy="`spark-cluster teardown --resume --wait MINUTES` waits for hosts that a "
+            "teardown did not reach.",
+        )
     loaded = load_inventory(inventory)
-    members = [*(split(hosts) or ()), *(inventories.group(loaded, group)[1] if group else ())]
-    names = inventories.select(loaded, members or None)
+    names = named_hosts(loaded, hosts, group)
     chosen = [*(["swap.state=on"] if restore_swap else []), *(settings or ())]
     if resume:
-        if recipe or dry_run or network:
+        if only or dry_run or network:
             raise InputError(
                 "--resume goes on with what was begun: it takes no RECIPE, --dry-run or --network",
                 remedy="Leave them out; --hosts, --force and --wait go with it.",
             )
         return _resume(loaded, names, chosen, wait, force=force, as_json=as_json, verbose=verbose)
     request = teardown_request(
-        loaded, names, recipe=recipe, force=force, settings=chosen,
+        loaded, names, recipe=only, force=force, settings=chosen,
         as_json=as_json, verbose=verbose,
     )  # fmt: skip
     if dry_run:
@@ -122,21 +128,28 @@ def _resume(
 ) -> int:
     """Take down what earlier teardowns left open, as the hosts come back, at most for `minutes`.
 
-    Raises Unreachable for those that are still away then.
+    Raises Unreachable for those that are still away then, and StateUnknown if there was nothing to
+    do here while the journal knows open teardowns with other inventories.
     """
     import json
     import time
 
     from spark_cluster.cli.taking_down import take_down, teardown_request
     from spark_cluster.core.error import Unreachable
+    from spark_cluster.places import short
     from spark_cluster.runner.history import past_runs, unfinished
 
-    left_open = unfinished(past_runs(), str(inventory.path))
+    runs = past_runs(tell=lambda text: typer.echo(text, err=True))
+    left_open = unfinished(runs, str(inventory.path))
     pending = [name for name in names if name in left_open]
     if as_json:
         typer.echo(json.dumps({"kind": "resume", "hosts": pending}))
-    elif not pending:
-        typer.echo("every teardown that the journal knows came to its end")
+    if not pending:
+        rest = [name for name in left_open if name not in names]
+        but = f", but for {', '.join(rest)}" if rest else ""
+        if not as_json:
+            typer.echo(f"every teardown with {short(inventory.path)} came to its end{but}")
+        _told_elsewhere(runs, inventory, as_json=as_json)
     deadline = time.monotonic() + minutes * 60
     codes = [0]
     awaited: list[str] = []
@@ -162,6 +175,34 @@ def _resume(
             remedy="Switch it on, or run `spark-cluster teardown --resume --wait MINUTES`.",
         )
     return max(codes)
+
+
+def _told_elsewhere(runs: list[Past], inventory: Inventory, *, as_json: bool) -> None:
+    """Raises StateUnknown for hosts that teardowns with other inventories left open. Those of an
+    inventory that is gone are told only: nobody could finish them."""
+    from pathlib import Path
+
+    from spark_cluster.core.error import StateUnknown
+    from spark_cluster.places import short
+    from spark_cluster.runner.history import unfinished_elsewhere
+
+    there: dict[str, str] = {}
+    gone: list[str] = []
+    for path, hosts in unfinished_elsewhere(runs, str(inventory.path)).items():
+        said = f"{', '.join(hosts)} ({short(Path(path))})"
+        if Path(path).is_file():
+            there[short(Path(path))] = said
+        else:
+            gone.append(said)
+    if gone and not as_json:
+        typer.echo(f"not finished with inventories that are not there any more: {'; '.join(gone)}")
+    if there:
+        again = "; ".join(f"`spark-cluster teardown --resume --inventory {path}`" for path in there)
+        raise StateUnknown(
+            f"not finished with other inventories: {'; '.join(there.values())}; what runs there "
+            "may still run",
+            remedy=f"{again}.",
+        )
 
 
 def _reachable(inventory: Inventory, names: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from spark_cluster.cli import remedies
 from spark_cluster.cli.running import Active
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.result import Result
@@ -29,12 +30,14 @@ def models_data(
     known. Hosts are compared within a folder; `caches` are those that were read."""
     revision = only.revision if only else MAIN
     unknown: dict[str, str] = {}
+    nexts: dict[str, str] = {}
     held: dict[str, dict[str, dict[str, CachedModel]]] = {}
     for host, outcome in found.items():
         if isinstance(outcome, SparkError):
-            unknown[host] = outcome.message
+            unknown[host], nexts[host] = outcome.message, outcome.remedy
         elif outcome[fact].error:
             unknown[host] = outcome[fact].error
+            nexts[host] = "Mend on the host what this names, and run it again."
         else:
             for model in outcome[fact].found:
                 if only is None or model.name == only.name:
@@ -51,6 +54,7 @@ def models_data(
         "models": rows,
         "skew": {name: said for name, places in held.items() if (said := _skew(places, revision))},
         "unknown": unknown,
+        "remedies": nexts,
     }
 
 
@@ -107,19 +111,24 @@ def show_models(console: Console, data: Mapping[str, Any]) -> None:
 
 
 def _unknown(console: Console, data: Mapping[str, Any]) -> None:
+    nexts = remedies.after(data["remedies"])
     for host, why in data["unknown"].items():
         console.print(f"unknown: {host}: {escape(why)}")
+        if host in nexts:
+            console.print(f"  next: {escape(nexts[host])}")
 
 
 def images_data(found: Found, only: str | None) -> dict[str, Any]:
     """Rows by name and host; `skew` names the images that differ."""
     unknown: dict[str, str] = {}
+    nexts: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     for host, outcome in found.items():
         if isinstance(outcome, SparkError):
-            unknown[host] = outcome.message
+            unknown[host], nexts[host] = outcome.message, outcome.remedy
         elif outcome[IMAGES].error:
             unknown[host] = f"docker says: {outcome[IMAGES].error}"
+            nexts[host] = remedies.DOCKER
         else:
             rows += [
                 {"image": name, "host": host, "id": image.id, "size_bytes": image.size}
@@ -133,7 +142,7 @@ def images_data(found: Found, only: str | None) -> dict[str, Any]:
         if "@" not in row["image"]:  # a digest is the same image, whatever ID its store gives it
             ids.setdefault(row["image"], {})[row["host"]] = row["id"]
     differing = {name: hosts for name, hosts in ids.items() if len(set(hosts.values())) > 1}
-    return {"images": rows, "skew": differing, "unknown": unknown}
+    return {"images": rows, "skew": differing, "unknown": unknown, "remedies": nexts}
 
 
 def show_images(console: Console, data: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from spark_cluster.cli.options import (
     JsonOption,
     SetOption,
     VerboseOption,
+    not_empty,
     split,
 )
 
@@ -51,6 +52,7 @@ def network(
     from spark_cluster.cli.verbs import run_playbook
     from spark_cluster.inventory.loader import select
 
+    to = not_empty(to, "--to")
     loaded = load_inventory(inventory)
     chosen = [f"netplan-restore.to={to}", f"netplan-forget.to={to}"] if to else []
     request = undo_request(

@@ -67,9 +67,13 @@ def verify_rdma(
         ),
     ] = None,
     both: Annotated[
-        bool,
-        typer.Option("--both/--no-both", help="--probe: also both halves of a port at once."),
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--both/--no-both",
+            help="--probe: also both halves of a port at once; default: both.",
+            show_default=False,
+        ),
+    ] = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
@@ -85,6 +89,7 @@ def verify_rdma(
     _one_of({**chosen, "--from-log": from_log}, more or ())
     _belongs("--interval", interval, {"--live": live, "--watch": watch})
     _belongs("--duration", duration, {"--probe": probe})
+    _belongs("--both" if both else "--no-both", both, {"--probe": probe})
     if from_log:
         from spark_cluster.cli.from_log import from_log as read_logs
 
@@ -106,7 +111,7 @@ def verify_rdma(
     if probe:
         from spark_cluster.cli.probe import probe as measure
 
-        return measure(request, seconds=duration or 5, both=both)
+        return measure(request, seconds=duration or 5, both=both is not False)
     if live or watch:
         from spark_cluster.cli import watching
 

@@ -60,7 +60,10 @@ def watch(
         str, typer.Option("--listen", metavar="ADDRESS:PORT", help="Where Prometheus scrapes it.")
     ] = "127.0.0.1:9470",
     pause: Annotated[
-        bool, typer.Option("--pause", help="Have running watchers look on and do nothing.")
+        bool,
+        typer.Option(
+            "--pause", help="This user's watchers on this machine look on and do nothing."
+        ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Have them act again.")] = False,
     install: Annotated[
@@ -111,16 +114,28 @@ def watch(
 
 
 def _pause(paused: bool) -> int:
+    """Raises InputError if the file that says so cannot be written or removed."""
+    import getpass
+    import socket
+
+    from spark_cluster.core.error import InputError
     from spark_cluster.runner.watcher import pause_file
 
     path = pause_file()
-    if paused:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch()
-        typer.echo("watchers of this user look on and do nothing; `watch --resume` ends that")
-    else:
-        path.unlink(missing_ok=True)
-        typer.echo("watchers of this user act again")
+    try:
+        if paused:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be {'written' if paused else 'removed'}: {error.strerror}",
+            remedy="Choose another place with $XDG_STATE_HOME, the same for the watchers.",
+        ) from error
+    whom = f"watchers of {getpass.getuser()} on {socket.gethostname()}"
+    does = "look on and do nothing; `watch --resume` ends that" if paused else "act again"
+    typer.echo(f"{whom} {does}")
     return 0
 
 

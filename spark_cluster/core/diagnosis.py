@@ -171,8 +171,7 @@ _TABLE = (
         "rank waits for ever for another (a wedge). /health does not see it. On a GB10 the GPUs "
         "then show about 96 % at under 30 W.",
         "If it lasts longer than your longest prompt takes (`spark-cluster verify-rdma --watch`), "
-        "keep the logs (`docker logs`) of all ranks, then `spark-cluster teardown` and launch "
-        "again.",
+        "`spark-cluster relaunch --evidence` keeps the logs of all ranks and launches again.",
     ),
     Diagnosis(
         "RDMA016",
@@ -232,7 +231,8 @@ _TABLE = (
         "DOCKER001",
         "Docker does not work",
         "The docker daemon does not answer on this host.",
-        "`systemctl status docker`; install docker.io or docker-ce if it is absent.",
+        "`systemctl status docker`; install docker.io or docker-ce if it is absent. If it hangs: "
+        "`spark-cluster teardown --force`, then `sudo systemctl restart docker`.",
     ),
     Diagnosis(
         "DOCKER002",

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from spark_cluster.facts.base import Fact, ProbeContext
 
-#: How many lines are read; a bootstrap writes about ten.
+#: How many lines are enough to find a run in; a bootstrap writes about ten.
 LINES = 200
-
-
-def _script(_: ProbeContext) -> str:
-    return f"journalctl -t spark-cluster -o short-iso --no-pager -q -n {LINES} 2>&1\n"
 
 
 def parse(text: str) -> tuple[tuple[str, str], ...]:
@@ -23,4 +19,10 @@ def parse(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(lines)
 
 
-STORY = Fact("story", _script, parse)
+def story(lines: int = LINES) -> Fact[tuple[tuple[str, str], ...]]:
+    """The newest `lines` of them."""
+
+    def script(_: ProbeContext) -> str:
+        return f"journalctl -t spark-cluster -o short-iso --no-pager -q -n {lines} 2>&1\n"
+
+    return Fact("story", script, parse)

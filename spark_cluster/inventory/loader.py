@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -20,13 +21,17 @@ def find(given: str | None) -> Path:
 
     `lab up` makes the lab's inventory the current one until `lab down`.
     """
+    if given == "":
+        raise InputError(
+            "--inventory is empty: it names nothing",
+            remedy="Leave it out for the current inventory, or name one.",
+        )
     named = given or os.environ.get("SPARK_CLUSTER_INVENTORY")
     if named:
-        path = Path(named).expanduser()
-        return path / FILE if path.is_dir() else path
-    pointer = places.current_inventory_pointer()
-    if pointer.is_file():
-        path = Path(pointer.read_text(encoding="utf-8").strip())
+        return _named(named, "" if given else " (from $SPARK_CLUSTER_INVENTORY)")
+    with contextlib.suppress(OSError):  # a pointer that is not there, or damaged
+        text = places.current_inventory_pointer().read_text(encoding="utf-8", errors="replace")
+        path = Path(text.strip())
         if path.is_file():
             return path
     for folder in places.search_path("inventory"):
@@ -34,13 +39,30 @@ def find(given: str | None) -> Path:
             return folder / FILE
     raise InputError(
         "no inventory found",
-        remedy=f"Write inventory/{FILE} here, or name one with --inventory FILE.",
+        remedy="`spark-cluster init HOST…` writes one; or name one with --inventory FILE.",
     )
+
+
+def _named(name: str, origin: str) -> Path:
+    path = Path(name).expanduser()
+    try:
+        path = path / FILE if path.is_dir() else path
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            f"there is no inventory at {path}{origin}",
+            remedy="`spark-cluster init HOST…` writes one; or name another with --inventory FILE.",
+        ) from error
+    except OSError:
+        pass  # whoever reads it says why it cannot be read
+    return path
 
 
 def load(path: Path) -> Inventory:
     """Read and check. Raises InputError with file, line and field."""
-    source = read(path.absolute())
+    source = read(path.absolute(), begin="`spark-cluster init HOST…` writes an inventory.")
+    if source.data.get("hosts", ...) in (None, {}):
+        raise source.error(("hosts",), "there is no host", "Add one below `hosts:`.")
     inventory = validate(source, Inventory)
     inventory._path = path.absolute()
     rules.check(source, inventory)
@@ -73,10 +95,12 @@ def group(inventory: Inventory, name: str | None) -> tuple[str, tuple[str, ...]]
     if name is None:
         if len(inventory.groups) == 1:
             return next(iter(inventory.groups.items()))
+        names = ", ".join(inventory.groups)
+        hosts_alone = "Name the hosts: --group HOST, or --group HOST,HOST with the head first."
         raise InputError(
             f"the inventory has {len(inventory.groups)} groups; which one serves?",
             place=str(inventory.path),
-            remedy=f"Name it with --group: {', '.join(inventory.groups) or 'add `groups:` first'}.",
+            remedy=f"Name it with --group: {names}." if names else hosts_alone,
         )
     hosts = tuple(dict.fromkeys(name.split(",")))
     if len(hosts) > 1 and set(hosts) <= set(inventory.hosts):

@@ -76,6 +76,7 @@ def build(options: Options, say: Say, *, keep: bool = True) -> tuple[Image, Save
 
 def up(options: Options, say: Say) -> State:
     """Start what does not run yet; nodes that run stay as they are."""
+    topology(options.topology)  # before anything is built for a name that there is not
     with _alone():
         where = state.folder()
         known = state.load(where)
@@ -189,7 +190,6 @@ def _dead(known: State) -> list[str]:
 
 
 def _new_state(where: Path, made: Image, saved: Saved | None, options: Options) -> State:
-    topology(options.topology)
     where.mkdir(parents=True, exist_ok=True)
     where.chmod(0o700)
     sockets = where / "run"

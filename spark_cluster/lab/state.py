@@ -163,6 +163,6 @@ def write_files(where: Path, topology: Topology, state: State, keys: Path) -> No
 def remove_files(where: Path) -> None:
     pointer = current_inventory_pointer()
     with suppress(OSError):
-        if pointer.read_text().strip() == str(where / "inventory.yaml"):
+        if pointer.read_text(errors="replace").strip() == str(where / "inventory.yaml"):
             pointer.unlink()
     shutil.rmtree(where, ignore_errors=True)

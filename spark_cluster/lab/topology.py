@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_cluster.core.error import LabError
+from spark_cluster.core.error import InputError
 
 MANAGEMENT = "wlP9s9"
 """The interface that SSH comes in on: the Wi-Fi of a real Spark, a user-mode NIC here."""
@@ -102,7 +102,7 @@ class Topology:
             if node.name == name:
                 return node
         names = ", ".join(node.name for node in self.nodes)
-        raise LabError(f"there is no node {name} in the lab", remedy=f"the nodes are {names}")
+        raise InputError(f"there is no node {name} in the lab", remedy=f"the nodes are {names}")
 
     def cable_at(self, node: str, interface: str) -> Cable | None:
         for cable in self.cables:
@@ -188,4 +188,4 @@ def topology(name: str) -> Topology:
         return TOPOLOGIES[name]()
     except KeyError:
         known = ", ".join(sorted(TOPOLOGIES))
-        raise LabError(f"there is no topology {name}", remedy=f"use one of: {known}") from None
+        raise InputError(f"there is no topology {name}", remedy=f"use one of: {known}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -55,10 +55,15 @@ class Past:
         }
 
 
-def past_runs(folder: Path | None = None) -> list[Past]:
-    """Every run, the newest first."""
-    paths = (folder or journal.folder()).glob("*.jsonl")
-    runs = [parse(path, path.read_text(encoding="utf-8", errors="replace")) for path in paths]
+def past_runs(folder: Path | None = None, tell: Callable[[str], None] | None = None) -> list[Past]:
+    """Every run, the newest first; a file that cannot be read is left out, and `tell` hears why."""
+    runs = []
+    for path in (folder or journal.folder()).glob("*.jsonl"):
+        try:
+            runs.append(parse(path, path.read_text(encoding="utf-8", errors="replace")))
+        except OSError as error:
+            if tell is not None:
+                tell(f"left out: {path}: {error.strerror}")
     # The name alone does not order two runs of one second.
     return sorted(runs, key=lambda past: (past.run[:15], _seconds(past), past.run), reverse=True)
 
@@ -67,9 +72,11 @@ def _seconds(past: Past) -> float:
     return past.started.timestamp() if past.started else 0.0
 
 
-def past_run(name: str, folder: Path | None = None) -> Past:
+def past_run(
+    name: str, folder: Path | None = None, tell: Callable[[str], None] | None = None
+) -> Past:
     """One run by its name or the name's beginning; `last` is the newest. Raises InputError."""
-    runs = past_runs(folder)
+    runs = past_runs(folder, tell)
     found = runs[:1] if name == "last" else [run for run in runs if run.run.startswith(name)]
     if len(found) == 1:
         return found[0]
@@ -92,6 +99,13 @@ def unfinished(runs: Iterable[Past], inventory: str) -> dict[str, Past]:
         elif past.verb == "launch":
             seen |= _steps(past, "changed")
     return left_open
+
+
+def unfinished_elsewhere(runs: Sequence[Past], inventory: str) -> dict[str, list[str]]:
+    """The same of all other inventories: the path of each that has such hosts, and the hosts."""
+    others = dict.fromkeys(past.inventory for past in runs)
+    found = {path: list(unfinished(runs, path)) for path in others if path not in ("", inventory)}
+    return {path: hosts for path, hosts in found.items() if hosts}
 
 
 def _finished(past: Past) -> set[str]:

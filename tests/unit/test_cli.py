@@ -94,8 +94,73 @@ def test_what_is_not_there_is_told_with_what_is(
     assert [host.connections for host in hosts] == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "idle"),
+    [
+        (["bootstrap", "qwen3-vl-235b"], "RECIPE"),
+        (["bootstrap", "--group", "pair", "--profile", "p", "--with", "w"],
+         "--group, --profile, --with"),
+        (["launch", "qwen3-vl-235b", "--hosts", "spark-2"], "--hosts"),
+        (["launch", "qwen3-vl-235b", "--allow-management-interface"],
+         "--allow-management-interface"),
+        (["teardown", "--pp"], "--pp"),
+        (["bootstrap", "--group", ""], "--group"),
+    ],
+)  # fmt: skip
+def test_a_plan_refuses_what_it_would_not_heed(cli: Cli, arguments: list[str], idle: str) -> None:
+    hosts = sparks()
+    said = cli("plan", *arguments, "-i", INVENTORY, hosts=hosts)
+    assert_told(said, f"plan {arguments[0]} takes no {idle}\n", "next: Leave ")
+    assert [host.connections for host in hosts] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["teardown", "--hosts", ""], ["--hosts is empty", "Leave it out for all hosts."]),
+        (["teardown", "--hosts", ","], ["--hosts is empty"]),
+        (["teardown", "--group", ""], ["there is no group ''"]),
+        (["teardown", ""], ["RECIPE is empty"]),
+        (["plan", "teardown", ""], ["RECIPE is empty"]),
+        (["relaunch", ""], ["RECIPE is empty"]),
+        (["bootstrap", "--hosts", ""], ["--hosts is empty"]),
+        (["status", "--hosts", "", "--hosts", ","], ["--hosts is empty"]),
+        (["undo", "network", "--hosts", ""], ["--hosts is empty"]),
+        (["undo", "network", "--to", ""], ["--to is empty"]),
+        (["monitor", "up", "--without", ""], ["--without is empty"]),
+        (["model", "sync", "qwen3-vl-235b", "--to", ""], ["--to is empty", "the only group"]),
+        (["image", "sync", "qwen3-vl-235b", "--to", ""], ["--to is empty"]),
+        (["failover", "qwen3-vl-235b", "--without", ""], ["--without is empty"]),
+    ],
+)
+def test_an_empty_value_is_not_everything(cli: Cli, arguments: list[str], parts: list[str]) -> None:
+    """As a shell gives it for a variable that is not set."""
+    hosts = sparks()
+    said = cli(*arguments, "--inventory", INVENTORY, hosts=hosts)
+    assert_told(said, *parts)
+    assert [host.connections for host in hosts] == [0, 0, 0]
+
+
+def test_an_empty_inventory_is_not_the_current_one(cli: Cli) -> None:
+    assert_told(cli("teardown", "-i", "", hosts=sparks()), "--inventory is empty")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["status", "--interval", "5"], "--interval goes with --watch only"),
+        (["verify-rdma", "--no-both"], "--no-both goes with --probe only"),
+        (["verify-rdma", "--both", "--live"], "--both goes with --probe only"),
+    ],
+)
+def test_an_option_without_the_one_it_belongs_to(
+    cli: Cli, arguments: list[str], parts: str
+) -> None:
+    assert_told(cli(*arguments, "-i", INVENTORY, hosts=sparks()), parts)
+
+
 def test_an_inventory_that_is_not_there(cli: Cli) -> None:
-    assert_told(cli("status", "-i", "/no/such.yaml"), "/no/such.yaml", "No such file")
+    assert_told(cli("status", "-i", "/no/such.yaml"), "there is no inventory at /no/such.yaml")
 
 
 def test_a_wrong_playbook_beside_the_user_is_told_with_its_line(cli: Cli) -> None:

@@ -19,6 +19,14 @@ def test_explain_says_why_and_what_to_do(cli: Cli, code: str) -> None:
     assert "What to do" in said.out
 
 
+@pytest.mark.parametrize("code", DIAGNOSES)
+def test_explain_breaks_no_command_and_no_path(cli: Cli, code: str) -> None:
+    """A line ends where a space is: a command can be copied."""
+    entry = DIAGNOSES[code]
+    assert " ".join(cli("explain", code).out.split()).endswith(f"What to do {entry.fix}")
+    assert entry.why in " ".join(cli("explain", code).out.split())
+
+
 def test_explain_lists_all_codes(cli: Cli) -> None:
     said = cli("explain")
     assert [line.split()[0] for line in said.out.splitlines()] == list(DIAGNOSES)

@@ -139,6 +139,16 @@ def test_what_is_missing_is_said_and_nothing_changed(
     assert [host.changes for host in hosts] == [[], [], []]
 
 
+def test_a_failover_to_hosts_that_are_all_away_is_unknown(cli: Cli, switch: Inventory) -> None:
+    hosts = dead(switch)
+    hosts[2] = down("spark-1")
+    said = cli("failover", RECIPE, "--without", "spark-2", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 3
+    assert "spark-3, spark-1: spark-1 is away: spark-1: no route to host" in said.err
+    assert "next: Bring back hosts that are away" in said.err
+    assert [host.changes for host in hosts] == [[], [], []]
+
+
 def test_memory_that_others_took_since_keeps_no_failover(cli: Cli, switch: Inventory) -> None:
     hosts = dead(switch)
     less_memory(hosts[1])

@@ -19,6 +19,9 @@ from spark_cluster.core.event import (
 )
 from spark_cluster.runner.history import past_run, past_runs, story
 from spark_cluster.runner.journal import Journal
+from tests.command_line import Cli
+
+from .world import INVENTORY, Spark
 
 ONE, TWO = "20261121-031500-9f3a", "20261121-041500-1234"
 DOWN = Unreachable("spark-3: no route", host="spark-3", remedy="Switch it on.")
@@ -76,6 +79,32 @@ def test_a_journal_that_says_nothing(text: str) -> None:
     path.write_text(text)
     (past,) = past_runs()
     assert (past.run, past.verb, past.hosts) == (ONE, "undo network", ())
+
+
+def test_a_journal_that_cannot_be_read_is_left_out_and_told(
+    cli: Cli, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    folder = write(ONE, "launch").parent / f"{TWO}-bench.jsonl"
+    folder.mkdir()
+    said = cli("history")
+    assert said.code == 0
+    assert ONE in said.out
+    assert said.err == f"left out: {folder}: Is a directory\n"
+    assert cli("history", "last").out.startswith("launch on")
+
+
+def test_as_many_lines_of_the_hosts_as_are_wanted(cli: Cli) -> None:
+    host = Spark("spark-2")
+    host.texts["story"] = "".join(
+        f"2026-11-21T03:15:00+0000 spark-2 spark-cluster[7]: line {number}\n"
+        for number in range(300)
+    )
+    words = ("history", "--nodes", "-i", INVENTORY, "--hosts", "spark-2")
+    assert "line 0\n" in cli(*words, "-n", "500", hosts=[host]).out
+    assert "journalctl" in host.runs[-1] and " -n 500 " in host.runs[-1]
+    assert "line 279\n" not in cli(*words, hosts=[host]).out
+    assert " -n 200 " in host.runs[-1]  # a run is looked for in more than is shown
 
 
 def test_a_run_by_its_beginning_or_as_the_last() -> None:

@@ -119,11 +119,35 @@ def test_a_folder_means_the_file_in_it(desk: Path) -> None:
 
 
 def test_a_home_in_the_name_is_expanded(desk: Path) -> None:
-    assert find("~/mine.yaml") == desk / "home/mine.yaml"
+    path = write(desk / "home/mine.yaml", ONE)
+    assert find("~/mine.yaml") == path
+
+
+def test_an_inventory_that_is_not_there_is_told_with_where_its_name_comes_from(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk / "empty").mkdir()
+    error = refused(lambda: find(str(desk / "empty")))
+    assert error.message == f"there is no inventory at {desk / 'empty' / FILE}"
+    monkeypatch.setenv("SPARK_CLUSTER_INVENTORY", "/nope")
+    error = refused(lambda: find(None))
+    assert error.message == "there is no inventory at /nope (from $SPARK_CLUSTER_INVENTORY)"
+    assert "`spark-cluster init HOST…` writes one" in error.remedy
+    assert "(from" not in refused(lambda: find("/nope")).message
 
 
 def test_a_pointer_to_nothing_is_passed_over(desk: Path) -> None:
     write(desk / "home/.local/state/spark-cluster/current-inventory", f"{desk}/gone.yaml\n")
+    assert find(None) == places.shipped("inventory") / FILE
+
+
+def test_an_inventory_that_cannot_be_looked_at_is_told_by_who_reads_it(desk: Path) -> None:
+    assert "File name too long" in refused(lambda: load(find("x" * 5000))).message
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe/lab.yaml", b"a\0b", b"x" * 9000, b""])
+def test_a_damaged_pointer_is_passed_over(desk: Path, text: bytes) -> None:
+    write(desk / "home/.local/state/spark-cluster/current-inventory", "").write_bytes(text)
     assert find(None) == places.shipped("inventory") / FILE
 
 
@@ -191,7 +215,10 @@ def test_an_unknown_group_suggests_one() -> None:
 
 @pytest.mark.parametrize(
     ("groups", "remedy"),
-    [("{}", "add `groups:` first"), ("{a: [spark-1], b: [spark-1]}", "--group: a, b")],
+    [
+        ("{}", "Name the hosts: --group HOST, or --group HOST,HOST"),
+        ("{a: [spark-1], b: [spark-1]}", "--group: a, b"),
+    ],
 )
 def test_without_one_group_it_must_be_named(tmp_path: Path, groups: str, remedy: str) -> None:
     loaded = load(write(tmp_path / FILE, f"hosts: {{spark-1: {{}}}}\ngroups: {groups}\n"))

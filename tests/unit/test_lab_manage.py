@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_cluster.core.error import LabError
+from spark_cluster.core.error import InputError, LabError
 from spark_cluster.lab import manage, process, snapshot, state
 from spark_cluster.lab.image import Base
 from spark_cluster.lab.snapshot import Image
@@ -99,6 +99,22 @@ def test_another_topology_is_refused_while_one_is_up(where: Path) -> None:
     with pytest.raises(LabError) as error:
         manage.up(manage.Options(topology="ring"), lambda _: None)
     assert "down" in error.value.remedy
+
+
+def test_a_topology_that_there_is_not_builds_nothing(
+    where: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[object] = []
+    monkeypatch.setattr(manage, "build", lambda *given, **_: built.append(given))
+    with pytest.raises(InputError, match="there is no topology foo"):
+        manage.up(manage.Options(topology="foo"), lambda _: None)
+    assert built == []
+
+
+def test_reset_of_a_node_that_there_is_not(where: Path) -> None:
+    note(where, ALL)
+    with pytest.raises(InputError, match="there is no node spark-9"):
+        manage.reset(["spark-9"], lambda _: None)
 
 
 def test_status_tells_the_dead_from_the_living(where: Path) -> None:

@@ -16,6 +16,7 @@ from spark_cluster.core.error import InputError, LabError
 from spark_cluster.lab import fault, image, layers, model, process, requirements, rootfs
 from spark_cluster.lab.packages import node_packages
 from spark_cluster.lab.topology import INTERFACES
+from tests.command_line import Cli
 
 
 @pytest.fixture
@@ -134,6 +135,12 @@ def test_an_unknown_fault_is_refused() -> None:
     with pytest.raises(InputError) as error:
         fault.inject("gremlin")
     assert "fault list" in error.value.remedy
+
+
+def test_faults_are_listed_for_programs_too(cli: Cli) -> None:
+    told = json.loads(cli("lab", "fault", "list", "--json").out)
+    assert [each["name"] for each in told] == [each.name for each in fault.FAULTS]
+    assert all(each["does"] and each["undo"] for each in told)
 
 
 def test_requirements_run_without_third_party_packages() -> None:

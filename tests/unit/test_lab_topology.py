@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_cluster.core.error import LabError
+from spark_cluster.core.error import InputError
 from spark_cluster.inventory.loader import load
 from spark_cluster.lab import state
 from spark_cluster.lab import topology as t
@@ -96,9 +96,9 @@ def test_every_mac_is_its_own() -> None:
 
 
 def test_unknown_names_say_what_there_is() -> None:
-    with pytest.raises(LabError) as error:
+    with pytest.raises(InputError) as error:
         t.topology("star")
     assert "pair" in error.value.remedy
-    with pytest.raises(LabError) as error:
+    with pytest.raises(InputError) as error:
         t.topology("pair").node("spark-9")
     assert "spark-3" in error.value.remedy

@@ -17,7 +17,7 @@ from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
 from tests.command_line import Cli
 
-from .world import INVENTORY, Spark
+from .world import INVENTORY, Spark, down
 
 
 def line(time: str, rank: int = 0, text: str = "x") -> LogLine:
@@ -145,7 +145,18 @@ def test_a_docker_that_refuses_is_told(cli: Cli, follow: tuple[str, ...]) -> Non
     said = cli("logs", *follow, "-i", INVENTORY, "--hosts", "spark-2,spark-3", hosts=hosts)
     assert said.code == 3
     assert "rank 0 spark-2 ready" in said.out
-    assert "unknown: spark-3: docker says: permission denied" in said.err
+    assert "unknown: spark-3: docker says: permission denied\n  next: `spark-cl" in said.err
+
+
+def test_hosts_that_are_away_are_told_with_what_to_do_next(cli: Cli) -> None:
+    hosts = [down("spark-2"), down("spark-3")]
+    said = cli("logs", "-i", INVENTORY, "--hosts", "spark-2,spark-3", hosts=hosts)
+    assert (said.code, said.out) == (3, "")
+    assert said.err.splitlines() == [
+        "unknown: spark-2: spark-2: no route to host",
+        "unknown: spark-3: spark-3: no route to host",
+        "  next: Is it on?",
+    ]
 
 
 def test_logs_that_do_not_end_are_shown_as_far_as_they_came(cli: Cli) -> None:

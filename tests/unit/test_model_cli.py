@@ -137,7 +137,20 @@ def test_ls_of_a_host_that_is_away_is_unknown_with_exit_3(cli: Cli) -> None:
     assert code == 3
     found = json.loads(out)
     assert found["unknown"] == {"spark-3": "spark-3: no route to host"}
+    assert found["remedies"] == {"spark-3": "Is it on?"}
     assert [(row["host"], row["complete"]) for row in found["models"]] == [("spark-2", True)]
+
+
+@pytest.mark.parametrize("verb", ["model", "image"])
+def test_hosts_that_are_away_share_the_next_step(cli: Cli, verb: str) -> None:
+    hosts = [Node("spark-1"), away("spark-2"), away("spark-3")]
+    code, out, _ = cli(verb, "ls", hosts=hosts)
+    assert code == 3
+    assert out.splitlines()[-3:] == [
+        "unknown: spark-2: spark-2: no route to host",
+        "unknown: spark-3: spark-3: no route to host",
+        "  next: Is it on?",
+    ]
 
 
 def test_a_node_without_python_is_unknown_and_not_empty(cli: Cli) -> None:

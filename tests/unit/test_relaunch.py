@@ -93,6 +93,40 @@ def test_a_relaunch_needs_all_of_its_hosts(cli: Cli, switch: Inventory) -> None:
     assert [host.changes for host in hosts] == [[], [], []]
 
 
+@pytest.mark.parametrize("named", [(), (RECIPE,)])
+def test_a_relaunch_that_reads_no_host_does_not_say_that_nothing_is_launched(
+    cli: Cli, switch: Inventory, named: tuple[str, ...]
+) -> None:
+    hosts = [world.down(name) for name in ("spark-2", "spark-3", "spark-1")]
+    said = cli("relaunch", *named, "-i", str(switch.path), hosts=hosts)
+    assert said.code == 3
+    assert "what is launched cannot be read: spark-2: no route to host; spark-3: no" in said.err
+    assert "next: Bring them back; `spark-cluster history` names what" in said.err
+    assert "failover" not in said.err
+
+
+def test_a_launch_on_the_one_host_that_is_away_is_not_called_gone(
+    cli: Cli, switch: Inventory
+) -> None:
+    """No host that answers holds a container of a recipe for one host."""
+    hosts = both(switch)
+    hosts[2] = world.down("spark-1")
+    said = cli("relaunch", "qwen3-32b-fp8", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 3
+    assert "what is launched cannot be read: spark-1: no route to host; nothing was" in said.err
+    assert "`spark-cluster failover qwen3-32b-fp8 --without spark-1`" in said.err
+    assert [host.changes for host in hosts] == [[], [], []]
+
+
+def test_nothing_is_launched_when_all_hosts_say_so(cli: Cli, switch: Inventory) -> None:
+    hosts = both(switch)
+    for host in hosts:
+        host.texts["containers"] = ""
+    said = cli("relaunch", "-i", str(switch.path), hosts=hosts)
+    assert said.code == 4
+    assert "nothing of ours is launched" in said.err
+
+
 def test_the_evidence_is_collected_before_anything_is_taken_down(
     cli: Cli,
     switch: Inventory,

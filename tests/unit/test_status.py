@@ -283,12 +283,13 @@ def test_the_screen_draws_every_state() -> None:
         return said.get()
 
     assert "reading the hosts" in drawn()
-    gone = status_rows.unknown("spark-3", "no route [to] host")
+    gone = status_rows.unknown("spark-3", "no route [to] host", "ping [it]")
     screen.show([row(busy()), gone], None)
     screen._read = time.monotonic() - 65
     said = drawn()
     for part in ("read 1 min ago", "no route [to] host", "977 KiB/s", "vllm-head", "50.0 tokens/s"):
         assert part in said
+    assert "spark-3: no route [to] host\n  next: ping [it]\n" in re.sub(" +\n", "\n", said)
     screen.show([gone], None)
     assert "nothing of ours runs" not in drawn()
     assert "what runs on spark-3 is unknown" in drawn()
@@ -304,7 +305,7 @@ def test_the_screen_draws_every_state() -> None:
 def test_a_narrow_screen_cuts_neither_a_host_nor_its_state(width: int) -> None:
     screen = status_screen.Screen(world.inventory())
     reason = "spark-3 (192.168.1.13:22): no route to host"
-    screen.show([row(busy()), status_rows.unknown("spark-3", reason)], None)
+    screen.show([row(busy()), status_rows.unknown("spark-3", reason, "")], None)
     console = Console(width=width, force_terminal=False)
     with console.capture() as said:
         console.print(screen.render())
@@ -335,5 +336,22 @@ def test_status_of_a_host_that_is_away_is_unknown(cli: Cli) -> None:
     said = cli("status", "-i", INVENTORY, hosts=[Spark("spark-1"), down("spark-2")])
     assert said.code == 3
     assert re.search(r"unknown\s+spark-2: spark-2: no route to host", said.out)
+    assert "\n             next: Is it on?\n" in said.out
     rows = json.loads(cli("status", "--json", "-i", INVENTORY, hosts=[Spark("spark-1")]).out)
     assert [row["state"] for row in rows["hosts"]] == ["up", "unknown", "unknown"]
+    assert all(row["remedy"] for row in rows["hosts"][1:])
+
+
+def test_hosts_that_are_unknown_for_one_reason_share_the_next_step(cli: Cli) -> None:
+    trust = down("spark-3")
+    assert trust.down is not None
+    trust.down.remedy = "spark-cluster trust spark-3"
+    said = cli("status", "-i", INVENTORY, hosts=[down("spark-1"), down("spark-2"), trust])
+    told = [" ".join(line.split()) for line in said.out.splitlines()[1:]]
+    assert told == [
+        "unknown spark-1: spark-1: no route to host",
+        "unknown spark-2: spark-2: no route to host",
+        "next: Is it on?",
+        "unknown spark-3: spark-3: no route to host",
+        "next: spark-cluster trust spark-3",
+    ]

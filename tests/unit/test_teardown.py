@@ -69,6 +69,23 @@ def test_memory_that_is_not_back_is_no_success(cli: Cli) -> None:
     assert "SERVE014 memory is not back" in said.out
 
 
+@pytest.mark.parametrize("words", [["plan", "teardown"], ["teardown", "--dry-run"]])
+def test_the_plan_of_a_teardown_is_its_dry_run(cli: Cli, words: list[str]) -> None:
+    """Of one recipe, and also while a host is away."""
+    hosts = [Spark("spark-1"), torn("spark-2"), down("spark-3")]
+    hosts[0].texts["containers"] = (
+        'c /other running 0 t {"spark-cluster.recipe":"other","spark-cluster.rank":"0"}\n'
+    )
+    said = cli(*words, "qwen3-vl-235b", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 0, said.err
+    assert "vllm-head" in said.out
+    assert "other" not in said.out
+    assert "spark-3: no route to host" in said.out
+    assert [host.changes for host in hosts] == [[], [], []]
+    pair = cli(*words, "--group", "pair", "-i", INVENTORY, hosts=hosts)
+    assert " on spark-2, spark-3" in pair.out
+
+
 # What launch changed is put back
 
 
@@ -188,6 +205,45 @@ def test_there_is_nothing_to_resume(cli: Cli) -> None:
     assert "came to its end" in said.out
     (line,) = cli("teardown", "--resume", "--json", "-i", INVENTORY).lines
     assert line == {"kind": "resume", "hosts": []}
+
+
+def test_resume_knows_the_teardowns_with_other_inventories(cli: Cli, tmp_path: Path) -> None:
+    first, second = tmp_path / "loop.yaml", tmp_path / "loop2.yaml"
+    for path in (first, second):
+        path.write_text(Path(INVENTORY).read_text())
+    hosts = [Spark("spark-1"), torn("spark-2"), down("spark-3")]
+    assert cli("teardown", "-i", str(first), hosts=hosts).code == 3
+    said = cli("teardown", "--resume", "-i", str(second), hosts=hosts)
+    assert said.code == 3
+    assert f"every teardown with {short(second)} came to its end\n" in said.out
+    assert f"not finished with other inventories: spark-3 ({short(first)})" in said.err
+    assert f"`spark-cluster teardown --resume --inventory {short(first)}`" in said.err
+    first.unlink()
+    said = cli("teardown", "--resume", "-i", str(second), hosts=hosts)
+    assert said.code == 0
+    assert f"not there any more: spark-3 ({short(first)})" in said.out
+
+
+def test_resume_on_some_hosts_does_not_speak_for_the_others(cli: Cli) -> None:
+    hosts = [Spark("spark-1"), torn("spark-2"), down("spark-3")]
+    cli("teardown", "-i", INVENTORY, hosts=hosts)
+    said = cli("teardown", "--resume", "--hosts", "spark-2", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 0
+    assert "came to its end, but for spark-3\n" in said.out
+
+
+def test_a_teardown_that_reaches_no_host_names_the_way_on(cli: Cli) -> None:
+    hosts = [down("spark-2"), down("spark-3")]
+    said = cli("teardown", "--group", "pair", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 3
+    assert "2 hosts are away: spark-2, spark-3" in said.err
+    assert "next: Is it on? What runs there may still run: `spark-cluster teardown --re" in said.err
+
+
+def test_waiting_goes_with_resume(cli: Cli) -> None:
+    said = cli("teardown", "--wait", "30", "-i", INVENTORY, hosts=[torn("spark-2")])
+    assert said.code == 2
+    assert "--wait goes with --resume" in said.err
 
 
 def test_a_host_that_comes_back_is_finished(cli: Cli) -> None:

@@ -26,7 +26,7 @@ from spark_cluster.monitor.restarts import Attempt, Restarts, command
 from spark_cluster.runner.responder import Means, Responder
 from spark_cluster.runner.watcher import Settings, Watcher, pause_file
 from spark_cluster.steps.launched import Launched
-from tests.command_line import Cli
+from tests.command_line import Cli, assert_told
 
 from . import world
 from .test_status import page
@@ -930,6 +930,22 @@ def test_pause_and_resume(cli: Cli) -> None:
     assert pause_file().exists()
     assert cli("watch", "--resume").code == 0
     assert not pause_file().exists()
+
+
+def test_a_pause_names_whom_it_holds(cli: Cli) -> None:
+    import getpass
+    import socket
+
+    whom = f"watchers of {getpass.getuser()} on {socket.gethostname()}"
+    assert cli("watch", "--pause").out.startswith(f"{whom} look on")
+    assert cli("watch", "--resume").out == f"{whom} act again\n"
+
+
+@pytest.mark.parametrize("option", ["--pause", "--resume"])
+def test_a_pause_that_cannot_be_written_down(cli: Cli, option: str) -> None:
+    Path.home().mkdir()
+    (Path.home() / ".local").write_text("a file")
+    assert_told(cli("watch", option), str(pause_file()), "Not a directory", "$XDG_STATE_HOME")
 
 
 def test_a_port_in_use_is_told(cli: Cli) -> None:
