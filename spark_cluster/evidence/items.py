@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from spark_cluster.core.shell import quote
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import ProbeContext
+from spark_cluster.facts.docker_records import HEADS, LOGS, PROCESSES, RECORDS
 from spark_cluster.facts.guard import FOLDER as GUARD_FOLDER
 from spark_cluster.facts.rdma import COUNTERS, GIDS, NCCL
 
@@ -25,6 +26,9 @@ _STACKS_ITEM = 45
 
 #: What only a process with a CUDA context has open: a rank, and not what merely watches the GPU.
 _CUDA = "/dev/nvidia-uvm"
+
+#: Of each container; Ray starts an idle worker for every core, and they tell nothing.
+_PROCESSES = 12
 
 #: What every item begins with: docker with a time limit of its own, so that one container that
 #: hangs does not take the others' share; `ours` are our containers; `show` says what it ran.
@@ -64,15 +68,25 @@ def _docker(since: str) -> tuple[Item, ...]:
         Item("docker/info.txt", "show docker info\nshow docker version", _DOCKER_ITEM),
         Item("docker/images.txt", "show docker images --digests --no-trunc", _DOCKER_ITEM),
         Item("docker/inspect.json", "docker inspect $(ours)", _DOCKER_ITEM),
+        Item("docker/records.txt", RECORDS),
         Item("docker/top.txt", 'for c in $(ours); do show docker top "$c"; done', _DOCKER_ITEM),
         Item("docker/stats.txt", "show docker stats --no-stream", _DOCKER_ITEM),
         Item(
             "docker/logs.txt",
             f"""\
-for c in $(ours); do
-  echo "$c: docker/logs-$c.txt"
-  docker logs --timestamps {limit} "$c" 2>&1 | tail -n 50000 | tail -c "$((4 * LIMIT))" \\
-    >"$OUT/docker/logs-$c.txt"
+if _names=$(ours); then
+  for c in $_names; do
+    echo "$c: docker/logs-$c.txt"
+    docker logs --timestamps {limit} "$c" 2>&1 | tail -n 50000 | tail -c "$((4 * LIMIT))" \\
+      >"$OUT/docker/logs-$c.txt"
+  done
+  exit
+fi
+echo "docker does not answer: the ends of its own files"
+{{
+{LOGS}}} | while read -r c f; do
+  echo "$c: docker/logs-$c.txt, of $f"
+  tail -c "$((4 * LIMIT))" "$f" >"$OUT/docker/logs-$c.txt"
 done
 """,
             seconds=40,
@@ -81,10 +95,14 @@ done
 
 
 def _engine(context: ProbeContext) -> tuple[Item, ...]:
+    # Of docker's records first: they answer when docker does not.
     ports = f"""\
-for p in $(docker ps --filter label={LABEL}.role=head --format '{{{{.Label "{LABEL}.port"}}}}'); do
+_ports=$({HEADS})
+[ -n "$_ports" ] ||
+  _ports=$(docker ps --filter label={LABEL}.role=head --format '{{{{.Label "{LABEL}.port"}}}}')
+for p in $_ports; do
   for path in health metrics v1/models api/ps; do
-    show curl -sS --noproxy '*' -m 5 -i "http://127.0.0.1:$p/$path" </dev/null
+    show curl -sS --noproxy '*' -m 5 -i "http://127.0.0.1:${{p%%/*}}/$path" </dev/null
   done
 done
 """
@@ -99,14 +117,21 @@ _gdb() {{
     >"$OUT/engine/stacks-$1.txt" 2>&1
   case $_was in [Tt]*) ;; *) kill -CONT "$1" ;; esac
 }}
-for c in $(ours); do
-  for p in $(docker top "$c" -o pid | sed 1d | head -n 12); do
+_on_gpu() {{ ls -l "/proc/$1/fd" 2>/dev/null | grep -q {_CUDA}; }}
+_ranks_first() {{
+  while read -r _p; do _on_gpu "$_p" && echo "0 $_p" || echo "1 $_p"; done |
+    sort -k1,1n -k2,2n | cut -d' ' -f2 | head -n {_PROCESSES}
+}}
+_all=$({PROCESSES})
+[ -n "$_all" ] || _all=$(for c in $(ours); do docker top "$c" -o pid | sed "1d; s/^ */$c:/"; done)
+for c in $(printf '%s\\n' "$_all" | cut -d: -f1 | uniq); do
+  for p in $(printf '%s\\n' "$_all" | sed -n "s/^$c://p" | _ranks_first); do
     echo "== $c, process $p: $(tr '\\0' ' ' <"/proc/$p/cmdline" | head -c 300)"
     grep -E '^(Name|State|VmRSS|Threads):' "/proc/$p/status"
     echo "waits in: $(cat "/proc/$p/wchan")"
     cat "/proc/$p/stack"
     if command -v py-spy >/dev/null; then timeout -k 1 8 py-spy dump --nonblocking --pid "$p"
-    elif command -v gdb >/dev/null && ls -l "/proc/$p/fd" | grep -q {_CUDA}; then
+    elif command -v gdb >/dev/null && _on_gpu "$p"; then
       echo "its threads: engine/stacks-$p.txt"
       _gdb "$p" &
     fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from spark_cluster.core.shell import ANSWER_SECONDS
+from spark_cluster.evidence.items import DOCKER_SECONDS, LIBRARY, items
 from spark_cluster.facts.docker import CONTAINERS, DOCKER
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.steps import containers
@@ -43,6 +45,7 @@ def probe(script: str, folder: Path, docker: str) -> str:
     program.chmod(0o755)
     for old, new in (
         (f"timeout -k 2 {ANSWER_SECONDS}", "timeout -k 1 0.3"),
+        (f"timeout -k 1 {DOCKER_SECONDS} docker", "timeout -k 1 0.3 docker"),
         ("/var/lib/docker", f"{folder}/docker"),
         ("/etc/docker", f"{folder}/etc"),
         ("/proc", f"{folder}/proc"),
@@ -112,6 +115,35 @@ def test_docker_elsewhere_is_found(tmp_path: Path) -> None:
     assert [each.name for each in fact.containers] == ["vllm-head"]
 
 
+def collected(path: str, folder: Path, docker: str) -> str:
+    """An item of `evidence`, with 12 processes of a container at most."""
+    (item,) = (item for item in items(context()) if item.path == path)
+    settings = f"OUT={folder}/out LIMIT=1000\nmkdir -p $OUT/docker $OUT/engine\n"
+    return probe(settings + LIBRARY + item.shell, folder, docker)
+
+
+def test_the_logs_are_kept_without_docker(tmp_path: Path) -> None:
+    records(tmp_path)
+    log = tmp_path / f"docker/containers/{CONTAINER_ID}/{CONTAINER_ID}-json.log"
+    write(log, '{"log":"the end\\n","stream":"stderr","time":"2026-11-21T03:15:42Z"}\n')
+    said = collected("docker/logs.txt", tmp_path, "exec sleep 60")
+    assert f"vllm-head: docker/logs-vllm-head.txt, of {log}" in said
+    assert (tmp_path / "out/docker/logs-vllm-head.txt").read_text() == log.read_text()
+
+
+def test_the_stacks_are_kept_without_docker_and_the_ranks_first(tmp_path: Path) -> None:
+    records(tmp_path)
+    for pid in range(5000, 5030):  # Ray's idle workers
+        write(tmp_path / f"proc/{pid}/cgroup", f"0::/system.slice/docker-{CONTAINER_ID}.scope\n")
+    for pid in (10_000, 5029):  # as a glob sorts them, the first is before all others
+        write(tmp_path / f"proc/{pid}/cgroup", f"0::/system.slice/docker-{CONTAINER_ID}.scope\n")
+        (tmp_path / f"proc/{pid}/fd").mkdir()
+        (tmp_path / f"proc/{pid}/fd/9").symlink_to("/dev/nvidia-uvm")
+    said = collected("engine/stacks.txt", tmp_path, "exec sleep 60")
+    found = re.findall(r"== vllm-head, process (\d+)", said)
+    assert found == ["5029", "10000", "4211", "4877", *map(str, range(5000, 5008))]
+
+
 ASKED = """\
 for word; do last=$word; done
 printf 'vllm:num_requests_running 2.0\\n\\nspark-cluster: HTTP 200 0.01 s %s\\n' "$last"
@@ -169,3 +201,10 @@ def test_what_docker_does_not_remove_is_killed_and_nothing_else(tmp_path: Path) 
         for process in (ours, reused):
             process.kill()
             process.wait()
+
+
+def test_the_endpoint_is_kept_without_docker(tmp_path: Path) -> None:
+    records(tmp_path)
+    write(tmp_path / "bin/curl", '#!/bin/sh\necho "asked $@"\n').chmod(0o755)
+    said = collected("engine/endpoint.txt", tmp_path, "exec sleep 60")
+    assert "asked -sS --noproxy * -m 5 -i http://127.0.0.1:8000/metrics" in said
