@@ -134,6 +134,15 @@ def test_logs_of_both_ranks_by_time(ring: Cluster, served: dict[str, Any]) -> No
     assert host(ring, FIRST)["containers"][0]["state"] == "running"
 
 
+def unpacked(path: str) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {
+            member.name: body.read()
+            for member in tar.getmembers()
+            if (body := tar.extractfile(member)) is not None
+        }
+
+
 def test_evidence_without_the_secret_and_without_the_host_that_hangs(
     ring: Cluster, served: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -146,12 +155,7 @@ def test_evidence_without_the_secret_and_without_the_host_that_hangs(
         ring.run("lab", "fault", "sshd-hang", THIRD, "--undo")
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["incomplete"] == [THIRD]
-    with tarfile.open(told["path"]) as tar:
-        files = {
-            member.name: body.read()
-            for member in tar.getmembers()
-            if (body := tar.extractfile(member)) is not None
-        }
+    files = unpacked(told["path"])
     assert not [name for name, body in files.items() if TOKEN.encode() in body]
     index = files["all/index.md"].decode()
     assert THIRD in index
@@ -391,11 +395,17 @@ def test_the_dead_host_is_finished_when_it_is_back(ring: Cluster) -> None:
     assert host(ring, FIRST)["containers"][0]["state"] == "running"
 
 
-def test_docker_hangs_on_one_host(ring: Cluster) -> None:
-    """Its daemon is stopped: nothing answers, and a teardown by force still ends all of it."""
+def test_docker_hangs_on_one_host(ring: Cluster, tmp_path: Path) -> None:
+    """Its daemon is stopped: nothing answers. The evidence has what the ranks said and where they
+    stand, and a teardown by force still ends all of it."""
     stop = "sudo kill -STOP $(systemctl show -p MainPID --value docker)"
     ring.on(THIRD, stop)
     try:
+        ring.run("evidence", "-o", str(tmp_path / "hung.tar.gz"))
+        files = unpacked(str(tmp_path / "hung.tar.gz"))
+        assert b'"log":' in files[f"hung/{THIRD}/docker/logs-vllm-worker.txt"]
+        assert b"== vllm-worker, process" in files[f"hung/{THIRD}/engine/stacks.txt"]
+        assert b"VLLM::Worker" in files[f"hung/{THIRD}/engine/stacks.txt"]
         done = ring.run("teardown", "--force", code=4, seconds=420)
         assert "DOCKER001" in done.stdout
         assert "nothing of ours runs on" not in done.stdout
