@@ -40,10 +40,11 @@ def up(
 ) -> None:
     """Start the lab; build its image first if need be (as root)."""
     from spark_cluster.lab import manage, state
+    from spark_cluster.places import short
 
     _clean_up_on_sigterm()
     manage.up(manage.Options(topology, mirror, suite, memory, fresh_boot), _say)
-    typer.echo(f"The lab is up. Its inventory: {state.folder() / 'inventory.yaml'}")
+    typer.echo(f"The lab is up. Its inventory: {short(state.folder() / 'inventory.yaml')}")
 
 
 @app.command()
