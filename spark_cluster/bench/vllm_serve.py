@@ -120,13 +120,6 @@ class Reader:
         return None
 
 
-def results(output: str) -> dict[int, Mapping[str, Any]]:
-    """The result of each level by its value; a level that failed is missing."""
-    reader = Reader()
-    found = ((reader.read(line), reader.level) for line in output.split("\n"))
-    return {level: data for data, level in found if data is not None and level is not None}
-
-
 def _object(line: str) -> Any:
     try:
         return json.loads(line)

@@ -173,7 +173,9 @@ def test_it_and_vllm_bench_serve_measure_what_the_server_does(vllm: Vllm, tmp_pa
         },
     )
     after = vllm.metrics()
-    (data,) = vllm_serve.results(done.stdout).values() or [pytest.fail(done.stderr[-3000:])]
+    reader = vllm_serve.Reader()
+    results = [data for line in done.stdout.split("\n") if (data := reader.read(line)) is not None]
+    (data,) = results or [pytest.fail(done.stderr[-3000:])]
     theirs = vllm_serve.as_run(data, "theirs")
     summary = theirs.levels[0].summary
     assert (summary.ok, summary.failed) == (16, 0)

@@ -160,6 +160,13 @@ class Container:
         return (self.root / "arguments").read_text().splitlines()
 
 
+def results(output: str) -> dict[int, Any]:
+    """The result of each level by its value."""
+    reader = vllm_serve.Reader()
+    found = ((reader.read(line), reader.level) for line in output.split("\n"))
+    return {level: data for data, level in found if data is not None and level is not None}
+
+
 @pytest.fixture
 def container(tmp_path: Path) -> Container:
     return Container(tmp_path)
@@ -167,7 +174,7 @@ def container(tmp_path: Path) -> Container:
 
 def test_each_level_is_run_and_its_result_read(container: Container) -> None:
     output, errors = container.run()
-    found = vllm_serve.results(output)
+    found = results(output)
     assert list(found) == [2, 4]
     assert all("generated_texts" not in data for data in found.values())
     levels = [vllm_serve.as_level(data) for data in found.values()]
@@ -196,14 +203,14 @@ def test_it_gets_the_settings_of_the_run(container: Container) -> None:
 
 
 def test_a_version_that_knows_no_warm_up_gets_none(container: Container) -> None:
-    assert list(vllm_serve.results(container.run(known="--seed")[0])) == [2, 4]
+    assert list(results(container.run(known="--seed")[0])) == [2, 4]
     assert "--num-warmups" not in container.arguments
     assert "" not in container.arguments
 
 
 def test_a_level_that_failed_has_no_result_and_its_words_are_kept(container: Container) -> None:
     output, errors = container.run(fails="2")
-    assert list(vllm_serve.results(output)) == [4]
+    assert list(results(output)) == [4]
     assert "ValueError: no such model" in errors
 
 
@@ -231,10 +238,10 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
     ["", "{}", "@@vllm-bench level x\n{}", "@@vllm-bench level 2\n{nonsense\n{}\n[1]"],
 )
 def test_output_without_results(output: str) -> None:
-    assert vllm_serve.results(output) == {}
+    assert results(output) == {}
 
 
 def test_a_result_needs_its_level_before_it() -> None:
     text = json.dumps(json.loads(RECORDED.read_text()))
-    assert vllm_serve.results(text) == {}
-    assert list(vllm_serve.results(f"@@vllm-bench level 2\n{text}")) == [2]
+    assert results(text) == {}
+    assert list(results(f"@@vllm-bench level 2\n{text}")) == [2]
