@@ -191,9 +191,11 @@ def docker_run(spec: ContainerSpec) -> str:
 
 
 def docker_exec(serve: ServeSpec) -> str:
-    """Start the process so that its output is in `docker logs` and its end is written there."""
+    """Start the process so that its output is in `docker logs`, between a mark of its beginning and
+    one of its end (serving/starts.py): the container outlives its servers."""
     command = " ".join(quote(word) for word in serve.command)
     inner = (
-        f'{command} >/proc/1/fd/1 2>&1; echo "{LABEL}: {serve.title} exited with $?" >/proc/1/fd/1'
+        f'exec >/proc/1/fd/1 2>&1; echo "{LABEL}: {serve.title} begins"; '
+        f'{command}; echo "{LABEL}: {serve.title} exited with $?"'
     )
     return f"docker exec --detach {quote(serve.container)} sh -c {quote(inner)}"

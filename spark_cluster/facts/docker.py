@@ -18,14 +18,15 @@ NO_ANSWER = f"docker ps gave no answer within {ANSWER_SECONDS} s"
 
 
 def log_of_this_start(
-    container: str, *, tail: int | None = None, seconds: int = ANSWER_SECONDS
+    container: str, *, tail: int | None = None, times: bool = False, seconds: int = ANSWER_SECONDS
 ) -> str:
     """Shell that prints what a container has said since it was last started: a log outlives
     `docker start`, and how an earlier start ended says nothing of this one.
 
-    `container` is a word of shell, `seconds` what docker has for the log.
+    `container` is a word of shell, `times` puts docker's time before each line, `seconds` are what
+    docker has for the log.
     """
-    lines = f" --tail {tail}" if tail is not None else ""
+    lines = (" --timestamps" if times else "") + (f" --tail {tail}" if tail is not None else "")
     return (
         f"_started=$({ASK_DOCKER} inspect --format '{{{{.State.StartedAt}}}}' {container} "
         f"2>/dev/null) &&\n"

@@ -1,4 +1,4 @@
-"""The engine on the head: who has joined Ray, how far the server is, whether it answers."""
+"""The engine: who has joined Ray, how far each rank is by its log, whether the server answers."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ RAY = Fact("ray", _ray_script, ray.parse, across=True)
 
 @dataclass(frozen=True)
 class ServerFact:
-    """`progress` is read from the log, `healthy` from the API; `models` are those that an API lists
-    which is healthy without one."""
+    """What one rank's log and, on the head, the server's API say.
+
+    `progress` is read from the log of the host's container, `healthy` is the API's word; `models`
+    are those that an API lists which is healthy without one.
+    """
 
     progress: milestones.Progress
     healthy: bool = False
@@ -41,13 +44,16 @@ class ServerFact:
 
 def _server_script(context: ProbeContext) -> str:
     deployment = context.deployment
-    if deployment is None or deployment.head != context.host.name:
+    if deployment is None or context.host.name not in deployment.hosts:
         return "true"
-    name = quote(deployment.container(deployment.head).name)
-    return (
-        f"{log_of_this_start(name, tail=_LOG_LINES)} || true\n"
-        f"echo '{_HEALTH}'\n{APIS[deployment.api].health(deployment.port)}"
-    )
+    name = quote(deployment.container(context.host.name).name)
+    script = f"""\
+{log_of_this_start(name, tail=_LOG_LINES, times=True)} || true
+echo '{_HEALTH}'
+"""
+    if deployment.head == context.host.name:
+        script += APIS[deployment.api].health(deployment.port)
+    return script
 
 
 def parse_server(text: str) -> ServerFact:

@@ -12,6 +12,7 @@ from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
 from spark_cluster.facts.clock import CLOCK
 from spark_cluster.facts.docker import CONTAINERS, Container, log_of_this_start
+from spark_cluster.facts.ended import SERVER_END
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
@@ -22,14 +23,9 @@ from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.facts.supervisor import SUPERVISOR
 from spark_cluster.inventory.models import Host, Inventory
 from spark_cluster.monitor import exporter
-from spark_cluster.monitor.judgement import (
-    IDLE_WATTS,
-    STILL_BYTES,
-    EngineSight,
-    HostSight,
-    RankSight,
-    Sight,
-)
+from spark_cluster.monitor.judgement import STILL_BYTES
+from spark_cluster.monitor.power import work_watts
+from spark_cluster.monitor.sights import EngineSight, HostSight, RankSight, Sight
 from spark_cluster.rdma import deltas
 from spark_cluster.rdma.counter_names import Severity, severity
 from spark_cluster.rdma.deltas import CounterDelta
@@ -42,9 +38,11 @@ from spark_cluster.steps.served import (
     beside,
     container_of,
     dead,
+    ended,
     heads,
     holds_gpu,
     ranks,
+    server_down,
     to_verify,
 )
 
@@ -69,7 +67,7 @@ true
 PROGRESS = Fact("progress", _start_script, milestones.read)
 
 _FACTS: tuple[Fact[Any], ...] = (
-    HOST, CLOCK, LOCK, CONTAINERS, SUPERVISOR, ENGINE, GPU, PROGRESS, *exporter.FACTS,
+    HOST, CLOCK, LOCK, CONTAINERS, SERVER_END, SUPERVISOR, ENGINE, GPU, PROGRESS, *exporter.FACTS,
 )  # fmt: skip
 
 #: What is read every interval, the exporter's among it, each once.
@@ -158,7 +156,7 @@ def _watched(after: HostFacts, known: HostFacts) -> Served | None:
 def _idle(found: Served, engine: EngineSight, after: HostFacts) -> bool:
     """Whether it would answer a request at once. Of an engine that does not count its requests the
     GPUs tell; Ollama would first load a model that is not loaded, and that takes minutes."""
-    if not engine.healthy or engine.dead:
+    if not engine.healthy or engine.dead or engine.ended:
         return False
     if found.has_key and after[found.host][CONTAINERS].error:
         return False  # docker would have to tell the key
@@ -166,7 +164,12 @@ def _idle(found: Served, engine: EngineSight, after: HostFacts) -> bool:
         return False
     if engine.running is not None:
         return engine.running == 0
-    return all(rank.watts is not None and rank.watts < IDLE_WATTS for rank in engine.ranks)
+    return all(_rests(rank) for rank in engine.ranks)
+
+
+def _rests(rank: RankSight) -> bool:
+    limit = work_watts(rank.gpu)
+    return rank.watts is not None and limit is not None and rank.watts < limit
 
 
 def _host(host: Host, now: Facts, change: CounterDelta | None) -> HostSight:
@@ -221,8 +224,10 @@ def _engine(
             for rank in ranks(found, known, inventory)
         ),
         dead=tuple(dead(found, after)),
+        ended=server_down(found, after),
+        was_ready=(end := ended(found, after)) is not None and end.was_ready,
         stage=progress.current if progress is not None else "",
-        failure=(progress.failure or "") if progress is not None else "",
+        failure=progress.failure.reason if progress is not None and progress.failure else "",
         canary=canary.said if canary is not None and canary.start == start else None,
         supervised=_supervised(head),
         age=found.head.uptime(clock.epoch) if (clock := head.get(CLOCK)) is not None else None,
@@ -253,6 +258,7 @@ def _rank(
     rank: Rank, container: Container | None, after: HostFacts, changes: dict[str, CounterDelta]
 ) -> RankSight:
     state = after[rank.host][GPU_STATE] if rank.host in after else None
+    gpu = after[rank.host].get(GPU) if rank.host in after else None
     processes = container.processes if container is not None and rank.host in after else ()
     return RankSight(
         rank=rank.rank,
@@ -261,6 +267,7 @@ def _rank(
         watts=state.watts if state is not None else None,
         utilization=state.utilization if state is not None else None,
         compiles=any(_COMPILER.search(arguments) for _, arguments in processes),
+        gpu=next(iter(gpu.names), "") if gpu is not None else "",
     )
 
 

@@ -1,40 +1,92 @@
-"""Why a starting engine failed: patterns of its log, each with a reason and a remedy."""
+"""Why a starting engine failed: patterns of its log, each with a reason and a remedy.
+
+A pattern is what a person should read first, once the engine has ended or stands still. No pattern
+by itself ends a launch: engines warn of what they survive (vLLM says on every host that has fewer
+GPUs than the job has ranks that they may not suffice) and NCCL retries what failed.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
 class Failure:
-    """`reason` and `remedy` are what a person reads."""
+    """`reason` and `remedy` are what a person reads.
+
+    order        its place in the table: what is nearer to a cause comes first
+    consequence  it tells only that something else has failed, here or on another rank
+    time         seconds since 1970 by the clock of the host whose log it is; None if unknown
+    rank         that it is about, or `address` of its host, if the line names them: Ray's driver
+                 repeats what the workers say
+    """
 
     reason: str
     remedy: str
+    order: int = 0
+    consequence: bool = False
+    time: float | None = None
+    rank: int | None = None
+    address: str = ""
 
 
 @dataclass(frozen=True)
 class _Sign:
-    """A line that means a failure.
+    """A line that means a failure. `reason` is filled with the pattern's groups; those named `rank`
+    and `address` say whom it is about.
 
-    `reason` and `remedy` are filled with the pattern's groups. `final`: nothing can go on after it,
-    wherever it stands; otherwise it counts only if no milestone follows.
+    `final`: nothing can go on after it, wherever it stands; otherwise it counts only if no
+    milestone follows.
     """
 
     pattern: re.Pattern[str]
     reason: str
     remedy: str
     final: bool = True
+    consequence: bool = False
 
 
 def _sign(pattern: str, reason: str, remedy: str, *, final: bool = True) -> _Sign:
     return _Sign(re.compile(pattern, re.ASCII), reason, remedy, final)
 
 
-_LOG_ABOVE = "Read the lines above it in the log of the rank that ended first."
+def _after(pattern: str, reason: str, remedy: str) -> _Sign:
+    return _Sign(re.compile(pattern, re.ASCII), reason, remedy, consequence=True)
 
-#: Causes before consequences: the first sign that the log holds gives the failure.
+
+_LOG_ABOVE = "Read the lines above it in the log of the rank that ended first."
+_OTHER_RANK = "See that rank's container: `docker logs` on its host, and the kernel's log."
+
+#: What an exception tells that only repeats another one, or that Ray's end makes of itself.
+_REPEATS = re.compile(
+    r"Engine core initialization failed|Executor failed\.|EngineDeadError|EngineGenerateError"
+    r"|WorkerProc initialization failed|Failed to find a corresponding actor handle"
+    r"|ActorHandleNotFoundError|cannot pickle|ray\.exceptions\.RayTaskError|ActorDiedError"
+    r"|RayActorError|Worker failed with error|Connection closed by peer|remote process exited"
+    r"|CancelledError|KeyboardInterrupt|SystemExit",
+    re.ASCII,
+)
+
+_EXCEPTION = re.compile(
+    r"(?:^|[\s\]])((?:[a-zA-Z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit)(?:: .*)?)$",
+    re.ASCII,
+)
+#: After it nothing goes on in that process; what comes later is what Ray forwards late.
+_FATAL = re.compile(
+    r"EngineCore (?:failed to start|encountered a fatal error)\."
+    r"|WorkerProc (?:failed to start|hit an exception)\.",
+    re.ASCII,
+)
+_TRACEBACK = re.compile(r"\bTraceback \(most recent call last\)", re.ASCII)
+#: pydantic's exception has its reason in the line after it.
+_VALIDATION = re.compile(r"ValidationError: \d+ validation errors? for ", re.ASCII)
+_VALUE_ERROR = re.compile(r"\s(Value error, .*?)(?: \[type=|$)", re.ASCII)
+_ADDRESS = re.compile(r"\bip=(\d{1,3}(?:\.\d{1,3}){3})\b", re.ASCII)
+
+#: Causes before consequences: of several signs the first of the table gives the failure.
 _SIGNS = (
     _sign(
         r"ValueError: Free memory on device\s*(?:cuda:\d+\s*)?\(([^)]*)\)",
@@ -43,10 +95,16 @@ _SIGNS = (
         "gpu_memory_utilization.",
     ),
     _sign(
-        r"Tensor parallel size \((\d+)\) exceeds available GPUs \((\d+)\)"
-        r"|World size \((\d+)\) is larger than the number of available GPUs \((\d+)\)",
-        "the engine needs {0}{2} GPUs and sees {1}{3}: it started before all workers had joined",
-        "Tear down and launch again; launch waits until Ray sees every host and its GPU.",
+        r"ValueError: World size \((\d+)\) is larger than the number of available GPUs \((\d+)\)",
+        "the engine needs {0} GPUs and sees {1}",
+        "Its ranks are on several hosts only over Ray, or with --nnodes: correct the recipe.",
+    ),
+    _sign(
+        r"ValueError: (?:Cannot provide a placement group|The number of required \w+ exceeds the "
+        r"total number of available)",
+        "Ray has no place for all ranks: a host or its GPU is not in the cluster, or is taken",
+        "`ray status` in the head's container lists the GPUs; tear down and launch again: launch "
+        "waits until Ray sees every host and its GPU.",
     ),
     _sign(
         r"Failed to initialize any NET plugin",
@@ -55,15 +113,25 @@ _SIGNS = (
         "NCCL_IB_HCA names a device that is ACTIVE on this host.",
     ),
     _sign(
-        r"Call to (ibv_\w+) failed(?: with error ([^\n]{1,80}))?",
+        r"NCCL WARN (?!.*\bretrying\b).*?Call to (ibv_\w+) failed(?: with error ([^\n]{1,80}))?",
         "an RDMA connection could not be made: {0} {1}",
         "Check the cable and the GID index on both ends; the peer must answer a jumbo ping on the "
         "same rail.",
     ),
     _sign(
-        r"\b(ncclInvalidUsage|ncclSystemError|ncclInternalError|ncclRemoteError"
-        r"|ncclUnhandledCudaError)\b",
-        "NCCL ended with {0}",
+        r"ncclInvalidUsage|NCCL error: invalid usage",
+        "NCCL refused its settings (invalid usage): with NCCL_NET=IB it says so when it finds no "
+        "usable RDMA device",
+        "Check that the container has /dev/infiniband, IPC_LOCK and unlimited memlock, and that "
+        "NCCL_IB_HCA names a device that is ACTIVE on each host; `launch --debug` has NCCL's own "
+        "words.",
+    ),
+    _sign(
+        # NCCL's result codes, and its words for them, which vLLM raises without the code's name.
+        r"(ncclUnhandledCudaError|ncclSystemError|ncclInternalError|ncclInvalidArgument)"
+        r"|NCCL error: (unhandled cuda error|unhandled system error|internal error"
+        r"|invalid argument)",
+        "NCCL failed: {0}{1}",
         "Read NCCL's lines in the logs of both ranks; NCCL_DEBUG=INFO gives more.",
     ),
     _sign(
@@ -77,13 +145,15 @@ _SIGNS = (
         "Raise gpu_memory_utilization, or choose a smaller model or more hosts.",
     ),
     _sign(
-        r"ValueError: To serve at least one request with the models's max seq len \((\d+)\)",
+        r"To serve at least one request with the models?'s max seq len \((\d+)\)"
+        r"(?:.*estimated maximum model length is (\d+))?",
         "the KV cache is too small for one request of {0} tokens",
         "Lower max_model_len of the recipe, or raise gpu_memory_utilization.",
     ),
     _sign(
         r"LocalEntryNotFoundError|OfflineModeIsEnabled|outgoing traffic has been disabled"
-        r"|We couldn't connect to 'https://huggingface\.co'",
+        r"|We couldn't connect to 'https://huggingface\.co'"
+        r"|Invalid repository ID or local directory specified",
         "a model file is not in the host's cache, and downloads are off",
         "Complete the model's files in the cache of every host before the launch.",
     ),
@@ -118,73 +188,115 @@ _SIGNS = (
         "Stop what listens there, or change the recipe's port.",
         final=False,
     ),
-    _sign(
-        r"Connection closed by peer \[([0-9a-fA-F.:]{2,45})\]",
+    _sign(_TRACEBACK.pattern, "", _LOG_ABOVE, final=False),
+    _after(
+        r"RayWorkerProc rank=\[(?P<rank>\d{1,4})\] died unexpectedly",
+        "the process of rank {0} died",
+        _OTHER_RANK,
+    ),
+    _after(
+        r"Connection closed by peer \[(?P<address>[0-9a-fA-F.:]{2,45})\]",
         "the rank at {0} is gone: it closed the connection",
-        "See that rank's container: `docker logs` on its host, and the kernel's log.",
+        _OTHER_RANK,
     ),
-    _sign(
-        r"Engine core initialization failed",
-        "the engine core did not start",
-        _LOG_ABOVE,
+    _after(
+        r"NCCL WARN .*Connection closed by remote peer (?P<address>[^\s<]{1,64})",
+        "the rank at {0} is gone: it closed the connection",
+        _OTHER_RANK,
     ),
-    _sign(
+    _after(
+        r"Worker proc VllmWorker-(?P<rank>\d{1,4}) died unexpectedly",
+        "the process of rank {0} died",
+        _OTHER_RANK,
+    ),
+    _after(
+        r"ncclRemoteError|NCCL error: remote process exited",
+        "a rank is gone, or the network to it",
+        "See the other ranks' containers: `docker logs` on their hosts, and the kernel's log.",
+    ),
+    _after(
         r"ActorDiedError|RayActorError|WorkerCrashedError|Executor failed|EngineDeadError"
-        r"|Received sigquit from a child process|Worker proc \S+ died unexpectedly",
+        r"|Received sigquit from a child process|WorkerProc initialization failed",
         "a worker died",
         "See the worker's container: `docker logs` on its host, and the kernel's log.",
     ),
-    _sign(
-        r"spark-cluster: (vllm serve|trtllm-serve) exited with ([1-9]\d{0,3})\b",
-        "{0} exited with status {1}",
-        _LOG_ABOVE,
-    ),
-    _sign(
-        r"spark-cluster: (vllm serve|trtllm-serve) exited with 0\b",
-        "{0} ended by itself",
-        "Something asked it to stop; the end of the log says when.",
-    ),
-    _sign(r"\bTraceback \(most recent call last\)", "", "", final=False),
-)
-
-_EXCEPTION = re.compile(
-    r"(?:^|[\s\]])((?:[a-zA-Z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit)(?:: .*)?)$",
-    re.ASCII,
+    _after(r"Engine core initialization failed", "the engine core did not start", _LOG_ABOVE),
 )
 
 
-def _exception(lines: list[str], start: int) -> str:
-    """The exception that the traceback at line `start` ends with; empty if it has not ended."""
-    for line in lines[start + 1 :]:
-        found = _EXCEPTION.search(line)
-        if found and "raise " not in line:
-            return found[1][:200]
-    return ""
+def find(
+    lines: Sequence[str], last_milestone: int, times: Sequence[float | None] = ()
+) -> Failure | None:
+    """The failure that `lines` tell of: the first sign of the table that one of them holds.
 
-
-def _traceback(lines: list[str], number: int) -> Failure:
-    exception = _exception(lines, number)
-    reason = f"an exception: {exception}" if exception else "an exception (see the log)"
-    return Failure(reason, _LOG_ABOVE)
-
-
-def _last_line(lines: list[str], sign: _Sign) -> tuple[int, re.Match[str]] | None:
-    for number in range(len(lines) - 1, -1, -1):
-        found = sign.pattern.search(lines[number])
-        if found:
-            return number, found
-    return None
-
-
-def find_failure(lines: list[str], last_milestone: int) -> Failure | None:
-    """The failure that `lines` tell of; `last_milestone` is the number of the last line of
-    progress, -1 if there is none."""
-    for sign in _SIGNS:
-        found = _last_line(lines, sign)
-        if found is None or (not sign.final and found[0] < last_milestone):
+    `last_milestone` is the number of the last line of progress, -1 if there is none; `times` are
+    those of the lines, where they are known.
+    """
+    last = {order: number for number, line in enumerate(lines) for order in _signs(line)}
+    for order, sign in enumerate(_SIGNS):
+        number = last.get(order, -1)
+        if number < 0 or (not sign.final and number < last_milestone and sign.reason):
             continue
-        if not sign.reason:
-            return _traceback(lines, found[0])
-        groups = [group or "" for group in found[1].groups()]
-        return Failure(sign.reason.format(*groups).strip(), sign.remedy)
+        named: dict[str, str | None] = {}
+        if sign.reason:
+            match = sign.pattern.search(lines[number])
+            assert match is not None
+            reason = sign.reason.format(*(group or "" for group in match.groups())).strip()
+            named = match.groupdict()
+        elif found := _exception(lines, last_milestone):
+            number, reason = found
+        else:
+            continue
+        rank = named.get("rank")
+        return Failure(
+            reason,
+            sign.remedy,
+            order,
+            sign.consequence,
+            time=times[number] if times else None,
+            rank=int(rank) if rank else None,
+            address=named.get("address") or _address(lines, number),
+        )
     return None
+
+
+@lru_cache(maxsize=8192)
+def _signs(line: str) -> tuple[int, ...]:
+    """The signs that a line holds. A launch reads the same lines again and again."""
+    return tuple(order for order, sign in enumerate(_SIGNS) if sign.pattern.search(line))
+
+
+def _exception(lines: Sequence[str], after: int) -> tuple[int, str] | None:
+    """The first exception, after what is fatal or else after the last progress, that does not only
+    repeat another one: what follows it is raised while it is handled."""
+    fatal = (number for number, line in enumerate(lines) if _FATAL.search(line))
+    begun = None
+    for number in range(next(fatal, after + 1), len(lines)):
+        line = lines[number]
+        if _TRACEBACK.search(line):
+            begun = number if begun is None else begun
+            continue
+        found = _EXCEPTION.search(line) if begun is not None else None
+        if found is None or "raise " in line or _REPEATS.search(found[1]):
+            continue
+        said = found[1]
+        if _VALIDATION.search(said) and number + 1 < len(lines):
+            more = _VALUE_ERROR.search(lines[number + 1])
+            said += f": {more[1]}" if more else ""
+        return number, f"an exception: {said[:200]}"
+    if begun is None or any(_EXCEPTION.search(line) for line in lines[begun:]):
+        return None  # none, or only such as repeat another
+    return begun, "an exception (see the log)"
+
+
+def _address(lines: Sequence[str], number: int) -> str:
+    """The host that the line is about: by its own words, or by those of Ray's error whose cause it
+    is, which stands at most a traceback above."""
+    found = _ADDRESS.search(lines[number])
+    for above in range(number - 1, max(-1, number - 80), -1):
+        if found:
+            break
+        if "RayTaskError" in lines[above]:
+            found = _ADDRESS.search(lines[above])
+            break
+    return found[1] if found else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.words import sentence
 
 _FROM_API = "spark-cluster: ray nodes"
 _FROM_STATUS = "spark-cluster: ray status"
@@ -156,7 +157,8 @@ def joined(status: RayStatus, expected_ips: Sequence[str], gpus: float) -> list[
     Empty: all have joined. GPUs of other nodes do not count.
     """
     if status.active is None or status.gpus_total is None:
-        return [f"Ray does not answer: {status.error}." if status.error else "Ray does not answer."]
+        why = f": {status.error}" if status.error else ""
+        return [sentence(f"Ray does not answer{why}")]
     if status.nodes is None:
         missing = []
         if status.active < len(expected_ips):

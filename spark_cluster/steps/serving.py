@@ -1,19 +1,24 @@
 """The engine comes up: Ray's head, the workers, the server, the first token.
 
-The head is asked. The workers wait with it, silently, so that a rank that dies is seen at once.
+The head is asked. The workers wait with it, silently, so that a rank that dies is seen at once, and
+the logs of all ranks are read: the one that failed first says why.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from pydantic import Field
 
 from spark_cluster.core.step import Assessment, Change, Problem, Step, Stimulus, skip
 from spark_cluster.document import Document
 from spark_cluster.engines.spec import docker_exec
+from spark_cluster.facts.clock import CLOCK
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.serving import RAY, SERVER
-from spark_cluster.serving import api, ray
+from spark_cluster.serving import api, milestones, ray
 from spark_cluster.serving.apis import APIS
+from spark_cluster.serving.failures import Failure
 from spark_cluster.steps.base import NoParams, problem
 from spark_cluster.steps.view import View
 
@@ -39,18 +44,105 @@ class FirstToken(Document):
 
 _NOT_HEAD = "only the head is asked"
 
+#: Seconds without a milestone after which what speaks for a failure is one, although the engine's
+#: processes are still there. Shards and kernels report more often than that.
+_STALLED_SECONDS = 600.0
 
-def _dead_rank(view: View) -> Problem | None:
-    """A container of this deployment that is not running any more, on any host."""
+
+def _ended(view: View) -> tuple[str, Problem] | None:
+    """A container of this deployment that runs no more, and its host."""
     for spec in view.serving.containers:
         container = view.all_facts[spec.host][CONTAINERS].named(spec.name)
         if container is not None and not container.running:
-            return problem(
-                "SERVE009",
-                f"{spec.name} on {spec.host} is {container.state}, exit code {container.exit_code}",
-                f"docker logs {spec.name} on {spec.host} says why; then `spark-cluster teardown`.",
-            )
+            what = f"{spec.name} is {container.state}, exit code {container.exit_code}"
+            remedy = f"`docker logs {spec.name}` on {spec.host} says why."
+            return spec.host, problem("SERVE009", what, remedy)
     return None
+
+
+def _server_gone(view: View) -> tuple[str, Problem] | None:
+    """The server inside the head's container has ended, and the container lives on: no process has
+    its title, by docker's list of them, which has others."""
+    command = view.serving.serve
+    if command is None:
+        return None
+    head = view.all_facts[command.host]
+    container = head[CONTAINERS].named(command.container)
+    if container is None or not container.processes or container.runs(command.title):
+        return None
+    status = head[SERVER].progress.exit_status
+    how = "" if status is None else f", exit status {status}"
+    what = f"{command.title} in {command.container} has ended{how}"
+    remedy = f"`docker logs {command.container}` on {command.host} says why."
+    return command.host, problem("SERVE007", what, remedy)
+
+
+def _why(view: View) -> tuple[str, Failure] | None:
+    """What speaks for a failure in the logs of all ranks, and the host that it is about."""
+    hosts = view.serving.hosts
+    logs = {name: view.all_facts[name][SERVER].progress for name in hosts}
+    clocks = {name: view.all_facts[name][CLOCK].epoch for name in hosts}
+    found = milestones.culprit(logs, clocks)
+    if found is None:
+        return None
+    name, failure = found
+    if failure.rank is not None and failure.rank < len(hosts):
+        return hosts[failure.rank], failure
+    about = {address: host for host, address in view.serving.addresses.items()}
+    return about.get(failure.address, name), failure
+
+
+def _failed(view: View, end: tuple[str, Problem]) -> Assessment:
+    """The engine ended: told is the first cause in the ranks' logs. A consequence is told only if
+    it is about another host than the one whose end is known."""
+    host, fault = end
+    found = _why(view)
+    if found is not None and (not found[1].consequence or found[0] != host):
+        host, failure = found
+        fault = problem("SERVE007", failure.reason, failure.remedy)
+    return _told(view, host, fault)
+
+
+def _told(view: View, host: str, fault: Problem) -> Assessment:
+    if view.name != host:
+        return Assessment(skipped=f"{host} failed")
+    tail = view.all_facts[host][SERVER].progress.tail
+    return Assessment(problems=(fault,), notes=(*_consequences(view, host, fault), *tail))
+
+
+def _consequences(view: View, culprit: str, fault: Problem) -> Iterator[str]:
+    """What ended, and what the other ranks' logs say of it."""
+    for end in (_ended(view), _server_gone(view)):
+        if end is not None and end[1].what != fault.what:
+            yield f"{end[0]}: {end[1].what}"
+    for name in view.serving.hosts:
+        failure = view.all_facts[name][SERVER].progress.failure
+        if name != culprit and failure is not None and failure.reason != fault.what:
+            yield f"{name} says after it: {failure.reason}"
+
+
+def _stalled(view: View) -> tuple[str, Problem] | None:
+    """Something speaks for a failure, and no rank has come further for a long time since."""
+    found = _why(view)
+    if found is None:
+        return None
+    host, failure = found
+    quiet = min((_quiet(view, name) for name in view.serving.hosts), default=0.0)
+    if quiet < _STALLED_SECONDS:
+        return None
+    what = f"{failure.reason}, and nothing has gone on for {quiet / 60:.0f} min"
+    return host, problem("SERVE007", what, failure.remedy)
+
+
+def _quiet(view: View, name: str) -> float:
+    """Seconds since a rank's log told of progress or of a failure; endless if it never did, 0 where
+    the time of it is not known."""
+    now, log = view.all_facts[name][CLOCK].epoch, view.all_facts[name][SERVER].progress
+    if not log.reached and log.failure is None:
+        return float("inf")
+    times = [log.advanced, log.failure.time if log.failure else None]
+    ages = [now - time for time in times if time is not None and now is not None]
+    return min(ages, default=0.0)
 
 
 def ray_head(view: View, _: Patience) -> Assessment:
@@ -67,9 +159,8 @@ def ray_joined(view: View, _: Patience) -> Assessment:
 def _ray(view: View, addresses: list[str], gpus: float) -> Assessment:
     if view.serving.ray_dashboard_port is None:
         return skip(f"{view.serving.engine} starts without Ray")
-    dead = _dead_rank(view)
-    if dead is not None:
-        return Assessment(problems=(dead,))
+    if (end := _ended(view)) is not None:
+        return _failed(view, end)
     status = view.all_facts[view.serving.head][RAY]
     missing = tuple(ray.joined(status, addresses, gpus))
     note = f"{status.active} nodes ALIVE, {status.gpus_total or 0:g} GPUs"
@@ -100,24 +191,24 @@ def serve(view: View, _: NoParams) -> Assessment:
 
 
 def ready(view: View, _: Ready) -> Assessment:
-    """The log's milestones are through and the API answers; a failure in the log ends the wait."""
-    dead = _dead_rank(view)
-    if dead is not None:
-        return Assessment(problems=(dead,))
+    """The API answers and lists the model. What a log says ends the wait only if the engine has
+    ended, or if nothing goes on after it."""
+    if (end := _ended(view)) is not None:
+        return _failed(view, end)
     server = view.all_facts[view.serving.head][SERVER]
-    progress = server.progress
-    if progress.failure is not None:
-        fault = problem("SERVE007", progress.failure, progress.remedy)
-        failed = Assessment(problems=(fault,), notes=progress.tail)
-        return failed if view.is_head else Assessment(skipped="the head failed")
-    if not server.healthy:
-        waiting = progress.current or "the server's first line"
-        return _for_all(view, Assessment(waiting=(waiting,)))
     name = view.serving.client_model
-    if not APIS[view.serving.api].has_model(server.models, name):
-        waiting = progress.current or f"{name} is not listed yet"
-        return _for_all(view, Assessment(waiting=(waiting,)))
-    return _for_all(view, Assessment(notes=("the API answers",)))
+    listed = APIS[view.serving.api].has_model(server.models, name)
+    if server.healthy and listed:
+        return _for_all(view, Assessment(notes=("the API answers",)))
+    if (end := _server_gone(view)) is not None:
+        return _failed(view, end)
+    if (stalled := _stalled(view)) is not None:
+        return _told(view, *stalled)
+    first = "the server's first line" if not server.healthy else f"{name} is not listed yet"
+    waiting = server.progress.current or first
+    if (found := _why(view)) is not None:
+        waiting += f"; the log of {found[0]} says: {found[1].reason}"
+    return _for_all(view, Assessment(waiting=(waiting,)))
 
 
 def ask_canary(view: View, params: FirstToken) -> Stimulus | None:
@@ -149,14 +240,14 @@ def canary(view: View, params: FirstToken) -> Assessment:
     )
 
 
-_SERVER_FACTS = (SERVER.name, CONTAINERS.name)
+_SERVER_FACTS = (SERVER.name, CONTAINERS.name, CLOCK.name)
 
 STEPS = (
     Step(
         "ray-head",
         "Ray's head answers",
         Patience,
-        (RAY.name, CONTAINERS.name),
+        (RAY.name, *_SERVER_FACTS),
         ray_head,
         wait=lambda params: float(params.seconds),
     ),
@@ -164,7 +255,7 @@ STEPS = (
         "ray-joined",
         "All hosts and GPUs have joined Ray",
         Patience,
-        (RAY.name, CONTAINERS.name),
+        (RAY.name, *_SERVER_FACTS),
         ray_joined,
         wait=lambda params: float(params.seconds),
     ),

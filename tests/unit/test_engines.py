@@ -524,5 +524,10 @@ def test_docker_exec_quotes_twice_and_tells_how_it_ended(tmp_path: Path, value: 
     log = tmp_path / "log"
     inside = inner.replace(">/proc/1/fd/1", f">>{log}")
     assert words_of(tmp_path, inside) == ["serve", value, "--port", "1"]
-    assert log.read_text() == "said\nspark-cluster: vllm serve exited with 3\n"
+    assert log.read_text().split("\n") == [
+        "spark-cluster: vllm serve begins",
+        "said",
+        "spark-cluster: vllm serve exited with 3",
+        "",
+    ]
     assert not (tmp_path / "pwned").exists()
