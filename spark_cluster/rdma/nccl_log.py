@@ -138,7 +138,11 @@ _WARNINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"NET/IB\w* ?: No device found"), "NET/IB found no device"),
     (re.compile(r"Failed to initialize NET plugin IB"), "NET/IB could not be initialised"),
     (re.compile(r"GID table changed"), "the GID table changed while the job ran"),
-    (re.compile(r"Could not find real path of (\S+)"), "{0} has no PCI device: soft-RoCE"),
+    # The same is said of the PCI bus of whatever NIC is none, such as an interface for sockets.
+    (
+        re.compile(r"Could not find real path of (\S+) \(/sys/class/infiniband/"),
+        "{0} has no PCI device: soft-RoCE",
+    ),
 )
 
 

@@ -115,6 +115,20 @@ def test_gid_table_changed_is_a_warning() -> None:
     assert found.failed is None
 
 
+H200 = DATA.parent / "h200"
+
+
+def test_a_socket_interface_without_a_pci_bus_is_no_soft_roce() -> None:
+    """As recorded with NCCL_DEBUG_SUBSYS=…,GRAPH on two H200s: three such lines a rank."""
+    text = (H200 / "debug-rank0.out").read_text()
+    assert text.count("Could not find real path of /sys/class/pci_bus/fffffff") == 3
+    assert not [line for line in parse(text).warnings if "soft-RoCE" in line]
+
+
+def test_soft_roce_is_told_by_its_device() -> None:
+    assert witness("ib-rxe-2.20.log").warnings == ("rxe0 has no PCI device: soft-RoCE",)
+
+
 SAMPLE_LINES = [line for path in DATA.iterdir() for line in path.read_text().splitlines()]
 
 
