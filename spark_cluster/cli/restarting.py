@@ -11,6 +11,7 @@ from typing import Any
 
 from spark_cluster.cli.deploying import Choices, load_recipe
 from spark_cluster.core.error import InputError
+from spark_cluster.core.words import sentence
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitor.restarts import Attempt, command
 from spark_cluster.steps.launched import Launched
@@ -55,7 +56,7 @@ def lacks(inventory: Inventory) -> Callable[[str], str]:
         try:
             load_recipe(inventory, recipe, Choices(anyway=True))
         except InputError as error:
-            return f"{error.message}. Name its file under `recipes:` in {inventory.path}"
+            return f"{sentence(error.message)} Name its file under `recipes:` in {inventory.path}"
         return ""
 
     return lack

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spark_cluster.core.units import count, human_bytes
+from spark_cluster.core.words import sentence
 from spark_cluster.doctor.finding import Finding
 
 
@@ -79,7 +80,7 @@ def _page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> I
         yield f"## {part.host}"
         yield ""
         if part.problem:
-            yield f"{_flat(part.problem)}."
+            yield sentence(_flat(part.problem))
             yield ""
         total = sum(len(content) for content in part.files.values())
         yield f"{count(len(part.files), 'file')}, {human_bytes(total)}."

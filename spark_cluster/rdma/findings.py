@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spark_cluster.core.units import human_bytes
+from spark_cluster.core.words import sentence
 from spark_cluster.rdma.counter_names import ERROR_COUNTERS, Severity, meaning
 from spark_cluster.rdma.deltas import NO_COUNTERS
 from spark_cluster.rdma.evidence import Case, Rank
@@ -38,7 +39,7 @@ def unreadable(case: Case) -> list[str]:
         for item in case.of(rank, expected=True):
             if item.sent is None:
                 why = item.delta.problem if item.delta and item.delta.problem else "was not read"
-                reasons.append(f"{item.where} {why}.")
+                reasons.append(sentence(f"{item.where} {why}"))
     return reasons
 
 
@@ -154,7 +155,7 @@ def witness_lines(case: Case, network: str) -> tuple[list[str], list[str]]:
         elif witness.mixed or witness.network not in (network, None):
             against.append(f"{line}; the counters say otherwise.")
         else:
-            agree.append(f"{line}.")
+            agree.append(sentence(line))
     return agree, against
 
 

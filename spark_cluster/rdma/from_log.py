@@ -5,15 +5,27 @@ A log can say which way NCCL chose. It cannot say that tokens went there: that t
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from spark_cluster.core.units import count
+from spark_cluster.core.words import sentence
 from spark_cluster.rdma.log_starts import Line, last_starts
 from spark_cluster.rdma.nccl_log import KNOWN_BAD, NcclWitness, by_process, parse
 
 Kind = Literal["rdma", "socket", "partial", "failed", "unknown"]
+
+#: What Ray puts at the end of a line that it shows once for several.
+_REPEATED = re.compile(r" (?:\x1b\[\d+m)?\[repeated \d+x across cluster\].*$", re.ASCII)
+
+#: `ray start` in a container: the log of Ray, and not of what runs on it.
+_RAY_ALONE = re.compile(r"Ray runtime started\.|Local node IP: ")
+
+#: How many names a sentence lists.
+_NAMES = 4
 
 #: RoCE's largest payload in bytes: less means a small MTU on the interface.
 _FULL_MTU = 4096
@@ -92,7 +104,7 @@ class Report:
 
 def read(texts: Mapping[str, str]) -> Report:
     """The report on log files, by name. A rank whose lines are in several files is one rank: Ray
-    repeats the workers' lines in the driver's log. Of a file that holds several starts of a rank
+    copies the workers' lines into the server's log. Of a file that holds several starts of a rank
     the last counts. No rank at all: no line of NCCL's was found."""
     found = {name: last_starts(list(by_process(text))) for name, text in texts.items()}
     ranks = tuple(sorted(_ranks({name: lines for name, (lines, _) in found.items()}), key=_order))
@@ -100,22 +112,38 @@ def read(texts: Mapping[str, str]) -> Report:
     if kind == "rdma" and any(_missing(ranks)):
         kind = "unknown"  # rdma is said of all ranks or not at all
     left_out = {name: starts for name, (_, starts) in found.items()}
-    return Report(kind, ranks, tuple(_notes(left_out, ranks)))
+    of_ray = frozenset(name for name, text in texts.items() if _RAY_ALONE.search(text))
+    return Report(kind, ranks, tuple(_notes(left_out, of_ray, ranks)))
 
 
 def _ranks(texts: Mapping[str, Sequence[Line]]) -> Iterator[LogRank]:
-    lines: dict[str, list[str]] = {}
     files: dict[str, list[str]] = {}
     for name, found in texts.items():
         for process in dict.fromkeys(owner for owner, _ in found if owner):
-            known = set(lines.get(process, ()))
-            fresh = [line for owner, line in found if owner in (process, None)]
-            lines.setdefault(process, []).extend(line for line in fresh if line not in known)
             files.setdefault(process, []).append(name)
-    for process, said in lines.items():
-        witness = parse("\n".join(said))
+    for process, names in files.items():
+        witness = parse("\n".join(_merged(process, [texts[name] for name in names])))
         if witness.says_anything:
-            yield LogRank(process, tuple(files[process]), witness)
+            yield LogRank(process, tuple(names), witness)
+
+
+def _merged(process: str, logs: Sequence[Sequence[Line]]) -> list[str]:
+    """What a process said, from several files: all of the fullest, then its lines that only others
+    have. A line that one of them has cut short, or ended with how often it came, is not another
+    one, and the rest of a line that was cut in two is nobody's."""
+    fullest, *others = sorted(logs, key=lambda log: -sum(owner == process for owner, _ in log))
+    merged = [_REPEATED.sub("", line) for owner, line in fullest if owner in (process, None)]
+    for log in others:
+        known = sorted(set(merged))
+        said = [_REPEATED.sub("", line) for owner, line in log if owner == process]
+        merged += [line for line in said if not _begins_one(line, known)]
+    return merged
+
+
+def _begins_one(line: str, known: Sequence[str]) -> bool:
+    """Whether a line is among these, which are sorted, or the beginning of one of them."""
+    place = bisect_left(known, line)
+    return place < len(known) and known[place].startswith(line)
 
 
 def _order(rank: LogRank) -> tuple[float, str]:
@@ -135,11 +163,22 @@ def _kind(kinds: Sequence[Kind]) -> Kind:
     return "rdma" if kinds else "unknown"
 
 
-def _notes(left_out: Mapping[str, int], ranks: Sequence[LogRank]) -> Iterator[str]:
-    """`left_out`: each file's earlier starts."""
+def _notes(
+    left_out: Mapping[str, int], of_ray: frozenset[str], ranks: Sequence[LogRank]
+) -> Iterator[str]:
+    """`left_out`: each file's earlier starts; `of_ray`: the files that `ray start` wrote."""
     silent = [name for name in left_out if not any(name in rank.files for rank in ranks)]
-    for name in silent if ranks else ():
-        yield f"{name} holds no line of NCCL's."
+    of_workers = [name for name in silent if name in of_ray]
+    others = [name for name in silent if name not in of_ray]
+    if of_workers and ranks:
+        yield (
+            f"{_listed(of_workers)}: Ray's own lines, which are never NCCL's. A rank's are in its "
+            "container, in /tmp/ray/session_*/logs/worker-*.out, and copied, shortened, into the "
+            "log of the head's."
+        )
+    if others and ranks:
+        verb = "holds" if len(others) == 1 else "hold"
+        yield f"{_listed(others)} {verb} no line of NCCL's."
     for name, starts in left_out.items():
         if starts:
             verb = "is" if starts == 1 else "are"
@@ -150,6 +189,13 @@ def _notes(left_out: Mapping[str, int], ranks: Sequence[LogRank]) -> Iterator[st
     for version in dict.fromkeys(rank.witness.version for rank in ranks):
         if version in KNOWN_BAD and _across(ranks):
             yield f"NCCL {version} is {KNOWN_BAD[version]}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES
+    if more <= 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMES])} and {more} more"
 
 
 def _missing(ranks: Sequence[LogRank]) -> Iterator[str]:
@@ -172,7 +218,7 @@ def _across(ranks: Sequence[LogRank]) -> bool:
 def _of_rank(rank: LogRank) -> Iterator[str]:
     witness = rank.witness
     if witness.failed:
-        yield f"{rank.name}: {witness.failed}."
+        yield sentence(f"{rank.name}: {witness.failed}")
     if witness.fell_back:
         wanted = witness.env.get("NCCL_IB_HCA")
         asked = f" NCCL_IB_HCA was {wanted}." if wanted else ""
@@ -184,7 +230,7 @@ def _of_rank(rank: LogRank) -> Iterator[str]:
         yield f"{rank.name}: lists devices or a version, and not which network it chose."
     for warning in witness.warnings:
         if not (witness.fell_back and "NET/IB" in warning):
-            yield f"{rank.name}: {warning}."
+            yield sentence(f"{rank.name}: {warning}")
     if pinned := witness.env.get("NCCL_IB_GID_INDEX"):
         yield (
             f"{rank.name}: NCCL_IB_GID_INDEX is pinned to {pinned}: the index differs between "

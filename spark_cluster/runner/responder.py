@@ -14,6 +14,7 @@ from functools import partial
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import Listener, Note
 from spark_cluster.core.units import human_age
+from spark_cluster.core.words import sentence
 from spark_cluster.facts.lock import TIME
 from spark_cluster.monitor.judgement import Condition
 from spark_cluster.monitor.restarts import Attempt, Down, Restarts
@@ -97,7 +98,7 @@ class Responder:
             try:
                 work()
             except SparkError as error:
-                self._listener(Note(f"{error.message}. {error.remedy}", error.host))
+                self._listener(Note(f"{sentence(error.message)} {error.remedy}", error.host))
 
         self._thread = threading.Thread(target=respond, name="responder", daemon=True)
         self._thread.start()
@@ -125,7 +126,7 @@ class Responder:
         try:
             attempt = self._means.restart(launch)
         except SparkError as error:
-            attempt = Attempt(f"{error.message}. {error.remedy}", changed=False)
+            attempt = Attempt(f"{sentence(error.message)} {error.remedy}", changed=False)
         self._remember(attempt, launch, at, began)
         self.restarting = ""
         self._listener(Note(attempt.problem or f"restarted {launch.recipe}"))

@@ -72,6 +72,68 @@ def test_two_files_two_ranks() -> None:
     assert found.ranks[0].witness.gids == (GidUse(3, "192.168.100.10", 4096, "rocep1s0f1"),)
 
 
+H200 = DATA.parent / "h200"
+DRIVER, OWN, OTHER = "ray-head.log", "ray-rank0.out", "ray-rank1.out"
+
+
+def recorded(*names: str) -> Report:
+    """Files of one start on two H200s, in this order."""
+    return read({name: (H200 / name).read_text() for name in names})
+
+
+@pytest.mark.parametrize(
+    ("names", "channels"),
+    [
+        ((DRIVER,), [2, 7]),  # what Ray shows of them
+        ((OWN, OTHER), [8, 8]),
+        ((DRIVER, OWN, OTHER), [8, 8]),
+        ((OWN, OTHER, DRIVER), [8, 8]),
+        ((DRIVER, OWN), [8, 7]),
+    ],
+)
+def test_rays_own_files_are_fuller_than_the_drivers_log(
+    names: tuple[str, ...], channels: list[int]
+) -> None:
+    found = recorded(*names)
+    assert found.kind == "socket"
+    assert [rank.witness.rank for rank in found.ranks] == [0, 1]
+    assert [rank.witness.channels_socket for rank in found.ranks] == channels
+
+
+def test_a_line_that_ray_cut_in_two_counts_once() -> None:
+    """Its second half, `/0 : 1[0] -> 0[0] [receive] via NET/Socket/0`, has no process."""
+    for names in (
+        ("ray-as-shipped-head.log", "ray-as-shipped-rank0.out"),
+        ("ray-as-shipped-rank0.out", "ray-as-shipped-head.log"),
+    ):
+        first = recorded(*names).ranks[0]
+        assert (first.witness.channels_socket, set(first.files)) == (8, set(names))
+
+
+def test_what_only_the_lesser_file_has_is_kept() -> None:
+    whole = rank(0)
+    end = "spark-2:284:301 [0] NCCL WARN Call to ibv_modify_qp failed with error 110\n"
+    found = read({"own": whole, "driver": whole.splitlines(keepends=True)[0] + end, "1": rank(1)})
+    assert found.kind == "failed"
+
+
+def test_the_log_of_ray_in_a_worker_is_told_once_and_says_where_to_look() -> None:
+    ray = (H200 / "ray-worker.log").read_text()
+    found = read({DRIVER: (H200 / DRIVER).read_text(), "worker.log": ray, "worker-2.log": ray})
+    (note,) = [note for note in found.notes if "worker.log" in note or "worker-2.log" in note]
+    assert note.startswith("worker.log, worker-2.log: Ray's own lines, which are never NCCL's.")
+    assert "/tmp/ray/session_*/logs/worker-*.out" in note
+    assert not any("holds no line" in note for note in found.notes)
+
+
+def test_files_without_a_line_of_nccl_share_a_sentence() -> None:
+    idle = {f"worker-{number}.out": ":job_id:01000000\n" for number in range(1, 9)}
+    found = read({"0": rank(0), "1": rank(1), **idle})
+    assert found.notes == (
+        "worker-1.out, worker-2.out, worker-3.out, worker-4.out and 4 more hold no line of NCCL's.",
+    )
+
+
 def test_one_file_of_ray_holds_both_ranks() -> None:
     one = rank(0, prefix="\x1b[36m(RayWorkerWrapper pid=284)\x1b[0m ")
     other = rank(1, prefix="\x1b[36m(RayWorkerWrapper pid=284, ip=192.168.100.11)\x1b[0m ")
