@@ -54,10 +54,12 @@ def flags(recipe: Recipe) -> tuple[str, ...]:
 
 
 def served_name(recipe: Recipe, flag: str = "served-model-name") -> tuple[str, ...]:
-    """The flag for the recipe's `served_name`, unless one of its arguments is that already."""
-    if not recipe.served_name or recipe.served_argument:
-        return ()
-    return (f"--{flag}", recipe.served_name)
+    """The flag for the name that clients use, unless one of the recipe's arguments is that already.
+
+    It is always given: with HF_HUB_OFFLINE vLLM (0.23) calls the model by its snapshot's path
+    otherwise, in its answers and in its metrics.
+    """
+    return () if recipe.served_argument else (f"--{flag}", recipe.client_model)
 
 
 def environment(

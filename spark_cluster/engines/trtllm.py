@@ -161,6 +161,7 @@ def _serve_command(recipe: Recipe) -> tuple[str, ...]:
     return (
         *("mpirun", "trtllm-llmapi-launch", "trtllm-serve", recipe.model),
         *parts.flags(recipe),
-        *parts.served_name(recipe, "served_model_name"),
+        # TensorRT-LLM calls the model as it was asked for it, and older ones lack the flag.
+        *(parts.served_name(recipe, "served_model_name") if recipe.served_name else ()),
         *("--host", "0.0.0.0", "--port", str(recipe.port)),
     )

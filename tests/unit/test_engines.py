@@ -369,7 +369,8 @@ def test_the_server_has_the_arguments_of_the_seed() -> None:
         "vllm serve QuantTrio/Qwen3-VL-235B-A22B-Instruct-AWQ --tensor-parallel-size 2 "
         "--trust-remote-code --quantization awq --gpu-memory-utilization 0.70 "
         "--kv-cache-dtype fp8 --max-num-batched-tokens 2048 --scheduling-policy priority "
-        "--mm-encoder-tp-mode data --distributed-executor-backend ray --host 0.0.0.0 --port 8000"
+        "--mm-encoder-tp-mode data --distributed-executor-backend ray "
+        "--served-model-name QuantTrio/Qwen3-VL-235B-A22B-Instruct-AWQ --host 0.0.0.0 --port 8000"
     )
 
 
