@@ -250,7 +250,34 @@ def seen_failing(recipe: Recipe) -> Iterator[Finding]:
         yield warning(("args", "quantization"), "RECIPE006", what, remedy, source)
 
 
+#: vLLM whose Qwen3-VL cannot be divided by layers: the inner model has no architecture (vllm issue
+#: 43271). Read in the wheels of 0.16.0 (not yet) to 0.30.0 (mended); seen with 0.23.0.
+_NO_STAGES = (Version("0.17.0"), Version("0.30.0"))
+
+
+def pipeline_of_qwen3_vl(recipe: Recipe) -> Iterator[Finding]:
+    version = release(recipe.engine_version)
+    if not recipe.engine.startswith("vllm") or version is None:
+        return
+    name = "pipeline-parallel-size"
+    divided = _given(recipe.args.get(name)) not in (None, "1")
+    told = "architectures" in (_given(recipe.args.get("hf-overrides")) or "")
+    if divided and "qwen3-vl" in recipe.model.lower() and not told:
+        first, mended = _NO_STAGES
+        if first <= version < mended:
+            what = (
+                f"vLLM {version} ends with `No model architectures are specified` when it divides "
+                "Qwen3-VL by layers"
+            )
+            remedy = (
+                f"Use vLLM {mended} or newer, or add hf-overrides "
+                '\'{"text_config": {"architectures": ["Qwen3MoeForCausalLM"]}}\''
+                " (Qwen3ForCausalLM for a dense model)."
+            )
+            yield error(("args", name), "RECIPE006", what, remedy, "vllm issue 43271")
+
+
 RULES: tuple[Rule, ...] = (
     arguments_of_the_engine, cache, misspelt, parallel, executor, asynchronous, ray, image, secrets,
-    served, unified_memory, seen_failing,
+    served, unified_memory, seen_failing, pipeline_of_qwen3_vl,
 )  # fmt: skip
