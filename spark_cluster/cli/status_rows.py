@@ -8,6 +8,7 @@ from spark_cluster.facts.base import Fact, Facts
 from spark_cluster.facts.clock import CLOCK
 from spark_cluster.facts.cpu import CPU
 from spark_cluster.facts.docker import CONTAINERS, Container
+from spark_cluster.facts.ended import SERVER_END
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
@@ -22,10 +23,12 @@ from spark_cluster.rdma.counter_names import Severity, severity
 from spark_cluster.rdma.deltas import CounterDelta
 from spark_cluster.serving import metrics
 from spark_cluster.serving.metrics import Metrics
+from spark_cluster.steps.served import ended_in
 
 #: What a refresh reads; its rates come from the refresh before.
 FACTS = (
-    HOST, CONTAINERS, MEMORY, SWAP, GPU, GPU_STATE, CPU, CLOCK, LOCK, COUNTERS, ENGINE, SUPERVISOR,
+    HOST, CONTAINERS, SERVER_END, MEMORY, SWAP, GPU, GPU_STATE, CPU, CLOCK, LOCK, COUNTERS, ENGINE,
+    SUPERVISOR,
 )  # fmt: skip
 
 _COUNTERS_FIRST = Fact("counters-first", COUNTERS.script, COUNTERS.parse)
@@ -74,7 +77,7 @@ def row(host: Host, before: Facts | None, now: Facts) -> dict[str, Any]:
         "gpu_max_sm_mhz": state.max_sm_mhz,
         "gpu_celsius": state.celsius,
         "rails": [_rail(rail.interface, rail.device, now, delta) for rail in host.rails],
-        "containers": [_container(each, epoch) for each in now[CONTAINERS].containers],
+        "containers": [_container(each, now, epoch) for each in now[CONTAINERS].containers],
         "docker_error": now[CONTAINERS].error,
         "healthy": engine.healthy,
         "endpoint": None
@@ -119,8 +122,9 @@ def _grave(errors: dict[str, int]) -> dict[str, int]:
     }
 
 
-def _container(container: Container, epoch: float | None) -> dict[str, Any]:
+def _container(container: Container, now: Facts, epoch: float | None) -> dict[str, Any]:
     uptime = container.uptime(epoch)
+    end = ended_in(container, now)
     return {
         "name": container.name,
         "state": container.state,
@@ -133,6 +137,13 @@ def _container(container: Container, epoch: float | None) -> dict[str, Any]:
         "restarts": container.restarts,
         "port": container.label("port"),
         "api": container.label("api") or "openai",
+        "server_ended": None
+        if end is None
+        else {
+            "exit_status": end.status,
+            "dead_ranks": list(end.ranks),
+            "what": end.how(container.label("group").split(",")),
+        },
     }
 
 

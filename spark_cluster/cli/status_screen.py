@@ -194,7 +194,7 @@ def _lines(rows: list[Row]) -> Iterator[str]:
         for container in each["containers"]:
             if container["state"] == "running" and container["rank"] == "0":
                 yield f"{each['host']}: {words.health(container, each['healthy'])}"
-        if each["endpoint"] is not None:
+        if each["endpoint"] is not None and not words.ended(each):
             yield f"{each['host']}: {words.endpoint_text(each['endpoint'])}"
         yield from (f"{each['host']}: {line}" for line in words.supervisor(each))
         yield from (f"{each['host']}: {line}" for line in words.locks(each))

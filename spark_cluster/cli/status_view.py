@@ -102,7 +102,7 @@ def _details(each: Row, *, verbose: bool) -> Iterator[str]:
         yield f"docker: {each['docker_error']}"
     for container in each["containers"]:
         yield _container(container, each["healthy"])
-    if each["endpoint"] is not None:
+    if each["endpoint"] is not None and not ended(each):
         yield endpoint_text(each["endpoint"])
     yield from supervisor(each)
     yield from locks(each)
@@ -176,10 +176,17 @@ def state(container: Row) -> str:
     return f"{text}, restarted {times} times" if times else text
 
 
+def ended(each: Row) -> bool:
+    """Whether the server in a container of the host has ended: nobody has to ask it anything."""
+    return any(container["server_ended"] is not None for container in each["containers"])
+
+
 def health(container: Row, healthy: bool | None) -> str:
-    """Whether the server answers, on which port."""
+    """Whether the server answers, on which port; or how it ended, while its container runs on."""
     from spark_cluster.serving.apis import APIS
 
+    if container["server_ended"] is not None:
+        return f"the server in it {container['server_ended']['what']}"
     known = APIS.get(container["api"], APIS["openai"])
     answers = {True: "answers", False: "does not answer yet", None: "was not asked"}[healthy]
     return f"{known.well} {answers} on port {container['port']}"

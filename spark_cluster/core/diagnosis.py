@@ -176,10 +176,12 @@ _TABLE = (
     Diagnosis(
         "RDMA016",
         "A rank is dead",
-        "A rank's process is gone. The server's /health does not look at its ranks and stays 200 "
-        "until the next request, which fails and ends the server.",
-        "`docker logs` of the named container and `journalctl -k` of its host say why it ended; "
-        "then `spark-cluster teardown` and launch again.",
+        "A rank's process is gone. The server's /health does not look at its ranks and stays 200. "
+        "The next request hangs for as long as its client waits, or fails and ends the server: "
+        "without Ray, NCCL on the other GPUs waits for the lost rank.",
+        "`spark-cluster relaunch --evidence` keeps the logs of all ranks, takes down and launches "
+        "again. `docker logs` of the named container and `journalctl -k` of its host say why it "
+        "ended.",
     ),
     Diagnosis(
         "RDMA017",

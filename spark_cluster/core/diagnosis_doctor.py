@@ -315,4 +315,15 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "memory, and the next launch does not fit.",
         "Find out what it is (`ps -fp PID`); `kill PID` if nobody wants it.",
     ),
+    (
+        "SERVE015",
+        "The server ended, and its container runs on",
+        "Ray's containers outlive the server that was started in the head's: docker calls them "
+        "running, and nothing answers. The line says with which status the server ended and which "
+        "rank died, as far as its log has it; vLLM ends with status 0 after it has lost a rank. Of "
+        "RDMA nothing can be said meanwhile.",
+        "`spark-cluster relaunch --evidence` keeps the logs of all ranks, takes down and launches "
+        "again. Why the rank died, `journalctl -k` of its host may say (memory), or the end of its "
+        "own log: `spark-cluster logs`.",
+    ),
 )

@@ -53,6 +53,7 @@ CATALOGUE: dict[str, Entry] = {
     "RDMA007": Entry(CRITICAL),
     "RDMA008": Entry(WARNING),
     "RDMA009": Entry(WARNING),
+    "RDMA016": Entry(CRITICAL),
     # The host
     "HOST001": Entry(CRITICAL),
     "HOST002": Entry(WARNING, "swap"),
@@ -87,6 +88,7 @@ CATALOGUE: dict[str, Entry] = {
     "SERVE009": Entry(CRITICAL),
     "SERVE010": Entry(WARNING),
     "SERVE011": Entry(WARNING),
+    "SERVE015": Entry(CRITICAL),
 }
 
 _SAME = "as the catalogue says"

@@ -9,6 +9,8 @@ from spark_cluster.facts.base import Facts
 from spark_cluster.facts.cache import CACHE
 from spark_cluster.facts.clock import CLOCK
 from spark_cluster.facts.docker import CONTAINERS, DOCKER
+from spark_cluster.facts.ended import SERVER_END
+from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.firewall import FIREWALL
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
@@ -28,7 +30,8 @@ from spark_cluster.inventory.models import Host, Inventory, Rail
 #: What the doctor reads, in one exec per host: HOST first and CLOCK last, for both tell a time.
 FACTS = (
     HOST, LINKS, HARDWARE, NETPLAN, ROUTES, FIREWALL, GIDS, ACCESS, COUNTERS, PING, MEMORY, SWAP,
-    LOAD, LOGIN, CACHE, DOCKER, SOFTWARE, CONTAINERS, PORTS, GPU, GPU_STATE, CLOCK,
+    LOAD, LOGIN, CACHE, DOCKER, SOFTWARE, CONTAINERS, SERVER_END, ENGINE, PORTS, GPU,
+    GPU_STATE, CLOCK,
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.storage import PORTS
+from spark_cluster.steps.served import off_gpu, running, server_down
 
 _PID = re.compile(r"pid=(\d{1,10})", re.ASCII)
 _NAME = re.compile(r'\("([^"]{1,64})"')
@@ -58,6 +59,17 @@ def containers(cluster: Cluster) -> Iterator[Finding]:
                 f"{container.name} ({container.label('recipe')}, rank {rank}) is "
                 f"{container.state}, exit code {container.exit_code}",
             )
+
+
+def servers(cluster: Cluster) -> Iterator[Finding]:
+    """A server that ended while its container runs on; a rank that ended while its container runs
+    on and the server answers."""
+    for found in running(cluster.facts):
+        if down := server_down(found, cluster.facts):
+            yield find("SERVE015", found.host, down.removesuffix("."))
+        for what in off_gpu(found, cluster.facts):
+            host, _, said = what.removesuffix(".").partition(" ")
+            yield find("RDMA016", host, f"{found.recipe} {said}")
 
 
 def _running(facts: Facts) -> list[Container]:
@@ -110,4 +122,4 @@ def ports(cluster: Cluster) -> Iterator[Finding]:
                 yield find("SERVE005", host.name, f"port {port} is held by {names}{pid}")
 
 
-RULES = (docker, containers, orphans, ports)
+RULES = (docker, containers, servers, orphans, ports)

@@ -10,6 +10,7 @@ from spark_cluster.facts.cache import CACHE
 from spark_cluster.facts.clock import CLOCK
 from spark_cluster.facts.cpu import CPU
 from spark_cluster.facts.docker import CONTAINERS, DOCKER, IMAGE
+from spark_cluster.facts.ended import SERVER_END
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.firewall import FIREWALL
 from spark_cluster.facts.gpu import GPU
@@ -44,6 +45,6 @@ FACTS: dict[str, Fact[Any]] = {
         MODEL, DISK, FILES, PORTS, SECRETS, RAY, SERVER, COUNTERS, NCCL, ENGINE, GRANTS,
         HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CLOCK,
         MESH, CALLS, GUARD, MONITOR, SCRAPED, OBSERVABILITY, MODEL_CONFIG, CPU, LOCK,
-        BEFORE, TRACES, SUPERVISOR,
+        BEFORE, TRACES, SUPERVISOR, SERVER_END,
     )
 }  # fmt: skip

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from spark_cluster.monitor.judgement import IDLE_WATTS, STILL_BYTES
+from spark_cluster.monitor.judgement import STILL_BYTES
+from spark_cluster.monitor.power import WORK_WATTS
 from spark_cluster.rdma.findings import LOSS_FRACTION
 
 #: Shares of MemTotal, as the doctor's (doctor/memory.py): with a tenth left a Spark that serves is
@@ -37,10 +38,10 @@ _FALLING = (
 #: The second is the first's name before vLLM 0.12.
 _KV = "max by (host, model_name) (vllm:kv_cache_usage_perc or vllm:gpu_cache_usage_perc)"
 
-#: A head that works though no token comes: its GPU computes, or its rails carry something.
+#: A head that works though no token comes: its GPU, a GB10, computes, or its rails carry something.
 _WORKS = " or ".join(
     [
-        f"max by (host) (max_over_time({watts}[5m])) >= {IDLE_WATTS:.0f}"
+        f"max by (host) (max_over_time({watts}[5m])) >= {WORK_WATTS['GB10']:.0f}"
         for watts in ("DCGM_FI_DEV_POWER_USAGE", "spark_cluster_gpu_power_watts")
     ]
     + [

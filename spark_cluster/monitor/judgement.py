@@ -7,7 +7,8 @@ A wedge is told from what looks like one:
 
 - **a start-up** (an hour of encoder profiling among it): until the server has answered once, only
   a dead rank counts, and a start that takes longer than `Patience.start`;
-- **a long prompt**: RDMA carries its activations, and the GPUs draw power;
+- **a long prompt**: RDMA carries its activations, and the GPUs draw power. From how many watts on
+  they work is learned from what they draw while no request runs (monitor/power.py);
 - **just-in-time compiling**: a compiler runs beside a rank. One inside the rank's process cannot be
   seen, so within `Patience.young` of the server's first answer a wedge is only a warning for
   `Patience.compiling`.
@@ -18,6 +19,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from spark_cluster.monitor.power import KEPT, work_watts
+from spark_cluster.monitor.sights import EngineSight, HostSight, RankSight, Sight
+
+__all__ = [
+    "DEFAULT",
+    "FATAL",
+    "STILL_BYTES",
+    "Condition",
+    "EngineSight",
+    "HostSight",
+    "Kind",
+    "Patience",
+    "RankSight",
+    "Severity",
+    "Sight",
+    "State",
+    "judge",
+]
 
 Kind = Literal[
     "wedge",
@@ -37,9 +57,6 @@ Severity = Literal["critical", "warning"]
 
 #: The kinds that mend only with a restart.
 FATAL: frozenset[Kind] = frozenset({"wedge", "dead-rank", "no-token", "silent", "down"})
-
-#: A GB10 that computes draws 60 W and more, one that waits in a wedge under 30 W.
-IDLE_WATTS = 40.0
 
 #: A rail that carries less in an interval stands still: an idle engine sends nothing at all.
 STILL_BYTES = 64 * 1024
@@ -70,68 +87,6 @@ class Patience:
 
 
 DEFAULT = Patience()
-
-
-@dataclass(frozen=True)
-class HostSight:
-    """`available` is a share of MemTotal. `rails`: interface -> up, unknown ones left out.
-    `grown`: how much the grave error counters grew, by `device counter`. `docker` is what docker
-    says instead of an answer."""
-
-    boot_id: str = ""
-    available: float | None = None
-    rails: Mapping[str, bool] = field(default_factory=dict)
-    grown: Mapping[str, int] = field(default_factory=dict)
-    docker: str = ""
-
-
-@dataclass(frozen=True)
-class RankSight:
-    """`moved`: RDMA carried something in the interval. `compiles`: a compiler runs in its
-    container. None is unknown."""
-
-    rank: int
-    host: str
-    moved: bool | None = None
-    watts: float | None = None
-    utilization: float | None = None
-    compiles: bool = False
-
-
-@dataclass(frozen=True)
-class EngineSight:
-    """`start` names this start of the engine. `healthy`: its server answers; None if nobody asked.
-    `running` requests in both readings; `tokens` generated or read between them. `dead`: a sentence
-    for each rank that is gone. `stage` is how far a start-up is, `failure` why it ended. `canary`:
-    what one asked token brought: empty if it came, None if none was asked. `supervised`: the hosts
-    start ranks that ended again by themselves (`launch --restart-at-boot`). `age`: seconds since
-    this start, None if unknown."""
-
-    start: str
-    host: str
-    healthy: bool | None = False
-    running: float | None = None
-    tokens: int | None = None
-    ranks: tuple[RankSight, ...] = ()
-    dead: tuple[str, ...] = ()
-    stage: str = ""
-    failure: str = ""
-    canary: str | None = None
-    supervised: bool = False
-    age: float | None = None
-
-
-@dataclass(frozen=True)
-class Sight:
-    """One interval, ended `at` (seconds of a clock that never jumps). A host that was not read is
-    None, and `lost` may say why. `busy`: somebody holds a lock, so that what the engine does is
-    somebody's intention."""
-
-    at: float
-    hosts: Mapping[str, HostSight | None]
-    engine: EngineSight | None = None
-    busy: bool = False
-    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -178,7 +133,8 @@ class _Sign:
 
 @dataclass(frozen=True)
 class State:
-    """What is remembered from one sight to the next; `found` are the conditions of the last."""
+    """What is remembered from one sight to the next; `found` are the conditions of the last.
+    `idle`: what each host's GPU drew while no request ran, in W, the newest last."""
 
     since: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     found: tuple[Condition, ...] = ()
@@ -189,13 +145,15 @@ class State:
     ready: float | None = None
     canaries: int = 0
     canary: str = ""
+    idle: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def judge(
     state: State, sight: Sight, patience: Patience = DEFAULT
 ) -> tuple[State, tuple[Condition, ...]]:
     """The next state, and what is wrong now, the gravest first."""
-    state = _remember(state, sight)
+    state = _learn(_remember(state, sight), sight)
+    sight = _limited(state, sight)
     moments = [
         (sign, seen)
         for sign, seen in state.moments
@@ -268,6 +226,29 @@ def _remember(state: State, sight: Sight) -> State:
     return replace(state, canaries=0) if engine.canary == "" or engine.tokens else state
 
 
+def _learn(state: State, sight: Sight) -> State:
+    """What the GPUs draw while the engine has nothing to do."""
+    engine = sight.engine
+    if engine is None or sight.busy or not engine.healthy or engine.running != 0 or engine.tokens:
+        return state
+    idle = dict(state.idle)
+    for rank in engine.ranks:
+        if rank.watts is not None and not rank.moved and not rank.compiles:
+            idle[rank.host] = (*idle.get(rank.host, ()), rank.watts)[-KEPT:]
+    return replace(state, idle=idle)
+
+
+def _limited(state: State, sight: Sight) -> Sight:
+    """The sight, its ranks with the watts from which on they work."""
+    if sight.engine is None:
+        return sight
+    ranks = tuple(
+        replace(rank, works_above=work_watts(rank.gpu, state.idle.get(rank.host, ())))
+        for rank in sight.engine.ranks
+    )
+    return replace(sight, engine=replace(sight.engine, ranks=ranks))
+
+
 def _new_start(state: State, start: str, began: float) -> State:
     since = {key: seen for key, seen in state.since.items() if key[0] not in FATAL}
     return replace(state, start=start, began=began, ready=None, canaries=0, since=since)
@@ -321,9 +302,17 @@ def _engine_signs(
             "dead-rank", engine.host, who, "RDMA016", "critical", what, patience.dead,
             attended=attended,
         )  # fmt: skip
+    if engine.ended and (state.ready is not None or engine.was_ready):
+        who = f"{engine.host} (server)"
+        lasted = at - state.since.get(("dead-rank", engine.host, who), at)
+        yield _Sign(
+            "dead-rank", engine.host, who, "SERVE015", "critical", engine.ended, patience.dead,
+            attended=engine.supervised and lasted < patience.supervised,
+        )  # fmt: skip
+        return
     if state.ready is None:
-        if engine.failure:
-            yield _Sign("start", engine.host, "", "SERVE007", "critical", engine.failure)
+        if failure := engine.ended or engine.failure:
+            yield _Sign("start", engine.host, "", "SERVE007", "critical", failure)
         elif at - state.began >= patience.start:
             what = f"not ready after {(at - state.began) / 60:.0f} min: {engine.stage or 'no log'}"
             yield _Sign("start", engine.host, "", "SERVE007", "warning", what)
@@ -352,21 +341,33 @@ def _frozen(engine: EngineSight | None) -> bool | None:
         return False
     if any(rank.moved or rank.compiles or _computes(rank) for rank in engine.ranks):
         return False
-    witnesses = [r for r in engine.ranks if r.moved is False or r.watts is not None]
+    witnesses = [r for r in engine.ranks if r.moved is False or _rests(r)]
     return True if witnesses else None
 
 
 def _computes(rank: RankSight) -> bool:
-    return rank.watts is not None and rank.watts >= IDLE_WATTS
+    if rank.watts is None or rank.works_above is None:
+        return False
+    return rank.watts >= rank.works_above
+
+
+def _rests(rank: RankSight) -> bool:
+    return rank.watts is not None and rank.works_above is not None and not _computes(rank)
 
 
 def _ranks(engine: EngineSight) -> str:
-    """`rank 0: RDMA still, GPU 96 % at 28 W; rank 1: …`."""
+    """`rank 0: RDMA still, GPU 96 % at 28 W (works above 40 W); rank 1: …`."""
     told = []
     for rank in engine.ranks:
         parts = ["RDMA still"] if rank.moved is False else []
         if rank.watts is not None:
             load = f"{rank.utilization:.0f} % " if rank.utilization is not None else ""
-            parts.append(f"GPU {load}at {rank.watts:.0f} W")
+            parts.append(f"GPU {load}at {rank.watts:.0f} W ({_limit(rank)})")
         told.append(f"rank {rank.rank}: {', '.join(parts) or 'unknown'}")
     return "; ".join(told)
+
+
+def _limit(rank: RankSight) -> str:
+    if rank.works_above is None:
+        return "what it draws idle is not known yet"
+    return f"works above {rank.works_above:.0f} W"

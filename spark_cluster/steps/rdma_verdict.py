@@ -9,9 +9,11 @@ from dataclasses import replace
 from pydantic import Field
 
 from spark_cluster.core.step import Assessment, Step, Stimulus, skip
+from spark_cluster.core.words import sentence
 from spark_cluster.document import Document
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.ended import SERVER_END
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.grants import GRANTS
@@ -31,19 +33,24 @@ from spark_cluster.steps.served import (
     dead,
     missing,
     ranks,
+    server_down,
     to_verify,
 )
 from spark_cluster.steps.view import View
 
 #: What a verdict needs of each reading, and what it needs once.
-MOVING = (COUNTERS, ENGINE, CONTAINERS, GPU, GIDS)
+MOVING = (COUNTERS, ENGINE, CONTAINERS, SERVER_END, GPU, GIDS)
 STANDING = (NCCL, GRANTS)
 
 #: Tokens of one request: few enough to be through within `seconds` on a slow model.
 _CHUNK = 64
 
-#: A dead rank behind a server that calls itself healthy.
+#: A dead rank behind a server that calls itself healthy; a server that ended in its container.
 DEAD_RANK = "RDMA016"
+SERVER_DOWN = "SERVE015"
+
+#: Our own request was not answered: nothing is known of the transport, whatever speaks against it.
+_NO_TOKENS = "RDMA013"
 
 
 class Params(Document):
@@ -54,12 +61,12 @@ class Params(Document):
 
 
 def generate(view: View, params: Params) -> Stimulus | None:
-    """The traffic. A group with a dead rank is not asked: the request would end its server, and
-    the evidence with it."""
+    """The traffic. A group with a dead rank is not asked: the request would hang for its whole
+    limit, or end the server, and the evidence with it."""
     found = to_verify(view.all_facts)
     if found is None or found.host != view.name or not found.spans:
         return None
-    if dead(found, view.all_facts):
+    if server_down(found, view.all_facts) or dead(found, view.all_facts):
         return None
     requests = -(-params.tokens // _CHUNK)
     script = api.generate_script(
@@ -106,23 +113,37 @@ def evaluate(
     result = judge(who, _counters(before), _counters(after), work, witnesses)
     settings = [_setting(found, rank, before, after, last, inventory) for rank in who]
     found_causes = [cause for setting in settings for cause in causes(setting)]
+    down = server_down(found, after)
     gone = dead(found, before) or dead(found, after)
     asked = _unanswered(answer)
-    if answer is None and work.tokens is None and not gone:
+    if answer is None and work.tokens is None and not (down or gone):
         asked = _uncounted(found, before, after)
-    reasons = [*gone, *asked, *missing(found, last), *result.reasons]
+    first = [down] if down else []
+    reasons = [*first, *gone, *asked, *missing(found, last), *result.reasons]
     reasons += [cause.what for cause in found_causes] + _known_bad(witnesses)
     return replace(
         result,
         reasons=tuple(dict.fromkeys(reasons)),
-        code=DEAD_RANK if gone and result.kind != "rdma" else _code(result, found_causes),
+        code=_code(result, found_causes, answer, down=bool(down), gone=bool(gone)),
         causes=tuple(dict.fromkeys(cause.code for cause in found_causes)),
     )
 
 
-def _code(result: Verdict, found: list[Cause]) -> str | None:
-    """A cause is nearer than the verdict's own diagnosis, where it can be one."""
-    if found and result.kind in ("socket", "partial", "unknown"):
+def _code(
+    result: Verdict,
+    found: list[Cause],
+    answer: api.Completion | None,
+    *,
+    down: bool,
+    gone: bool,
+) -> str | None:
+    """What is down comes first; then a cause is nearer than the verdict's own diagnosis, where it
+    can be one: why tokens did not travel by RDMA, and not why there were none."""
+    if result.kind != "rdma" and (down or gone):
+        return SERVER_DOWN if down else DEAD_RANK
+    if result.kind == "unknown" and not result.tokens and answer is not None and not answer.ok:
+        return _NO_TOKENS
+    if found and result.tokens and result.kind in ("socket", "partial", "unknown"):
         return found[0].code
     return result.code
 
@@ -165,7 +186,7 @@ def _unanswered(answer: api.Completion | None) -> list[str]:
     """Why our own request has no tokens."""
     if answer is None or answer.ok:
         return []
-    return [f"The server gave no tokens: {answer.error or answer.status}."]
+    return [sentence(f"The server gave no tokens: {answer.error or answer.status}")]
 
 
 def _uncounted(found: Served, before: HostFacts, after: HostFacts) -> list[str]:
@@ -173,7 +194,7 @@ def _uncounted(found: Served, before: HostFacts, after: HostFacts) -> list[str]:
     for facts in (before, after):
         error = _metrics(found, facts).error
         if error and not error.startswith("HTTP "):
-            return [f"The server's /metrics on {found.host} gave no answer: {error}."]
+            return [sentence(f"The server's /metrics on {found.host} gave no answer: {error}")]
     return [
         "The server's /metrics do not count generated tokens as vLLM's do; without --live and "
         "--watch, tokens of our own are counted."

@@ -1,13 +1,15 @@
 """What of ours serves, read from the labels of the containers that run: the group, its ranks with
-their rails, and those of them that are dead. Needs no state and no recipe."""
+their rails, and what of them is dead: ranks, or the server. Needs no state and no recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from spark_cluster.core.words import sentence
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS, Container
+from spark_cluster.facts.ended import SERVER_END, TITLES, Ended
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.inventory.models import Inventory
@@ -145,27 +147,71 @@ def missing(found: Served, facts: HostFacts) -> list[str]:
     ]
 
 
+def ended_in(head: Container, facts: Facts) -> Ended | None:
+    """The server's end inside a head's container that runs on; None if it runs, or nobody knows."""
+    if not head.running or not head.processes or any(head.runs(title) for title in TITLES):
+        return None
+    return (facts.get(SERVER_END) or {}).get(head.name)
+
+
+def ended(found: Served, facts: HostFacts) -> Ended | None:
+    """The end of the server of this group, as `ended_in`."""
+    return ended_in(found.head, facts.get(found.host, Facts()))
+
+
+def server_down(found: Served, facts: HostFacts) -> str:
+    """A sentence about the server's end, with the ranks that died; empty if it has not ended."""
+    end = ended(found, facts)
+    if end is None:
+        return ""
+    server = f"The server in {found.head.name} on {found.host}"
+    return sentence(f"{server} {end.how(found.hosts)}")
+
+
 def dead(found: Served, facts: HostFacts) -> list[str]:
     """Ranks that are gone: a container that ended, or one without a process on the GPU while the
     server says that it is healthy. Ollama's holds the GPU only while a model is loaded."""
-    return list(_dead(found, facts))
+    return [*_ended_ranks(found, facts), *off_gpu(found, facts)]
 
 
-def _dead(found: Served, facts: HostFacts) -> Iterator[str]:
-    well = healthy(found, facts)
-    health = ", while /health answers 200" if well else ""
+def _ranks_containers(found: Served, facts: HostFacts) -> Iterator[tuple[str, str, Container]]:
+    """Each rank's host, how it is called, and its container, where one is."""
     for number, host in enumerate(found.hosts):
         container = container_of(found, facts.get(host, Facts()), number)
-        if container is None:
-            continue
-        where = f"{host} (rank {number})"
+        if container is not None:
+            yield host, f"{host} (rank {number})", container
+
+
+def _ended_ranks(found: Served, facts: HostFacts) -> Iterator[str]:
+    health = ", while /health answers 200" if healthy(found, facts) else ""
+    for _, where, container in _ranks_containers(found, facts):
         if not container.running:
             yield (
                 f"{where} is dead{health}: {container.name} is {container.state}, exit code "
                 f"{container.exit_code}."
             )
-        elif well and found.api != "ollama" and holds_gpu(container, facts[host]) is False:
-            yield f"{where} is dead{health}: no process of {container.name} holds the GPU."
+
+
+def off_gpu(found: Served, facts: HostFacts) -> Iterator[str]:
+    """Ranks whose container runs, while no process of it is on the GPU and the server answers: a
+    rank that is still starting has none either."""
+    answers = _answers(found, facts)
+    if not answers or found.api == "ollama":
+        return
+    for host, where, container in _ranks_containers(found, facts):
+        if container.running and holds_gpu(container, facts[host]) is False:
+            yield (
+                f"{where} is dead, while {answers}: no process of {container.name} holds the GPU."
+            )
+
+
+def _answers(found: Served, facts: HostFacts) -> str:
+    """How the server shows that it had come up; empty if it does not."""
+    if healthy(found, facts):
+        return "/health answers 200"
+    engine = facts.get(found.host, Facts()).get(ENGINE)
+    counts = engine is not None and engine.metrics.generation_tokens is not None
+    return "/metrics answers" if counts else ""
 
 
 def holds_gpu(container: Container, facts: Facts) -> bool | None:

@@ -73,6 +73,8 @@ def changed(whole: str, host: str, change: Mapping[str, Any]) -> str:
     if "file" in change:
         if change["file"] == "@running":
             return world.running(host)
+        if change["file"] == "@ray":
+            return world.running(host, serving=False)
         if change["file"] == "@exited":
             return world.running(host, state="exited", status=1)
         path: Path = FOLDER / str(change["file"])

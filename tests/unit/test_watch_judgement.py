@@ -17,6 +17,7 @@ from spark_cluster.monitor.judgement import (
     State,
     judge,
 )
+from spark_cluster.monitor.power import work_watts
 from spark_cluster.monitor.restarts import Restarts
 
 STEP = 15.0
@@ -25,7 +26,7 @@ HOST = HostSight("boot-1", 0.12, {"enp1s0f1np1": True})
 
 
 def rank(number: int, **values: object) -> RankSight:
-    given = {"moved": False, "watts": 28.0, "utilization": 96.0, **values}
+    given = {"moved": False, "watts": 28.0, "utilization": 96.0, "gpu": "NVIDIA GB10", **values}
     return RankSight(number, f"spark-{number + 2}", **given)  # type: ignore[arg-type]
 
 
@@ -312,6 +313,104 @@ CASES = [
 ]
 
 
+# Recorded on two H200s: 79 to 81 W without a model; with one 121 to 125 W, idle and stuck alike.
+
+
+def h200(*watts: float | None, name: str = "NVIDIA H200") -> EngineSight:
+    ranks = tuple(rank(n, watts=w, utilization=100.0, gpu=name) for n, w in enumerate(watts))
+    return replace(STUCK, ranks=ranks)
+
+
+UNKNOWN = "NVIDIA B999"
+RESTS = replace(h200(124.0, 121.0, name=UNKNOWN), running=0.0)
+WEDGE = [("wedge", "spark-2", "critical")]
+
+
+def blind(engine: EngineSight) -> EngineSight:
+    """Of its rails nothing is known: the GPUs alone can tell."""
+    return replace(engine, ranks=tuple(replace(each, moved=None) for each in engine.ranks))
+
+
+CASES += [
+    Case("an H200 in a wedge", [OLD, (330, sight(h200(125.0, 121.0)))], WEDGE),
+    Case("an H200 at work", [OLD, (HOUR, sight(h200(125.0, 390.0)))], []),
+    Case("an unknown GPU in a wedge", [OLD, (330, sight(h200(125.0, 121.0, name=UNKNOWN)))], WEDGE),
+    Case(
+        "an unknown GPU, and nothing else to tell by",
+        [OLD, (HOUR, sight(blind(h200(125.0, 121.0, name=UNKNOWN))))],
+        [],
+    ),
+    Case(
+        "a GPU that was seen idle",
+        [OLD, (90, sight(RESTS)), (330, sight(blind(h200(125.0, 121.0, name=UNKNOWN))))],
+        WEDGE,
+    ),
+    Case(
+        "a GPU that was seen idle works",
+        [OLD, (90, sight(RESTS)), (HOUR, sight(h200(125.0, 390.0, name=UNKNOWN)))],
+        [],
+    ),
+    Case(
+        "what was learned outlives the engine's restart",
+        [
+            OLD,
+            (90, sight(RESTS)),
+            (15, sight(replace(WORKS, start="start-2"))),
+            (HOUR, sight(replace(WORKS, start="start-2"))),
+            (330, sight(replace(blind(h200(125.0, 121.0, name=UNKNOWN)), start="start-2"))),
+        ],
+        WEDGE,
+    ),
+]
+
+# A server that ended in a container that runs on
+
+ENDED = replace(
+    IDLE,
+    healthy=False,
+    running=None,
+    tokens=None,
+    ended="The server in vllm-head on spark-2 has ended (exit status 0): rank 1 (spark-3) died.",
+)
+CASES += [
+    Case("a server ended", [OLD, (30, sight(ENDED))], [("dead-rank", "spark-2", "critical")]),
+    Case(
+        "a server ended before the watcher came",
+        [(30, sight(replace(ENDED, was_ready=True)))],
+        [("dead-rank", "spark-2", "critical")],
+    ),
+    Case(
+        "a server ended in its start-up",
+        [(15, sight(STARTING)), (30, sight(ENDED))],
+        [("start", "spark-2", "critical")],
+    ),
+    Case("a server that was started again", [OLD, (30, sight(ENDED)), (30, sight(WORKS))], []),
+]
+
+
+def test_what_ended_is_named_with_the_rank_and_its_code() -> None:
+    (found,) = told([OLD, (30, sight(ENDED))])
+    assert (found.code, found.what, found.fatal) == ("SERVE015", ENDED.ended, True)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "idle", "watts"),
+    [
+        ("NVIDIA GB10", (), 40.0),
+        ("NVIDIA GB10", (11.0,) * 9, 40.0),
+        ("NVIDIA H200", (), 160.0),
+        ("NVIDIA H200", (124.0, 121.0, 125.0, 124.0, 390.0), 1.4 * 124.0),
+        ("NVIDIA B999", (), None),
+        ("NVIDIA B999", (80.0,) * 4, None),
+        ("NVIDIA B999", (80.0,) * 5, 1.4 * 80.0),
+    ],
+)
+def test_from_how_many_watts_on_a_gpu_works(
+    gpu: str, idle: tuple[float, ...], watts: float | None
+) -> None:
+    assert work_watts(gpu, idle) == watts
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_what_is_told(case: Case) -> None:
     found = [(each.kind, each.host, each.severity) for each in told(case.phases)]
@@ -327,8 +426,8 @@ def test_every_code_can_be_explained() -> None:
 def test_the_words_of_a_wedge_name_both_ranks() -> None:
     (wedge,) = told([OLD, (330, sight(STUCK))])
     assert wedge.what == (
-        "2 requests run and no token comes; rank 0: RDMA still, GPU 96 % at 28 W; "
-        "rank 1: RDMA still, GPU 96 % at 28 W"
+        "2 requests run and no token comes; rank 0: RDMA still, GPU 96 % at 28 W (works above "
+        "40 W); rank 1: RDMA still, GPU 96 % at 28 W (works above 40 W)"
     )
     assert wedge.fatal
 

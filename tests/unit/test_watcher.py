@@ -875,6 +875,22 @@ def test_an_engine_with_a_dead_rank_is_not_asked(warm: Callable[..., Stand]) -> 
     assert stand.alarms() == [("began", "dead-rank", "critical")]
 
 
+def test_a_server_that_ended_is_told_with_the_rank_that_died(warm: Callable[..., Stand]) -> None:
+    hosts = pair()
+    stand = warm(hosts)
+    end = "| RayWorkerProc rank=[1] died unexpectedly\n| spark-cluster: vllm serve exited with 0\n"
+    hosts[0].texts |= {
+        "containers": world.running("spark-2", serving=False),
+        "engine": "\nspark-cluster: HTTP 000 0.0 s Connection refused\n" * 2,
+        "server-end": f"@@container vllm-head\n{end}",
+    }
+    stand.turns(3)
+    (told,) = [event for event in stand.events if isinstance(event, Alarmed)]
+    assert (told.condition, told.code) == ("dead-rank", "SERVE015")
+    assert told.what.endswith("has ended (exit status 0): rank 1 (spark-3) died.")
+    assert not [ran for ran in hosts[0].ran if "/v1/completions" in ran.script]
+
+
 # Exposing
 
 
