@@ -8,6 +8,7 @@ from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import log_of_this_start
+from spark_cluster.facts.ended import BEGINS
 from spark_cluster.rdma import counters, gids, nccl_log
 
 LIMITS_FILE = "/etc/security/limits.d/90-spark-cluster.conf"
@@ -37,21 +38,61 @@ GIDS = Fact("gids", lambda context: gids.probe_script(_devices(context)), gids.p
 COUNTERS = Fact("counters", _counters_script, counters.parse)
 
 
+#: Of each rank: NCCL says some 200 at its start.
+_LINES = 400
+
+#: What NCCL says of each collective, where it is told to, would push out what it said of its start.
+_OWN = f"grep -aF NCCL | grep -avF -e ' -> Algo ' -e ': opCount ' | tail -n {_LINES}"
+
+#: The files of `$_session` that hold the lines of this server's ranks. Each server is a job of its
+#: own in Ray, and a session has the files of all of them: of workers that did something else, and
+#: of earlier servers' ranks. Those whose process lives are the ones; where none does, those of the
+#: newest job. A job's number is written with its lowest byte first, in a file's name and, where the
+#: worker was started before its job, in a line; the head also has the files of the drivers, so that
+#: a server whose ranks have said nothing yet is known, too.
+_RANKS_FILES = """\
+_ranks_files() {
+  _swap='s/^:job_id:\\(..\\)\\(..\\)\\(..\\)\\(..\\)$/\\4\\3\\2\\1/p'
+  _job=$({
+    grep -ahoE -m 1 '^:job_id:[0-9a-f]{8}$' "$_session"/logs/worker-*.out
+    ls "$_session"/logs | sed -nE -e 's/^python-core-driver-([0-9a-f]{8}).*/:job_id:\\1/p' \\
+      -e 's/^worker-[0-9a-f]+-([0-9a-f]{8})-[0-9]+\\.out$/:job_id:\\1/p'
+  } 2>/dev/null | grep -v ffffffff | sed -n "$_swap" | sort | tail -n 1)
+  _job=$(echo ":job_id:$_job" | sed -n "$_swap")
+  _living='' _newest=''
+  for _f in $(grep -alF NCCL "$_session"/logs/worker-*.out 2>/dev/null); do
+    _p=${_f##*-}
+    case $(tr '\\0' ' ' 2>/dev/null <"$_root/proc/${_p%.out}/cmdline") in
+      ray::* | *default_worker.py*) _living="$_living $_f" ;;
+    esac
+    case $_f in *-"$_job"-*) ;; *) grep -aqx ":job_id:$_job" "$_f" || continue ;; esac
+    _newest="$_newest $_f"
+  done
+  echo ${_living:-$_newest}
+}
+"""
+
+
 def _nccl_script(_: ProbeContext) -> str:
-    # Lines that Ray forwards from other hosts carry `ip=`: they are those hosts' own witnesses. A
-    # worker's own lines are in its container's log, or only in the files of Ray's session,
-    # whose name is its time: those of earlier starts are still there. What NCCL says of each
-    # collective, where it is told to, would push out what it said of its start.
+    # Ray copies its workers' lines into the log of the server, shortened and without repetitions,
+    # so that log is read only where Ray has no files. In it, lines of other hosts carry `ip=`:
+    # they are those hosts' own witnesses.
     log = log_of_this_start('"$_id"', seconds=30)
-    own = "grep -F NCCL | grep -vF -e ' ip=' -e ' -> Algo ' -e ': opCount ' | tail -n 400"
+    start = f"""\
+awk '
+/{BEGINS}/ {{ n = 0 }}
+/NCCL/ && !/ ip=/ && !/ -> Algo / && !/: opCount / {{ line[n++ % {_LINES}] = $0 }}
+END {{ for (i = n > {_LINES} ? n - {_LINES} : 0; i < n; i++) print line[i % {_LINES}] }}'"""
     return f"""\
-for _id in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
-  _said=$({log} | {own})
-  if [ -z "$_said" ]; then
-    _pid=$({ASK_DOCKER} inspect --format '{{{{.State.Pid}}}}' "$_id")
-    _session=$(ls -d /proc/"$_pid"/root/tmp/ray/session_2* 2>/dev/null | tail -n 1)
-    _said=$(cat "$_session"/logs/worker-*.out 2>/dev/null | {own})
-  fi
+{_RANKS_FILES}for _id in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
+  _root=/proc/$({ASK_DOCKER} inspect --format '{{{{.State.Pid}}}}' "$_id" 2>/dev/null)/root
+  _session=$(ls -d "$_root"/tmp/ray/session_2* 2>/dev/null | tail -n 1)
+  _said=
+  [ -z "$_session" ] || for _f in $(_ranks_files); do
+    _said="$_said$(cat "$_f" | {_OWN})
+"
+  done
+  [ -n "$_said" ] || _said=$({log} | {start})
   printf '%s\n' "$_said"
 done
 true

@@ -16,10 +16,19 @@ from spark_cluster.facts.engine import ENGINE, EngineFact
 from spark_cluster.facts.grants import GRANTS
 from spark_cluster.facts.rdma import NCCL
 from spark_cluster.rdma.causes import Grants
+from spark_cluster.rdma.nccl_log import NcclWitness
 
 from . import world
 
 CONTEXT = ProbeContext(world.inventory().hosts["spark-2"], world.inventory())
+
+GPU_LOGS = world.DATA / "h200"
+
+
+def read_sample(name: str) -> str:
+    """A recorded log of vLLM 0.23 on two H200s, shortened."""
+    return (GPU_LOGS / name).read_text(encoding="utf-8")
+
 
 GIVEN = """\
 @@container /vllm-head
@@ -142,24 +151,109 @@ def test_a_server_that_is_gone_says_why() -> None:
     assert found.metrics.error == "Connection refused"
 
 
-def test_a_workers_lines_are_found_in_rays_files(tmp_path: Path) -> None:
-    """`docker logs` of a worker holds Ray's own lines only: the rank's are in its session."""
-    program(
-        tmp_path,
-        "docker",
-        """
+RAY_DOCKER = """
 case $1 in
   ps) echo abc;;
-  logs) echo 'spark-3 NCCL INFO Using network Socket (pid=1, ip=192.168.100.10)';;
+  logs) cat "$RAY_LOG";;
   inspect) echo 424242;;
 esac
-""",
+"""
+
+
+class RayHost:
+    """A container with a session of Ray's, as files below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "424242/root"
+        self.logs = self.root / "tmp/ray/session_2026-11-30_16-26-03_336362_1/logs"
+        self.logs.mkdir(parents=True)
+        self.driver = folder / "driver.log"
+        self.driver.write_text("")
+        program(folder, "docker", RAY_DOCKER)
+
+    def worker(self, pid: int, text: str, *, job: int, lives: str = "", named: bool = True) -> None:
+        """A worker's file; `lives` is the process's command line, `named` whether its job was known
+        when it was started."""
+        number = job.to_bytes(4, "little").hex()
+        name = f"worker-{pid:056x}-{number if named else 'ffffffff'}-{pid}.out"
+        (self.logs / name).write_text(f":job_id:{number}\n{text}")
+        if lives:
+            (self.root / f"proc/{pid}").mkdir(parents=True)
+            (self.root / f"proc/{pid}/cmdline").write_text(lives + "\0")
+
+    def read(self) -> NcclWitness:
+        script = NCCL.script(CONTEXT).replace("_root=/proc/", f"_root={self.folder}/")
+        return NCCL.parse(run(script, self.folder, RAY_LOG=str(self.driver)))
+
+
+def nccl(host: str, pid: int, network: str, channels: int = 2) -> str:
+    lines = [f"Using network {network}"]
+    lines += [
+        f"Channel {number:02}/0 : 0[0] -> 1[0] [send] via NET/{network}/0"
+        for number in range(channels)
+    ]
+    return "".join(f"{host}:{pid}:{pid} [0] NCCL INFO {line}\n" for line in lines)
+
+
+RANK = "ray::RayWorkerProc.run"
+
+
+@pytest.fixture
+def ray_host(tmp_path: Path) -> RayHost:
+    return RayHost(tmp_path)
+
+
+def test_a_workers_lines_are_found_in_rays_files(ray_host: RayHost) -> None:
+    """`docker logs` of a worker holds Ray's own lines only: the rank's are in its session."""
+    ray_host.driver.write_text(
+        "spark-3 NCCL INFO Using network Socket (pid=1, ip=192.168.100.10)\n"
     )
-    folder = tmp_path / "424242/root/tmp/ray/session_2026/logs"
-    folder.mkdir(parents=True)
-    (folder / "worker-1-01000000-284.out").write_text("x NCCL INFO Using network IB\nother\n")
-    script = NCCL.script(CONTEXT).replace("/proc/", f"{tmp_path}/")
-    assert NCCL.parse(run(script, tmp_path)).network == "IB"
+    ray_host.worker(284, nccl("spark-2", 284, "IB"), job=1, lives=RANK)
+    assert ray_host.read().network == "IB"
+
+
+def test_rank_0_is_read_from_its_own_file_and_not_from_the_drivers_log(ray_host: RayHost) -> None:
+    """As recorded: Ray shows 2 of the 8 channels in the driver's log."""
+    ray_host.driver.write_text(read_sample("ray-head.log"))
+    of_driver = ray_host.read()
+    ray_host.worker(2852, read_sample("ray-rank0.out"), job=1, lives=RANK)
+    of_file = ray_host.read()
+    assert (of_driver.rank, of_driver.channels_socket) == (0, 2)
+    assert (of_file.rank, of_file.channels_socket) == (0, 8)
+
+
+def test_an_earlier_servers_ranks_and_idle_workers_do_not_count(ray_host: RayHost) -> None:
+    ray_host.worker(300, nccl("spark-2", 300, "Socket", 4), job=1)
+    ray_host.worker(310, "nothing of NCCL's, though it lives\n", job=2, lives="ray::IDLE")
+    ray_host.worker(320, nccl("spark-2", 320, "IB", 3), job=2, lives=RANK)
+    found = ray_host.read()
+    assert (found.networks, found.channels_ib, found.channels_socket) == (("IB",), 3, 0)
+
+
+def test_a_dead_rank_of_this_server_still_tells(ray_host: RayHost) -> None:
+    """The 256th server's number comes after the 2nd's, although its text does not."""
+    ray_host.worker(300, nccl("spark-2", 300, "Socket"), job=2)
+    ray_host.worker(320, nccl("spark-2", 320, "IB"), job=256, named=False)
+    assert ray_host.read().networks == ("IB",)
+
+
+def test_a_new_server_whose_ranks_are_silent_has_no_witness(ray_host: RayHost) -> None:
+    """The head knows of it by its driver; the last one's ranks and its lines are over."""
+    ray_host.worker(300, nccl("spark-2", 300, "Socket"), job=1)
+    (ray_host.logs / f"python-core-driver-02000000{'f' * 48}_3000.log").touch()
+    ray_host.driver.write_text(
+        "spark-cluster: vllm serve begins\n"
+        + nccl("spark-2", 300, "Socket")
+        + "spark-cluster: vllm serve exited with 0\nspark-cluster: vllm serve begins\n"
+    )
+    assert not ray_host.read().says_anything
+
+
+def test_a_number_that_another_process_has_now_is_no_rank(ray_host: RayHost) -> None:
+    ray_host.worker(300, nccl("spark-2", 300, "Socket"), job=1, lives="/usr/bin/python3 -m other")
+    ray_host.worker(320, nccl("spark-2", 320, "IB"), job=2)
+    assert ray_host.read().networks == ("IB",)
 
 
 def test_lines_per_message_do_not_push_the_start_out(tmp_path: Path) -> None:
@@ -180,10 +274,10 @@ esac
 """,
     )
     folder = tmp_path / "424242/root/tmp/ray/session_2026/logs"
-    script = NCCL.script(CONTEXT).replace("/proc/", f"{tmp_path}/")
+    script = NCCL.script(CONTEXT).replace("_root=/proc/", f"_root={tmp_path}/")
     assert NCCL.parse(run(script, tmp_path)).network == "IB"
     said = subprocess.run([tmp_path / "docker", "logs"], capture_output=True, text=True, check=True)
     folder.mkdir(parents=True)
-    (folder / "worker-1-01000000-284.out").write_text(said.stdout)
+    (folder / "worker-1-01000000-284.out").write_text(f":job_id:01000000\n{said.stdout}")
     program(tmp_path, "docker", "case $1 in ps) echo abc;; inspect) echo 424242;; esac")
     assert NCCL.parse(run(script, tmp_path)).network == "IB"
