@@ -22,6 +22,7 @@ from tests.command_line import Cli
 
 from . import world
 from .ranks import GPU, pair, with_third
+from .test_evidence import packed
 from .world import INVENTORY, Spark
 
 KILLED = (world.DATA / "h200" / "ray-killed-head.log").read_text(encoding="utf-8")
@@ -292,7 +293,16 @@ def test_a_lost_rank_is_seen_by_the_metrics_alone(cli: Cli) -> None:
     assert not any("/v1/completions" in script for script in hosts[0].scripts)
 
 
-def test_the_doctor_and_the_evidences_index_name_it(cli: Cli, tmp_path: Path) -> None:
+def test_the_evidences_index_names_it(cli: Cli, tmp_path: Path) -> None:
+    archive = str(tmp_path / "e.tar.gz")
+    hosts = with_third(after_the_kill())
+    for host in hosts:
+        host.on("spark-cluster-evidence", packed({"docker/ps.txt": b"vllm-head\n"}))
+    said = cli("evidence", "-o", archive, "--json", "-i", INVENTORY, hosts=hosts)
+    assert f"spark-2: SERVE015 critical: {DOWN.removesuffix('.')}" in said.lines[0]["wrong"]
+
+
+def test_the_doctor_names_it(cli: Cli) -> None:
     said = cli("doctor", "-i", INVENTORY, hosts=with_third(after_the_kill()))
     assert said.code == 4
     assert "critical SERVE015" in said.out
