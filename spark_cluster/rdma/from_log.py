@@ -19,7 +19,7 @@ from spark_cluster.rdma.nccl_log import KNOWN_BAD, NcclWitness, by_process, pars
 Kind = Literal["rdma", "socket", "partial", "failed", "unknown"]
 
 #: What Ray puts at the end of a line that it shows once for several.
-_REPEATED = re.compile(r" (?:\x1b\[\d+m)?\[repeated \d+x across cluster\].*$", re.ASCII)
+_REPEATED = re.compile(r"\s*\[repeated \d+x across cluster\].*$", re.ASCII)
 
 #: `ray start` in a container: the log of Ray, and not of what runs on it.
 _RAY_ALONE = re.compile(r"Ray runtime started\.|Local node IP: ")

@@ -231,6 +231,13 @@ def test_an_earlier_servers_ranks_and_idle_workers_do_not_count(ray_host: RayHos
     assert (found.networks, found.channels_ib, found.channels_socket) == (("IB",), 3, 0)
 
 
+def test_ranks_that_live_are_the_servers_whatever_else_uses_ray(ray_host: RayHost) -> None:
+    """Somebody's own job in the same session came later, and is over."""
+    ray_host.worker(300, nccl("spark-2", 300, "IB", 3), job=1, lives=RANK)
+    ray_host.worker(320, nccl("spark-2", 320, "Socket"), job=2)
+    assert ray_host.read().networks == ("IB",)
+
+
 def test_a_dead_rank_of_this_server_still_tells(ray_host: RayHost) -> None:
     """The 256th server's number comes after the 2nd's, although its text does not."""
     ray_host.worker(300, nccl("spark-2", 300, "Socket"), job=2)

@@ -110,6 +110,18 @@ def test_a_line_that_ray_cut_in_two_counts_once() -> None:
         assert (first.witness.channels_socket, set(first.files)) == (8, set(names))
 
 
+@pytest.mark.parametrize("end", ["", " \x1b[32m [repeated 2x across cluster]\x1b[0m"])
+def test_a_line_that_ray_shortened_is_no_other_one(end: str) -> None:
+    """As Ray cuts them, at any character, and as it shows one line for several."""
+    own = rank(0)
+    *_, channel, _ = own.splitlines()
+    copy = (channel[:-1] if not end else channel) + end + "\n"
+    assert "via NET/IB/" in copy
+    for files in ({"own": own, "driver": copy}, {"driver": copy, "own": own}):
+        (found,) = read(files).ranks
+        assert found.witness.channels_ib == 2
+
+
 def test_what_only_the_lesser_file_has_is_kept() -> None:
     whole = rank(0)
     end = "spark-2:284:301 [0] NCCL WARN Call to ibv_modify_qp failed with error 110\n"
