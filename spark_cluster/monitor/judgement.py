@@ -68,7 +68,8 @@ _CLIFF = 0.03
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds. `hold`: so long after its last sign a thing of a moment (a reboot, an error) is
+    """Seconds. `stalled`: so long what a log says against a start may stand there while the engine's
+    processes live: engines survive much of what they print. `hold`: so long after its last sign a thing of a moment (a reboot, an error) is
     still told. `wedge` is longer than the longest prefill. `supervised`: so long a rank that ended
     is left to the hosts' own supervisors, which pause 600 s at most and give the ranks 300 s to
     join (steps/supervisor_script.py)."""
@@ -77,6 +78,7 @@ class Patience:
     young: float = 3600.0
     compiling: float = 2700.0
     start: float = 6000.0
+    stalled: float = 600.0
     dead: float = 15.0
     silent: float = 60.0
     rail: float = 10.0
@@ -312,7 +314,8 @@ def _engine_signs(
         return
     if state.ready is None:
         if failure := engine.ended or engine.failure:
-            yield _Sign("start", engine.host, "", "SERVE007", "critical", failure)
+            wait = 0.0 if engine.ended else patience.stalled
+            yield _Sign("start", engine.host, "", "SERVE007", "critical", failure, wait)
         elif at - state.began >= patience.start:
             what = f"not ready after {(at - state.began) / 60:.0f} min: {engine.stage or 'no log'}"
             yield _Sign("start", engine.host, "", "SERVE007", "warning", what)

@@ -138,9 +138,14 @@ CASES = [
         [("start", "spark-2", "warning")],
     ),
     Case(
-        "a start that failed",
-        [(15, sight(replace(STARTING, failure="out of memory")))],
+        "a start whose log speaks of a failure, and nothing followed",
+        [(630, sight(replace(STARTING, failure="out of memory")))],
         [("start", "spark-2", "critical")],
+    ),
+    Case(
+        "a start whose log speaks of a failure a moment ago",
+        [(15, sight(replace(STARTING, failure="out of memory")))],
+        [],
     ),
     Case("a start with requests waiting", [(HOUR, sight(replace(STUCK, healthy=False)))], []),
     Case(
