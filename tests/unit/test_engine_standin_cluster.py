@@ -110,6 +110,12 @@ class Cluster:
     def log(self, name: str) -> str:
         return (self.root / f"{name}.log").read_text(errors="replace")
 
+    def rank_said(self, rank: int) -> str:
+        """A rank's own lines: with Ray they are in a file of its session."""
+        folder = self.root / f"127.0.0.{rank + 1}/ray/session_latest/logs"
+        files = [*folder.glob("worker-*.out"), *folder.glob("worker-*.err")]
+        return "".join(file.read_text(errors="replace") for file in files)
+
     def ask(
         self, path: str, body: object = None, port: int | None = None
     ) -> tuple[int, bytes] | None:
@@ -179,20 +185,22 @@ def test_two_ranks_serve_and_a_killed_rank_ends_them(cluster: Cluster) -> None:
     vllm = cluster.vllm("--scheduling-policy", "priority")
     cluster.serving()
 
-    # Milestones, and the network of each rank in its own log.
+    # Milestones, and the network of each rank in Ray's own files.
     text = cluster.log("vllm")
     for mark in (
-        "rank 1 in world size 2 is assigned as",
         "init engine (profile, create kv cache, warmup model) took",
         "Starting vLLM API server",
         "Application startup complete.",
     ):
         assert mark in text
-    assert "rank 0 in world size 2 is assigned as" in cluster.log("head")
+    for rank in (0, 1):
+        said = cluster.rank_said(rank)
+        assert f"rank {rank} in world size 2 is assigned as" in said
+        assert "via NET/Socket/0" in said
+        assert "Loading weights took" in said
+        assert "Available KV cache memory" in said
     for name in ("head", "worker"):
-        assert "via NET/Socket/0" in cluster.log(name)
-        assert "Loading weights took" in cluster.log(name)
-        assert "Available KV cache memory" in cluster.log(name)
+        assert "NCCL" not in cluster.log(name)
 
     # Completions: counted, in the recorded shape, streamed, and refused where wrong.
     before = cluster.metric("vllm:generation_tokens_total")
@@ -238,9 +246,8 @@ def test_two_ranks_serve_and_a_killed_rank_ends_them(cluster: Cluster) -> None:
     assert " 2.0/2.0 GPU (2.0 used of 2.0 reserved in placement groups)" in status_text
 
     # Rank 1 dies: /health does not see it, the next completion does, and the server ends.
-    match = re.search(r"RayWorkerWrapper pid=(\d+)", cluster.log("worker"))
-    assert match
-    pid = int(match[1])
+    (file,) = (cluster.root / "127.0.0.2/ray/session_latest/logs").glob("worker-*.out")
+    pid = int(file.stem.rpartition("-")[2])
     assert Path(f"/proc/{pid}/comm").read_text().strip() == "VLLM::Worker_TP"
     os.kill(pid, signal.SIGKILL)
     time.sleep(0.5)
@@ -253,7 +260,7 @@ def test_two_ranks_serve_and_a_killed_rank_ends_them(cluster: Cluster) -> None:
 @pytest.mark.parametrize("flag", ["--tensor-parallel-size", "--pipeline-parallel-size"])
 def test_two_nodes_serve_without_ray(cluster: Cluster, flag: str) -> None:
     worker = cluster.node(1, flag, "2")
-    head = cluster.node(0, flag, "2")
+    head = cluster.node(0, flag, "2", SPARK_LAB_NCCL_REMOTE_SECONDS="3")
     cluster.serving()
     assert "rank 0 in world size 2 is assigned as" in cluster.log("vllm")
     assert "rank 1 in world size 2 is assigned as" in cluster.log("worker")
@@ -264,11 +271,13 @@ def test_two_nodes_serve_without_ray(cluster: Cluster, flag: str) -> None:
     assert (cluster.ask("/v1/completions", body) or (0, b""))[0] == 200
     assert cluster.metric("vllm:generation_tokens_total") == 8
 
-    # The worker goes: /health does not see it, the next completion does, and the head ends.
+    # The worker goes: /health does not see it, and the next completion waits until NCCL gives up.
     worker.terminate()
     assert worker.wait(LIMIT) == 128 + signal.SIGTERM
     assert (cluster.ask("/health") or (0, b""))[0] == 200
+    begun = time.monotonic()
     assert (cluster.ask("/v1/completions", {"prompt": "x"}) or (0, b""))[0] == 500
+    assert time.monotonic() - begun >= 3.0
     head.wait(LIMIT)
     assert "EngineDeadError" in cluster.log("vllm")
 
@@ -290,8 +299,10 @@ def test_one_gpu_is_not_enough(cluster: Cluster) -> None:
     until(lambda: cluster.nodes() == ["ALIVE"], "head ALIVE")
     vllm = cluster.vllm()
     assert vllm.wait(LIMIT) == 1
-    assert "Tensor parallel size (2) exceeds available GPUs (1)" in cluster.log("vllm")
-    assert "Cannot provide a placement group" in cluster.log("vllm")
+    log = cluster.log("vllm")
+    # The warning stands in the log of every start on hosts with one GPU each; this is the end.
+    assert "WARNING" in log.partition("Tensor parallel size (2) exceeds available GPUs (1)")[0]
+    assert "ValueError: Cannot provide a placement group" in log
 
 
 @pytest.mark.parametrize(
@@ -311,14 +322,9 @@ def test_the_engine_does_not_start(cluster: Cluster, extra: dict[str, str], expe
     assert vllm.wait(LIMIT) == 1
     assert expected in cluster.log("vllm")
     if "NCCL_NET" in extra:
-        # The driver's variables went over the ranks' own, as vLLM copies them. The first rank that
-        # fails ends the other, which may not have spoken by then.
-        def said() -> bool:
-            text = cluster.log("head") + cluster.log("worker")
-            words = ("NET/IB : No device found.", "Failed to initialize any NET plugin")
-            return all(word in text for word in words)
-
-        until(said, "a rank without a device says so")
+        # The driver's variables went over the ranks' own, as vLLM copies them. What NCCL says of
+        # it stays in the buffers of processes that Ray kills.
+        assert "NET/IB" not in cluster.rank_said(0) + cluster.rank_said(1)
 
 
 def test_a_stopped_worker_is_dead_on_the_head(cluster: Cluster) -> None:

@@ -140,10 +140,11 @@ def test_log_of_the_silent_fallback_is_nccls(capfd: pytest.CaptureFixture[str]) 
     env["NCCL_DMABUF_ENABLE"] = "0"
     here = Interface("eth0", "192.0.2.2")
     log = NcclLog(env)
-    log.bootstrap(here, env)
-    log.ib_devices([], here, env)
+    log.bootstrap(here, config=True)
+    log.ib_devices([], here)
     log.socket_devices([here])
-    log.assigned("Socket", env)
+    log.assigned("Socket")
+    log.flush()
     real = (DATA / "nccl-2.28.9-socket-silent-fallback.rank0.log").read_text()
     mine = capfd.readouterr().out
     assert _messages(mine) == _messages(real)[: len(_messages(mine))]
@@ -154,9 +155,10 @@ def test_log_of_the_refusal_is_nccls(capfd: pytest.CaptureFixture[str]) -> None:
     env = {"NCCL_DEBUG": "INFO", "NCCL_IB_HCA": "=rocep1s0f1:1", "NCCL_NET_PLUGIN": "none"}
     here = Interface("eth0", "192.0.2.2")
     log = NcclLog(env)
-    log.bootstrap(here, env)
-    log.ib_devices([], here, env)
+    log.bootstrap(here, config=True)
+    log.ib_devices([], here)
     log.no_network()
+    log.flush()
     real = (DATA / "nccl-2.28.9-ib-forced-no-device.rank0.log").read_text()
     mine = capfd.readouterr().out
     assert _messages(mine) == _messages(real)[: len(_messages(mine))]
@@ -167,8 +169,9 @@ def test_log_over_two_rails(capfd: pytest.CaptureFixture[str]) -> None:
     env = {"NCCL_DEBUG": "INFO"}
     here = Interface("enp1s0f1np1", "192.168.100.10")
     log = NcclLog(env)
-    log.ib_devices([_port(), _port("roceP2p1s0f1")], here, env)
-    log.connected(0, 2, "0x1", "IB", 2)
+    log.ib_devices([_port(), _port("roceP2p1s0f1")], here)
+    log.connected(0, 2, "0x1", "IB", ["rocep1s0f1", "roceP2p1s0f1"])
+    log.flush()
     text = capfd.readouterr().out
     assert (
         "NET/IB : Using [0]rocep1s0f1:1/RoCE [1]roceP2p1s0f1:1/RoCE [RO]; "
@@ -181,8 +184,9 @@ def test_log_over_two_rails(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_no_log_without_debug(capfd: pytest.CaptureFixture[str]) -> None:
     log = NcclLog({})
-    log.bootstrap(Interface("lo", "127.0.0.1"), {})
+    log.bootstrap(Interface("lo", "127.0.0.1"))
     log.no_network()
+    log.flush()
     assert capfd.readouterr().out == ""
 
 

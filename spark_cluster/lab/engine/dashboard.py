@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .httpd import Request, Responder
+from .release import later
 from .wire import Json
 
-VERSION = "2.51.1"
+VERSION = later("2.55.1", "2.51.1")
 COMMIT = "0000000000000000000000000000000000000000"
 
 

@@ -9,22 +9,20 @@ import threading
 import time
 from collections.abc import Callable
 
-from . import mp
-from .logs import gpu_visible, out, vllm_line
+from . import mp, tracebacks
+from .engine_log import StartError, pass_on, say
+from .logs import gpu_visible
 from .model import GPU_GIB, Model
+from .ray_job import DIED, RayJob
+from .release import RECORDED, at_least, later
 from .scheduler import EngineDead
-from .spawn import copied_environment, spawn_rank
+from .spawn import spawn_rank
 from .sysfs import primary_ip
 from .traffic import links
 from .vllm_args import ServeArgs
 from .wire import Json, Wire, listen
 
-WHO = "EngineCore_DP0"
-RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
-
-
-class StartError(Exception):
-    """The engine cannot start; the text is the last line of vLLM's traceback."""
+FAILED = "RuntimeError: Executor failed."
 
 
 def load_times(text: str) -> tuple[float, float]:
@@ -36,31 +34,30 @@ def load_times(text: str) -> tuple[float, float]:
     return total * 2 / 3, total / 3
 
 
-def say(where: str, text: str, level: str = "INFO") -> None:
-    """A line of the engine's process."""
-    out(vllm_line(WHO, where, text, level))
-
-
 class Driver:
     """All ranks of one engine."""
 
-    def __init__(self, args: ServeArgs, model: Model) -> None:
+    def __init__(
+        self, args: ServeArgs, model: Model, on_death: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._args = args
         self._model = model
+        self._on_death = on_death
+        self._running = False
         self._tp = int(args.get("tensor_parallel_size"))
         pp = int(args.get("pipeline_parallel_size"))
         self.size = self._tp * pp
         given = int(os.environ.get("SPARK_LAB_BYTES_PER_TOKEN") or 0)
         self._links = links(model.layers, model.hidden, self._tp, pp, given)
-        self._job = f"{os.getpid():08x}"
         self._events: queue.SimpleQueue[Json] = queue.SimpleQueue()
         self._wires: dict[int, Wire] = {}
         self._pids: dict[int, int] = {}
         self._ips: dict[int, str] = {}
-        self._gcs: Wire | None = None
+        self._ports: dict[int, int] = {}
         self._step = 0
         self._closing = False
-        self._ray = False
+        self._ray: RayJob | None = None
+        self._mp = False
         self.kv_gib = 0.0
         self.kv_tokens = 0
 
@@ -84,18 +81,21 @@ class Driver:
         spec = {
             "world_size": self.size,
             "tp": self._tp,
-            "model": self._args.model,
+            "model": self._model.path,
             "load_format": self._args.get("load_format"),
+            "utilization": self._args.get("gpu_memory_utilization"),
             "driver_ip": ip,
             "driver_port": server.getsockname()[1],
         }
         backend = self._args.get("distributed_executor_backend")
-        self._ray = backend == "ray" or (backend is None and self.size > 1 and not several)
+        if backend == "ray" or (backend is None and self.size > 1 and not several):
+            self._ray = RayJob(self.size, self._tp, self._ray_exit)
+        self._mp = several
         nodes: list[str] = []
         if several:
             self._start_first_node()
         elif self._ray:
-            nodes = self._start_in_ray(ip, spec)
+            nodes = self._ray.start(ip, spec)
         else:
             self._start_here(spec)
         threading.Thread(target=self._accept, args=(server,), daemon=True).start()
@@ -109,22 +109,28 @@ class Driver:
         loaded = self._collect("loaded", weights + 300.0)
         profiling = time.monotonic()
         self._plan_cache(max(float(item["gib"]) for item in loaded.values()))
-        graphs = not self._args.get("enforce_eager")
-        self._all({"op": "profile", "seconds": profile, "kv_gib": self.kv_gib, "graphs": graphs})
-        self._collect("profiled", profile + 300.0)
         context = int(self._args.get("max_model_len") or self._model.context)
-        say("kv_cache_utils.py:1087", f"GPU KV cache size: {self.kv_tokens:,} tokens")
+        graphs = not self._args.get("enforce_eager")
+        self._all({"op": "profile", "seconds": profile, "kv_gib": self.kv_gib})
+        self._collect("profiled", profile + 300.0)
+        self._check_cache(context)
+        where = later("kv_cache_utils.py:1744", "kv_cache_utils.py:1087")
+        say(where, f"GPU KV cache size: {self.kv_tokens:,} tokens")
         say(
-            "kv_cache_utils.py:1091",
+            later("kv_cache_utils.py:1745", "kv_cache_utils.py:1091"),
             f"Maximum concurrency for {context:,} tokens per request: "
             f"{self.kv_tokens / context:.2f}x",
         )
+        self._all({"op": "warm-up", "graphs": graphs})
+        self._collect("warm", 300.0)
+        took = time.monotonic() - profiling
         say(
-            "core.py:210",
+            later("core.py:306", "core.py:210"),
             "init engine (profile, create kv cache, warmup model) took "
-            f"{time.monotonic() - profiling:.2f} seconds",
+            + later(f"{took:.2f} s (compilation: 0.00 s)", f"{took:.2f} seconds"),
         )
         say("core.py:94", f"engine ready after {time.monotonic() - began:.1f} s (spark-lab)")
+        self._running = True
 
     def _start_first_node(self) -> None:
         """The first node's rank; those of the other nodes come by themselves."""
@@ -132,9 +138,13 @@ class Driver:
             mp.check(self._args, self.size)
         except mp.MpError as error:
             raise StartError(str(error)) from error
-        sizes = f"world_size={self.size}, local_world_size=1"
-        say("multiproc_executor.py:153", f"DP group leader: node_rank=0, {sizes}")
-        self._spawn(mp.rank_spec(self._args, self.size))
+        host, _ = mp.address(self._args)
+        say(
+            "multiproc_executor.py:140",
+            f"DP group leader: node_rank=0, node_rank_within_dp=0, master_addr={host}, "
+            f"mq_connect_ip={host} (local), world_size={self.size}, local_world_size=1",
+        )
+        self._spawn(mp.rank_spec(self._args, self.size, self._model.path))
 
     def _start_here(self, spec: Json) -> None:
         if self.size > 1:
@@ -143,7 +153,7 @@ class Driver:
                 f"World size ({self.size}) is larger than the number of available GPUs (1) in "
                 "this node. Set --nnodes, or --distributed-executor-backend ray."
             )
-        self._spawn({**spec, "rank": 0, "who": WHO})
+        self._spawn({**spec, "rank": 0, "executor": "uni"})
 
     def _spawn(self, spec: Json) -> None:
         pid = spawn_rank({}, spec)
@@ -152,103 +162,16 @@ class Driver:
     def _reap(self, pid: int) -> None:
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
+        if self._mp and self._running:
+            # Its own rank only: that of another node is watched by nobody.
+            self._lost("Worker proc VllmWorker-0 died unexpectedly", "multiproc_executor.py:284")
         self._events.put({"ev": "gone", "rank": 0, "reason": f"exit code {code}"})
 
-    def _start_in_ray(self, ip: str, spec: Json) -> list[str]:
-        from .ray import find_address, split_address
-
-        address = find_address()
-        if not address:
-            raise StartError(
-                f"ValueError: Tensor parallel size ({self._tp}) exceeds available GPUs (1): no "
-                "running Ray cluster was found (RAY_ADDRESS is not set), so a local one with the "
-                "GPUs of this node would be started."
-            )
-        out(vllm_line(WHO, "worker.py:1832", f"Connecting to existing Ray cluster at {address}..."))
-        try:
-            self._gcs = Wire.connect(*split_address(address), limit=10.0)
-        except OSError as error:
-            raise StartError(
-                f"ConnectionError: Ray cluster at {address} does not answer: {error}"
-            ) from error
-        say("ray_utils.py:345", "No current placement group found. Creating a new placement group.")
-        nodes = self._reserve(ip)
-        env = copied_environment(os.environ)
-        say(
-            "ray_env.py:65",
-            f"Copying the following environment variables to workers: {sorted(env)}",
-        )
-        self._gcs.send({"op": "launch", "job": self._job, "env": env, "spec": spec})
-        threading.Thread(target=self._hear_ray, args=(self._gcs,), daemon=True).start()
-        return nodes
-
-    def _reserve(self, ip: str) -> list[str]:
-        """vLLM waits up to 30 minutes for a placement group; the stand-in is not so patient."""
-        assert self._gcs is not None
-        limit = float(os.environ.get("SPARK_LAB_PG_WAIT_SECONDS") or 10)
-        start = time.monotonic()
-        warned = False
-        while True:
-            answer = self._gcs.ask(
-                {"op": "place", "job": self._job, "bundles": self.size, "driver_ip": ip}
-            )
-            if answer["ok"]:
-                nodes = [str(node) for node in answer["placement"]]
-                if len(set(nodes)) > 1:
-                    say(
-                        "ray_utils.py:233",
-                        f"tensor_parallel_size={self._tp} is bigger than a reserved number of "
-                        f"GPUs (1 GPUs) in a node {nodes[0]}. Tensor parallel workers can be "
-                        "spread out to 2+ nodes which can degrade the performance unless you "
-                        "have fast interconnect across nodes, like Infiniband.",
-                        "WARNING",
-                    )
-                return nodes
-            if not warned and self.size > answer["gpus"]:
-                say(
-                    "ray_utils.py:353",
-                    f"Tensor parallel size ({self._tp}) exceeds available GPUs "
-                    f"({int(answer['gpus'])}). This may result in Ray placement group allocation "
-                    "failures. Consider reducing tensor_parallel_size to "
-                    f"{int(answer['gpus'])} or less, or use pipeline parallelism by setting "
-                    f"pipeline_parallel_size to {self._tp}.",
-                    "WARNING",
-                )
-            self._current_node(ip, answer)
-            waited = time.monotonic() - start
-            specs = [{"GPU": 1.0} for _ in range(self.size)]
-            specs[0][f"node:{ip}"] = 0.001
-            if waited >= limit:
-                raise StartError(
-                    f"ValueError: Cannot provide a placement group of "
-                    f"placement_group_specs={specs} within {limit:.0f} seconds. See `ray status` "
-                    "and `ray list nodes` to make sure the cluster has enough resources."
-                )
-            if not warned:
-                warned = True
-                say(
-                    "ray_utils.py:265",
-                    f"Waiting for creating a placement group of specs for {int(waited)} seconds. "
-                    f"specs={specs}. Check `ray status` and `ray list nodes` to see if you have "
-                    "enough resources, and make sure the IP addresses used by ray cluster are the "
-                    "same as VLLM_HOST_IP environment variable specified in each node if you are "
-                    "running on a multi-node.",
-                )
-            time.sleep(1.0)
-
-    def _current_node(self, ip: str, answer: Json) -> None:
-        """The engine needs a GPU on the node where it runs itself."""
-        from .ray import local_nodes
-
-        for node in local_nodes():
-            here = answer["nodes"].get(node["node_id"])
-            if here is not None and here.get("GPU", 0) < 1:
-                raise StartError(
-                    "ValueError: Current node has no GPU available. "
-                    f"current_node_resource={here}. vLLM engine cannot start without GPU. Make "
-                    "sure you have at least 1 GPU available in a node "
-                    f"current_node_id='{node['node_id']}' current_ip='{ip}'."
-                )
+    def _lost(self, what: str, where: str) -> None:
+        if not self._closing:
+            self._closing = True
+            say(where, f"{what}, shutting down executor.", "ERROR")
+            self._on_death(FAILED)
 
     # -- messages from ranks and from Ray ----------------------------------------------------
 
@@ -268,27 +191,27 @@ class Driver:
         self._wires[rank] = wire
         self._pids[rank] = int(hello["pid"])
         self._ips[rank] = str(hello["ip"])
+        self._ports[rank] = int(wire.sock.getpeername()[1])
         self._events.put(hello)
         while (message := wire.recv()) is not None:
-            if message["ev"] == "log":
-                prefix = f"(RayWorkerWrapper pid={hello['pid']}, ip={hello['ip']})"
-                stamp = time.strftime("%m-%d %H:%M:%S")
-                text = f"{message['level']} {stamp} [{message['where']}] {message['text']}"
-                out(f"({WHO} pid={os.getpid()}) {prefix} {text}")
-            else:
-                self._events.put(message)
+            self._events.put(message)
+        if self._running and self._mp:
+            return  # its own rank is a child; nobody watches one of another node
+        if self._running and self._ray and at_least(RECORDED):
+            # Ray tells, unless its node is lost too.
+            time.sleep(2.0)
+            self._ray_exit({"rank": rank, "pid": self._pids[rank], "ip": self._ips[rank]})
+            return
         self._events.put({"ev": "gone", "rank": rank, "reason": "connection closed"})
 
-    def _hear_ray(self, gcs: Wire) -> None:
-        while (message := gcs.recv()) is not None:
-            if message.get("what") == "exit":
-                self._events.put({**message, "ev": "gone"})
-        self._events.put({"ev": "gone", "rank": -1, "reason": "lost the Ray head"})
-        if not self._closing:
-            # A Ray driver ends itself when its head does not come back.
-            time.sleep(float(os.environ.get(RECONNECT) or 60))
-            say("gcs_rpc_client.h:151", "Failed to connect to GCS; the driver exits.", "ERROR")
-            os._exit(1)
+    def _ray_exit(self, message: Json) -> None:
+        """The executor of 0.23 watches its ranks; that of 0.11 finds out at the next step."""
+        if self._running and not self._closing and message["rank"] >= 0:
+            pass_on(DIED.format(ip=message["ip"], pid=message["pid"]))
+            if at_least(RECORDED):
+                what = f"RayWorkerProc rank=[{message['rank']}] died unexpectedly"
+                self._lost(what, "ray_executor_v2.py:464")
+        self._events.put({"reason": "", **message, "ev": "gone"})
 
     def _all(self, message: Json) -> None:
         for wire in self._wires.values():
@@ -311,22 +234,52 @@ class Driver:
                 ) from None
             rank = int(message["rank"])
             if message["ev"] == "fatal":
-                raise error(str(message["error"]))
+                raise self._failure(rank, str(message["error"]), error)
             if message["ev"] == "gone":
                 raise error(self._obituary(rank, str(message["reason"])))
             if message["ev"] == kind:
                 found[rank] = message
         return found
 
+    def _failure(self, rank: int, text: str, error: Callable[[str], Exception]) -> Exception:
+        """What the engine says of a rank's exception. Ray hands it on; without Ray it is in the
+        rank's own log, and the first node's rank has lost its peer."""
+        if error is not StartError or not (self._ray or self._mp):
+            return error(text)
+        if self._ray:
+            ip, pid = self._ips.get(rank, "unknown"), self._pids.get(rank, 0)
+            call = later("RayWorkerProc.initialize_worker", "RayWorkerWrapper.execute_method")
+            task = (
+                f"ray.exceptions.RayTaskError({text.split(':')[0]}): \x1b[36mray::{call}()\x1b[39m"
+            )
+            return StartError(f"{task} (pid={pid}, ip={ip})\n{text}", tracebacks.IN_RAY)
+        if rank and 0 in self._wires:
+            peer = {"op": "peer", "ip": self._ips.get(rank, ""), "port": self._ports.get(rank, 0)}
+            with contextlib.suppress(OSError):
+                # It loads its part of the model before it meets the other again.
+                self._wires[0].send({"op": "load", "seconds": 0.0})
+                self._wires[0].send(peer)
+                self._wires[0].sock.settimeout(10.0)
+            deadline = time.monotonic() + 10.0
+            while time.monotonic() < deadline:
+                with contextlib.suppress(queue.Empty):
+                    message = self._events.get(timeout=0.5)
+                    if message["ev"] == "fatal" and int(message["rank"]) == 0:
+                        break
+        return StartError(mp.BACKGROUND, tracebacks.WITHOUT_RAY)
+
     def _obituary(self, rank: int, reason: str) -> str:
+        if self._running and (self._mp or at_least(RECORDED)):
+            return FAILED
         if not self._ray:
             return (
                 f"RuntimeError: Worker proc VllmWorker-{rank} died unexpectedly ({reason}), "
                 "shutting down executor."
             )
+        actor = later("RayWorkerProc", "RayWorkerWrapper")
         return (
             "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this "
-            f"task.\n\tclass_name: RayWorkerWrapper\n\trank: {rank}\n\tpid: "
+            f"task.\n\tclass_name: {actor}\n\trank: {rank}\n\tpid: "
             f"{self._pids.get(rank, 0)}\n\tip: {self._ips.get(rank, 'unknown')}\n"
             f"The actor is dead because its worker process has died. Worker exit detail: {reason}."
         )
@@ -368,6 +321,32 @@ class Driver:
         per_token = self._model.kv_bytes_per_token(element, self._tp)
         self.kv_tokens = int(self.kv_gib * 2**30 / per_token) // 16 * 16
 
+    def _check_cache(self, context: int) -> None:
+        """One request of the model's length must fit."""
+        blocks = self._args.get("num_gpu_blocks_override")
+        if blocks is not None:
+            where = later("kv_cache_utils.py:2035", "kv_cache_utils.py:1050")
+            own = self.kv_tokens // 16
+            for _ in range(self.size):
+                text = f"Overriding num_gpu_blocks={own} with num_gpu_blocks_override={blocks}"
+                say(where, text)
+            self.kv_tokens = int(blocks) * 16
+        if self.kv_tokens >= context:
+            return
+        element = 1 if str(self._args.get("kv_cache_dtype")).startswith("fp8") else 2
+        per_token = self._model.kv_bytes_per_token(element, self._tp)
+        # "the models's" until 0.12 at least; how the releases between wrote it was not recorded.
+        models = "model's" if at_least("0.20.0") else "models's"
+        raise StartError(
+            f"ValueError: To serve at least one request with the {models} max seq len ({context}), "
+            f"({context * per_token / 2**30:.2f} GiB KV cache is needed, which is larger than the "
+            f"available KV cache memory ({self.kv_tokens * per_token / 2**30:.2f} GiB). Based on "
+            f"the available memory, the estimated maximum model length is {self.kv_tokens}. Try "
+            "increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing "
+            "the engine.",
+            tracebacks.CACHE,
+        )
+
     # -- run ------------------------------------------------------------------------------
 
     def step(self, tokens: int) -> None:
@@ -378,14 +357,23 @@ class Driver:
             try:
                 wire.send({"op": "step", "step": self._step, **ways})
             except OSError as error:
+                if self._mp and rank:
+                    continue  # its absence is felt in NCCL, by the first node's rank
                 raise EngineDead(self._obituary(rank, str(error))) from error
-        limit = float(os.environ.get("RAY_CGRAPH_get_timeout") or 300)  # noqa: SIM112
+        name = "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS" if self._mp else "RAY_CGRAPH_get_timeout"
+        limit = float(os.environ.get(name) or 300)
         self._collect("done", limit, EngineDead)
+
+    def abandon(self) -> None:
+        """After a start that failed."""
+        if self._ray and self._wires and at_least(RECORDED):
+            self._ray.abandon()
+        self.close()
 
     def close(self) -> None:
         """Ranks end when their connection does."""
         self._closing = True
         for wire in list(self._wires.values()):
             wire.close()
-        if self._gcs:
-            self._gcs.close()
+        if self._ray:
+            self._ray.close()

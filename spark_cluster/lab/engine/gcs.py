@@ -40,9 +40,10 @@ class Node:
 class Job:
     """A driver (`vllm serve`) and the GPUs that were reserved for it."""
 
-    def __init__(self, wire: Wire, placement: list[str]) -> None:
+    def __init__(self, wire: Wire, placement: list[str], number: int) -> None:
         self.wire = wire
         self.placement = placement
+        self.id = f"{number:02x}000000"
 
 
 class Gcs:
@@ -53,6 +54,7 @@ class Gcs:
         self._lock = threading.RLock()
         self._nodes: dict[str, Node] = {}
         self._jobs: dict[str, Job] = {}
+        self._jobs_seen = 0
         self._socket = listen("0.0.0.0", port)
 
     def start(self) -> None:
@@ -172,7 +174,8 @@ class Gcs:
                     placement.append(node.id)
             if not first or len(placement) < need or placement[0] != first[0].id:
                 return {"ok": False, **base, "address_known": bool(first)}
-            self._jobs[str(message["job"])] = Job(wire, placement)
+            self._jobs_seen += 1
+            self._jobs[str(message["job"])] = Job(wire, placement, self._jobs_seen)
             return {"ok": True, **base, "placement": placement}
 
     def _launch(self, message: Json) -> None:
@@ -182,7 +185,8 @@ class Gcs:
         if job is None:
             return
         for rank, node_id in enumerate(job.placement):
-            order = {**message, "op": "run", "spec": {**message["spec"], "rank": rank}}
+            spec = {**message["spec"], "rank": rank}
+            order = {**message, "op": "run", "job_id": job.id, "spec": spec}
             try:
                 nodes[node_id].wire.send(order)
             except OSError as error:

@@ -140,7 +140,7 @@ class Api:
         route(request, answer)
 
     def _health(self, _: Request, answer: Responder) -> None:
-        # As in vLLM: a rank that died is not noticed before the next step.
+        # What the engine knows: not every executor sees a rank that died before the next step.
         answer.send(503 if self._engine.dead else 200, b"")
 
     def _page(self, _: Request, answer: Responder) -> None:

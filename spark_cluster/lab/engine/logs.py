@@ -1,4 +1,4 @@
-"""Log lines in the formats of vLLM 0.11 and Ray 2.5x, on standard output."""
+"""Log lines in the formats of vLLM and Ray, and what `ps` and nvidia-smi show of a process."""
 
 from __future__ import annotations
 
@@ -25,9 +25,39 @@ def err(text: str) -> None:
         return
 
 
+class Stdio:
+    """C's standard output, as NCCL writes to it: into a file or a pipe only in blocks of 4096
+    bytes, in the middle of a line and between the lines of others, and the last block only when
+    the process ends in order. One that is killed takes it along."""
+
+    BLOCK = 4096
+
+    def __init__(self) -> None:
+        self._waiting = b""
+
+    def line(self, text: str) -> None:
+        """Add one line."""
+        self._waiting += (text + "\n").encode(errors="replace")
+        while len(self._waiting) >= self.BLOCK:
+            self._write(self.BLOCK)
+
+    def flush(self) -> None:
+        """What exit() does."""
+        self._write(len(self._waiting))
+
+    def _write(self, size: int) -> None:
+        block, self._waiting = self._waiting[:size], self._waiting[size:]
+        try:
+            while block:
+                block = block[os.write(1, block) :]
+        except OSError:
+            return
+
+
 def vllm_line(who: str, where: str, text: str, level: str = "INFO") -> str:
-    """`(APIServer pid=7) INFO 11-21 02:00:00 [file.py:1] text`."""
-    return f"({who} pid={os.getpid()}) {level} {time.strftime('%m-%d %H:%M:%S')} [{where}] {text}"
+    """`(APIServer pid=7) INFO 11-21 02:00:00 [file.py:1] text`; no process where `who` is empty."""
+    process = f"({who} pid={os.getpid()}) " if who else ""
+    return f"{process}{level} {time.strftime('%m-%d %H:%M:%S')} [{where}] {text}"
 
 
 def ray_line(where: str, text: str, level: str = "INFO") -> str:
@@ -46,11 +76,25 @@ def ray_core_line(where: str, text: str, level: str = "W") -> str:
 
 
 def set_process_name(name: str) -> None:
-    """Set the name that `ps` and nvidia-smi show (15 characters, as the kernel cuts it)."""
+    """The name that `top` shows (15 characters, as the kernel cuts it)."""
     try:
         with open("/proc/self/comm", "w") as file:  # noqa: PTH123 - pathlib is slow to import
             file.write(name[:15])
     except OSError:
+        return
+
+
+def set_title(title: str) -> None:
+    """The command line that `ps`, `docker top` and nvidia-smi show, as setproctitle sets it: the
+    memory of the arguments is written over."""
+    try:
+        with open("/proc/self/stat") as file:  # noqa: PTH123 - pathlib is slow to import
+            fields = file.read().rsplit(")", 1)[1].split()
+        start, end = int(fields[45]), int(fields[46])
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:  # noqa: PTH123
+            memory.seek(start)
+            memory.write(title.encode()[: end - start - 1].ljust(end - start, b"\0"))
+    except (OSError, ValueError, IndexError):
         return
 
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .release import later
+
 # Qwen3-VL-235B-A22B, for a model whose config.json says nothing.
 LAYERS, HIDDEN, KV_HEADS, HEAD_DIM, CONTEXT = 94, 4096, 4, 128, 262_144
 GPU_GIB = 119.7  # what a GB10 reports to CUDA
@@ -31,6 +33,7 @@ class Model(NamedTuple):
     """A model's folder and the sizes that matter here."""
 
     path: str
+    """What vLLM calls it from now on: offline its snapshot's folder, otherwise the given name."""
     layers: int
     hidden: int
     kv_heads: int
@@ -39,6 +42,17 @@ class Model(NamedTuple):
     architecture: str
     shards: int
     gib: float
+
+    def told(self, name: str, context: int) -> list[tuple[str, str]]:
+        """What every `vllm serve` says of the model that it was given as `name`."""
+        lines = []
+        if self.path != name:
+            text = "HF_HUB_OFFLINE is True, replace model_id"
+            lines.append(("arg_utils.py:757", f"{text} [{name}] to model_path [{self.path}]"))
+        where = later("model.py:611", "model.py:547")
+        lines.append((where, f"Resolved architecture: {self.architecture}"))
+        lines.append((later("model.py:1745", "model.py:1510"), f"Using max model len {context}"))
+        return lines
 
     def kv_bytes_per_token(self, element: int, tp: int) -> int:
         """What one token takes in the KV cache of one rank."""
@@ -82,8 +96,11 @@ def _snapshot(name: str, env: Mapping[str, str]) -> str:
         path = ""
     if path and _is_file(f"{path}/config.json"):
         return path
-    offline = env.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    raise ModelError(OFFLINE if offline else NO_HUB)
+    raise ModelError(OFFLINE if _offline(env) else NO_HUB)
+
+
+def _offline(env: Mapping[str, str]) -> bool:
+    return env.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _weights(path: str, dummy: bool) -> tuple[int, int]:
@@ -117,7 +134,7 @@ def find_model(name: str, env: Mapping[str, str], load_format: str = "auto") -> 
     heads = number("num_attention_heads", 64)
     architectures = config.get("architectures") or ["Qwen3VLMoeForConditionalGeneration"]
     return Model(
-        path=path,
+        path=path if _offline(env) else name,
         layers=number("num_hidden_layers", LAYERS),
         hidden=hidden,
         kv_heads=number("num_key_value_heads", KV_HEADS),

@@ -9,12 +9,19 @@ from __future__ import annotations
 import os
 import signal
 
+from . import tracebacks
 from .logs import out, vllm_line
+from .model import ModelError, find_model
 from .release import version
 from .spawn import spawn_rank
 from .vllm_args import ServeArgs
 from .wire import Json
 
+BACKGROUND = (
+    "Exception: WorkerProc initialization failed due to an exception in a background process. See "
+    "stack trace for root cause."
+)
+"""All that a node says of its rank's exception, which is in the rank's own lines."""
 PATIENCE = 300.0
 """Seconds that a rank waits for the first node: the time limit of torch's TCPStore."""
 
@@ -55,7 +62,7 @@ def address(args: ServeArgs) -> tuple[str, int]:
     return str(args.get("master_addr")), int(args.get("master_port"))
 
 
-def rank_spec(args: ServeArgs, size: int) -> Json:
+def rank_spec(args: ServeArgs, size: int, path: str) -> Json:
     """What this node's rank must know."""
     host, port = address(args)
     tp = int(args.get("tensor_parallel_size"))
@@ -63,13 +70,13 @@ def rank_spec(args: ServeArgs, size: int) -> Json:
     return {
         "world_size": size,
         "tp": tp,
-        "model": args.model,
+        "model": path,
         "load_format": args.get("load_format"),
+        "utilization": args.get("gpu_memory_utilization"),
         "driver_ip": host,
         "driver_port": port,
         "rank": rank,
-        "who": f"Worker_TP{rank % tp}" if tp > 1 else f"Worker_PP{rank}",
-        "repeats": False,
+        "executor": "mp",
         "patience": PATIENCE,
     }
 
@@ -77,21 +84,24 @@ def rank_spec(args: ServeArgs, size: int) -> Json:
 def run_headless(args: ServeArgs) -> int:
     """A node without an API: its rank, until that ends or we are told to stop."""
 
-    def say(text: str, level: str = "INFO") -> None:
-        out(vllm_line("MainProcess", "serve.py:224", text, level))
+    def say(text: str, where: str = "serve.py:212", level: str = "INFO") -> None:
+        out(vllm_line("", where, text, level))
 
     size = int(args.get("tensor_parallel_size")) * int(args.get("pipeline_parallel_size"))
     try:
         check(args, size)
-    except MpError as error:
-        out(str(error))
+        model = find_model(args.model, os.environ, str(args.get("load_format")))
+    except (MpError, ModelError) as error:
+        tracebacks.printed("", tracebacks.HEADLESS[:1], str(error))
         return 1
+    for where, text in model.told(args.model, int(args.get("max_model_len") or model.context)):
+        say(text, where)
     host, port = address(args)
     say(
         f"Launching vLLM (v{version()}) headless multiproc executor, with head node address "
         f"{host}:{port} for torch.distributed process group. (spark-lab stand-in)"
     )
-    pid = spawn_rank({}, rank_spec(args, size))
+    pid = spawn_rank({}, rank_spec(args, size, model.path))
 
     def stop(*_: object) -> None:
         os.kill(pid, signal.SIGTERM)
@@ -100,5 +110,9 @@ def run_headless(args: ServeArgs) -> int:
         signal.signal(number, stop)
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    say(f"the worker ended with {code}; this node has nothing left to do", "WARNING")
+    where = "multiproc_executor.py:428"
+    say("[shutdown] Executor: waiting for worker exit count=1", where)
+    say("[shutdown] Executor: all workers exited gracefully", "multiproc_executor.py:433")
+    if code == 1:
+        tracebacks.printed("", tracebacks.HEADLESS, BACKGROUND)
     return 128 - code if code < 0 else code

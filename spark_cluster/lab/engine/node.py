@@ -12,10 +12,16 @@ import time
 from typing import Any
 
 from .logs import gpu_visible, out, ray_core_line
+from .ray_logs import LogMonitor, new_worker_id, session_folder
 from .spawn import spawn_rank
 from .wire import Json, Wire
 
 BEAT = 2.0
+
+
+def ray_folder() -> str:
+    """/tmp/ray, or where RAY_TMPDIR says."""
+    return f"{os.environ.get('RAY_TMPDIR') or '/tmp'}/ray"
 
 
 def new_id() -> str:
@@ -160,14 +166,29 @@ class RayNode:
 
     def _start_rank(self, order: Json) -> None:
         job, rank = str(order["job"]), int(order["spec"]["rank"])
-        pid = spawn_rank(order["env"], order["spec"])
+        files = {
+            "folder": session_folder(ray_folder(), str(self.session)),
+            "worker_id": new_worker_id(),
+            "job_id": order["job_id"],
+            "actor": order["spec"]["actor"],
+        }
+        pid = spawn_rank(order["env"], {**order["spec"], "files": files})
         with self._lock:
             self._ranks[pid] = (job, rank)
         self._tell(job, rank, "started", pid, "")
-        threading.Thread(target=self._reap, args=(pid, job, rank), daemon=True).start()
+        monitor = LogMonitor(files, pid, lambda lines: self._pass_on(job, rank, lines))
+        threading.Thread(target=self._reap, args=(pid, job, rank, monitor), daemon=True).start()
 
-    def _reap(self, pid: int, job: str, rank: int) -> None:
+    def _pass_on(self, job: str, rank: int, lines: Json) -> None:
+        wire = self._wire
+        message = {"op": "rank_event", "job": job, "rank": rank, "what": "log", "ip": self.ip}
+        if wire:
+            with contextlib.suppress(OSError):
+                wire.send({**message, **lines})
+
+    def _reap(self, pid: int, job: str, rank: int, monitor: LogMonitor) -> None:
         _, status = os.waitpid(pid, 0)
+        monitor.end()
         with self._lock:
             self._ranks.pop(pid, None)
         code = os.waitstatus_to_exitcode(status)

@@ -11,16 +11,23 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from . import nccl, sysfs
-from .logs import gpu_visible, out, set_process_name, vllm_line
+from . import nccl, ray_logs, sysfs, tracebacks
+from .logs import err, gpu_visible, out, set_process_name, set_title, vllm_line
+from .model import GPU_GIB
 from .nccl_log import NcclLog
+from .release import at_least, engine_process, later
+from .spawn import place, title
 from .tcp import TcpTransport, TransferError
 from .wire import Json, Wire, listen
 
 if TYPE_CHECKING:
     from .verbs import Rail
 
-NAME = "VLLM::Worker_TP"
+REMOTE_ERROR = (
+    "NCCL error: remote process exited or there was a network error, NCCL version 2.28.9\n"
+    "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting "
+    "prematurely."
+)
 
 
 class RankError(Exception):
@@ -48,7 +55,10 @@ class Rank:
         self.size = int(spec["world_size"])
         self.env = dict(os.environ)
         self.log = NcclLog(self.env)
-        self.who = str(spec.get("who", "RayWorkerWrapper"))
+        self.who = {"ray": later("Worker", ""), "uni": engine_process()}.get(
+            str(spec["executor"]), "Worker"
+        )
+        self.ends_in_order = spec["executor"] != "ray"
         self.driver = _reach(
             str(spec["driver_ip"]), int(spec["driver_port"]), float(spec.get("patience", 0))
         )
@@ -56,11 +66,8 @@ class Rank:
         self.memory = b""
 
     def say(self, where: str, text: str, level: str = "INFO") -> None:
-        """Log here; Ray repeats the lines of remote ranks in the driver's output."""
-        line = vllm_line(self.who, where, text, level)
-        out(line)
-        if self.rank and self.spec.get("repeats", True):
-            self.driver.send({"ev": "log", "where": where, "text": text, "level": level})
+        """A line of vLLM's: in this container's log, or in Ray's file."""
+        out(vllm_line(self.who, where, text, level))
 
     def run(self) -> int:
         """Obey the driver until it goes."""
@@ -74,6 +81,10 @@ class Rank:
                 self.obey(message)
             return 0
         except RankError as error:
+            if self.spec["executor"] == "mp":
+                where = later("multiproc_executor.py:888", "multiproc_executor.py:670")
+                first = "WorkerProc failed to start."
+                tracebacks.logged(self.who, where, first, tracebacks.WORKER, str(error))
             with contextlib.suppress(OSError):
                 self.driver.send({"ev": "fatal", "rank": self.rank, "error": str(error)})
                 # The driver must read it before it sees that the process is gone.
@@ -85,6 +96,9 @@ class Rank:
         finally:
             if self.transport:
                 self.transport.close()
+            # Ray kills its workers: what NCCL's buffer holds is then in no log.
+            if self.ends_in_order:
+                self.log.flush()
 
     def obey(self, message: Json) -> None:
         """One message of the driver."""
@@ -95,6 +109,16 @@ class Rank:
                 self.load(message)
             case "profile":
                 self.profile(message)
+            case "warm-up":
+                self.warm_up(message)
+            case "peer":
+                text = (
+                    "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed "
+                    f"by peer [{message['ip']}]:{message['port']}"
+                )
+                where = "parallel_state.py:2166"
+                self.say(where, f"Error ignored in is_in_the_same_node: {text}", "ERROR")
+                raise RankError(f"RuntimeError: {text}")
             case "step":
                 self.step(int(message["step"]), int(message["send"]), int(message["receive"]))
 
@@ -104,21 +128,38 @@ class Rank:
         """Choose the network as NCCL would and join the ring."""
         address = f"tcp://{self.spec['driver_ip']}:{self.spec['driver_port']}"
         self.say(
-            "parallel_state.py:1040",
+            later("parallel_state.py:1568", "parallel_state.py:1040"),
             f"world_size={self.size} rank={self.rank} local_rank=0 "
             f"distributed_init_method={address} backend=nccl",
         )
         if self.size > 1:
-            self.say("pynccl.py:103", f"vLLM is using nccl=={nccl.VERSION.split('+')[0]}")
+            if self.rank == 0 or not at_least("0.20.0"):
+                where = later("pynccl.py:113", "pynccl.py:103")
+                self.say(where, f"vLLM is using nccl=={nccl.VERSION.split('+')[0]}")
             self.join()
+        stage, rank = divmod(self.rank, int(self.spec["tp"]))
         self.say(
-            "parallel_state.py:1208",
+            later("parallel_state.py:1903", "parallel_state.py:1208"),
             f"rank {self.rank} in world size {self.size} is assigned as DP rank 0, "
-            f"PP rank {self.rank // int(self.spec['tp'])}, "
-            f"TP rank {self.rank % int(self.spec['tp'])}, EP rank "
-            f"{self.rank % int(self.spec['tp'])}",
+            f"PP rank {stage}, {later('PCP rank 0, ', '')}TP rank {rank}, EP rank {rank}"
+            f"{later(', EPLB rank N/A', '')}",
         )
+        self.check_memory()
+        if self.who == "Worker":
+            self.who = place(self.spec)
         self.driver.send({"ev": "ready", "rank": self.rank})
+
+    def check_memory(self) -> None:
+        """Refuse to start where less is free than `--gpu-memory-utilization` wants."""
+        wanted = float(self.spec["utilization"])
+        free = float(self.env.get("SPARK_LAB_GPU_FREE_GIB") or GPU_GIB)
+        if free < wanted * GPU_GIB:
+            raise RankError(
+                f"ValueError: Free memory on device {later('cuda:0 ', '')}({free:g}/{GPU_GIB} GiB) "
+                f"on startup is less than desired GPU memory utilization ({wanted:g}, "
+                f"{wanted * GPU_GIB:.2f} GiB). Decrease GPU memory utilization or reduce GPU "
+                "memory used by other processes."
+            )
 
     def join(self) -> None:
         """Bootstrap over sockets, then IB or sockets for the data."""
@@ -127,11 +168,10 @@ class Rank:
             self.log.warn("bootstrap.cc:109", "Bootstrap : no socket interface found")
             raise RankError(_nccl_error("internal error - please report this issue"))
         here = found[0]
-        self.log.bootstrap(here, self.env)
+        self.log.bootstrap(here, rank=self.rank)
         server = listen(here.address, 0)
         decision, rails = self.choose(found)
         comm = f"0x{os.getpid() * 7919 % 0xFFFFFFFF:08x}"
-        self.log.init_start(self.rank, self.size, comm)
         self.driver.send(
             {"ev": "net", "rank": self.rank, "net": decision.net, "oob": server.getsockname()}
         )
@@ -152,9 +192,21 @@ class Rank:
                 self.transport = TcpTransport(to_next, from_prev)
         except Exception as error:
             self.log.warn("misc/ibvwrap.cc:190", str(error))
-            raise RankError(_nccl_error("unhandled system error", str(error))) from error
-        devices = max(1, len(decision.hcas))
-        self.log.connected(self.rank, self.size, comm, decision.net, devices)
+            raise RankError(_nccl_error("unhandled system error")) from error
+        self.tell_connected(comm, decision, here)
+
+    def tell_connected(self, comm: str, decision: nccl.Decision, here: nccl.Interface) -> None:
+        """vLLM's own communicators, for the tensors and the experts, and then torch's."""
+        devices = [hca.device for hca in decision.hcas] or [here.name]
+        calls = ("ncclCommInitRank", "ncclCommInitRank", "ncclCommInitRankConfig")
+        for number, call in enumerate(calls):
+            if number:
+                if call.endswith("Config"):
+                    self.log.info("Comm config Blocking set to 1")
+                self.log.assigned(decision.net, first=False)
+            self.log.connected(
+                self.rank, self.size, comm, decision.net, devices, call=call, first=not number
+            )
 
     def choose(self, found: list[nccl.Interface]) -> tuple[nccl.Decision, list[Rail]]:
         """Open what NCCL_IB_HCA names; what cannot be opened or pinned is not used."""
@@ -170,17 +222,15 @@ class Rank:
                 except VerbsError as error:
                     self.log.warn("misc/ibvwrap.cc:190", str(error))
             decision = nccl.decide(usable, self.env)
-            self.log.ib_devices(usable, found[0], self.env)
+            self.log.ib_devices(usable, found[0])
         else:
             decision = nccl.decide((), self.env)
         if decision.error:
             self.log.no_network()
-            raise RankError(
-                _nccl_error("invalid usage (run with NCCL_DEBUG=WARN for details)", decision.error)
-            )
+            raise RankError(_nccl_error("invalid usage"))
         if decision.net == "Socket":
             self.log.socket_devices(found)
-        self.log.assigned(decision.net, self.env)
+        self.log.assigned(decision.net)
         return decision, rails
 
     def meet(
@@ -213,12 +263,15 @@ class Rank:
         from .model import ModelError, find_model
 
         name = str(self.spec["model"])
-        self.say("gpu_model_runner.py:2602", f"Starting to load model {name}...")
+        if self.rank == 0 or not at_least("0.20.0"):
+            where = later("gpu_model_runner.py:5092", "gpu_model_runner.py:2602")
+            self.say(where, f"Starting to load model {name}...")
         try:
             model = find_model(name, self.env, str(self.spec.get("load_format", "auto")))
         except ModelError as error:
             raise RankError(str(error)) from error
-        self.say("gpu_model_runner.py:2634", "Loading model from scratch...")
+        if not at_least("0.20.0"):
+            self.say("gpu_model_runner.py:2634", "Loading model from scratch...")
         seconds = float(message["seconds"])
         start = time.monotonic()
         shards = max(1, model.shards)
@@ -230,33 +283,42 @@ class Rank:
             if self.rank == 0:
                 took = time.monotonic() - start
                 rate = f"{took / done:.2f}s/it" if done else "?it/s"
-                out(
-                    f"({self.who} pid={os.getpid()}) Loading safetensors checkpoint shards: "
+                process = f"({self.who} pid={os.getpid()}) " if self.who else ""
+                err(
+                    f"{process}Loading safetensors checkpoint shards: "
                     f"{100 * done // shards:3d}% Completed | {done}/{shards} "
                     f"[{_clock(took)}<{_clock(max(0.0, seconds - took))}, {rate}]"
                 )
         # Real memory, so that MemAvailable moves and teardown has something to give back.
         self.memory = b"\x5a" * (int(self.env.get("SPARK_LAB_MODEL_MIB", "64") or 64) << 20)
         took = time.monotonic() - start
-        self.say("default_loader.py:267", f"Loading weights took {took:.2f} seconds")
+        if self.rank == 0 or not at_least("0.20.0"):
+            self.say("default_loader.py:267", f"Loading weights took {took:.2f} seconds")
         gib = model.gib / self.size
+        size = later(f"{gib:.1f} GiB memory", f"{gib:.4f} GiB")
         self.say(
-            "gpu_model_runner.py:2653",
-            f"Model loading took {gib:.4f} GiB and {time.monotonic() - start:.6f} seconds",
+            later("gpu_model_runner.py:5187", "gpu_model_runner.py:2653"),
+            f"Model loading took {size} and {time.monotonic() - start:.6f} seconds",
         )
         self.driver.send({"ev": "loaded", "rank": self.rank, "gib": gib})
 
     def profile(self, message: Json) -> None:
-        """The time that profiling and graph capture take on a GPU."""
+        """The time that profiling takes on a GPU."""
         time.sleep(float(message["seconds"]))
         self.say(
-            "gpu_worker.py:298", f"Available KV cache memory: {float(message['kv_gib']):.2f} GiB"
+            later("gpu_worker.py:480", "gpu_worker.py:298"),
+            f"Available KV cache memory: {float(message['kv_gib']):.2f} GiB",
         )
+        self.driver.send({"ev": "profiled", "rank": self.rank})
+
+    def warm_up(self, message: Json) -> None:
+        """The cache is there: graphs are captured."""
         if message.get("graphs"):
             self.say(
-                "gpu_model_runner.py:3480", "Graph capturing finished in 0 secs, took 0.00 GiB"
+                later("gpu_model_runner.py:6585", "gpu_model_runner.py:3480"),
+                "Graph capturing finished in 0 secs, took 0.00 GiB",
             )
-        self.driver.send({"ev": "profiled", "rank": self.rank})
+        self.driver.send({"ev": "warm", "rank": self.rank})
 
     def step(self, step: int, send: int, receive: int) -> None:
         """One iteration of the model: what all its tokens move."""
@@ -265,8 +327,30 @@ class Rank:
                 self.transport.exchange(step, send, receive)
             except TransferError as error:
                 self.log.warn("transport/net.cc:1", str(error))
-                raise RankError(_nccl_error("unhandled system error", str(error))) from error
+                self.hang()
+                raise RankError(_nccl_error("unhandled system error")) from error
         self.driver.send({"ev": "done", "rank": self.rank, "step": step})
+
+    def hang(self) -> None:
+        """Wait for the lost peer, as a kernel of NCCL's does on a GPU: vLLM asks nobody how its
+        communicator is. In the end torch's watchdog finds its own broken and ends the process.
+
+        With Ray the driver is told of a lost rank, and ends this one before.
+        """
+        patience = float(self.env.get("SPARK_LAB_NCCL_REMOTE_SECONDS") or 60.0)
+        self.driver.sock.settimeout(patience)
+        with contextlib.suppress(TimeoutError):
+            while self.driver.recv() is not None:
+                continue
+            return
+        self.log.flush()
+        stamp = time.strftime("%m%d %H:%M:%S")
+        err(
+            f"[rank{self.rank}]:[E{stamp}.000000000 ProcessGroupNCCL.cpp:2073] [PG ID 2 PG GUID 3 "
+            f"Rank {self.rank}] Process group watchdog thread terminated with exception: "
+            f"{REMOTE_ERROR}"
+        )
+        os.abort()
 
 
 def _reach(host: str, port: int, patience: float) -> Wire:
@@ -285,23 +369,28 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
-def _nccl_error(kind: str, last: str = "") -> str:
-    text = f"RuntimeError: NCCL error: {kind}"
-    if kind.startswith("invalid usage"):
-        text += "\nncclInvalidUsage: This usually reflects invalid usage of NCCL library."
-    return f"{text}\nLast error:\n{last}" if last else text
+def _nccl_error(kind: str) -> str:
+    """As vLLM's own binding raises it: the error's name only, with NCCL's advice."""
+    advice = {
+        "invalid usage": " (run with NCCL_DEBUG=WARN for details)",
+        "unhandled system error": " (run with NCCL_DEBUG=INFO for details)",
+    }.get(kind, "")
+    return f"RuntimeError: NCCL error: {kind}{advice}"
 
 
 def main() -> int:
     """Entry of a rank's process; its order is in the environment."""
-    set_process_name(NAME)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     spec = json.loads(os.environ.pop("SPARK_LAB_RANK"))
+    if "files" in spec:
+        ray_logs.redirect(spec["files"])
+    name = title(spec)
+    set_process_name(name)
+    set_title(name)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return Rank(spec).run()
     except OSError as error:
-        who = str(spec.get("who", "RayWorkerWrapper"))
-        out(vllm_line(who, "worker_base.py:1", f"{error}", "ERROR"))
+        out(vllm_line("Worker", "worker_base.py:1", f"{error}", "ERROR"))
         return 1
 
 

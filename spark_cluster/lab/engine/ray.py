@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from . import ray_flags
 from .logs import err, out, ray_line, set_process_name
-from .node import RayNode
-from .release import WITHOUT_RAY, at_least
+from .node import RayNode, ray_folder
+from .ray_logs import session_folder
+from .release import has_ray
 from .wire import Json, Wire
 
 DEFAULT_PORT = 6379
@@ -40,11 +41,6 @@ class StartError(Exception):
 
 
 # -- the traces that Ray leaves in its temporary folder -------------------------------------
-
-
-def ray_folder() -> str:
-    """/tmp/ray, or where RAY_TMPDIR says."""
-    return f"{os.environ.get('RAY_TMPDIR') or '/tmp'}/ray"
 
 
 def local_nodes() -> list[Json]:
@@ -233,11 +229,15 @@ def _serve(options: Json) -> int:
             _say(line, text, "SUCC")
         _say(1112, "To terminate the Ray runtime, run")
         _say(1113, "  ray stop")
+    session = str(node.session)
     if options.get("block"):
         for where, text in BLOCK:
             out(ray_line(where, text))
+        logs = session_folder(ray_folder(), session)
+        text = f"Process exit logs will be saved to: {logs}/ray_process_exit.log"
+        out(ray_line("scripts.py:1130", text))
     else:
-        _detach()
+        _detach(session)
     code = node.run()
     with contextlib.suppress(OSError):
         os.unlink(path)  # noqa: PTH108
@@ -251,13 +251,11 @@ def _serve(options: Json) -> int:
 _parent_pipe = -1
 
 
-def _detach() -> None:
+def _detach(session: str) -> None:
     """Let the waiting parent return 0; log to the container's log, or to Ray's folder."""
     os.write(_parent_pipe, b"0")
     os.close(_parent_pipe)
-    folder = f"{ray_folder()}/session_latest/logs"
-    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-    target = f"{folder}/raylet.out"
+    target = f"{session_folder(ray_folder(), session)}/raylet.out"
     if __file__.startswith("/opt/spark-lab/") and os.access("/proc/1/fd/1", os.W_OK):
         target = "/proc/1/fd/1"
     log = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -354,7 +352,7 @@ def main() -> int:
     """The command `ray`."""
     from .dashboard import VERSION
 
-    if at_least(WITHOUT_RAY):
+    if not has_ray():
         err("ray: not found in this image (spark-lab)")
         return 127
     argv = sys.argv[1:]

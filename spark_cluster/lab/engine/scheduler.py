@@ -143,7 +143,7 @@ class Engine(threading.Thread):
             try:
                 self._executor.step(tokens)
             except EngineDead as error:
-                self._die(str(error))
+                self.fail(str(error))
                 return
             self._emit(batch, fresh)
 
@@ -207,8 +207,11 @@ class Engine(threading.Thread):
         observe("request_inference_time_seconds", now - item.started)
         observe("request_decode_time_seconds", now - item.first)
 
-    def _die(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """The executor has lost a rank: whoever waits is told, and nobody is taken any more."""
         with self._wake:
+            if self.dead:
+                return
             self.dead = reason
             lost = self._running + self._waiting
             self._running, self._waiting = [], []

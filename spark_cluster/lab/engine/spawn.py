@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from .release import engine_process, later
 from .wire import Json
 
 # What the Ray executor copies from the driver over the workers' own environment, and what
@@ -34,6 +35,25 @@ def _excluded(env: Mapping[str, str]) -> list[str]:
         return []
 
 
+def title(spec: Json) -> str:
+    """The name of the rank's process.
+
+    Ray's ranks before 0.23 have one that the lab's faults know; what vLLM 0.11 calls them was not
+    recorded.
+    """
+    if spec["executor"] == "ray":
+        return later("ray::RayWorkerProc.run", "VLLM::Worker_TP")
+    if spec["executor"] == "uni":
+        return f"VLLM::{engine_process()}"
+    return f"VLLM::{place(spec)}"
+
+
+def place(spec: Json) -> str:
+    """`Worker_TP1`: what a rank's lines begin with, once it knows."""
+    rank, tp = int(spec["rank"]), int(spec["tp"])
+    return f"Worker_TP{rank % tp}" if tp > 1 else f"Worker_PP{rank}"
+
+
 def spawn_rank(env: Json, spec: Json) -> int:
     """The container's own environment, with the driver's variables over it. The pid."""
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
@@ -44,5 +64,5 @@ def spawn_rank(env: Json, spec: Json) -> int:
         f"sys.exit(__import__({package + '.rank'!r}, fromlist=['main']).main())"
     )
     full = {**os.environ, **env, "SPARK_LAB_RANK": json.dumps(spec)}
-    argv = [sys.executable, "-c", code, "ray::RayWorkerWrapper"]
+    argv = [sys.executable, "-c", code]
     return os.posix_spawn(sys.executable, argv, full)

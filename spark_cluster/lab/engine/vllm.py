@@ -9,17 +9,20 @@ import sys
 import threading
 import time
 
-from . import mp, vllm_args
-from .driver import WHO, Driver, StartError, say
+from . import mp, tracebacks, vllm_args
+from .driver import FAILED, Driver
+from .engine_log import StartError, say
 from .http_api import Api, Settings
 from .httpd import Server
 from .logs import out, set_process_name, vllm_line
 from .metrics import Metrics
 from .model import Model, ModelError, find_model
-from .release import at_least, version
+from .release import at_least, engine_process, later, version
 from .scheduler import Engine
 
-NAME = "VLLM::EngineCore"
+NAME = "vllm"
+WATCHDOG = 5.0
+"""Seconds between two looks of the API server at the engine: a dead one ends it."""
 # vllm/platforms/interface.py, _Backend
 BACKENDS = [
     "FLASH_ATTN",
@@ -51,13 +54,6 @@ def api(where: str, text: str, level: str = "INFO") -> None:
     out(vllm_line("APIServer", where, text, level))
 
 
-def _traceback(who: str, where: str, first: str, text: str) -> None:
-    """An exception as vLLM's logger prints it: every line with its prefix."""
-    lines = [first, "Traceback (most recent call last):", *text.split("\n")]
-    for line in lines:
-        out(vllm_line(who, where, line, "ERROR"))
-
-
 class ApiServer:
     """One `vllm serve`."""
 
@@ -66,33 +62,41 @@ class ApiServer:
         self.done = threading.Event()
         self.driver: Driver | None = None
         self.metrics: Metrics | None = None
+        self.engine: Engine | None = None
+        self.looked = time.monotonic()
         self.dead = ""
 
     def run(self) -> int:
         """Until a signal, or until the engine dies."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.done.set())
-        api("api_server.py:1839", f"vLLM API server version {version()} (spark-lab stand-in)")
-        api("utils.py:233", f"non-default args: {self.args.given}")
+        text = later("version", "vLLM API server version")
+        banner = later("api_utils.py:339", "api_server.py:1839")
+        api(banner, f"{text} {version()} (spark-lab stand-in)")
+        given = later("api_utils.py:273", "utils.py:233")
+        api(given, f"non-default args: {self.args.given}")
         try:
             server = self._listen()
             model, context = self._model()
         except (StartError, ModelError) as error:
-            out(f"(APIServer pid={os.getpid()}) Traceback (most recent call last):")
-            for line in str(error).split("\n"):
-                out(f"(APIServer pid={os.getpid()}) {line}")
+            tracebacks.printed("APIServer", tracebacks.SERVER[:2], str(error))
             return 1
         try:
             api_object = self._engine(model, context)
         except StartError as error:
-            _traceback(WHO, "core.py:708", "EngineCore failed to start.", str(error))
-            out(f"(APIServer pid={os.getpid()}) Traceback (most recent call last):")
-            out(
-                f"(APIServer pid={os.getpid()}) RuntimeError: Engine core initialization failed. "
-                "See root cause above. Failed core proc(s): {'EngineCore_DP0': 1}"
-            )
+            who, where = engine_process(), later("core.py:1195", "core.py:708")
+            text = str(error)
+            tracebacks.logged(who, where, "EngineCore failed to start.", error.frames, text)
+            tracebacks.printed(who, error.frames, text, f"Process {who}:")
             if self.driver:
-                self.driver.close()
+                self.driver.abandon()
+            failed = later("{}", f"{{'{who}': 1}}")
+            tracebacks.printed(
+                "APIServer",
+                tracebacks.SERVER,
+                "RuntimeError: Engine core initialization failed. See root cause above. Failed "
+                f"core proc(s): {failed}",
+            )
             server[0].close()
             return 1
         self._serve(server, api_object)
@@ -126,7 +130,6 @@ class ApiServer:
         args = self.args
         load_format = str(args.get("load_format"))
         model = find_model(args.model, os.environ, load_format)
-        api("model.py:547", f"Resolved architecture: {model.architecture}")
         context = model.context
         if args.get("max_model_len"):
             context = int(args.get("max_model_len"))
@@ -135,7 +138,8 @@ class ApiServer:
                     f"ValueError: User-specified max_model_len ({context}) is greater than the "
                     f"derived max_model_len (max_position_embeddings={model.context})."
                 )
-        api("model.py:1510", f"Using max model len {context}")
+        for where, text in model.told(args.model, context):
+            api(where, text)
         batched = int(args.get("max_num_batched_tokens"))
         api(
             "scheduler.py:205",
@@ -157,8 +161,8 @@ class ApiServer:
     def _engine(self, model: Model, context: int) -> Api:
         args = self.args
         say(
-            "core.py:77",
-            f"Initializing a V1 LLM engine (v{version()}) with config: model='{args.model}', "
+            later("core.py:113", "core.py:77"),
+            f"Initializing a V1 LLM engine (v{version()}) with config: model='{model.path}', "
             f"tensor_parallel_size={args.get('tensor_parallel_size')}, "
             f"quantization={args.get('quantization')}, max_seq_len={context}, "
             f"kv_cache_dtype={args.get('kv_cache_dtype')}",
@@ -166,10 +170,11 @@ class ApiServer:
         backend = self._backend()
         name = {"TRITON_ATTN": "Triton", "FLASHINFER": "FlashInfer"}.get(backend, "Flash Attention")
         say("cuda.py:322", f"Using {name} backend on V1 engine.")
-        self.driver = Driver(args, model)
+        self.driver = Driver(args, model, self._lost)
         self.driver.start()
         self.metrics = Metrics(
-            args.names[0],
+            # Without a served name the label is what vLLM calls the model by then.
+            args.names[0] if args.get("served_model_name") else model.path,
             context,
             {
                 "engine": "0",
@@ -181,7 +186,7 @@ class ApiServer:
             },
         )
         by_priority = args.get("scheduling_policy") == "priority"
-        engine = Engine(
+        self.engine = engine = Engine(
             self.driver,
             self.metrics,
             max_seqs=int(args.get("max_num_seqs")),
@@ -200,16 +205,25 @@ class ApiServer:
         )
         return Api(settings, engine, self.metrics)
 
+    def _lost(self, reason: str) -> None:
+        """The executor tells that it is lost, asked or not."""
+        if self.engine:
+            self.engine.fail(reason)
+
     def _on_death(self, reason: str) -> None:
         self.dead = reason
-        _traceback(WHO, "core.py:710", "EngineCore encountered a fatal error.", reason)
-        _traceback(
+        frames = tracebacks.FAILED if reason == FAILED else tracebacks.LOOP
+        who, where = engine_process(), later("core.py:1197", "core.py:710")
+        tracebacks.logged(who, where, "EngineCore encountered a fatal error.", frames, reason)
+        tracebacks.logged(
             "APIServer",
-            "async_llm.py:480",
+            later("async_llm.py:704", "async_llm.py:480"),
             "AsyncLLM output_handler failed.",
+            tracebacks.OUTPUT,
             "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See "
             "stack trace (above) for the root cause.",
         )
+        tracebacks.printed(who, frames, reason, f"Process {who}:")
         self.done.set()
 
     # -- serve ----------------------------------------------------------------------------------
@@ -217,8 +231,9 @@ class ApiServer:
     def _serve(self, server: tuple[Server, str], handler: Api) -> None:
         self._handler = handler
         pid = os.getpid()
-        api("api_server.py:1912", f"Starting vLLM API server 0 on {server[1]}")
-        api("launcher.py:34", "Available routes are:")
+        text = "Starting vLLM server on" if at_least("0.20.0") else "Starting vLLM API server 0 on"
+        api(later("api_server.py:583", "api_server.py:1912"), f"{text} {server[1]}")
+        api(later("launcher.py:37", "launcher.py:34"), "Available routes are:")
         for route, methods in (
             ("/health", "GET"),
             ("/metrics", "GET"),
@@ -234,14 +249,18 @@ class ApiServer:
         out(f"(APIServer pid={pid}) INFO:     Application startup complete.")
         self._watch()
         if self.dead:
-            # Requests in flight get their 500 first.
-            time.sleep(1.0)
+            # Requests in flight get their 500 first; /health has 503 until then.
+            time.sleep(max(1.0, WATCHDOG - (time.monotonic() - self.looked) % WATCHDOG))
         out(f"(APIServer pid={pid}) INFO:     Shutting down")
         server[0].close()
         if self.driver:
             self.driver.close()
         out(f"(APIServer pid={pid}) INFO:     Waiting for application shutdown.")
         out(f"(APIServer pid={pid}) INFO:     Application shutdown complete.")
+        out(f"(APIServer pid={pid}) INFO:     Finished server process [{pid}]")
+        if at_least("0.20.0"):
+            for line, text in ((652, "start timeout=0s"), (659, "complete")):
+                api(f"core_client.py:{line}", f"[shutdown] MPClient: {text}")
 
     def _watch(self) -> None:
         """The throughput line every ten seconds, while there is any."""
