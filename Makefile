@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 COV ?= --cov --cov-report=
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-long test-faults unit lint format setup lab-up lab-down bench clean
+.PHONY: help demo test test-long test-faults test-gpu unit lint format setup lab-up lab-down bench clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ test-long: setup lab-packages engines  ## The long tests: reboots, dead controll
 test-faults: setup lab-packages  ## The fault suite: every boundary, every fault, RUNS=100 random ones (SEED=n)
 	SPARK_CLUSTER_FAULT_RUNS=$(or $(RUNS),100) SPARK_CLUSTER_FAULT_SEED=$(or $(SEED),2026) \
 	  $(PY) -m pytest -m faults
+
+# SPARK_CLUSTER_GPU_SITE=DIR names a folder with vLLM's packages; tests/gpu/settings.py has the rest.
+test-gpu: setup  ## A real vLLM on this machine's GPUs (WORKERS=2 pairs of hosts at once); skipped without one
+	$(PY) -m pytest -m gpu tests/gpu -n $(or $(WORKERS),1) --dist loadgroup
 
 unit: setup  ## The fast tests only
 	$(PY) -m pytest tests/unit -n 2

@@ -36,7 +36,7 @@ def pid_of(unit: str) -> int | None:
 def stop(unit: str) -> None:
     pid = pid_of(unit)
     if pid is not None:
-        os.kill(pid, signal.SIGTERM)
+        os.killpg(pid, signal.SIGTERM)  # all of the unit, as systemd ends a control group
         while pid_of(unit) is not None:
             time.sleep(0.05)
     (STATE / f"{unit}.pid").unlink(missing_ok=True)
@@ -57,10 +57,14 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="systemctl")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("daemon-reload")
-    for verb in ("is-active", "enable", "disable", "restart"):
+    show = verbs.add_parser("show")
+    show.add_argument("-p", action="append", dest="properties", default=[])
+    show.add_argument("unit")
+    for verb in ("is-active", "enable", "disable", "restart", "stop", "kill", "reset-failed"):
         sub = verbs.add_parser(verb)
         sub.add_argument("--quiet", action="store_true")
         sub.add_argument("--now", action="store_true")
+        sub.add_argument("--signal")
         sub.add_argument("unit")
     given = parser.parse_args(words)
     STATE.mkdir(parents=True, exist_ok=True)
@@ -71,10 +75,23 @@ def main(words: list[str]) -> int:
         # A unit of ours that ended is started again: Restart=always.
         print("activating" if (STATE / f"{given.unit}.pid").exists() else "inactive")
         return 3
+    link = FOLDER / "multi-user.target.wants" / getattr(given, "unit", "")
+    if given.verb == "show":
+        known = {
+            "UnitFileState": "enabled" if link.is_symlink() else "disabled",
+            "ActiveState": "active" if pid_of(given.unit) else "inactive",
+        }
+        print("\n".join(f"{name}={known[name]}" for name in given.properties))
+    elif given.verb == "enable":
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(FOLDER / given.unit)
+    elif given.verb == "disable":
+        link.unlink(missing_ok=True)
     if given.verb == "restart":
         stop(given.unit)
         start(given.unit)
-    elif given.verb == "disable" and given.now:
+    elif given.verb in ("stop", "kill") or (given.verb == "disable" and given.now):
         stop(given.unit)
     return 0
 
