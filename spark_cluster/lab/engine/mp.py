@@ -6,6 +6,7 @@ their rank and wait for it. Each rank has its own container's environment: nothi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -104,7 +105,8 @@ def run_headless(args: ServeArgs) -> int:
     pid = spawn_rank({}, rank_spec(args, size, model.path))
 
     def stop(*_: object) -> None:
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it may have ended already
+            os.kill(pid, signal.SIGTERM)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
