@@ -1,7 +1,7 @@
 """A deployment of ours on two nodes, its containers' commands and environment run for real.
 
 What stands in: namespaces for hosts (namespaces.py), the engines' virtual environment for the image
-(engines_venv.py), a small `docker` (docker_standin.py). What is real: the engines, the network
+(engines_venv.py), a small `docker` (tests/docker_standin). What is real: the engines, the network
 between them, and everything of the program from a recipe to a step's result.
 """
 
@@ -33,8 +33,9 @@ from spark_cluster.steps import registry
 from spark_cluster.transport.local import LocalConnection
 from spark_cluster.transport.protocol import Become, Target
 from spark_cluster.transport.pump import Wire
+from tests import docker_standin
 
-from . import docker_standin, engines_venv, namespaces
+from . import engines_venv, namespaces
 from .namespaces import Node
 
 _RUN = "20261121-031500-9f3a"
@@ -61,13 +62,15 @@ class Container:
         self.node = node
         self.spec = spec
         self.folder = folder
+        folder.mkdir(parents=True)
         labels = {**spec.labels, f"{LABEL}.spec": spec.digest}
         (folder / "spec.json").write_text(json.dumps({"name": spec.name, "labels": labels}))
 
     def start(self) -> None:
         """`docker run`, with exactly the command line and the environment of the spec."""
         with (self.folder / "log").open("wb") as log:
-            self.node.start(["sh", "-c", _SUPERVISE, "sh", *self.spec.command], self.spec.env, log)
+            env = {**self.spec.env, "CONTAINER": str(self.folder)}
+            self.node.start(["sh", "-c", _SUPERVISE, "sh", *self.spec.command], env, log)
 
     def kill(self) -> None:
         """`docker kill`: every process at once. The host lives, so that its kernel says goodbye."""
@@ -163,9 +166,11 @@ def cluster(deployment: Deployment, inventory: Inventory, folder: Path) -> Itera
         for host in hosts:
             node, own = nodes[host.name], folder / host.name
             _docker(own / "bin" / "docker")
-            node.environment |= engines_venv.environment() | {"CONTAINER": str(own)}
+            node.environment |= engines_venv.environment()
+            node.environment["DOCKER_STANDIN"] = str(own / "containers")
             node.environment["PATH"] = f"{own / 'bin'}:{node.environment['PATH']}"
-            containers[host.name] = Container(node, deployment.container(host.name), own)
+            spec = deployment.container(host.name)
+            containers[host.name] = Container(node, spec, own / "containers" / spec.name)
             target = Target(host.name, host.rails[0].ip)
             lanes.append(Lane(target, ProbeContext(host, inventory, deployment)))
 
@@ -182,6 +187,7 @@ def cluster(deployment: Deployment, inventory: Inventory, folder: Path) -> Itera
 
 def _docker(path: Path) -> None:
     path.parent.mkdir(parents=True)
-    text = Path(docker_standin.__file__).read_text()
-    path.write_text(f"#!{sys.executable}\n{text}")
+    root = Path(__file__).parents[2]
+    module = f"{sys.executable} -s -m {docker_standin.__name__}"
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {module} "$@"\n')
     path.chmod(0o755)
