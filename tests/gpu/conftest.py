@@ -39,7 +39,7 @@ def pair(record: Record) -> Iterator[Pair]:
     folder = settings.work()
     inventory = place.write(folder / "place")
     with hosts.pair(inventory, folder / "pair") as found:
-        made = Pair(found, record, folder)
+        made = Pair(found, inventory, record, folder)
         record.grab = made.grab
         versions.tell(made)
         yield made

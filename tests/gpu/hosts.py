@@ -12,20 +12,34 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from spark_cluster.inventory.models import Host as Known
-from spark_cluster.inventory.models import Inventory
+from spark_cluster.inventory.models import Inventory, Rail
 from spark_cluster.lab.image import ENGINE as STANDIN
 from tests import docker_standin
 from tests.contract import systemctl_standin
+from tests.lab.faults import played
 
 from . import cable, holder, host_programs, image, settings
 
 HEAD, WORKER = "spark-2", "spark-3"
 NAMES = (HEAD, WORKER)
+
+#: /sys/class in memory, where devices can be added; the links in it are relative, so that the real
+#: one has to stand at the same depth.
+_PLAY = """
+mount --bind /sys/class /sys/firmware
+mount -t tmpfs tmpfs /sys/class
+for each in /sys/firmware/*; do ln -s "../firmware/${{each##*/}}" /sys/class/; done
+rm -f /sys/class/infiniband
+cp -a {tree} /sys/class/infiniband
+mkdir -p /dev/infiniband
+mknod -m 666 /dev/infiniband/rdma_cm c 1 3
+"""
+_UNPLAY = "umount /sys/class /sys/firmware; rm -r /dev/infiniband"
 
 _BOOT = Path(__file__).with_name("host.sh")
 
@@ -136,6 +150,20 @@ class Host:
                 if title in words and (entry / "ns/uts").readlink() == own:
                     found.append(int(entry.name))
         return sorted(found)
+
+    @contextlib.contextmanager
+    def rdma_played(self, rails: Sequence[Rail]) -> Iterator[None]:
+        """Devices that are ACTIVE and carry nothing: a supervisor waits for its rails' devices.
+        No library finds them, for they are not among the kernel's verbs."""
+        tree = self.folder / "infiniband"
+        for rail in rails:
+            played.rdma_device(tree / rail.device, rail.interface, rail.address)
+        said = self.run(f"set -e; {_PLAY.format(tree=tree)} echo played")
+        assert said.strip().endswith("played"), said
+        try:
+            yield
+        finally:
+            self.run(_UNPLAY)
 
     def stop(self) -> None:
         if self._process is None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.monitor.ports import WATCHER
 from spark_cluster.serving import api
 
 from . import program, settings, tiny_vl
@@ -39,8 +41,11 @@ _RAY_FILES = re.compile(r"worker-|python-core|ray_process_exit|raylet\.|gcs_serv
 class Pair:
     """`folder` is this worker's own."""
 
-    def __init__(self, hosts: dict[str, Host], record: Record, folder: Path) -> None:
+    def __init__(
+        self, hosts: dict[str, Host], inventory: Inventory, record: Record, folder: Path
+    ) -> None:
         self.hosts = hosts
+        self.inventory = inventory
         self.record = record
         self.folder = folder
 
@@ -73,6 +78,7 @@ class Pair:
             self.run("teardown", "--json", seconds=120)
 
     def watch(self, *words: str, patience: str) -> Watching:
+        words = (*words, "--listen", f"127.0.0.1:{WATCHER + settings.worker_number()}")
         self.record.keep("watch-begins.txt", f"watch {' '.join(words)} (patience {patience})\n")
         log = self.record.place(f"watch-{time.monotonic_ns()}.txt")
         return Watching(self.folder, log, *words, patience=patience)
