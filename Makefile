@@ -43,7 +43,7 @@ test-faults: setup lab-packages  ## The fault suite: every boundary, every fault
 
 # SPARK_CLUSTER_GPU_SITE=DIR names a folder with vLLM's packages; tests/gpu/settings.py has the rest.
 test-gpu: setup  ## A real vLLM on this machine's GPUs (WORKERS=2 pairs of hosts at once); skipped without one
-	$(PY) -m pytest -m gpu tests/gpu -n $(or $(WORKERS),1) --dist loadgroup
+	$(PY) -m pytest -m gpu tests/gpu -n $(or $(WORKERS),1)
 
 unit: setup  ## The fast tests only
 	$(PY) -m pytest tests/unit -n 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,24 @@ def pytest_configure() -> None:
     settings.until()  # the time begins here, also for the workers
 
 
+#: Files whose tests launch and tear down by themselves.
+_SINGLE = ("test_starts.py", "test_variants.py")
+
 _STASH = pytest.StashKey[dict[str, pytest.TestReport]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """A file is one life, whose tests stay together; the tests of the others go where there is
+    time. (`--dist loadgroup` of pytest-xdist 3.8 does nothing under pytest 9.2.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByLife(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if Path(file).name in _SINGLE else file
+
+    return ByLife(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,7 +11,7 @@ import pytest
 from .lives import Life, check_evidence, check_traffic, check_wedge, timed
 from .pair import Pair
 
-pytestmark = [pytest.mark.gpu, pytest.mark.xdist_group("mp")]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")

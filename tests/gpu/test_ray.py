@@ -28,7 +28,7 @@ from .lives import (
 from .pair import Pair
 from .place import PORT
 
-pytestmark = [pytest.mark.gpu, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")

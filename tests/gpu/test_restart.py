@@ -10,7 +10,7 @@ import pytest
 from .lives import PATIENCE, Life
 from .pair import Pair
 
-pytestmark = [pytest.mark.gpu, pytest.mark.xdist_group("restart")]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from .lives import PATIENCE, Life, assert_socket
 from .pair import Pair
 
-pytestmark = [pytest.mark.gpu, pytest.mark.xdist_group("supervised")]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,16 @@ from . import image, settings
 from .pair import Pair
 
 _ASK = """\
-import importlib, sys
+import importlib.metadata, sys
 print("python", sys.version.split()[0])
-for name in ("vllm", "torch", "ray", "transformers"):
+for name in ("vllm", "ray", "transformers"):
     try:
-        print(name, importlib.import_module(name).__version__)
-    except Exception as problem:
-        print(name, "cannot be imported:", problem)
-try:
-    import torch
-    print("nccl", ".".join(map(str, torch.cuda.nccl.version())), "cuda", torch.version.cuda)
-except Exception as problem:
-    print("nccl is not known:", problem)
+        print(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        print(name, "tells no version")
+import torch
+nccl = ".".join(map(str, torch.cuda.nccl.version()))
+print("torch", torch.__version__, "cuda", torch.version.cuda, "nccl", nccl)
 """
 
 _GPU = (
@@ -38,8 +36,9 @@ def tell(pair: Pair) -> None:
     if not settings.is_standin():
         env = {**os.environ, **image.environment(programs)}
         engine = subprocess.run(
-            [sys.executable, "-c", _ASK], env=env, capture_output=True, text=True, check=False
-        ).stdout
+            [sys.executable, "-c", _ASK], env=env, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ).stdout  # fmt: skip
     seen = "".join(f"{name} sees: {host.run(_GPU)}" for name, host in pair.hosts.items())
     text = f"[{settings.worker()}] spark-cluster {__version__}\n{engine}{seen}"
     print(text)
