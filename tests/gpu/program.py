@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.lab.faults.spaces import ALIVE
+
 from . import settings
 
 CONTROLLER = Path(__file__).with_name("controller")
@@ -126,7 +128,7 @@ class Watching:
         self._log = log
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "spark_cluster", "watch", *words],
+                [*ALIVE, sys.executable, "-m", "spark_cluster", "watch", *words],
                 cwd=folder / "place", stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                 env=environment(folder, SPARK_CLUSTER_GPU_PATIENCE=patience),
                 start_new_session=True,

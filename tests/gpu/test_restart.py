@@ -36,5 +36,5 @@ def test_watch_restarts(life: Life) -> None:
         watching.until(r"evidence: ", 120)
         pair.record.said(watching.until(r"restarting tiny-mp because of", 60))
         pair.eventually(lambda: pair.canary(5).ok, 300, "it serves again")
-        pair.record.said(watching.until(r"relaunch ended with exit code", 60))
+        pair.record.said(watching.until(r"launch ended with exit code", 60))
     pair.grab()
