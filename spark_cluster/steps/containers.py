@@ -48,9 +48,17 @@ def _running(view: View, params: Params) -> Assessment:
     if current is not None and current.label("spec") == spec.digest and current.running:
         return Assessment(notes=(f"{spec.name} runs since {current.started[:19]}",))
     if current is not None:
-        said = f"{spec.name} is {current.state}, exit code {current.exit_code}"
-        return Assessment(problems=(problem("SERVE009", said, f"docker logs {spec.name}"),))
+        return Assessment(problems=(_ended(view, current),))
     return Assessment(changes=(start(view),))
+
+
+def _ended(view: View, container: Container) -> Problem:
+    """It has ended, perhaps as soon as it was started; its log may say why."""
+    said = f"{container.name} is {container.state}, exit code {container.exit_code}"
+    failure = view.facts[SERVER].progress.failure
+    if failure is None:
+        return problem("SERVE009", said, f"docker logs {container.name}")
+    return problem("SERVE009", f"{said}: {failure.reason}", failure.remedy)
 
 
 def _absent(view: View, params: Params) -> Assessment:
@@ -139,7 +147,7 @@ STEP = Step(
     name="containers",
     title="Containers",
     params=Params,
-    reads=(CONTAINERS.name, SECRETS.name),
+    reads=(CONTAINERS.name, SECRETS.name, SERVER.name),
     assess=assess,
     affects=(
         CONTAINERS.name,

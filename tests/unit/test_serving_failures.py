@@ -94,6 +94,19 @@ def test_the_rank_that_died_is_named() -> None:
     assert milestones.read(log("ray-killed")).exit_status == 0
 
 
+def test_a_killed_rank_without_ray_is_named_by_its_own_log() -> None:
+    """The head's NCCL only knows that somebody is gone, and says so with the next request."""
+    head, worker = (milestones.read(log("mp-killed", rank)) for rank in ("head", "worker"))
+    assert head.failure is not None
+    assert (head.failure.reason, head.failure.consequence) == (
+        "a rank is gone, or the network to it",
+        True,
+    )
+    found = milestones.culprit({"a": head, "b": worker}, {"a": None, "b": None})
+    assert found is not None
+    assert (found[0], found[1].reason) == ("b", "the process of rank 1 died")
+
+
 @pytest.mark.parametrize(
     ("line", "named"),
     [
