@@ -24,6 +24,9 @@ RESTARTS = f"{LABEL}.restart-at-boot"
 #: hub's name of the model, which its command has, too, and what became of it later.
 _NO_SETTINGS = (f"{LABEL}.run", f"{LABEL}.hub-model", RESTARTS)
 
+#: Labels that not every container has: it gets them empty, lest its image's own count.
+OPTIONAL = (f"{LABEL}.api", f"{LABEL}.key", f"{LABEL}.options", f"{LABEL}.profile", RESTARTS)
+
 #: The SSH user's home on the host; every script of ours starts by setting it (facts/probe.py).
 HOME = "$SPARK_HOME"
 
@@ -83,7 +86,11 @@ class ContainerSpec:
         for name in ("entrypoint", "secrets"):  # a spec without them is what it was before them
             if not fields[name]:
                 del fields[name]
-        fields["labels"] = {k: v for k, v in self.labels.items() if k not in _NO_SETTINGS}
+        fields["labels"] = {
+            key: value
+            for key, value in self.labels.items()
+            if key not in _NO_SETTINGS and (value or key not in OPTIONAL)
+        }
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

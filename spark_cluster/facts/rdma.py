@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import ASK_DOCKER
-from spark_cluster.engines.spec import LABEL
+from spark_cluster.engines.ours import OURS
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import log_of_this_start
 from spark_cluster.rdma import counters, gids, nccl_log
@@ -45,7 +46,7 @@ def _nccl_script(_: ProbeContext) -> str:
     log = log_of_this_start('"$_id"', seconds=30)
     own = "grep -F NCCL | grep -vF -e ' ip=' -e ' -> Algo ' -e ': opCount ' | tail -n 400"
     return f"""\
-for _id in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
+{OURS}for _id in $(_ours); do
   _said=$({log} | {own})
   if [ -z "$_said" ]; then
     _pid=$({ASK_DOCKER} inspect --format '{{{{.State.Pid}}}}' "$_id")
@@ -76,16 +77,16 @@ def _access_script(_: ProbeContext) -> str:
     return f"""\
 [ -e /dev/infiniband/rdma_cm ] && echo cm || echo no-cm
 grep -sH . /sys/class/infiniband/*/ports/1/state
-echo '@@ {MODULES_FILE}'; cat {MODULES_FILE} 2>/dev/null; echo
-echo '@@ {LIMITS_FILE}'; cat {LIMITS_FILE} 2>/dev/null
+echo "{MARK} {MODULES_FILE}"; cat {MODULES_FILE} 2>/dev/null; echo
+echo "{MARK} {LIMITS_FILE}"; cat {LIMITS_FILE} 2>/dev/null
 true
 """
 
 
 def parse_access(text: str) -> AccessFact:
-    head, _, rest = text.partition(f"\n@@ {MODULES_FILE}")
-    modules, _, limits = rest.partition(f"\n@@ {LIMITS_FILE}")
-    cm, *states = head.splitlines() or [""]
+    head, _, rest = text.partition(f"\n{READ} {MODULES_FILE}")
+    modules, _, limits = rest.partition(f"\n{READ} {LIMITS_FILE}")
+    cm, *states = head.split("\n")
     return AccessFact(
         cm=cm.strip() == "cm",
         modules_file=modules.strip("\n") + "\n" if modules.strip() else "",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import log_of_this_start
 from spark_cluster.serving import api, milestones, ollama, ray
 from spark_cluster.serving.apis import APIS
 
-_HEALTH = "@@health"
+_HEALTH = f"{READ}health"
 
 #: Enough for every milestone of vLLM's start and the traceback of its end.
 _LOG_LINES = 2000
@@ -46,12 +47,12 @@ def _server_script(context: ProbeContext) -> str:
     name = quote(deployment.container(deployment.head).name)
     return (
         f"{log_of_this_start(name, tail=_LOG_LINES)} || true\n"
-        f"echo '{_HEALTH}'\n{APIS[deployment.api].health(deployment.port)}"
+        f'echo; echo "{MARK}health"\n{APIS[deployment.api].health(deployment.port)}'
     )
 
 
 def parse_server(text: str) -> ServerFact:
-    log, _, answer = text.rpartition(f"{_HEALTH}\n") if _HEALTH in text else (text, "", "")
+    log, _, answer = f"\n{text}\n".partition(f"\n{_HEALTH}\n")
     health = api.parse_health(answer)
     return ServerFact(milestones.read(log), health.ok, ollama.listed(health))
 

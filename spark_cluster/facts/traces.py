@@ -47,7 +47,7 @@ def parse(text: str) -> TracesFact:
     ids: dict[str, set[int]] = {"segment": set(), "semaphores": set()}
     hugepages = 0
     processes: list[tuple[str, int, int]] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         kind, _, rest = line.partition(" ")
         owner, _, name = rest.partition(" ")
         value = number(owner)

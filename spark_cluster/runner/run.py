@@ -290,7 +290,7 @@ class Run:
                 f"{limit or f'the commands ended with status {done.status}'}",
                 host=lane.name,
                 step=planned.step.name,
-                command=commands.strip().splitlines()[0][:300],
+                command=commands.strip().split("\n")[0][:300],
                 stderr=tail(done.stderr or done.stdout),
                 remedy="Mend what the host says, then run again: finished steps are not repeated.",
             )

@@ -187,4 +187,4 @@ class Session:
 
 def tail(text: str, lines: int = 8) -> str:
     """The last lines that say something."""
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+    return "\n".join([line for line in text.split("\n") if line.strip()][-lines:])

@@ -1,8 +1,8 @@
 """The engine's OpenAI-like API: curl scripts that run on the head, and parsers of what they print.
 
-A script prints the body and then a marker line, `spark-cluster: HTTP 200 0.41 s`, once for each
-request. It ends well whatever the server does: the parser tells what became of it. Bodies go to
-curl on its standard input, so that no prompt shows in a process list.
+A script prints the body and then a line of its own, `http 200 0.41 s`, once for each request. It
+ends well whatever the server does: the parser tells what became of it. Bodies go to curl on its
+standard input, so that no prompt shows in a process list.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import quote
 
 #: Tokens of one request. A longer generation is split: engines may serve short contexts, and a
@@ -26,7 +27,7 @@ PROMPT = "Count upwards from one:"
 #: and /metrics answer without.
 API_KEY = "VLLM_API_KEY"
 
-_MARKER = "spark-cluster: HTTP"
+_MARKER = f"{READ}http"
 _JSON_END = "SPARK_CLUSTER_JSON"
 _HEADER_END = "SPARK_CLUSTER_HEADER"
 
@@ -42,8 +43,8 @@ def _url(address: str, port: int, path: str) -> str:
 def _curl(word: str, timeout: float) -> str:
     """curl of a URL, given as a shell word, without a proxy; its own error comes in the marker
     line (curl 7.75 and newer)."""
-    form = f"\\n{_MARKER} %{{http_code}} %{{time_total}} s %{{errormsg}}\\n"
-    return f"curl -s --noproxy '*' -m {timeout:g} -w {quote(form)} {word}"
+    form = f"\\n{MARK}http %{{http_code}} %{{time_total}} s %{{errormsg}}\\n"
+    return f"curl -s --noproxy '*' -m {timeout:g} -w \"{form}\" {word}"
 
 
 #: A header for curl, from descriptor 3, if `with_key` has found a key: so it is in no command line

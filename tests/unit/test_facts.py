@@ -120,7 +120,7 @@ def test_containers_of_inspect_and_top() -> None:
 
 
 def test_containers_when_docker_does_not_answer() -> None:
-    assert CONTAINERS.parse("error Cannot connect to the Docker daemon").error
+    assert CONTAINERS.parse("@@error Cannot connect to the Docker daemon").error
     assert CONTAINERS.parse("error").error
 
 
@@ -250,7 +250,7 @@ esac
 
 
 def test_a_server_log_without_a_last_newline() -> None:
-    text = "Application startup complete.@@health\n\nspark-cluster: HTTP 200 0.002 s \n"
+    text = "Application startup complete.\n@@health\n\n@@http 200 0.002 s \n"
     assert SERVER.parse(text).healthy
 
 
