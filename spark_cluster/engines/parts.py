@@ -9,7 +9,7 @@ from typing import Any
 
 from spark_cluster.engines import nccl
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import LABEL, OPTIONAL, ContainerSpec, Deployment, HostFile, Mount
+from spark_cluster.engines.spec import LABEL, ContainerSpec, Deployment, HostFile, Mount
 from spark_cluster.rdma.volume import expected_bytes_per_token, need_per_token
 from spark_cluster.recipes.demand import of_recipe
 from spark_cluster.recipes.models import Recipe
@@ -140,7 +140,6 @@ def container(
             f"{LABEL}.ports": ",".join(map(str, ports)),
             f"{LABEL}.devices": ",".join(rail.device for rail in placement.rails[rank]),
             f"{LABEL}.bytes-per-token": _need(recipe, rank, len(placement.hosts), volume),
-            **dict.fromkeys(OPTIONAL, ""),
             **({f"{LABEL}.key": API_KEY} if has_key else {}),
             **(labels or {}),
         },

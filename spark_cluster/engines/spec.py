@@ -86,11 +86,7 @@ class ContainerSpec:
         for name in ("entrypoint", "secrets"):  # a spec without them is what it was before them
             if not fields[name]:
                 del fields[name]
-        fields["labels"] = {
-            key: value
-            for key, value in self.labels.items()
-            if key not in _NO_SETTINGS and (value or key not in OPTIONAL)
-        }
+        fields["labels"] = {k: v for k, v in self.labels.items() if k not in _NO_SETTINGS}
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -183,7 +179,8 @@ def docker_run(spec: ContainerSpec) -> str:
         words.append(f"--cap-add={quote(capability)}")
     for limit, value in spec.ulimits.items():
         words += ["--ulimit", quote(f"{limit}={value}")]
-    for key, value in {**spec.labels, f"{LABEL}.spec": spec.digest}.items():
+    unset = {name: "" for name in OPTIONAL if name not in spec.labels}
+    for key, value in {**spec.labels, f"{LABEL}.spec": spec.digest, **unset}.items():
         words += ["--label", quote(f"{key}={value}")]
     for key, value in spec.env.items():
         words += ["-e", quote(f"{key}={value}")]

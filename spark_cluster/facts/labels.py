@@ -17,7 +17,6 @@ from spark_cluster.recipes.models import NAME
 _LONGEST = 4096
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _NEED = re.compile(r"[0-9]{1,15}(,[0-9]{1,15})?", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
@@ -58,7 +57,7 @@ CHECKS: Mapping[str, Check] = {
     "ports": _each(_PORT),
     "devices": _each(_WORD.fullmatch),
     "bytes-per-token": _NEED.fullmatch,
-    "key": _VARIABLE.fullmatch,
+    "key": _WORD.fullmatch,
     "api": _one_of("openai", "ollama"),
     "spec": _DIGEST.fullmatch,
     "profile": _WORD.fullmatch,

@@ -283,7 +283,7 @@ class Run:
         script = change_script(self.name, planned.step.name, with_secrets(assessment.changes))
         done = lane.run(script + probe.script(facts, lane.context), timeout=planned.step.timeout)
         self._mark(self._dirty, planned, lane.name)
-        if not probe.complete(done.stdout):
+        if done.dropped or not probe.complete(done.stdout, facts):
             limit = f"not within {planned.step.timeout:.0f} s" if done.timed_out else ""
             raise StepFailed(
                 f"{'; '.join(change.what for change in assessment.changes)}: "

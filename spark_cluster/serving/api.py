@@ -34,6 +34,10 @@ _HEADER_END = "SPARK_CLUSTER_HEADER"
 #: Seconds that docker has to tell the key.
 _KEY_SECONDS = 20
 
+#: What an answer goes through: its newest bytes, and so our line in any case. An answer that was
+#: cut is no JSON any more.
+_BOUND = f"tail -c {4 * 1024**2}"
+
 
 def _url(address: str, port: int, path: str) -> str:
     host = f"[{address}]" if ":" in address else address
@@ -65,7 +69,7 @@ def with_key(script: str, container: str) -> str:
 
 def get(port: int, path: str, timeout: float, address: str = "127.0.0.1") -> str:
     """A request without a body."""
-    return f"{_curl(quote(_url(address, port, path)), timeout)} </dev/null || :\n"
+    return f"{_curl(quote(_url(address, port, path)), timeout)} </dev/null | {_BOUND}\n"
 
 
 def post(
@@ -73,9 +77,10 @@ def post(
 ) -> str:
     """A request with a JSON body, which goes to curl on its standard input."""
     curl = _curl(quote(_url(address, port, path)), timeout)
+    given = f"<<'{_JSON_END}' 3<<{_HEADER_END}"
     return (
-        f"{curl} {_HEADER} -H 'Content-Type: application/json' --data-binary @- "
-        f"<<'{_JSON_END}' 3<<{_HEADER_END} || :\n{json.dumps(body)}\n{_JSON_END}\n{_HEADER_BODY}"
+        f"{curl} {_HEADER} -H 'Content-Type: application/json' --data-binary @- {given} "
+        f"| {_BOUND}\n{json.dumps(body)}\n{_JSON_END}\n{_HEADER_BODY}"
     )
 
 
@@ -144,8 +149,8 @@ def pulse_script(port: str, path: str) -> str:
         for at, seconds in ((f"${{{path}}}", 5), ("/metrics", 10))
     )
     return (
-        f"{health} </dev/null || :\n"
-        f"{{ {metrics} </dev/null || :; }} | grep -v -e '^#' -e '_bucket{{'\n"
+        f"{health} </dev/null | {_BOUND}\n"
+        f"{metrics} </dev/null | grep -v -e '^#' -e '_bucket{{' | {_BOUND}\n"
     )
 
 

@@ -97,7 +97,7 @@ for _id in $_list; do
   esac
   {{
     docker logs {" ".join(options)} "$_name" 2>&1 || _unread "docker logs $_name ended with $?"
-  }} | sed -u "/^{MARK}/!s/^/{MARK}log $_rank $_name /" &
+  }} | stdbuf -oL sed "/^{MARK}/!s/^/{MARK}log $_rank $_name /" &
 done
 wait
 """
