@@ -65,7 +65,8 @@ def note(run: str) -> str:
     """Shell that notes the container `$_id` as one of ours. `run` is for whoever looks there."""
     return (
         f"mkdir -p -m 700 {NOTES}\n"
-        f'case $_id in "" | *[!0-9a-f]*) ;; *) echo {run} >{NOTES}/"$_id"; sync ;; esac\n'
+        f'case $_id in "" | *[!0-9a-f]*) ;; *)\n'
+        f'  echo {run} >{NOTES}/"$_id"\n  sync {NOTES}/"$_id" ;;\nesac\n'
     )
 
 

@@ -33,6 +33,7 @@ def fields() -> dict[str, str]:
     return {
         **labels,
         ".Name": f"/{spec['name']}",
+        ".Image": "sha256:1d5e",
         ".State.Status": "exited" if exit_code else "running",
         ".State.ExitCode": exit_code or "0",
         ".State.StartedAt": "2026-11-21T03:15:42.123456789Z",
@@ -72,6 +73,8 @@ def main(words: list[str]) -> int:
     inspect = verbs.add_parser("inspect")
     inspect.add_argument("--format", required=True)
     inspect.add_argument("name")
+    image = verbs.add_parser("image")
+    image.add_argument("words", nargs=argparse.REMAINDER)
     logs = verbs.add_parser("logs")
     logs.add_argument("--tail", type=int, default=1_000_000)
     logs.add_argument("--since")  # the log holds the present start only
@@ -82,7 +85,9 @@ def main(words: list[str]) -> int:
     given = parser.parse_args(words)
     if given.verb == "exec":
         os.execvp(given.command[0], given.command)
-    if given.verb == "logs":
+    if given.verb == "image":
+        print("null")  # its labels: it has none
+    elif given.verb == "logs":
         print("\n".join(read("log").split("\n")[-given.tail :]))
     elif given.verb == "inspect" or ((given.all or not read("exit")) and wanted(given.filter)):
         print(fill(given.format))

@@ -423,6 +423,14 @@ def test_a_name_in_shared_memory_removes_no_stranger(world: World) -> None:
     assert "stranger" not in said.out
 
 
+def test_a_name_in_shared_memory_is_one_name(world: World) -> None:
+    name = "x\nsegment 99999\nsemaphores 99999\nused y\nhugepages 9\nprocess S 99999 1 init"
+    (world.folder / "root/dev/shm" / name).touch()
+    found = world.read(TRACES)[TRACES]
+    assert set(found.shm) == {name.replace("\n", "?")}
+    assert 99999 not in (*found.segments, *found.semaphores, *found.processes)
+
+
 def test_a_port_is_no_address(world: World) -> None:
     with serving(b"") as (port, asked):
         for number, text in enumerate(
