@@ -11,6 +11,7 @@ import pytest
 
 from spark_cluster.cli import app
 from spark_cluster.transport.fake import FakeConnector, FakeHost
+from spark_cluster.transport.protocol import Connector
 
 
 class Said(NamedTuple):
@@ -32,7 +33,7 @@ class Said(NamedTuple):
         return found
 
 
-#: Runs the words of a command line; `hosts` answer over SSH.
+#: Runs the words of a command line; `hosts` answer over SSH, or whatever `connector` connects to.
 Cli = Callable[..., Said]
 
 
@@ -44,8 +45,11 @@ def command_line(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
 
-    def run(*arguments: str, hosts: Sequence[FakeHost] = ()) -> Said:
-        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: FakeConnector(hosts))
+    def run(
+        *arguments: str, hosts: Sequence[FakeHost] = (), connector: Connector | None = None
+    ) -> Said:
+        way = connector or FakeConnector(hosts)
+        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: way)
         capsys.readouterr()
         code = app.run(list(arguments))
         captured = capsys.readouterr()

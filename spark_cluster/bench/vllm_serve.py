@@ -17,12 +17,13 @@ from spark_cluster.bench import stats
 from spark_cluster.bench.notes import raised
 from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.results import Kind, Level, Request, Run, Server, Spread, Summary
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import quote
 from spark_cluster.serving.api import API_KEY
 
 TOOL = "vllm bench serve"
 
-_MARK = "@@vllm-bench"
+_MARK = f"{READ}vllm-bench"
 
 #: No count, time or date of a benchmark is larger; with more a sum may leave what a float can hold.
 _MOST = 1e15
@@ -71,12 +72,12 @@ def script(
         start = f"{_KEY}; echo $$ >{pid}; exec {command} $0"  # $0: further options
         lines += [
             f"_more=; ! _knows --num-warmups || _more='--num-warmups {step.warm_up}'",
-            f"echo '{_MARK} level {step.value}'",
+            f'echo "{MARK}vllm-bench level {step.value}"',
             f'{inside} sh -c {quote(start)} "$_more" </dev/null >&2 & wait $!',
-            f"echo '{_MARK} status '$?",
+            f'echo "{MARK}vllm-bench status $?"',
             f"{inside} python3 -c {quote(_PRINT)} {result} && {inside} rm -f {result}",
         ]
-    return "\n".join([*lines, f"echo '{_MARK} end'", ""])
+    return "\n".join([*lines, f'echo "{MARK}vllm-bench end"', ""])
 
 
 def _options(

@@ -119,8 +119,8 @@ def _once(session: Session, script: str, show: Callable[[LogLine], None]) -> boo
         if isinstance(done, SparkError):
             lost[name] = done
             continue
-        if not done.ok:
-            lost[name] = _unread(done, name)
+        if problem := _incomplete(done, name):
+            lost[name] = problem
         lines = [line for raw in done.stdout.split("\n") if (line := parse(name, raw)) is not None]
         by_rank: dict[int, list[LogLine]] = {}
         for line in lines:
@@ -151,6 +151,33 @@ def _tell(errors: Mapping[str, SparkError]) -> None:
             typer.echo(f"  next: {nexts[name]}", err=True)
 
 
+def _incomplete(done: Completed, host: str) -> SparkError | None:
+    """What is missing of a host's logs."""
+    from spark_cluster.core.error import StateUnknown
+    from spark_cluster.core.units import human_bytes
+    from spark_cluster.serving.logs import unread
+
+    if not done.ok:
+        return _unread(done, host)
+    if done.dropped:
+        return StateUnknown(
+            f"more than it may send: the oldest {human_bytes(done.dropped)} of its logs are not "
+            "here, the newest are",
+            host=host,
+            remedy="A later --since, or --tail, asks for less.",
+        )
+    return _missing([why for raw in done.stdout.split("\n") if (why := unread(raw))], host)
+
+
+def _missing(reasons: list[str], host: str) -> SparkError | None:
+    from spark_cluster.cli import remedies
+    from spark_cluster.core.error import StateUnknown
+
+    if not reasons:
+        return None
+    return StateUnknown("; ".join(reasons), host=host, remedy=remedies.DOCKER)
+
+
 def _unread(done: Completed, host: str) -> SparkError:
     """Why the script did not come to its end."""
     from spark_cluster.cli import remedies
@@ -172,20 +199,26 @@ def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> b
     from concurrent.futures import wait
 
     from spark_cluster.core.error import SparkError
-    from spark_cluster.serving.logs import WINDOW, Window, parse
+    from spark_cluster.serving.logs import WINDOW, Window, parse, unread
 
     arrived: queue.SimpleQueue[LogLine] = queue.SimpleQueue()
 
     def read(lane: Lane) -> None:
+        reasons: list[str] = []
+
         def take(raw: str) -> None:
             line = parse(lane.name, raw)
             if line is not None:
                 arrived.put(line)
+            elif why := unread(raw):
+                reasons.append(why)
 
         try:
             done = lane.run(script, timeout=_FOLLOW_SECONDS, on_line=take)
             if not done.ok and not done.timed_out and not session.stop.requested:
                 raise _unread(done, lane.name)
+            if not session.stop.requested and (problem := _missing(reasons, lane.name)):
+                raise problem
         except SparkError as error:
             _lose(session, {lane.name: error})
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from spark_cluster.core.error import SparkError
     from spark_cluster.facts.base import Facts
+    from spark_cluster.facts.docker import ContainersFact
     from spark_cluster.inventory.models import Inventory
 
 
@@ -143,15 +144,24 @@ def _nothing_seen(
 
 def look(inventory: Inventory) -> tuple[dict[str, Facts], dict[str, SparkError]]:
     """What is launched on each host of the inventory, and the errors of those that are away."""
+    from spark_cluster.cli import remedies
     from spark_cluster.cli.running import read_hosts
-    from spark_cluster.core.error import SparkError
+    from spark_cluster.core.error import SparkError, StateUnknown
     from spark_cluster.facts.docker import CONTAINERS
     from spark_cluster.facts.supervisor import SUPERVISOR
 
     read = read_hosts(inventory, list(inventory.hosts), (CONTAINERS, SUPERVISOR))
     facts = {name: found for name, found in read.items() if not isinstance(found, SparkError)}
     away = {name: found for name, found in read.items() if isinstance(found, SparkError)}
+    for name in [name for name, found in facts.items() if _unknown(found[CONTAINERS])]:
+        what = "; ".join(facts.pop(name)[CONTAINERS].unread)
+        away[name] = StateUnknown(f"{name}: {what}", host=name, remedy=remedies.DOCKER)
     return facts, away
+
+
+def _unknown(fact: ContainersFact) -> bool:
+    """Whether nothing of ours is known there, and something that nobody could read is."""
+    return bool(fact.unread) and not fact.containers
 
 
 def collect(inventory: Inventory, hosts: tuple[str, ...], *, as_json: bool) -> None:

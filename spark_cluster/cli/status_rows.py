@@ -78,7 +78,7 @@ def row(host: Host, before: Facts | None, now: Facts) -> dict[str, Any]:
         "gpu_celsius": state.celsius,
         "rails": [_rail(rail.interface, rail.device, now, delta) for rail in host.rails],
         "containers": [_container(each, now, epoch) for each in now[CONTAINERS].containers],
-        "docker_error": now[CONTAINERS].error,
+        "docker_error": "; ".join(filter(None, (now[CONTAINERS].error, *now[CONTAINERS].unread))),
         "healthy": engine.healthy,
         "endpoint": None
         if engine.healthy is None

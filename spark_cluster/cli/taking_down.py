@@ -109,7 +109,11 @@ def may_launch(recipe: str, results: Sequence[Result], *, as_json: bool) -> bool
 
 def _tell(active: Active, results: list[Result], code: int) -> None:
     away = {Status.UNKNOWN, Status.UNREACHABLE}
-    unknown = dict.fromkeys(result.host for result in results if result.status in away)
+    unknown = dict.fromkeys(
+        result.host
+        for result in results
+        if result.status in away and (result.error is None or not result.error.code)
+    )
     for name in unknown:
         active.say(
             f"unknown: {name} was not reached; what runs there may still run. "

@@ -48,6 +48,8 @@ def containers(cluster: Cluster) -> Iterator[Finding]:
         if container.running
     }
     for host, facts in cluster.hosts():
+        for what in facts[CONTAINERS].unread:
+            yield find("DOCKER001", host.name, what)
         for container in facts[CONTAINERS].containers:
             if container.running:
                 continue
@@ -111,7 +113,7 @@ def ports(cluster: Cluster) -> Iterator[Finding]:
         own = _own_pids(facts)
         wanted = {RAY, DASHBOARD, API}
         for container in _running(facts):
-            wanted |= {int(p) for p in container.label("ports").split(",") if p.isdecimal()}
+            wanted |= {int(p) for p in container.label("ports").split(",") if p}
         for port in sorted(wanted & set(facts[PORTS].listening)):
             who = facts[PORTS].listening[port]
             pids = [int(pid) for pid in _PID.findall(who)]

@@ -24,6 +24,9 @@ RESTARTS = f"{LABEL}.restart-at-boot"
 #: hub's name of the model, which its command has, too, and what became of it later.
 _NO_SETTINGS = (f"{LABEL}.run", f"{LABEL}.hub-model", RESTARTS)
 
+#: Labels that not every container has: it gets them empty, lest its image's own count.
+OPTIONAL = (f"{LABEL}.api", f"{LABEL}.key", f"{LABEL}.options", f"{LABEL}.profile", RESTARTS)
+
 #: The SSH user's home on the host; every script of ours starts by setting it (facts/probe.py).
 HOME = "$SPARK_HOME"
 
@@ -176,7 +179,8 @@ def docker_run(spec: ContainerSpec) -> str:
         words.append(f"--cap-add={quote(capability)}")
     for limit, value in spec.ulimits.items():
         words += ["--ulimit", quote(f"{limit}={value}")]
-    for key, value in {**spec.labels, f"{LABEL}.spec": spec.digest}.items():
+    unset = {name: "" for name in OPTIONAL if name not in spec.labels}
+    for key, value in {**spec.labels, f"{LABEL}.spec": spec.digest, **unset}.items():
         words += ["--label", quote(f"{key}={value}")]
     for key, value in spec.env.items():
         words += ["-e", quote(f"{key}={value}")]

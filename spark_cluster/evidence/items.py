@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
+from spark_cluster.engines.ours import LABELS, NO_PORT, OURS, WHOSE
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.docker_records import HEADS, LOGS, PROCESSES, RECORDS
@@ -34,7 +35,13 @@ _PROCESSES = 12
 #: hangs does not take the others' share; `ours` are our containers; `show` says what it ran.
 LIBRARY = f"""\
 docker() {{ timeout -k 1 {DOCKER_SECONDS} docker "$@"; }}
-ours() {{ docker ps --all --no-trunc --filter label={LABEL}.recipe --format '{{{{.Names}}}}'; }}
+{WHOSE}ours() {{
+  _listed=$(docker ps --all --quiet --no-trunc --filter label={LABEL}.recipe) || return
+  for _each in $_listed; do
+    _whose "$_each"
+    [ $_is != ours ] || docker inspect --format '{{{{.Name}}}}' "$_each" | tr -cd 'A-Za-z0-9_.\n-'
+  done
+}}
 show() {{ echo "\\$ $*"; "$@" 2>&1; echo; }}
 """
 
@@ -97,12 +104,16 @@ done
 def _engine(context: ProbeContext) -> tuple[Item, ...]:
     # Of docker's records first: they answer when docker does not.
     ports = f"""\
-_ports=$({HEADS})
-[ -n "$_ports" ] ||
-  _ports=$(docker ps --filter label={LABEL}.role=head --format '{{{{.Label "{LABEL}.port"}}}}')
-for p in $_ports; do
+{OURS}{LABELS}_all=$({HEADS})
+[ -n "$_all" ] || _all=$(for _id in $(_ours --filter label={LABEL}.role=head); do
+  docker inspect --format '{{{{json .Config.Labels}}}}' "$_id"
+done)
+printf '%s\\n' "$_all" | while IFS= read -r _labels; do
+  [ "$(_label role)" = head ] || continue
+  p=$(_label port)
+  case $p in {NO_PORT}) continue ;; esac
   for path in health metrics v1/models api/ps; do
-    show curl -sS --noproxy '*' -m 5 -i "http://127.0.0.1:${{p%%/*}}/$path" </dev/null
+    show curl -sS --noproxy '*' -m 5 -i "http://127.0.0.1:$p/$path" </dev/null
   done
 done
 """

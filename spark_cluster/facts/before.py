@@ -39,7 +39,7 @@ class BeforeFact:
 def parse(text: str) -> BeforeFact:
     """The note; lines that are torn or foreign are left out."""
     values: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         kind, _, rest = line.partition(" ")
         if rest:
             values.setdefault(kind, []).append(rest)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
+from spark_cluster.engines.ours import WHOSE
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker_records import RECORDS
+from spark_cluster.facts.labels import checked
 from spark_cluster.rdma.counters import number
+
+#: Bytes of a log that are read, the newest: a line may have any length.
+_LOG_BYTES = 8 * 1024**2
 
 #: What is said of a docker that hangs. The fact that finds it out leaves this in `$_docker_hangs`,
 #: and those after it in the probe do not ask again.
@@ -30,7 +37,8 @@ def log_of_this_start(
     return (
         f"_started=$({ASK_DOCKER} inspect --format '{{{{.State.StartedAt}}}}' {container} "
         f"2>/dev/null) &&\n"
-        f'  timeout -k 2 {seconds} docker logs --since "$_started"{lines} {container} 2>&1'
+        f'  timeout -k 2 {seconds} docker logs --since "$_started"{lines} {container} 2>&1 |\n'
+        f"  tail -c {_LOG_BYTES}"
     )
 
 
@@ -55,11 +63,14 @@ echo "groups $(id -nG "$SPARK_USER")"
 """
 
 
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+~_-]{0,63}", re.ASCII)
+
+
 def parse_docker(text: str) -> DockerFact:
-    lines = dict(line.partition(" ")[::2] for line in text.splitlines())
+    lines = dict(line.partition(" ")[::2] for line in text.split("\n"))
     info = lines.get("info", "")
     version, _, runtimes = info.partition(" ")
-    if not version[:1].isdigit():
+    if not _VERSION.fullmatch(version):
         return DockerFact(error=info or f"docker info gave no answer within {ANSWER_SECONDS} s")
     gpu = "runtime" if "nvidia" in runtimes.split(",") else ""
     gpu = gpu or ("cdi" if "cdi" in lines else "") or ("hook" if "hook" in lines else "")
@@ -72,8 +83,9 @@ DOCKER = Fact("docker", _docker_script, parse_docker)
 
 @dataclass(frozen=True)
 class Container:
-    """One of ours. `state` is docker's word: running, exited, created, …; `processes` are the
-    host's pids of what runs inside, with their arguments; `restarts` are docker's own."""
+    """One of ours. `state` is docker's word: running, exited, created, …; `labels` are those of
+    ours that are what launch writes; `processes` are the host's pids of what runs inside, with
+    their arguments; `restarts` are docker's own, and `id` is docker's."""
 
     name: str
     state: str
@@ -82,6 +94,7 @@ class Container:
     labels: dict[str, str]
     processes: tuple[tuple[int, str], ...] = ()
     restarts: int = 0
+    id: str = ""
 
     def label(self, name: str) -> str:
         return self.labels.get(f"{LABEL}.{name}", "")
@@ -110,28 +123,39 @@ class Container:
 @dataclass(frozen=True)
 class ContainersFact:
     """`error` is not empty when docker could not be asked. `containers` are then those of its
-    records on disk: `running` with what the kernel says runs in them, or `ended`."""
+    records on disk: `running` with what the kernel says runs in them, or `ended`.
+
+    `unread` says of each container with our label why nobody knows what it is; `strangers` are the
+    names of those whose image brought the label.
+    """
 
     containers: tuple[Container, ...] = ()
     error: str = ""
+    unread: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
 
     def named(self, name: str) -> Container | None:
         return next((c for c in self.containers if c.name == name), None)
 
 
+#: What `docker inspect` is asked for. JSON has no line break but in escapes: it is one line.
+_INSPECT = (
+    "{{.Name}} {{.State.Status}} {{.State.ExitCode}} {{.State.StartedAt}} "
+    "{{json .Config.Labels}}\nr {{.RestartCount}}"
+)
+
+
 def _containers_script(_: ProbeContext) -> str:
-    template = (
-        "c {{.Name}} {{.State.Status}} {{.State.ExitCode}} {{.State.StartedAt}} "
-        "{{json .Config.Labels}}\nr {{.RestartCount}}"
-    )
     return f"""\
-_why=${{_docker_hangs:-}}
+{WHOSE}_why=${{_docker_hangs:-}}
 if [ -n "$_why" ]; then
   :
 elif _ids=$({ASK_DOCKER} ps --all --quiet --no-trunc --filter label={LABEL}.recipe 2>&1); then
   for _id in $_ids; do
-    if _c=$({ASK_DOCKER} inspect --format {quote(template)} "$_id" 2>&1); then
-      printf '%s\\n' "$_c"
+    if _c=$({ASK_DOCKER} inspect --format {quote(_INSPECT)} "$_id" 2>&1); then
+      case $_c in /*) ;; *) _c=$(printf '%s\n' "$_c" | tail -n 2) ;; esac  # after a warning
+      _whose "$_id"
+      printf '%s\n' "{MARK}c $_is $_id $_c"
       {ASK_DOCKER} top "$_id" -o pid,args 2>/dev/null | sed -n '2,$s/^/p /p'
     else
       case $_c in
@@ -145,47 +169,85 @@ else
   [ -n "$_ids" ] || _docker_hangs=$_why
 fi
 if [ -n "$_why" ]; then
-  echo "error "$_why
+  printf '%s\n' "{MARK}error $(printf '%s' "$_why" | tr '\n' ' ' | head -c 2000)"
 {RECORDS}fi
 """
 
 
+#: What docker and its records call the states of a container.
+_STATES = frozenset(
+    ["created", "running", "paused", "restarting", "removing", "exited", "dead", "ended"]
+)
+_NAME = re.compile(r"/?([a-zA-Z0-9][a-zA-Z0-9_.-]{0,254})", re.ASCII)
+_TIME = re.compile(r"[0-9A-Za-z:.+-]{1,40}", re.ASCII)
+_EXIT = re.compile(r"-?[0-9]{1,10}", re.ASCII)
+
+
+def _container(rest: str, identity: str) -> Container | None:
+    """The container of `NAME STATE EXIT STARTED LABELS`; None if anything is not as docker has
+    it."""
+    words = rest.split(" ", 4)
+    if len(words) < 5:
+        return None
+    name, (state, exit_code, started, labels) = _NAME.fullmatch(words[0]), words[1:]
+    if not name or state not in _STATES or not _EXIT.fullmatch(exit_code):
+        return None
+    try:
+        found = json.loads(labels)
+    except (ValueError, RecursionError):
+        return None
+    if not _TIME.fullmatch(started) or not isinstance(found, dict):
+        return None
+    return Container(name[1], state, int(exit_code), started, checked(found), id=identity)
+
+
+def _told(rest: str, identity: str) -> str:
+    """What to call a container that is not known to be ours."""
+    found = _NAME.fullmatch(rest.partition(" ")[0])
+    return f"{found[1]} ({identity[:12]})" if found else identity[:12]
+
+
 def parse_containers(text: str) -> ContainersFact:
     found: list[Container] = []
-    processes: list[list[tuple[int, str]]] = []
-    restarts: list[int] = []
+    unread: list[str] = []
+    strangers: list[str] = []
     error = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         kind, _, rest = line.partition(" ")
-        if kind == "error":
-            error = rest or "docker ps failed"
-            found, processes, restarts = [], [], []
-        if kind == "p" and processes:
+        if kind == f"{READ}error":
+            error = rest.strip() or "docker ps failed"
+            found, unread, strangers = [], [], []
+        elif kind == f"{READ}c":
+            whose, identity, said = (*rest.split(" ", 2), "", "", "")[:3]
+            container = _container(said, identity)
+            if whose == "theirs":
+                strangers.append(_told(said, identity))
+            elif container is None:
+                unread.append(f"docker lists {_told(said, identity)}, and it could not be read")
+            elif whose != "ours":
+                unread.append(f"docker does not tell whether {_told(said, identity)} is ours")
+            else:
+                found.append(container)
+                continue
+            found.append(_NOBODY)
+        elif not found and not unread and not strangers and line.strip() and not error:
+            error = line.strip()
+        elif kind == "p" and found:
             pid, _, arguments = rest.strip().partition(" ")
-            processes[-1].append((number(pid) or 0, arguments.strip()))
-        if kind == "r" and restarts:
-            restarts[-1] = number(rest.strip()) or 0
-        words = rest.split(" ", 4)
-        if kind != "c" or len(words) < 5:
-            continue
-        try:
-            labels = json.loads(words[4])
-            exit_code = int(words[2])
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(labels, dict):
-            texts = {str(key): str(value) for key, value in labels.items()}
-            found.append(Container(words[0].lstrip("/"), words[1], exit_code, words[3], texts))
-            processes.append([])
-            restarts.append(0)
+            process = number(pid)
+            if process:
+                last = found[-1]
+                inside = (*last.processes, (process, arguments.strip()))
+                found[-1] = replace(last, processes=inside)
+        elif kind == "r" and found:
+            found[-1] = replace(found[-1], restarts=number(rest.strip()) or 0)
     return ContainersFact(
-        tuple(
-            replace(container, processes=tuple(running), restarts=times)
-            for container, running, times in zip(found, processes, restarts, strict=True)
-        ),
-        error,
+        tuple(each for each in found if each.name), error, tuple(unread), tuple(strangers)
     )
 
+
+#: In the place of a container whose lines are not heeded.
+_NOBODY = Container("", "", 0, "", {})
 
 CONTAINERS = Fact("containers", _containers_script, parse_containers)
 

@@ -5,29 +5,51 @@ For the hour in which the daemon hangs or is gone and the containers go on witho
 
 from __future__ import annotations
 
+from spark_cluster.core.framing import MARK
+from spark_cluster.engines.ours import NOTES
 from spark_cluster.engines.spec import LABEL
 
-#: Goes through the records: `_id`, `_name` and the record's file `_f`.
-_EACH = f"""\
+#: Prints our labels in the record, `"name":"value"` a line. A quote inside a value is escaped.
+_OURS = f"""grep -oE '"{LABEL}\\.[a-z-]+":"[^"\\]*"'"""
+
+#: Goes through the records with our label: `_id`, `_name`, the record's file `_f`, and `_is` as in
+#: engines/ours.py, of which docker's record of the image is asked here.
+_ALL = f"""\
   _root=$(sed -n 's/.*"data-root"[^"]*"\\([^"]*\\)".*/\\1/p' /etc/docker/daemon.json 2>/dev/null)
   for _f in "${{_root:-/var/lib/docker}}"/containers/*/config.v2.json; do
     grep -qF '"{LABEL}.recipe"' "$_f" 2>/dev/null || continue
     _id=$(basename "$(dirname "$_f")")
     _name=$(grep -o '"Name":"/[^"]*"' "$_f" | head -n 1 | cut -d'"' -f4)
+    _is=unclear
+    if [ -f {NOTES}/"$_id" ]; then
+      _is=ours
+    else
+      _of=$(grep -o '"Image":"sha256:[0-9a-f]*"' "$_f" | head -n 1 | cut -d'"' -f4)
+      for _image in "${{_root:-/var/lib/docker}}"/image/*/imagedb/content/sha256/"${{_of#*:}}"; do
+        [ ! -f "$_image" ] || _is=ours
+        ! grep -qsF '"{LABEL}.recipe":' "$_image" || _is=theirs
+      done
+    fi
+"""
+
+#: The same for those that are ours.
+_EACH = f"""\
+{_ALL}\
+    [ $_is = ours ] || continue
 """
 
 #: Prints what `docker inspect` and `docker top` print in facts/docker.py. Not the whole record: it
 #: holds the container's environment, and that may hold a secret.
 RECORDS = f"""\
-{_EACH}\
-    _labels=$(grep -o '"Labels":{{[^}}]*}}' "$_f" | head -n 1)
+{_ALL}\
+    _labels=$({_OURS} "$_f" | paste -s -d , -)
     _exit=$(grep -o '"ExitCode":[0-9]*' "$_f" | head -n 1 | cut -d: -f2)
     _since=$(grep -o '"StartedAt":"[^"]*"' "$_f" | head -n 1 | cut -d'"' -f4)
     _pids=$(cd /proc && grep -lsF "$_id" [0-9]*/cgroup | cut -d/ -f1)
     _state=ended
     [ -z "$_pids" ] || _state=running
-    printf 'c /%s %s %s %s %s\\n' "${{_name#/}}" $_state "${{_exit:-0}}" "${{_since:--}}" \
-      "${{_labels#*:}}"
+    printf '%s %s %s\\n' "{MARK}c $_is $_id /${{_name#/}}" \
+      "$_state ${{_exit:-0}} ${{_since:--}}" "{{$_labels}}"
     for _p in $_pids; do
       printf 'p %s %s\\n' $_p "$(tr '\\0\\n' '  ' < /proc/$_p/cmdline 2>/dev/null)"
     done
@@ -43,17 +65,17 @@ LOGS = f"""\
 
 #: Prints NAME:PID of each process of each.
 PROCESSES = f"""\
-{{
-{RECORDS}}} | while read -r _kind _what _rest; do
-  case $_kind in c) _of=${{_what#/}} ;; p) echo "$_of:$_what" ;; esac
-done
+{_EACH}\
+    for _p in $(cd /proc && grep -lsF "$_id" [0-9]*/cgroup | cut -d/ -f1); do
+      echo "${{_name#/}}:$_p"
+    done
+  done
 """
 
-#: Prints PORT/API of each head that runs, as facts/engine.py asks docker for them.
+#: Prints our labels of each that runs, a line each, for `_label` of engines/ours.py.
 HEADS = f"""\
-{{
-{RECORDS}}} | while read -r _kind _name _state _exit _since _labels; do
-  _label() {{ printf '%s' "$_labels" | grep -o '"{LABEL}.'"$1"'":"[^"]*"' | cut -d'"' -f4; }}
-  [ "$_kind $_state $(_label role)" != 'c running head' ] || echo "$(_label port)/$(_label api)"
-done
+{_EACH}\
+    grep -lsF "$_id" /proc/[0-9]*/cgroup | grep -q . || continue
+    {_OURS} "$_f" | paste -s -d , -
+  done
 """

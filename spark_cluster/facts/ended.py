@@ -12,7 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import ASK_DOCKER
+from spark_cluster.engines.ours import OURS
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import log_of_this_start
@@ -70,20 +72,20 @@ def _died(rank: int, hosts: Sequence[str]) -> str:
 
 
 def _script(_: ProbeContext) -> str:
-    heads = f"{ASK_DOCKER} ps --filter label={LABEL}.role=head --format '{{{{.Names}}}}'"
+    name = f"{ASK_DOCKER} inspect --format '{{{{.Name}}}}'"
     tail, whole = (log_of_this_start('"$_c"', tail=tail, seconds=30) for tail in (_TAIL, None))
     return f"""\
-_gone() {{
+{OURS}_gone() {{
   _ps=$({ASK_DOCKER} top "$1" -o pid,args 2>/dev/null | sed 1d)
   [ -n "$_ps" ] && ! printf '%s\\n' "$_ps" | grep -qE '{_TITLE}'
 }}
 [ -n "${{_docker_hangs:-}}" ] ||
-for _c in $({heads} 2>/dev/null); do
+for _c in $(_ours --filter label={LABEL}.role=head); do
   _gone "$_c" || continue
   _marks=$({tail} | grep -aE '{_MARK}') || continue
   _end=$({whole} | {_LAST})
   _gone "$_c" || continue
-  printf '@@container %s\\n%s\\n' "$_c" "$_end"
+  printf '%s\\n' "{MARK}container $({name} "$_c" 2>/dev/null)" "$_end"
 done
 true
 """
@@ -123,8 +125,8 @@ def parse(text: str) -> Mapping[str, Ended]:
     logs: dict[str, list[str]] = {}
     name = ""
     for line in text.split("\n"):
-        if line.startswith("@@container "):
-            name = line.removeprefix("@@container ").strip()
+        if line.startswith(f"{READ}container "):
+            name = line.partition(" ")[2].strip().removeprefix("/")
             logs[name] = []
         elif name and line.startswith("| "):
             logs[name].append(line[2:])

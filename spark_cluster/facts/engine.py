@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import ASK_DOCKER
+from spark_cluster.engines.ours import LABELS, NO_PORT, OURS
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import NO_ANSWER
@@ -27,19 +28,24 @@ class EngineFact:
 
 
 def _script(_: ProbeContext) -> str:
-    template = f'{{{{.Label "{LABEL}.port"}}}}/{{{{.Label "{LABEL}.api"}}}}'
-    heads = f"{ASK_DOCKER} ps --filter label={LABEL}.role=head --format '{template}'"
     paths = "".join(f"    {name}) _path={found.well} ;;\n" for name, found in APIS.items())
     return f"""\
-if [ -z "${{_docker_hangs:-}}" ] && _heads=$({heads} 2>/dev/null); then
-  :
+{OURS}{LABELS}_all=
+if [ -z "${{_docker_hangs:-}}" ] && _ids=$(_ours --filter label={LABEL}.role=head); then
+  for _id in $_ids; do
+    _all="$_all$({ASK_DOCKER} inspect --format '{{{{json .Config.Labels}}}}' "$_id" 2>/dev/null)
+"
+  done
 else
   case $? in 124 | 137) _docker_hangs="{NO_ANSWER}" ;; esac
-  _heads=$({HEADS})
+  _all=$({HEADS}) || :
 fi
-for _head in $_heads; do
-  _port=${{_head%%/*}} _path={APIS["openai"].well}
-  case ${{_head#*/}} in
+printf '%s\\n' "$_all" | while IFS= read -r _labels; do
+  [ "$(_label role)" = head ] || continue
+  _port=$(_label port)
+  case $_port in {NO_PORT}) continue ;; esac
+  _path={APIS["openai"].well}
+  case $(_label api) in
 {paths}  esac
 {api.pulse_script("_port", "_path")}
 done

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.facts.base import Fact, ProbeContext
 
 UNKNOWN = "unknown"
 
-_NFT = "@@nft"
+_NFT = f"{READ}nft"
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,14 @@ class FirewallFact:
 def _script(_: ProbeContext) -> str:
     return f"""\
 if command -v iptables >/dev/null; then iptables -w 5 -S 2>&1; fi
-echo '{_NFT}'
+echo "{MARK}nft"
 if command -v nft >/dev/null; then nft -j list ruleset 2>/dev/null; fi
 true
 """
 
 
 def parse(text: str) -> FirewallFact:
-    first, _, second = text.partition(_NFT)
+    first, _, second = f"\n{text}".partition(f"\n{_NFT}\n")
     chains = _iptables(first)
     error = "" if chains else next((line for line in first.split("\n") if line.strip()), "")
     # What iptables-nft shows is in nft's answer too, in a form with opaque expressions.

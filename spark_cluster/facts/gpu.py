@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from spark_cluster.core.shell import unwaited
@@ -40,13 +41,16 @@ printf '%s\\n' "$_said" | sed -n 's/^./app,&/p'
 """
 
 
+_DRIVER = re.compile(r"[0-9][0-9A-Za-z.+-]{0,31}", re.ASCII)
+
+
 def parse(text: str) -> GpuFact:
     names: list[str] = []
     processes: list[GpuProcess] = []
     driver, error = "", ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = [field.strip() for field in line.split(",")]
-        if fields[0] == "gpu" and len(fields) >= 3:
+        if fields[0] == "gpu" and len(fields) == 3 and _DRIVER.fullmatch(fields[2]):
             names.append(fields[1])
             driver = fields[2]
         elif fields[0] == "app" and len(fields) >= 3 and (pid := number(fields[1])) is not None:

@@ -61,8 +61,13 @@ _NUMBER = re.compile(r"\d{1,7}(?:\.\d{1,4})?", re.ASCII)
 _MASK = re.compile(r"0x[0-9a-fA-F]{1,16}", re.ASCII)
 
 
-def _number(text: str) -> float | None:
-    return float(text) if _NUMBER.fullmatch(text) else None
+#: Beyond these a reading is none, whatever the GPU.
+_MOST_MHZ, _MOST_WATTS, _MOST_CELSIUS = 10_000, 5_000, 200
+
+
+def _number(text: str, most: float) -> float | None:
+    value = float(text) if _NUMBER.fullmatch(text) else None
+    return value if value is not None and value <= most else None
 
 
 def _owner(rest: str) -> GpuOwner | None:
@@ -77,18 +82,20 @@ def _owner(rest: str) -> GpuOwner | None:
 def parse(text: str) -> GpuStateFact:
     owners: list[GpuOwner] = []
     state: list[str] = []
+    width = len(_FIELDS.split(",")) + 1
     for line in text.split("\n"):
         if line.startswith("owner ") and (owner := _owner(line.removeprefix("owner "))):
             owners.append(owner)
         elif line.startswith("state,") and not state:
             state = [word.strip() for word in line.split(",")[1:]]
-    state += [""] * (6 - len(state))
+    if len(state) != width:  # a column is missing, and nobody knows which
+        state = [""] * width
     return GpuStateFact(
-        sm_mhz=_number(state[0]),
-        max_sm_mhz=_number(state[1]),
-        watts=_number(state[2]),
-        utilization=_number(state[3]),
-        celsius=_number(state[4]),
+        sm_mhz=_number(state[0], _MOST_MHZ),
+        max_sm_mhz=_number(state[1], _MOST_MHZ),
+        watts=_number(state[2], _MOST_WATTS),
+        utilization=_number(state[3], 100),
+        celsius=_number(state[4], _MOST_CELSIUS),
         reasons=int(state[5], 16) if _MASK.fullmatch(state[5]) else None,
         owners=tuple(owners),
     )

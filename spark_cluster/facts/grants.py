@@ -6,13 +6,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import ASK_DOCKER
-from spark_cluster.engines.spec import LABEL
+from spark_cluster.engines.ours import OURS
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.rdma.causes import Grants
 from spark_cluster.rdma.counters import number
 
-_MARK = "@@container"
+_MARK = f"{READ}container"
 
 #: CAP_IPC_LOCK's bit (linux/capability.h).
 _IPC_LOCK = 1 << 14
@@ -21,16 +22,16 @@ _IPC_LOCK = 1 << 14
 def _script(_: ProbeContext) -> str:
     template = "{{.State.Pid}} {{.Name}}"
     return f"""\
-for _id in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
+{OURS}for _id in $(_ours); do
   {ASK_DOCKER} inspect --format '{template}' "$_id" | while read -r _pid _name; do
     [ -d "/proc/$_pid" ] || continue
-    echo "{_MARK} $_name"
+    echo "{MARK}container $_name"
     for _file in "/proc/$_pid/root/dev/infiniband/uverbs"*; do
       [ -c "$_file" ] || continue
       sed 's/^/device /' "/sys/class/infiniband_verbs/${{_file##*/}}/ibdev"
     done
     grep -h -e '^Max locked memory' -e '^CapEff' "/proc/$_pid/limits" "/proc/$_pid/status"
-    tr '\\0' '\\n' <"/proc/$_pid/environ" | sed -n 's/^NCCL_/env NCCL_/p'
+    tr '\\n\\0' ' \\n' <"/proc/$_pid/environ" | sed -n 's/^NCCL_/env NCCL_/p'
   done
 done 2>/dev/null
 true
@@ -53,7 +54,7 @@ def parse(text: str) -> dict[str, Grants]:
     """By the container's name."""
     found: dict[str, _Lines] = {}
     current = _Lines()
-    for line in text.splitlines():
+    for line in text.split("\n"):
         word, _, rest = line.partition(" ")
         if word == _MARK:
             current = found.setdefault(rest.strip().lstrip("/"), _Lines())

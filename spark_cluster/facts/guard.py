@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.facts.base import Fact, ProbeContext
 
 #: Where the guard keeps a folder for each run.
 FOLDER = "/var/lib/spark-cluster/guard"
 
-_MARK = "@@snapshot"
+_MARK = f"{READ}snapshot"
 _NOW = "."
 
 
@@ -35,7 +36,7 @@ class GuardFact:
 def _script(_: ProbeContext) -> str:
     sums = "find . -type f -exec sha256sum {} +"
     return f"""\
-echo '{_MARK} {_NOW} now'
+echo "{MARK}snapshot {_NOW} now"
 (cd /etc/netplan && {sums})
 for _d in {FOLDER}/*/; do
   [ -d "$_d/before" ] || continue
@@ -46,7 +47,7 @@ for _d in {FOLDER}/*/; do
       pgrep -f "$_n/[r]evert.sh" >/dev/null; }}; then
     _s=armed
   fi
-  echo "{_MARK} $_n $_s"
+  echo "{MARK}snapshot $_n $_s"
   (cd "$_d/before" && {sums})
 done
 true

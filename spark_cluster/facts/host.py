@@ -44,7 +44,7 @@ for _p in {" ".join(PROGRAMS)}; do command -v $_p >/dev/null || echo "missing=$_
 def parse(text: str) -> HostFact:
     values: dict[str, str] = {}
     missing: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         key, equals, value = line.partition("=")
         if equals and key == "missing":
             missing.append(value)

@@ -51,7 +51,7 @@ def parse(text: str) -> LinksFact:
     except (ValueError, RecursionError):
         entries = []
     off = {
-        words[0]: words[1] == "1" for line in rest.splitlines() if len(words := line.split()) == 2
+        words[0]: words[1] == "1" for line in rest.split("\n") if len(words := line.split()) == 2
     }
     links: dict[str, Link] = {}
     for entry in entries if isinstance(entries, list) else []:
@@ -116,7 +116,7 @@ def _ping_script(context: ProbeContext) -> str:
 
 def parse_pings(text: str) -> PingFact:
     pings = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split()
         size = number(words[2]) if len(words) == 4 else None
         if size is not None and words[3] in ("yes", "no"):

@@ -41,7 +41,7 @@ true
 
 
 def parse(text: str) -> LockFact:
-    holders = dict(line.partition(" ")[::2] for line in text.splitlines())
+    holders = dict(line.partition(" ")[::2] for line in text.split("\n"))
     return LockFact(*(holders.get(key, "").strip() for key in (RUN_LOCK, FILES_LOCK, "last")))
 
 

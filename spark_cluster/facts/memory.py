@@ -20,7 +20,7 @@ class MemoryFact:
 def parse_memory(text: str) -> MemoryFact:
     """/proc/meminfo counts in KiB (proc_meminfo(5))."""
     values: dict[str, int] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.replace(":", " ").split()
         kibibytes = number(words[1]) if len(words) >= 2 else None
         if kibibytes is not None:
@@ -50,12 +50,12 @@ def _swap_script(_: ProbeContext) -> str:
 def parse_swap(text: str) -> SwapFact:
     active: dict[str, int] = {}
     table, _, boot = text.partition("\n\n")
-    for line in table.splitlines()[1:]:
+    for line in table.split("\n")[1:]:
         words = line.split()
         kibibytes = number(words[2]) if len(words) >= 3 else None
         if kibibytes is not None:
             active[words[0]] = kibibytes * 1024
-    lines = tuple(line.strip() for line in boot.splitlines() if line.strip())
+    lines = tuple(line.strip() for line in boot.split("\n") if line.strip())
     return SwapFact(active, lines, table.startswith("Filename"))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.inventory.models import Host, Inventory
+from spark_cluster.rdma.counters import number
 
 #: The end of every line of ours in authorized_keys and known_hosts, before the node's name.
 MARK = "spark-cluster-mesh"
@@ -81,7 +82,7 @@ echo "port $(sshd -T 2>/dev/null | sed -n 's/^port //p' | head -n 1)"
 
 def parse(text: str) -> MeshFact:
     found: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         word, _, rest = line.partition(" ")
         found.setdefault(word, []).append(rest)
     user = _one(found, "user")
@@ -92,7 +93,7 @@ def parse(text: str) -> MeshFact:
         private="private" in found,
         sound=_one(found, "private").split() == ["600", user],
         host_keys=tuple(sorted(key for key in found.get("hostkey", ()) if len(key.split()) == 2)),
-        port=int(port) if port.isdigit() and port.isascii() and 0 < int(port) < 65536 else 22,
+        port=known if (known := number(port)) and known < 65536 else 22,
         there=frozenset(found.get("there", ())),
         authorized=tuple(sorted(found.get("authorized", ()))),
         known=tuple(sorted(found.get("known", ()))),
@@ -144,9 +145,9 @@ def _calls_script(context: ProbeContext) -> str:
 
 def parse_calls(text: str) -> CallsFact:
     calls: list[Call] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split(maxsplit=3)
-        if len(words) >= 3 and words[2].isdigit():
+        if len(words) >= 3 and number(words[2]) is not None:
             calls.append(Call(words[0], words[1], words[2] == "0", _why(words[2], words[3:])))
     return CallsFact(tuple(sorted(calls, key=lambda call: (call.peer, call.address))))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact
+from spark_cluster.rdma.counters import number
 from spark_cluster.transfer import cache, scripts
 from spark_cluster.transfer.node import hub
 
@@ -27,7 +28,7 @@ class ModelsFact:
 
 
 def parse_models(text: str) -> ModelsFact:
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     if not any(line.startswith('{"done"') for line in lines):
         if "no-python" in lines:
             return ModelsFact(error="python3 is not installed")
@@ -80,11 +81,12 @@ _IMAGES = "{{.Id}} {{.Size}} {{json .RepoTags}} {{json .RepoDigests}}"
 
 def parse_images(text: str) -> ImagesFact:
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("error "):
             return ImagesFact(error=line.removeprefix("error "))
         words = line.split(" ", 2)
-        if len(words) < 3 or not words[0].startswith("sha256:") or not words[1].isdigit():
+        size = number(words[1]) if len(words) == 3 else None
+        if size is None or not words[0].startswith("sha256:"):
             continue
         try:
             # Two lists, one after the other; docker prints null for an empty one.
@@ -93,7 +95,7 @@ def parse_images(text: str) -> ImagesFact:
         except (ValueError, RecursionError):
             continue
         names = tuple(str(name) for name in (*(tags or ()), *(digests or ())))
-        found.append(Image(words[0], int(words[1]), names))
+        found.append(Image(words[0], size, names))
     return ImagesFact(tuple(found))
 
 

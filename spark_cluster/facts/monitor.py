@@ -101,7 +101,7 @@ def _script(_: ProbeContext) -> str:
 
 
 def parse(text: str) -> MonitorFact:
-    words = [line.split() for line in text.splitlines()]
+    words = [line.split() for line in text.split("\n")]
     rows: dict[str, list[list[str]]] = {}
     for kind, *rest in (row for row in words if row):
         rows.setdefault(kind, []).append(rest)
@@ -170,7 +170,7 @@ def _scraped_script(_: ProbeContext) -> str:
 def parse_scraped(text: str) -> ScrapedFact:
     targets: list[SeenTarget] = []
     alerts: list[SeenAlert] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         data = _data(line)
         for entry in _entries(data, "activeTargets"):
             labels = _texts(entry.get("labels"))

@@ -8,10 +8,11 @@ from fnmatch import fnmatchcase
 
 import yaml
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.document import LOADER_FAULTS
 from spark_cluster.facts.base import Fact, ProbeContext
 
-_MARK = "@@file"
+_MARK = f"{READ}file"
 
 #: How the first line of every file that our templates render begins.
 OURS = "# Written by spark-cluster"
@@ -73,13 +74,13 @@ def _script(_: ProbeContext) -> str:
 systemctl is-active NetworkManager || true
 for _f in /etc/netplan/*.yaml /run/netplan/*.yaml /lib/netplan/*.yaml; do
   [ -f "$_f" ] || continue
-  echo "{_MARK} $(stat -c %a "$_f") $_f"
+  echo "{MARK}file $(stat -c %a "$_f") $_f"
   cat "$_f"
   echo
 done
 for _f in {_KEYFILES}/*; do
   grep -qs '^interface-name=' "$_f" || continue
-  echo "{_MARK} 600 $_f"
+  echo "{MARK}file 600 $_f"
   awk '/^\\[/ {{ section = $0 }} section == "[connection]"' "$_f"
 done
 true

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
 
 #: Starts every script of ours: who came in over SSH, and where their home is, also under sudo.
@@ -13,7 +14,11 @@ SPARK_USER=${SUDO_USER:-$(id -un)}
 SPARK_HOME=$(getent passwd "$SPARK_USER" | cut -d: -f6)
 """
 
-_MARK = "@@spark-cluster-fact"
+_FACT = "spark-cluster-fact"
+_READ = f"{READ}{_FACT}"
+
+#: What begins a fact's part of the script.
+BEGIN = f'echo; echo "{MARK}"\'{_FACT} '
 
 
 def script(facts: Sequence[Fact[Any]], context: ProbeContext) -> str:
@@ -23,9 +28,8 @@ def script(facts: Sequence[Fact[Any]], context: ProbeContext) -> str:
     """
     parts = [PRELUDE]
     for fact in facts:
-        mark = f"echo; echo '{_MARK} {fact.name}'"
-        parts.append(f"{mark}\n{{\n:\n{fact.script(context).rstrip()}\n}} 2>&1\n")
-    parts.append(f"echo; echo '{_MARK} .'\n")
+        parts.append(f"{BEGIN}{fact.name}'\n{{\n:\n{fact.script(context).rstrip()}\n}} 2>&1\n")
+    parts.append(f"{BEGIN}.'\n")
     return "".join(parts)
 
 
@@ -34,20 +38,21 @@ def sections(output: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
     for line in output.split("\n"):
-        if line.startswith(_MARK):
-            name = line[len(_MARK) :].strip()
+        if line.startswith(_READ):
+            name = line[len(_READ) :].strip()
             current = found.setdefault(name, [])
         elif current is not None:
             current.append(line)
     return {name: "\n".join(lines).removesuffix("\n") for name, lines in found.items()}
 
 
-def complete(output: str) -> bool:
-    """Whether the probe reached its end."""
-    return "." in sections(output)
+def complete(output: str, facts: Sequence[Fact[Any]] = ()) -> bool:
+    """Whether the probe reached its end, and nothing of these facts was lost on the way."""
+    found = sections(output)
+    return "." in found and all(fact.name in found for fact in facts)
 
 
 def parse(output: str, facts: Sequence[Fact[Any]]) -> Facts:
-    """The readings; a fact whose section is missing is parsed from nothing."""
+    """The readings of a probe that is complete."""
     texts = sections(output)
     return Facts({fact.name: fact.parse(texts.get(fact.name, "")) for fact in facts})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import ASK_DOCKER
-from spark_cluster.engines.spec import LABEL
+from spark_cluster.engines.ours import OURS
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import log_of_this_start
 from spark_cluster.facts.ended import BEGINS
@@ -84,7 +85,7 @@ awk '
 /NCCL/ && !/ ip=/ && !/ -> Algo / && !/: opCount / {{ line[n++ % {_LINES}] = $0 }}
 END {{ for (i = n > {_LINES} ? n - {_LINES} : 0; i < n; i++) print line[i % {_LINES}] }}'"""
     return f"""\
-{_RANKS_FILES}for _id in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.recipe 2>/dev/null); do
+{OURS}{_RANKS_FILES}for _id in $(_ours); do
   _root=/proc/$({ASK_DOCKER} inspect --format '{{{{.State.Pid}}}}' "$_id" 2>/dev/null)/root
   _session=$(ls -d "$_root"/tmp/ray/session_2* 2>/dev/null | tail -n 1)
   _said=
@@ -117,16 +118,16 @@ def _access_script(_: ProbeContext) -> str:
     return f"""\
 [ -e /dev/infiniband/rdma_cm ] && echo cm || echo no-cm
 grep -sH . /sys/class/infiniband/*/ports/1/state
-echo '@@ {MODULES_FILE}'; cat {MODULES_FILE} 2>/dev/null; echo
-echo '@@ {LIMITS_FILE}'; cat {LIMITS_FILE} 2>/dev/null
+echo "{MARK} {MODULES_FILE}"; cat {MODULES_FILE} 2>/dev/null; echo
+echo "{MARK} {LIMITS_FILE}"; cat {LIMITS_FILE} 2>/dev/null
 true
 """
 
 
 def parse_access(text: str) -> AccessFact:
-    head, _, rest = text.partition(f"\n@@ {MODULES_FILE}")
-    modules, _, limits = rest.partition(f"\n@@ {LIMITS_FILE}")
-    cm, *states = head.splitlines() or [""]
+    head, _, rest = text.partition(f"\n{READ} {MODULES_FILE}")
+    modules, _, limits = rest.partition(f"\n{READ} {LIMITS_FILE}")
+    cm, *states = head.split("\n")
     return AccessFact(
         cm=cm.strip() == "cm",
         modules_file=modules.strip("\n") + "\n" if modules.strip() else "",

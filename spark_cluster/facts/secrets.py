@@ -39,7 +39,7 @@ fi
 
 
 def parse(text: str) -> SecretsFact:
-    lines = [line.split() for line in text.splitlines()]
+    lines = [line.split() for line in text.split("\n")]
     stat = next((words[1:] for words in lines if words[:1] == ["file"] and len(words) == 3), None)
     mode, owner = stat or ("", "")
     user = next((words[1] for words in lines if words[:1] == ["user"] and len(words) == 2), "")

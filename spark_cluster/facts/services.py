@@ -156,13 +156,13 @@ def _lines(service: Service) -> list[str]:
 
 
 def parse(text: str) -> ServicesFact:
-    words = [line.split() for line in text.splitlines()]
+    words = [line.split() for line in text.split("\n")]
     rows: dict[str, list[list[str]]] = {}
     for first, *rest in (row for row in words if row):
         rows.setdefault(first, []).append(rest)
     compose = next((row[0] for row in rows.get("compose", ()) if row), "")
     services = {name: _service(rows.get(name, [])) for name in SERVICES}
-    errors = (line for line in text.splitlines() if line.startswith("docker-error"))
+    errors = (line for line in text.split("\n") if line.startswith("docker-error"))
     error = next(errors, "").removeprefix("docker-error").strip()
     return ServicesFact(services, compose, ["yes"] in rows.get("venv", []), error)
 

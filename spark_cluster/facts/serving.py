@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import log_of_this_start
 from spark_cluster.serving import api, milestones, ollama, ray
 from spark_cluster.serving.apis import APIS
 
-_HEALTH = "@@health"
+_HEALTH = f"{READ}health"
 
 #: Enough for every milestone of vLLM's start and the traceback of its end.
 _LOG_LINES = 2000
@@ -49,7 +50,7 @@ def _server_script(context: ProbeContext) -> str:
     name = quote(deployment.container(context.host.name).name)
     script = f"""\
 {log_of_this_start(name, tail=_LOG_LINES, times=True)} || true
-echo '{_HEALTH}'
+echo; echo "{MARK}health"
 """
     if deployment.head == context.host.name:
         script += APIS[deployment.api].health(deployment.port)
@@ -57,7 +58,7 @@ echo '{_HEALTH}'
 
 
 def parse_server(text: str) -> ServerFact:
-    log, _, answer = text.rpartition(f"{_HEALTH}\n") if _HEALTH in text else (text, "", "")
+    log, _, answer = f"\n{text}\n".partition(f"\n{_HEALTH}\n")
     health = api.parse_health(answer)
     return ServerFact(milestones.read(log), health.ok, ollama.listed(health))
 

@@ -65,7 +65,7 @@ def parse(text: str) -> SupervisorFact:
     values: dict[str, str] = {}
     sums: dict[str, str] = {}
     missing: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         kind, _, rest = line.partition(" ")
         digest, _, path = rest.partition("  ")
         if kind == "sum" and path:
@@ -79,9 +79,9 @@ def parse(text: str) -> SupervisorFact:
         rank=values.get("RANK", ""),
         launch=values.get("LAUNCH", ""),
         sums=sums,
-        enabled="UnitFileState=enabled" in text.splitlines(),
+        enabled="UnitFileState=enabled" in text.split("\n"),
         active=any(
-            f"ActiveState={state}" in text.splitlines()
+            f"ActiveState={state}" in text.split("\n")
             for state in ("active", "activating", "deactivating", "reloading")
         ),
         says=values.get("says", ""),

@@ -26,12 +26,15 @@ class TracesFact:
 
 
 def _script(_: ProbeContext) -> str:
-    # Columns of /proc/sysvipc: proc_sysvipc(5).
+    # Any user may put line breaks into a name: `?` stands for them. Columns of /proc/sysvipc:
+    # proc_sysvipc(5).
     return """\
-find /dev/shm -mindepth 1 -maxdepth 1 -printf 'shm %U %f\\n' 2>/dev/null
+find /dev/shm -mindepth 1 -maxdepth 1 -printf 'shm %U %f\\0' 2>/dev/null |
+  tr '\\n\\0' '?\\n'
 {
   grep -hosE ' /dev/shm/.+' /proc/[0-9]*/maps
-  find /proc/[0-9]*/fd -lname '/dev/shm/*' -printf ' %l\\n' 2>/dev/null
+  find /proc/[0-9]*/fd -lname '/dev/shm/*' -printf ' %l\\0' 2>/dev/null |
+    tr '\\n\\0' '?\\n'
 } | sed 's|^ /dev/shm/|used |; s| (deleted)$||; s|/.*||' | sort -u
 awk 'NR > 1 && $7 == 0 && $8 == 0 {print "segment", $2}' /proc/sysvipc/shm
 awk 'NR > 1 && $5 == 0 {print "semaphores", $2}' /proc/sysvipc/sem
@@ -47,7 +50,7 @@ def parse(text: str) -> TracesFact:
     ids: dict[str, set[int]] = {"segment": set(), "semaphores": set()}
     hugepages = 0
     processes: list[tuple[str, int, int]] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         kind, _, rest = line.partition(" ")
         owner, _, name = rest.partition(" ")
         value = number(owner)

@@ -85,7 +85,7 @@ def parse(text: str) -> Sight:
     glimpses: list[Glimpse] = []
     addresses: Any = []
     routes: Any = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         key, _, rest = line.strip().partition(" ")
         parts = rest.split()
         if key in ("hostname", "management") and parts:

@@ -68,11 +68,11 @@ _CLIFF = 0.03
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds. `stalled`: so long what a log says against a start may stand there while the engine's
-    processes live: engines survive much of what they print. `hold`: so long after its last sign a thing of a moment (a reboot, an error) is
-    still told. `wedge` is longer than the longest prefill. `supervised`: so long a rank that ended
-    is left to the hosts' own supervisors, which pause 600 s at most and give the ranks 300 s to
-    join (steps/supervisor_script.py)."""
+    """Seconds. `stalled`: so long what a log says against a start may stand there while the
+    engine's processes live: engines survive much of what they print. `hold`: so long after its last
+    sign a thing of a moment (a reboot, an error) is still told. `wedge` is longer than the longest
+    prefill. `supervised`: so long a rank that ended is left to the hosts' own supervisors, which
+    pause 600 s at most and give the ranks 300 s to join (steps/supervisor_script.py)."""
 
     wedge: float = 300.0
     young: float = 3600.0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spark_cluster.core.shell import ASK_DOCKER
+from spark_cluster.engines.ours import OURS
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
 from spark_cluster.facts.clock import CLOCK
@@ -55,8 +55,8 @@ _LOG_LINES = 400
 def _start_script(_: ProbeContext) -> str:
     log = log_of_this_start('"$_c"', tail=_LOG_LINES)
     return f"""\
-[ -n "${{_docker_hangs:-}}" ] ||
-for _c in $({ASK_DOCKER} ps --quiet --filter label={LABEL}.role=head 2>/dev/null); do
+{OURS}[ -n "${{_docker_hangs:-}}" ] ||
+for _c in $(_ours --filter label={LABEL}.role=head); do
   {log}
 done
 true

@@ -191,7 +191,7 @@ def earlier(journals: Iterable[str], inventory: str, verb: str) -> dict[Key, Ear
     """
     found: dict[Key, Earlier] = {}
     for text in journals:
-        entries = [entry for line in text.splitlines() if (entry := _entry(line)) is not None]
+        entries = [entry for line in text.split("\n") if (entry := _entry(line)) is not None]
         begun = next((entry for entry in entries if entry.get("kind") == "run_started"), {})
         if begun.get("inventory") != inventory:
             continue

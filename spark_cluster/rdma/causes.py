@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from spark_cluster.core.units import human_bytes
-from spark_cluster.rdma.counters import CounterReading
+from spark_cluster.rdma.counters import CounterReading, number
 from spark_cluster.rdma.evidence import Rank
 from spark_cluster.rdma.gids import DeviceGids, find_gid
 from spark_cluster.rdma.nccl_log import NcclWitness
@@ -75,7 +75,7 @@ def selected(choice: str, device: str, port: int = 1) -> bool:
 
 def _fits(entry: str, device: str, port: int, *, exact: bool) -> bool:
     name, _, wanted = entry.partition(":")
-    if wanted.isdigit() and int(wanted) != port:
+    if (asked := number(wanted)) is not None and asked != port:
         return False
     return device == name if exact else device.startswith(name)
 

@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import held_folder, quote
+from spark_cluster.rdma.counters import number as digits
 
 PROGRAM = "ib_write_bw"
 
@@ -27,7 +29,7 @@ FIRST_PORT = 18515
 #: How many ports are tried.
 PORTS = 200
 
-_MARK = "@@spark-cluster-test"
+_MARK = f"{READ}spark-cluster-test"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ _HARMLESS = re.compile(r"^\W*(warning|conflicting cpu frequency)|correctable")
 def parse(text: str) -> Output:
     """The output of one ib_write_bw, whole or broken off, of any version."""
     unit, row = None, None
-    for line in text.splitlines():
+    for line in text.split("\n"):
         found = _UNIT.search(line)
         if found:
             unit = found[1]
@@ -88,7 +90,7 @@ def _number(text: str) -> bool:
 
 
 def _reasons(text: str) -> tuple[str, ...]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
     faults = [line for line in lines if _FAULT.search(line) and not _HARMLESS.match(line.lower())]
     if any("Failed status" in line for line in faults):
         faults = [_status(line) or line for line in faults if "Failed to complete" not in line]
@@ -202,7 +204,7 @@ def result_script(folder: str, pids: Sequence[int]) -> str:
     """
     waits = "".join(f"while [ -e /proc/{pid}/exe ]; do sleep 0.1; done\n" for pid in pids)
     ends = "".join(
-        f"echo '{_MARK} {number}'; cat {quote(folder)}/{number}; echo\n"
+        f'echo "{MARK}spark-cluster-test {number}"; cat {quote(folder)}/{number}; echo\n'
         for number in range(len(pids))
     )
     return waits + ends
@@ -216,19 +218,21 @@ def result_seconds(seconds: int) -> float:
 def ready(line: str) -> tuple[str, tuple[int, ...]] | None:
     """The folder and the ports or processes of `ready DIR N …`; None for any other line."""
     words = line.split()
-    if len(words) < 3 or words[0] != "ready" or not all(word.isdigit() for word in words[2:]):
+    found = [digits(word) for word in words[2:]]
+    numbers = tuple(each for each in found if each)
+    if len(words) < 3 or words[0] != "ready" or len(numbers) < len(found):
         return None
-    return words[1], tuple(int(word) for word in words[2:])
+    return words[1], numbers
 
 
 def sections(text: str, count: int) -> list[Output]:
     """What each client said, in the order of the lanes."""
     parts: dict[int, list[str]] = {}
     current: list[str] | None = None
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith(_MARK):
-            number = line.removeprefix(_MARK).strip()
-            current = parts.setdefault(int(number), []) if number.isdigit() else None
+            lane = digits(line.removeprefix(_MARK))
+            current = parts.setdefault(lane, []) if lane is not None else None
         elif current is not None:
             current.append(line)
     return [parse("\n".join(parts.get(number, []))) for number in range(count)]

@@ -57,7 +57,7 @@ true
 
 
 def parse(text: str) -> Ready:
-    lines = [line.split() for line in text.splitlines() if line.strip()]
+    lines = [line.split() for line in text.split("\n") if line.strip()]
     devices: dict[str, tuple[str, float | None]] = {}
     for words in lines:
         if words[0] == "device" and len(words) >= 3:

@@ -205,7 +205,7 @@ def _is_ip(text: str) -> bool:
 def from_ssh_config(text: str, pattern: str = "spark*") -> list[Candidate]:
     """The plain names of `Host` lines that match; patterns are no hosts."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.replace("=", " ").split()
         for name in words[1:] if words and words[0].lower() == "host" else []:
             if not re.search(r"[*?!]", name) and fnmatch.fnmatch(name.lower(), pattern):
@@ -216,7 +216,7 @@ def from_ssh_config(text: str, pattern: str = "spark*") -> list[Candidate]:
 def from_avahi(text: str, pattern: str = "spark*") -> list[Candidate]:
     """`avahi-browse -rtpk _ssh._tcp`: `=;eth0;IPv4;spark-1;_ssh._tcp;local;spark-1.local;…`."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         parts = line.split(";")
         if len(parts) > 7 and parts[0] == "=" and fnmatch.fnmatch(parts[6].lower(), pattern):
             found.append(Candidate(parts[6], f"mDNS says so ({parts[7]} on {parts[1]})"))

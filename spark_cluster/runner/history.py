@@ -146,7 +146,7 @@ def parse(path: Path, text: str) -> Past:
 
 
 def _entries(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):

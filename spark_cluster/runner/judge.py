@@ -103,7 +103,8 @@ def judge(
 
 def failure(name: str, planned: PlannedStep, problems: Sequence[Problem]) -> Result:
     first = problems[0]
-    error = CheckFailed(
+    unknown = all(problem.unknown for problem in problems)
+    error = (StateUnknown if unknown else CheckFailed)(
         "; ".join(problem.what for problem in problems),
         host=name,
         step=planned.step.name,
@@ -111,7 +112,8 @@ def failure(name: str, planned: PlannedStep, problems: Sequence[Problem]) -> Res
         remedy=first.remedy,
     )
     details = tuple(f"{p.code} {p.what}".strip() for p in problems)
-    return Result(name, planned.step.name, Status.FAILED, details[0], details, error)
+    status = Status.UNKNOWN if unknown else Status.FAILED
+    return Result(name, planned.step.name, status, details[0], details, error)
 
 
 def as_result(name: str, planned: PlannedStep, error: SparkError) -> Result:

@@ -283,14 +283,14 @@ class Run:
         script = change_script(self.name, planned.step.name, with_secrets(assessment.changes))
         done = lane.run(script + probe.script(facts, lane.context), timeout=planned.step.timeout)
         self._mark(self._dirty, planned, lane.name)
-        if not probe.complete(done.stdout):
+        if done.dropped or not probe.complete(done.stdout, facts):
             limit = f"not within {planned.step.timeout:.0f} s" if done.timed_out else ""
             raise StepFailed(
                 f"{'; '.join(change.what for change in assessment.changes)}: "
                 f"{limit or f'the commands ended with status {done.status}'}",
                 host=lane.name,
                 step=planned.step.name,
-                command=commands.strip().splitlines()[0][:300],
+                command=commands.strip().split("\n")[0][:300],
                 stderr=tail(done.stderr or done.stdout),
                 remedy="Mend what the host says, then run again: finished steps are not repeated.",
             )

@@ -83,12 +83,14 @@ class Lane:
         self, completed: Completed, facts: Sequence[Fact[Any]], timeout: float = PROBE_SECONDS
     ) -> Facts:
         """The facts in the output of a script that ended with a probe."""
-        if not probe.complete(completed.stdout):
+        if completed.dropped or not probe.complete(completed.stdout, facts):
             why = (
                 f"the probe did not finish within {timeout:.0f} s"
                 if completed.timed_out
                 else f"the probe ended with status {completed.status}"
             )
+            if completed.dropped:
+                why = "the probe printed more than may be sent, and its beginning is lost"
             raise StepFailed(
                 why,
                 host=self.name,
@@ -187,4 +189,4 @@ class Session:
 
 def tail(text: str, lines: int = 8) -> str:
     """The last lines that say something."""
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+    return "\n".join([line for line in text.split("\n") if line.strip()][-lines:])

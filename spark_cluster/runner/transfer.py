@@ -254,7 +254,8 @@ class Transfer:
             reached = None if isinstance(done, SparkError) else iperf_gbits(done.stdout)
             if reached is None and not isinstance(done, SparkError):
                 said = done.stderr.strip() or done.stdout.strip() or "it gave no figure"
-                self.listener(Note(f"iperf3: {said.splitlines()[-1][:200]}", way.source))
+                last = said.rpartition("\n")[2]
+                self.listener(Note(f"iperf3: {last[:200]}", way.source))
             return reached
         finally:
             self.session.each([way.sink], lambda _: held.release())

@@ -1,8 +1,8 @@
 """The engine's OpenAI-like API: curl scripts that run on the head, and parsers of what they print.
 
-A script prints the body and then a marker line, `spark-cluster: HTTP 200 0.41 s`, once for each
-request. It ends well whatever the server does: the parser tells what became of it. Bodies go to
-curl on its standard input, so that no prompt shows in a process list.
+A script prints the body and then a line of its own, `http 200 0.41 s`, once for each request. It
+ends well whatever the server does: the parser tells what became of it. Bodies go to curl on its
+standard input, so that no prompt shows in a process list.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import quote
 
 #: Tokens of one request. A longer generation is split: engines may serve short contexts, and a
@@ -26,12 +27,16 @@ PROMPT = "Count upwards from one:"
 #: and /metrics answer without.
 API_KEY = "VLLM_API_KEY"
 
-_MARKER = "spark-cluster: HTTP"
+_MARKER = f"{READ}http"
 _JSON_END = "SPARK_CLUSTER_JSON"
 _HEADER_END = "SPARK_CLUSTER_HEADER"
 
 #: Seconds that docker has to tell the key.
 _KEY_SECONDS = 20
+
+#: What an answer goes through: its newest bytes, and so our line in any case. An answer that was
+#: cut is no JSON any more.
+_BOUND = f"tail -c {4 * 1024**2}"
 
 
 def _url(address: str, port: int, path: str) -> str:
@@ -42,8 +47,8 @@ def _url(address: str, port: int, path: str) -> str:
 def _curl(word: str, timeout: float) -> str:
     """curl of a URL, given as a shell word, without a proxy; its own error comes in the marker
     line (curl 7.75 and newer)."""
-    form = f"\\n{_MARKER} %{{http_code}} %{{time_total}} s %{{errormsg}}\\n"
-    return f"curl -s --noproxy '*' -m {timeout:g} -w {quote(form)} {word}"
+    form = f"\\n{MARK}http %{{http_code}} %{{time_total}} s %{{errormsg}}\\n"
+    return f"curl -s --noproxy '*' -m {timeout:g} -w \"{form}\" {word}"
 
 
 #: A header for curl, from descriptor 3, if `with_key` has found a key: so it is in no command line
@@ -64,7 +69,7 @@ def with_key(script: str, container: str) -> str:
 
 def get(port: int, path: str, timeout: float, address: str = "127.0.0.1") -> str:
     """A request without a body."""
-    return f"{_curl(quote(_url(address, port, path)), timeout)} </dev/null || :\n"
+    return f"{_curl(quote(_url(address, port, path)), timeout)} </dev/null | {_BOUND}\n"
 
 
 def post(
@@ -72,9 +77,10 @@ def post(
 ) -> str:
     """A request with a JSON body, which goes to curl on its standard input."""
     curl = _curl(quote(_url(address, port, path)), timeout)
+    given = f"<<'{_JSON_END}' 3<<{_HEADER_END}"
     return (
-        f"{curl} {_HEADER} -H 'Content-Type: application/json' --data-binary @- "
-        f"<<'{_JSON_END}' 3<<{_HEADER_END} || :\n{json.dumps(body)}\n{_JSON_END}\n{_HEADER_BODY}"
+        f"{curl} {_HEADER} -H 'Content-Type: application/json' --data-binary @- {given} "
+        f"| {_BOUND}\n{json.dumps(body)}\n{_JSON_END}\n{_HEADER_BODY}"
     )
 
 
@@ -143,8 +149,8 @@ def pulse_script(port: str, path: str) -> str:
         for at, seconds in ((f"${{{path}}}", 5), ("/metrics", 10))
     )
     return (
-        f"{health} </dev/null || :\n"
-        f"{{ {metrics} </dev/null || :; }} | grep -v -e '^#' -e '_bucket{{'\n"
+        f"{health} </dev/null | {_BOUND}\n"
+        f"{metrics} </dev/null | grep -v -e '^#' -e '_bucket{{' | {_BOUND}\n"
     )
 
 

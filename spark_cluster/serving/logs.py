@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spark_cluster.core.error import InputError
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
+from spark_cluster.engines.ours import LABELS, WHOSE
 from spark_cluster.engines.spec import LABEL
 
 #: Seconds for which a line that was followed waits for an older one of another host.
@@ -19,7 +21,15 @@ _SINCE = re.compile(
     r"(\d+(\.\d+)?(ns|us|ms|s|m|h))+|\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?"
 )
 
-_MARK = "@"
+#: docker's time of a line (RFC 3339 in UTC, nanoseconds), and a container's name as docker has it.
+_LINE = re.compile(
+    rf"{READ}log ([0-9]{{1,3}}) ([A-Za-z0-9][A-Za-z0-9_.-]*) "
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d))(?: (.*))?",
+    re.ASCII | re.DOTALL,
+)
+
+#: Why a container's log, or a part of it, is not there.
+_MISSING = re.compile(rf"{READ}unread (.*)", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, order=True)
@@ -43,7 +53,8 @@ def check_since(value: str) -> str:
 
 
 def script(ranks: Sequence[int], *, since: str = "", tail: int | None = None, follow: bool) -> str:
-    """Print `@ RANK NAME LINE` for each line of our containers' logs on the host.
+    """Print `log RANK NAME LINE` for each line of our containers' logs on the host, and
+    `unread WHY` for a container whose log could not be read.
 
     `ranks` empty: all. The host's containers are read side by side; it ends with the last one, or
     with 1 and docker's own words if docker does not list them.
@@ -53,30 +64,57 @@ def script(ranks: Sequence[int], *, since: str = "", tail: int | None = None, fo
     options += ["--tail", str(tail)] if tail is not None else []
     options += ["--follow"] if follow else []
     wanted = "|".join(str(rank) for rank in ranks) or "*"
-    form = f'{{{{.Names}}}} {{{{.Label "{LABEL}.rank"}}}}'
+    form = "{{.Name}} {{json .Config.Labels}}"
     return f"""\
-_list=$({ASK_DOCKER} ps --all --filter label={LABEL}.recipe --format {quote(form)}) || {{
+{WHOSE}{LABELS}_list=$({ASK_DOCKER} ps --all --quiet --no-trunc --filter label={LABEL}.recipe) || {{
   case $? in 124 | 137) echo "docker ps gave no answer within {ANSWER_SECONDS} s" >&2 ;; esac
   exit 1
 }}
-while read -r _name _rank; do
-  case "$_rank" in {wanted}) ;; *) continue ;; esac
-  docker logs {" ".join(options)} "$_name" 2>&1 | sed -u "s/^/{_MARK} $_rank $_name /" &
-done <<SPARK_CLUSTER_LIST
-$_list
-SPARK_CLUSTER_LIST
+_unread() {{ echo "{MARK}unread $1"; }}
+for _id in $_list; do
+  _whose "$_id"
+  [ $_is != theirs ] || continue
+  _labels=$({ASK_DOCKER} inspect --format {quote(form)} "$_id" 2>/dev/null) || _labels=
+  _name=${{_labels%% *}} _rank=$(_label rank)
+  _name=${{_name#/}}
+  case $_is/$_name in
+    unclear/*)
+      _unread "docker does not tell whether container $_id is ours"
+      continue
+      ;;
+    */ | */[!A-Za-z0-9]* | */*[!A-Za-z0-9_.-]*)
+      _unread "container $_id is not readable"
+      continue
+      ;;
+  esac
+  case $_rank in
+    '' | *[!0-9]* | ????*)
+      _unread "container $_name does not say its rank"
+      continue
+      ;;
+    {wanted}) ;;
+    *) continue ;;
+  esac
+  {{
+    docker logs {" ".join(options)} "$_name" 2>&1 || _unread "docker logs $_name ended with $?"
+  }} | stdbuf -oL sed "/^{MARK}/!s/^/{MARK}log $_rank $_name /" &
+done
 wait
 """
 
 
 def parse(host: str, line: str) -> LogLine | None:
     """One line of the script's output; None if it is none."""
-    mark, _, rest = line.partition(" ")
-    words = rest.split(" ", 3)
-    if mark != _MARK or len(words) < 3 or not words[0].isdigit() or not words[2][:4].isdigit():
+    found = _LINE.fullmatch(line)
+    if found is None:
         return None
-    text = words[3] if len(words) == 4 else ""
-    return LogLine(words[2], int(words[0]), host, words[1], text.rstrip("\r"))
+    return LogLine(found[3], int(found[1]), host, found[2], (found[4] or "").rstrip("\r"))
+
+
+def unread(line: str) -> str:
+    """Why a container's log is not there; empty for any other line."""
+    found = _MISSING.fullmatch(line)
+    return found[1].strip() if found else ""
 
 
 def merge(logs: Iterable[Sequence[LogLine]]) -> Iterator[LogLine]:

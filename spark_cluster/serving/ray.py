@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import quote
 from spark_cluster.core.words import sentence
 
-_FROM_API = "spark-cluster: ray nodes"
-_FROM_STATUS = "spark-cluster: ray status"
+_FROM_API = f"{READ}ray nodes"
+_FROM_STATUS = f"{READ}ray status"
 
 #: Seconds that the dashboard, and `ray status`, may take. `ray status` starts a Python.
 API_TIMEOUT = 5
@@ -50,13 +51,13 @@ def nodes_script(
     url = quote(f"http://{address}:{dashboard_port}/api/v0/nodes?limit=100")
     script = (
         f"if _ray=$(curl -sf --noproxy '*' -m {API_TIMEOUT} {url} </dev/null); then\n"
-        f"  echo {quote(_FROM_API)}\n"
+        f'  echo "{MARK}ray nodes"\n'
         f'  printf "%s\\n" "$_ray"\n'
     )
     if container is not None:
         script += (
             "else\n"
-            f"  echo {quote(_FROM_STATUS)}\n"
+            f'  echo "{MARK}ray status"\n'
             f"  timeout -k 5 {STATUS_TIMEOUT} docker exec {quote(container)} ray status "
             "</dev/null 2>&1 || :\n"
         )
@@ -129,10 +130,10 @@ def parse_status(text: str) -> RayStatus:
 
 def parse(text: str) -> RayStatus:
     """What `nodes_script` printed."""
-    head, found, body = text.partition(_FROM_API + "\n")
+    head, found, body = f"\n{text}".partition(f"\n{_FROM_API}\n")
     if found:
         return parse_nodes(body)
-    head, found, body = text.partition(_FROM_STATUS + "\n")
+    head, found, body = f"\n{text}".partition(f"\n{_FROM_STATUS}\n")
     if found:
         return parse_status(body)
     return RayStatus(error=head.strip()[:200] or "Ray does not answer")

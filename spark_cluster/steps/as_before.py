@@ -55,7 +55,7 @@ def _restored(view: View) -> Assessment:
     fact = view.facts[CONTAINERS]
     if not before.run:
         return Assessment(notes=("no note of before the launch is on the host",))
-    if fact.error or fact.containers:
+    if fact.error or fact.unread or fact.containers:
         return skip("containers of ours are still here, or docker does not say")
     active = view.facts[SWAP].active
     changes = [

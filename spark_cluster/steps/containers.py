@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
@@ -10,6 +11,8 @@ from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, Problem, Step, skip
 from spark_cluster.core.units import count
 from spark_cluster.document import Document
+from spark_cluster.engines.ours import forget
+from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.docker import CONTAINERS, Container
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.memory import MEMORY
@@ -67,11 +70,28 @@ def _absent(view: View, params: Params) -> Assessment:
     force = view.options.force
     if not fact.error:
         changes = tuple(_removed(each, params.stop_seconds, force=force) for each in meant)
-        return Assessment(changes=changes, notes=() if changes else (_nothing(view),))
+        notes = (*(() if changes else (_nothing(view),)), *strangers(view))
+        return Assessment(changes=changes, notes=notes)
     living = [each for each in meant if each.processes]
     if force and living:
         return Assessment(changes=tuple(_killed(each) for each in living))
     return Assessment(problems=(without_docker(view),))
+
+
+def unread(view: View) -> list[Problem]:
+    """Containers with our label of which nobody knows what they are: nothing is done to them."""
+    remedy = (
+        f"On {view.name}: `sudo docker ps --all --filter label={LABEL}.recipe`; remove what is "
+        "yours there with `sudo docker rm --force NAME`."
+    )
+    said = view.facts[CONTAINERS].unread
+    return [replace(problem("DOCKER001", what, remedy), unknown=True) for what in said]
+
+
+def strangers(view: View) -> tuple[str, ...]:
+    """A note of what was left alone though it has our labels."""
+    names = ", ".join(view.facts[CONTAINERS].strangers)
+    return (f"not ours and left alone, its image has our labels: {names}",) if names else ()
 
 
 def without_docker(view: View) -> Problem:
@@ -117,7 +137,8 @@ def _removed(container: Container, stop_seconds: int, *, force: bool) -> Change:
     remove = f"timeout -k 5 {15 if force else 60} docker rm --force --volumes {name} >/dev/null"
     if force:
         remove += f" || {{\n{_kill(container)}}}"
-    return Change(_title(container), container.state, "gone", f"{stop}{remove}\n")
+    commands = f"{stop}{remove}\n{forget(container.id)}"
+    return Change(_title(container), container.state, "gone", commands)
 
 
 def _killed(container: Container) -> Change:
@@ -133,11 +154,12 @@ def _title(container: Container) -> str:
 
 
 def _kill(container: Container) -> str:
-    """KILL for the container's processes, if they still are in a container of docker's."""
+    """KILL for the container's processes, if the kernel still has them in this very container."""
     pids = " ".join(str(pid) for pid, _ in container.processes)
+    inside = quote(container.id or "docker")
     return (
         f"for _p in {pids}; do\n"
-        "  if grep -qs docker /proc/$_p/cgroup; then kill -KILL $_p || true; fi\n"
+        f"  if grep -qsF {inside} /proc/$_p/cgroup; then kill -KILL $_p || true; fi\n"
         "done\n"
         "sleep 1\n"
     )

@@ -16,7 +16,7 @@ from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.facts.traces import TRACES
 from spark_cluster.steps.base import problem
-from spark_cluster.steps.containers import by_hand, without_docker
+from spark_cluster.steps.containers import by_hand, unread, without_docker
 from spark_cluster.steps.view import View
 
 #: What docker, the journal and the kernel's caches may have grown by meanwhile: this share of the
@@ -39,8 +39,11 @@ def assess(view: View, _: Params) -> Assessment:
     waiting = tuple(fault.what for fault in problems)
     if view.facts[CONTAINERS].error:
         problems.insert(0, without_docker(view))
+    problems += unread(view)
     if view.options.force:
-        problems = [replace(each, remedy=by_hand(view)) for each in problems]
+        problems = [
+            each if each.unknown else replace(each, remedy=by_hand(view)) for each in problems
+        ]
     notes: list[str] = []
     if view.meant(view.first[CONTAINERS]):
         then, now = human_bytes(_memory_before(view)), human_bytes(view.facts[MEMORY].available)
@@ -116,7 +119,7 @@ def _ports(view: View) -> list[int]:
         int(port)
         for container in view.meant(view.first[CONTAINERS])
         for port in container.label("ports").split(",")
-        if port.isdigit()
+        if port
     ]
 
 

@@ -6,7 +6,7 @@ A host on which this very deployment already runs passes: what it holds is its o
 from __future__ import annotations
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Problem, Step, found, skip
+from spark_cluster.core.step import Assessment, Step, found, skip
 from spark_cluster.core.units import GIB, human_bytes
 from spark_cluster.facts.docker import CONTAINERS, IMAGE
 from spark_cluster.facts.memory import MEMORY
@@ -14,6 +14,7 @@ from spark_cluster.facts.mesh import MESH, marked
 from spark_cluster.facts.models import full_name
 from spark_cluster.facts.storage import DISK, MODEL, PORTS
 from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.containers import unread
 from spark_cluster.steps.view import View
 
 _RUNNING = "this deployment already runs here"
@@ -23,7 +24,7 @@ def no_other_run(view: View, _: NoParams) -> Assessment:
     fact = view.facts[CONTAINERS]
     if fact.error:
         return found(problem("DOCKER001", f"docker says: {fact.error}"))
-    problems: list[Problem] = []
+    problems = unread(view)
     own = view.own_container()
     for container in fact.containers:
         if own is not None and container.name == own.name:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
-from spark_cluster.engines.spec import docker_run, host_path
+from spark_cluster.engines.ours import note
+from spark_cluster.engines.spec import LABEL, docker_run, host_path
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.storage import MODEL
@@ -59,8 +60,9 @@ def start(view: View) -> Change:
     """The change that starts this host's container, with its secrets if it has any."""
     spec = view.spec
     what = f"container {spec.name}"
+    run = f"_id=$({docker_run(spec)})\n{note(quote(spec.labels[f'{LABEL}.run']))}"
     if not spec.secrets:
-        return Change(what, "absent", "running", docker_run(spec) + "\n")
+        return Change(what, "absent", "running", run)
     given = view.serving.secret_values
     lines = "".join(_line(view, name) for name in spec.secrets)
     file = quote(spec.env_file)
@@ -69,7 +71,7 @@ def start(view: View) -> Change:
         f"trap 'rm -f {file}' EXIT\n"
         f"rm -f {file}\n"
         f"(umask 077; {{\n{lines}}} > {file})\n"
-        f"{docker_run(spec)}\n"
+        f"{run}"
     )
     values = {_PREFIX + name: given[name] for name in spec.secrets if name in given}
     return Change(what, "absent", "running", commands, secrets=values)

@@ -94,7 +94,7 @@ def heads(facts: HostFacts) -> list[Served]:
     found = []
     for name, readings in facts.items():
         for container in _containers(readings):
-            is_head = container.label("role") == "head" and container.label("port").isdigit()
+            is_head = container.label("role") == "head" and bool(container.label("port"))
             if is_head and (container.running or container.state in ENDED):
                 hosts = tuple(host for host in container.label("group").split(",") if host)
                 found.append(Served(name, container, hosts or (name,)))

@@ -166,7 +166,7 @@ def iperf_gbits(text: str) -> float | None:
     """The received rates of `iperf3 --json`, one line a client, added up in Gb/s; None if one of
     them gives none."""
     try:
-        ends = [json.loads(line)["end"]["sum_received"] for line in text.splitlines()]
+        ends = [json.loads(line)["end"]["sum_received"] for line in text.strip().split("\n")]
         return sum(float(end["bits_per_second"]) for end in ends) / 1e9 if ends else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

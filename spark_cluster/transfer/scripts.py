@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from spark_cluster.core.shell import held_folder, here_document, quote
+from spark_cluster.rdma.counters import number
 from spark_cluster.transfer.node import copy, files, hub, image, pull, streams
 
 #: Seconds that a program may take until it says its first word.
@@ -89,9 +90,10 @@ class Started:
 def started(line: str) -> Started | None:
     """The program of `ready DIR PID LINE`; None for any other line."""
     words = line.split(" ", 3)
-    if len(words) == 4 and words[0] == "ready" and words[2].isdigit():
+    pid = number(words[2]) if len(words) == 4 and words[0] == "ready" else None
+    if pid:
         said = _object(words[3])
-        return Started(words[1], int(words[2]), said) if said is not None else None
+        return Started(words[1], pid, said) if said is not None else None
     return None
 
 
@@ -119,7 +121,7 @@ true
 
 
 def look(text: str) -> Look:
-    lines = text.splitlines()
+    lines = text.split("\n")
     alive = bool(lines) and lines[0] == "alive"
     objects = [found for line in lines[1:] if (found := _object(line)) is not None]
     errors = [line.removeprefix("errors ") for line in lines[1:] if line.startswith("errors ")]
@@ -169,8 +171,9 @@ cat > /dev/null
 def iperf_ports(line: str) -> tuple[int, ...]:
     """The ports of `ready PORT …`; none for any other line."""
     word, *ports = line.split() or [""]
-    good = word == "ready" and all(port.isdigit() for port in ports)
-    return tuple(map(int, ports)) if good else ()
+    found = [number(port) or 0 for port in ports]
+    good = word == "ready" and all(0 < port < 65536 for port in found)
+    return tuple(found) if good else ()
 
 
 def iperf_clients(

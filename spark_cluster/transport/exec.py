@@ -22,12 +22,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Event
 
+from spark_cluster.core import framing
 from spark_cluster.core.secret import Secret, redact
 
 #: Seconds between TERM and KILL for a script that is past its time.
 KILL_AFTER = 5
-#: Bytes of standard output, and of standard error, that are kept of one script.
+#: Bytes of standard output, and of standard error, that are kept of one script: the newest.
 LIMIT = 64 * 1024 * 1024
+#: Bytes of what login files and sudo print that are kept before the script begins.
+_EARLY = 64 * 1024
+#: Characters of one line that a callback sees.
+_LINE = 1024 * 1024
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _TOKEN = re.compile(r"[A-Za-z0-9-]{8,64}")
@@ -72,13 +77,18 @@ def _seconds(limit: float) -> str:
 
 
 def payload(
-    script: str, token: str, environment: Mapping[str, str] | None = None, *, held: bool = False
+    script: str,
+    token: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    held: bool = False,
+    mark: str = framing.READ,
 ) -> bytes:
     """What goes to the shell's standard input: the script, made safe to hand over that way.
 
-    A held script keeps the standard input, to notice its end; another one gets /dev/null.
-    TERM waits for the command in the foreground, so that `timeout` is still there to send KILL
-    to one that ignores TERM.
+    `mark` begins the script's own lines (core/framing.py). A held script keeps the standard input,
+    to notice its end; another one gets /dev/null. TERM waits for the command in the foreground, so
+    that `timeout` is still there to send KILL to one that ignores TERM.
     """
     exports = "".join(
         f"{_name(key)}={shlex.quote(value)}; export {key}; "
@@ -86,7 +96,8 @@ def payload(
     )
     first = (
         f"printf '%s\\n' {token}; printf '%s %s\\n' {token} \"$PPID\" >&2; "
-        f"trap 'exit 143' TERM; PATH=$PATH:{_SBIN}; LC_ALL=C; export PATH LC_ALL; {exports}:"
+        f"trap 'exit 143' TERM; PATH=$PATH:{_SBIN}; LC_ALL=C; export PATH LC_ALL; "
+        f"{framing.assignment(mark)}; {exports}:"
     )
     end = "exit $?\n}" if held else "} </dev/null"
     return f"{first}\n{{\n{script}\n\n{end}\n".encode()
@@ -114,7 +125,7 @@ def stop_script(pid: int) -> str:
 
 def first_line(script: str, secrets: Iterable[Secret] = ()) -> str:
     """The script's first line that says something, redacted: its name in messages."""
-    for line in script.splitlines():
+    for line in script.split("\n"):
         text = line.strip()
         if text and not text.startswith("#"):
             return redact(text, secrets)
@@ -123,41 +134,98 @@ def first_line(script: str, secrets: Iterable[Secret] = ()) -> str:
 
 def last_lines(text: str, count: int = 5) -> str:
     """The last `count` lines of `text` that are not empty."""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    lines = [line.rstrip() for line in text.split("\n") if line.strip()]
     return "\n".join(lines[-count:])
 
 
 class _Kept:
-    """Bytes up to a limit; what is beyond is counted and dropped."""
+    """The newest bytes up to a limit; those before are counted and dropped."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self.dropped = 0
 
     def add(self, data: bytes) -> None:
-        room = LIMIT - len(self._data)
-        self._data += data[:room]
-        self.dropped += max(0, len(data) - room)
+        self._data += data
+        excess = len(self._data) - LIMIT
+        if excess > 0:
+            del self._data[:excess]
+            self.dropped += excess
 
     def text(self) -> str:
-        return self._data.decode("utf-8", errors="replace")
+        """Without the rest of a line whose beginning was dropped: it could read as another."""
+        start = self._data.find(b"\n") + 1 if self.dropped else 0
+        return self._data[start:].decode("utf-8", errors="replace")
+
+    def first_line(self) -> str | None:
+        """The first line, once it is whole. It is looked for in the first bytes only."""
+        end = self._data.find(b"\n", 0, _EARLY)
+        return None if end < 0 or self.dropped else self._data[:end].decode("utf-8", "replace")
 
 
 class _Lines:
-    """Cuts a stream of bytes into lines for a callback, whatever pieces it comes in."""
+    """Cuts a stream of bytes into lines for a callback, whatever pieces it comes in. A line that
+    does not end is handed out cut, and says so."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._on_line = on_line
-        self._rest = ""
+        self._parts: list[str] = []
+        self._length = 0
 
     def add(self, data: bytes, final: bool = False) -> None:
-        *lines, self._rest = (self._rest + self._decode(data, final)).split("\n")
-        for line in lines:
-            self._on_line(line)
-        if final and self._rest:
-            self._on_line(self._rest)
-            self._rest = ""
+        first, *rest = self._decode(data, final).split("\n")
+        self._keep(first)
+        for text in rest:
+            self._end()
+            self._keep(text)
+        if final and self._length:
+            self._end()
+
+    def _keep(self, text: str) -> None:
+        if text and self._length < _LINE:
+            self._parts.append(text[: _LINE - self._length])
+        self._length += len(text)
+
+    def _end(self) -> None:
+        cut = self._length - _LINE
+        said = f" [{cut} characters of this line left out]" if cut > 0 else ""
+        line = "".join(self._parts) + said
+        self._parts, self._length = [], 0
+        self._on_line(line)
+
+
+class _Early:
+    """What comes before the script, of which the newest is kept. Every byte is searched once."""
+
+    def __init__(self, pattern: bytes, longest: int) -> None:
+        self._pattern = re.compile(pattern)
+        self._longest = longest
+        self._data = bytearray()
+        self._at = 0
+
+    def add(self, data: bytes) -> None:
+        self._data += data
+
+    def find(self) -> re.Match[bytes] | None:
+        """The next match, once only."""
+        found = self._pattern.search(self._data, self._at)
+        if found is not None:
+            self._at = found.end()
+            return found
+        self._at = max(self._at, len(self._data) - self._longest)
+        excess = len(self._data) - _EARLY
+        if excess > 0:
+            del self._data[:excess]
+            self._at = max(0, self._at - excess)
+        return None
+
+    def rest(self) -> bytes:
+        """What comes after the last match."""
+        return bytes(self._data[self._at :])
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._data)
 
 
 @dataclass(frozen=True)
@@ -181,6 +249,7 @@ class Exchange:
         body: bytes,
         *,
         held: bool = False,
+        mark: str = "",
         password: Secret | None = None,
         secrets: Iterable[Secret] = (),
         on_line: Callable[[str], None] | None = None,
@@ -190,13 +259,19 @@ class Exchange:
         self.announced = Event()
         self.wrong_password = False
         self._token = token.encode()
+        self._mark = mark
         self._body: bytes | None = body
         self._held = held
         self._password = password
         self._secrets = secrets
-        self._lines = None if on_line is None else _Lines(lambda text: on_line(self._clean(text)))
-        self._before_out: bytearray | None = bytearray()
-        self._before_err: bytearray | None = bytearray()
+        self._lines = None if on_line is None else _Lines(lambda text: on_line(self._read(text)))
+        word = re.escape(self._token)
+        self._before_out: _Early | None = _Early(word + rb"\n", len(token))
+        self._before_err: _Early | None = _Early(
+            word + rb"(?:(?P<ask>-ask)|(?P<ready>-ready\n)| (?P<pid>\d{1,10})\n)", len(token) + 12
+        )
+        self._asking = 0
+        self._ready = False
         self._asked = 0
         self._out = _Kept()
         self._err = _Kept()
@@ -207,7 +282,18 @@ class Exchange:
 
     @property
     def stdout(self) -> str:
-        return self._clean(self._out.text())
+        return self._read(self._out.text())
+
+    @property
+    def dropped(self) -> int:
+        """Bytes at the beginning of standard output that were not kept."""
+        return self._out.dropped
+
+    @property
+    def first_line(self) -> str | None:
+        """The first line of standard output, None until it is there."""
+        line = self._out.first_line()
+        return None if line is None else self._read(line)
 
     @property
     def stderr(self) -> str:
@@ -216,18 +302,16 @@ class Exchange:
         text = self._err.text() if self.started else self._without_marks(early)
         for name, kept in (("output", self._out), ("stderr", self._err)):
             if kept.dropped:
-                text += f"\n[{kept.dropped} bytes of {name} beyond {LIMIT} left out]\n"
+                text += f"\n[the first {kept.dropped} bytes of {name} left out, beyond {LIMIT}]\n"
         return self._clean(text)
 
     def feed_out(self, data: bytes) -> None:
         """Take bytes of standard output."""
         if self._before_out is not None:
-            self._before_out += data
-            mark = self._token + b"\n"
-            at = self._before_out.find(mark)
-            if at < 0:
+            self._before_out.add(data)
+            if self._before_out.find() is None:
                 return
-            data = bytes(self._before_out[at + len(mark) :])
+            data = self._before_out.rest()
             self._before_out = None
         self._out.add(data)
         if self._lines is not None:
@@ -238,14 +322,17 @@ class Exchange:
         if self._before_err is None:
             self._err.add(data)
             return
-        self._before_err += data
-        found = re.search(re.escape(self._token) + rb" (\d+)\n", self._before_err)
-        if found is None:
+        self._before_err.add(data)
+        while (found := self._before_err.find()) is not None:
+            self._asking += found["ask"] is not None
+            self._ready = self._ready or found["ready"] is not None
+            if found["pid"] is None:
+                continue
+            self._err.add(self._before_err.rest())
+            self._before_err = None
+            self.pid = int(found["pid"])
+            self.announced.set()
             return
-        self._err.add(bytes(self._before_err[found.end() :]))
-        self._before_err = None
-        self.pid = int(found[1])
-        self.announced.set()
 
     def outgoing(self) -> tuple[bytes, bool]:
         """What to send now, and whether the input ends with it; (b"", False) for nothing.
@@ -255,10 +342,8 @@ class Exchange:
         """
         if self._body is None:
             return b"", False
-        if self.way is Way.ROOT_WITH_PASSWORD:
-            early = bytes(self._before_err or b"")
-            if self._token + b"-ready\n" not in early:
-                return self._answer(early.count(self._token + b"-ask")), False
+        if self.way is Way.ROOT_WITH_PASSWORD and not self._ready:
+            return self._answer(self._asking), False
         body, self._body = self._body, None
         return body, not self._held
 
@@ -296,3 +381,6 @@ class Exchange:
 
     def _clean(self, text: str) -> str:
         return redact(text, self._secrets)
+
+    def _read(self, text: str) -> str:
+        return self._clean(framing.read(text, self._mark) if self._mark else text)

@@ -143,7 +143,7 @@ class FakeConnection:
     ) -> Completed:
         self._check()
         done = self._host.answer(Ran(script, root, timeout))
-        for line in done.stdout.splitlines() if on_line is not None else ():
+        for line in done.stdout.removesuffix("\n").split("\n") if on_line and done.stdout else ():
             assert on_line is not None
             on_line(line)
         return done

@@ -22,13 +22,16 @@ class Completed:
     """A script that ran to its end.
 
     `status` is its exit status (124: ended by its time limit), `stdout` and `stderr` are decoded
-    with replacement, secrets already redacted. `seconds` is the wall time on the controller.
+    with replacement, secrets already redacted. A line of `stdout` that the script marked as its own
+    begins with `@@`, and no other does (core/framing.py). `seconds` is the wall time on the
+    controller; `dropped` are bytes at the beginning of `stdout` that were too many to keep.
     """
 
     status: int
     stdout: str
     stderr: str
     seconds: float = 0.0
+    dropped: int = 0
 
     @property
     def ok(self) -> bool:

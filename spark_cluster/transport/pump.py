@@ -87,13 +87,13 @@ def first_line(wire: Wire, exchange: Exchange, seconds: float) -> str | None:
         wire.wait(max(0.0, min(SLICE, deadline - time.monotonic())))
         alive, status = wire.alive(), wire.status()
         moved = _drain(wire, exchange)
-        line, newline, _ = exchange.stdout.partition("\n")
-        if newline and exchange.started:
+        line = exchange.first_line
+        if line is not None and exchange.started:
             return line
-        if moved:
+        if moved and time.monotonic() < deadline:
             continue
         if status is not None and wire.ended():
-            return line or None
+            return exchange.stdout.partition("\n")[0] or None
         if not alive:
             raise Lost("the connection was lost")
         if time.monotonic() >= deadline:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from spark_cluster.core import framing
 from spark_cluster.core.error import AuthFailed, SparkError, StateUnknown, Unreachable
 from spark_cluster.core.secret import Secret
 from spark_cluster.transport import exec as wrapping
@@ -137,7 +138,7 @@ class Shell:
         if not exchange.started and self._wants_password(exchange, status):
             return None
         seconds = time.monotonic() - begun
-        return Completed(status, exchange.stdout, exchange.stderr, seconds)
+        return Completed(status, exchange.stdout, exchange.stderr, seconds, exchange.dropped)
 
     def _hold(self, script: str, way: Way) -> Held | None:
         wire, exchange = self._open(script, way, None, None)
@@ -164,12 +165,14 @@ class Shell:
         if way is Way.ROOT_WITH_PASSWORD:
             password = password_of(self._become, self.host)
         token = f"spark-{secrets.token_hex(8)}"
+        mark = framing.new_mark()
         held = timeout is None
         exchange = Exchange(
             way,
             token,
-            wrapping.payload(script, token, self.target.environment, held=held),
+            wrapping.payload(script, token, self.target.environment, held=held, mark=mark),
             held=held,
+            mark=mark,
             password=password,
             secrets=self._become.secrets,
             on_line=on_line,

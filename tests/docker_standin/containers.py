@@ -61,6 +61,7 @@ class Container:
         return {
             "Id": self.id,
             "Name": f"/{self.name}",
+            "Image": f"sha256:{hashlib.sha256(self.image.encode()).hexdigest()}",
             "RestartCount": 0,
             "State": {
                 "Status": self.state,

@@ -103,7 +103,8 @@ def image(words: list[str]) -> int:
         return 0
     digest = hashlib.sha256(words[-1].encode()).hexdigest()
     name = words[-1].partition(":")[0]
-    record = {"Id": f"sha256:{digest}", "RepoDigests": [f"{name}@sha256:{digest}"]}
+    record = {"Id": f"sha256:{digest}", "RepoDigests": [f"{name}@sha256:{digest}"],
+              "Config": {"Labels": None}}  # fmt: skip
     template = words[words.index("--format") + 1] if "--format" in words else "{{json .}}"
     print(fill(template, record))
     return 0

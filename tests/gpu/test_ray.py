@@ -68,7 +68,7 @@ def test_image_request(life: Life) -> None:
     }  # fmt: skip
     said = life.pair.ask(api.post(PORT, "/v1/chat/completions", body, 60), 60)
     life.pair.record.keep("image.txt", said)
-    answer = json.loads(said.partition("\nspark-cluster: HTTP")[0])
+    answer = json.loads(said.partition("\n@@http")[0])
     assert answer["usage"]["completion_tokens"] > 0, said
     assert answer["usage"]["prompt_tokens"] > 50, said  # a picture is more than its question
     life.pair.record.said(f"usage: {answer['usage']}")

@@ -14,11 +14,11 @@ UNITS = 32 * 1540096 // 4
 def engine(tokens: int, running: int = 1, health: int = 200, prompt: int = 6) -> str:
     """What the server says on rank 0's host."""
     return (
-        f"\nspark-cluster: HTTP {health} 0.01 s \n"
+        f"\n@@http {health} 0.01 s \n"
         f'vllm:num_requests_running{{engine="0"}} {running}.0\n'
         f'vllm:generation_tokens_total{{engine="0"}} {tokens}.0\n'
         f'vllm:prompt_tokens_total{{engine="0"}} {prompt}.0\n'
-        "\nspark-cluster: HTTP 200 0.01 s \n"
+        "\n@@http 200 0.01 s \n"
     )
 
 
@@ -39,7 +39,7 @@ class Rank(Spark):
         self.readings = self.total = 0
         self.head = name == "spark-2"
         self.at: dict[int, Callable[[], object]] = {}
-        self.on(asks_health, "\nspark-cluster: HTTP 200 0.01 s \n")
+        self.on(asks_health, "\n@@http 200 0.01 s \n")
 
     def probe(self, script: str) -> str:
         self.readings += 1

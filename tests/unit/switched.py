@@ -47,7 +47,7 @@ def runs(deployment: Deployment, host: str, state: str = "running") -> str:
     """`containers` on a host on which its rank of the deployment is."""
     spec = deployment.container(host)
     labels = json.dumps({**spec.labels, f"{LABEL}.spec": spec.digest}, separators=(",", ":"))
-    lines = [f"c /{spec.name} {state} 0 2026-11-21T03:15:42Z {labels}"]
+    lines = [f"@@c ours 4f5e /{spec.name} {state} 0 2026-11-21T03:15:42Z {labels}"]
     lines += [f"p 4211 {' '.join(spec.command)}"] if state == "running" else []
     return "\n".join(lines) + "\n"
 

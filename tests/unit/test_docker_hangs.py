@@ -48,6 +48,7 @@ def probe(script: str, folder: Path, docker: str) -> str:
         (f"timeout -k 1 {DOCKER_SECONDS} docker", "timeout -k 1 0.3 docker"),
         ("/var/lib/docker", f"{folder}/docker"),
         ("/etc/docker", f"{folder}/etc"),
+        ("/var/lib/spark-cluster", f"{folder}/ours"),
         ("/proc", f"{folder}/proc"),
     ):
         script = script.replace(old, new)
@@ -62,6 +63,7 @@ def records(folder: Path) -> None:
     """Docker's record of a container of ours with two processes, and one of somebody else's."""
     name = f"docker/containers/{CONTAINER_ID}/config.v2.json"
     write(folder / name, json.dumps(RECORD, separators=(",", ":")))
+    write(folder / f"ours/containers/{CONTAINER_ID}", "20261121-031500-9f3a\n")
     write(folder / "docker/containers/0a0a/config.v2.json", '{"Name":"/db","Config":{}}')
     for pid in (4211, 4877):
         write(folder / f"proc/{pid}/cgroup", f"0::/system.slice/docker-{CONTAINER_ID}.scope\n")
@@ -146,7 +148,7 @@ def test_the_stacks_are_kept_without_docker_and_the_ranks_first(tmp_path: Path) 
 
 ASKED = """\
 for word; do last=$word; done
-printf 'vllm:num_requests_running 2.0\\n\\nspark-cluster: HTTP 200 0.01 s %s\\n' "$last"
+printf 'vllm:num_requests_running 2.0\\n\\n@@http 200 0.01 s %s\\n' "$last"
 """
 
 

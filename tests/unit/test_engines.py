@@ -19,6 +19,7 @@ from spark_cluster.core.error import InputError
 from spark_cluster.engines.nccl import environment
 from spark_cluster.engines.placement import Placement, place
 from spark_cluster.engines.spec import (
+    OPTIONAL,
     ContainerSpec,
     Deployment,
     Mount,
@@ -494,6 +495,7 @@ def assert_arrives(folder: Path, value: str) -> None:
         *("--network", "host", "--ipc", "host", "--shm-size", value or "1g"),
         *(f"--device=/dev/{value}", f"--cap-add={value}", "--ulimit", f"memlock={value}"),
         *("--label", f"label={value}", "--label", f"spark-cluster.spec={spec.digest}"),
+        *(word for name in OPTIONAL for word in ("--label", f"{name}=")),
         *("-e", f"KEY={value}", "--env-file", f"/run/spark-cluster/{value}.env"),
         *("-v", f"/{value}:/in/{value}:ro", "-v", f"/home/some one/{value}:/home"),
         *(value, "ray", value),

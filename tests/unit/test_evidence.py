@@ -202,7 +202,10 @@ def test_gdb_leaves_no_rank_stopped(tmp_path: Path, device: str, asked: bool) ->
         rank = subprocess.Popen(["sleep", "60"], stdout=held)
     try:
         for name, text in {
-            "docker": f'[ "$1" = top ] && printf "PID\\n{rank.pid}\\n" || echo vllm-head',
+            "docker": (
+                f'case $1 in top) printf "PID\\n{rank.pid}\\n";; image) echo null;; '
+                "*) echo vllm-head;; esac"
+            ),
             "gdb": 'trap "" TERM; echo "Thread 1"; kill -STOP "$2"; exec sleep 60',
         }.items():
             (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from spark_cluster.facts.base import Fact
 from spark_cluster.facts.docker import CONTAINERS, DOCKER, IMAGE, log_of_this_start
 from spark_cluster.facts.gpu import GPU, GpuProcess
+from spark_cluster.facts.gpu_state import GPU_STATE
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.serving import SERVER
 from spark_cluster.facts.storage import DISK, FILES, MODEL, PORTS
@@ -120,7 +121,7 @@ def test_containers_of_inspect_and_top() -> None:
 
 
 def test_containers_when_docker_does_not_answer() -> None:
-    assert CONTAINERS.parse("error Cannot connect to the Docker daemon").error
+    assert CONTAINERS.parse("@@error Cannot connect to the Docker daemon").error
     assert CONTAINERS.parse("error").error
 
 
@@ -250,7 +251,7 @@ esac
 
 
 def test_a_server_log_without_a_last_newline() -> None:
-    text = "Application startup complete.@@health\n\nspark-cluster: HTTP 200 0.002 s \n"
+    text = "Application startup complete.\n@@health\n\n@@http 200 0.002 s \n"
     assert SERVER.parse(text).healthy
 
 
@@ -290,3 +291,31 @@ def test_a_parser_survives_a_cut_or_shouting_host(fact: Fact[object]) -> None:
     for end in range(0, len(whole), max(1, len(whole) // 40)):
         fact.parse(whole[:end])
     fact.parse(whole.replace("\n", "\nsh: 1: something: not found\n"))
+
+
+# Readings that cannot be
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("2400, 3003, 30.5, 97, 61, 0x0", (2400.0, 30.5, 97.0, 61.0)),
+        ("2400, 3003, 30.5, 9999999, 61, 0x0", (2400.0, 30.5, None, 61.0)),
+        ("2400, 3003, 30.5, 101, 999, 0x0", (2400.0, 30.5, None, None)),
+        ("3003, 30.5, 97, 61, 0x0", (None, None, None, None)),
+        ("2400, 3003, 30.5, 97, 61, 0x0, 7", (None, None, None, None)),
+    ],
+)
+def test_a_gpu_s_row_is_whole_and_in_range_or_unknown(
+    row: str, expected: tuple[float | None, ...]
+) -> None:
+    found = GPU_STATE.parse(f"state,{row}\n")
+    assert (found.sm_mhz, found.watts, found.utilization, found.celsius) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["\nLISTEN 0 1 *:1", '",pid=1,fd=3))', "a\rb", "\u2028LISTEN 0 1 *"]
+)
+def test_the_name_of_a_process_makes_no_row_of_ss(name: str) -> None:
+    row = f'LISTEN 0 128 0.0.0.0:8000 0.0.0.0:* users:(("{name}",pid=7,fd=3))\n'
+    assert set(PORTS.parse(f"{row}LISTEN 0 128 [::]:22 [::]:*\n").listening) == {8000, 22}

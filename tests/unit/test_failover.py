@@ -119,7 +119,7 @@ def test_a_dry_failover_says_what_it_would_do(cli: Cli, switch: Inventory) -> No
         ({"model": ""}, f"spark-cluster model sync {RECIPE} --to spark-3,spark-1"),
         ({"memory": "MemTotal: 125411328 kB\nMemAvailable: 5 kB\n"}, "spark-1: SERVE001"),
         (
-            {"containers": 'c /x running 0 t {"spark-cluster.recipe":"other"}\n'},
+            {"containers": '@@c ours 4f5e /x running 0 t {"spark-cluster.recipe":"other"}\n'},
             "spark-1 holds other: `spark-cluster teardown other` frees it",
         ),
     ],

@@ -25,7 +25,9 @@ from .world import MARK
 
 def nodes(world: World, *, suffix: str = "") -> list[FakeHost]:
     return [
-        FakeHost(host + suffix).on(MARK, f"\n{MARK}sight\n{world.told(host, 'frames')}\n{MARK}.\n")
+        FakeHost(host + suffix).on(
+            MARK, f"\n@@{MARK}sight\n{world.told(host, 'frames')}\n@@{MARK}.\n"
+        )
         for host in world.hosts
     ]
 

@@ -11,9 +11,9 @@ from .world import INVENTORY, Spark
 
 OLLAMA_UP = (
     "spark-cluster: the model is there\n@@health\n"
-    '{"models":[{"name":"qwen3-32b-fp8:latest"}]}\nspark-cluster: HTTP 200 0.002 s \n'
+    '{"models":[{"name":"qwen3-32b-fp8:latest"}]}\n@@http 200 0.002 s \n'
 )
-OLLAMA_TOKEN = '{"response":" one","eval_count":1}\nspark-cluster: HTTP 200 41.0 s \n'
+OLLAMA_TOKEN = '{"response":" one","eval_count":1}\n@@http 200 41.0 s \n'
 
 
 def spark(name: str, recipe: str, server: str = world.SERVER_UP) -> Spark:

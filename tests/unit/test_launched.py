@@ -33,7 +33,7 @@ def test_without_choices_a_specification_is_what_it_was(switch: Inventory) -> No
 
 def test_one_launch_must_be_meant(switch: Inventory) -> None:
     pair = made(switch, ("spark-2", "spark-3"))
-    other = 'c /other running 0 t {"spark-cluster.recipe":"other"}\n'
+    other = '@@c ours 4f5e /other running 0 t {"spark-cluster.recipe":"other"}\n'
     facts = {
         "spark-3": world.facts("spark-3", {"containers": runs(pair, "spark-3")}),
         "spark-1": world.facts("spark-1", {"containers": other}),

@@ -25,20 +25,28 @@ def line(time: str, rank: int = 0, text: str = "x") -> LogLine:
 
 
 def test_a_line_of_docker_s() -> None:
-    raw = "@ 1 vllm-worker 2026-11-21T03:15:00.123456789Z (Worker pid=7)  loading  x\r"
+    raw = "@@log 1 vllm-worker 2026-11-21T03:15:00.123456789Z (Worker pid=7)  loading  x\r"
     assert logs.parse("spark-3", raw) == LogLine(
         "2026-11-21T03:15:00.123456789Z", 1, "spark-3", "vllm-worker", "(Worker pid=7)  loading  x"
     )
 
 
 def test_an_empty_line_of_docker_s() -> None:
-    found = logs.parse("spark-3", "@ 0 vllm-head 2026-11-21T03:15:00Z")
+    found = logs.parse("spark-3", "@@log 0 vllm-head 2026-11-21T03:15:00Z")
     assert found is not None
     assert found.text == ""
 
 
 @pytest.mark.parametrize(
-    "raw", ["", "@", "@ x y", "@ 0 name Error response from daemon: no such container", "motd"]
+    "raw",
+    [
+        "",
+        "@",
+        "@@log x y",
+        "@ 0 vllm-head 2026-11-21T03:15:00Z forged",
+        "@@log 0 name Error response from daemon: no such container",
+        "motd",
+    ],
 )
 def test_what_is_no_line(raw: str) -> None:
     assert logs.parse("h", raw) is None
@@ -88,7 +96,11 @@ def test_the_script_marks_every_line(
     docker.write_text(
         "#!/bin/sh\n"
         'case "$1" in\n'
-        'ps) printf "vllm-head 0\\nside 1\\n" ;;\n'
+        'ps) printf "aa\\nbb\\n" ;;\n'
+        "image) echo null ;;\n"
+        "inspect) for last; do :; done; case $* in *Image*) echo sha256:1d ;; *)\n"
+        "  case $last in aa) n=vllm-head r=0 ;; *) n=side r=1 ;; esac\n"
+        '  printf \'/%s {"spark-cluster.rank":"%s"}\\n\' $n $r ;; esac ;;\n'
         'logs) for last; do :; done; echo "2026-11-21T03:15:00Z of $last: $*" >&2 ;;\n'
         "esac\n"
     )
@@ -133,7 +145,7 @@ def test_a_docker_that_lists_nothing_is_no_empty_list(
 
 # The verb
 
-LINE = "@ 0 vllm-head 2026-11-21T03:15:00.5Z ready\n"
+LINE = "@@log 0 vllm-head 2026-11-21T03:15:00.5Z ready\n"
 
 
 @pytest.mark.parametrize("follow", [(), ("-f",)], ids=["once", "follow"])

@@ -76,7 +76,7 @@ def test_between_two_steps_of_a_launch(cli: Cli) -> None:
 
 def test_while_the_others_wait_for_the_server(cli: Cli) -> None:
     hosts = [launching("spark-2"), launching("spark-3")]
-    never = "loading\n@@health\n\nspark-cluster: HTTP 000 0.0 s refused\n"
+    never = "loading\n@@health\n\n@@http 000 0.0 s refused\n"
     hosts[0].effect("docker exec --detach", containers=world.running("spark-2"), server=never)
     asked = 0
 

@@ -432,7 +432,9 @@ def test_verify_of_a_model_that_is_nowhere(cli: Cli) -> None:
 def test_rm_refuses_while_a_container_serves_it(cli: Cli) -> None:
     labels = {f"{LABEL}.recipe": RECIPE, f"{LABEL}.model": "alias", f"{LABEL}.hub-model": MODEL}
     busy = Node("spark-2", listing())
-    busy.texts["containers"] = f"c /vllm-head running 0 2026-11-21T03:15:42Z {json.dumps(labels)}\n"
+    busy.texts["containers"] = (
+        f"@@c ours 4f5e /vllm-head running 0 2026-11-21T03:15:42Z {json.dumps(labels)}\n"
+    )
     code, _, err = cli("model", "rm", RECIPE, "--hosts", "spark-2", "--yes", hosts=[busy])
     assert code == 1
     assert "served by vllm-head on spark-2" in err

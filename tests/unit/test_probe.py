@@ -148,7 +148,7 @@ def test_a_fact_without_a_section_is_parsed_from_nothing() -> None:
 
 def test_newer_readings_win_and_others_stay() -> None:
     older = world.facts("spark-2")
-    newer = probe.parse(f"{world.MARK}memory\nMemTotal: 1 kB\n", [MEMORY])
+    newer = probe.parse(f"@@{world.MARK}memory\nMemTotal: 1 kB\n", [MEMORY])
     both = older.updated(newer)
     assert both[MEMORY].total == KIB
     assert both[SWAP] == older[SWAP]

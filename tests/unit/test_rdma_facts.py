@@ -89,7 +89,11 @@ def test_the_shell_reads_the_containers_first_process(tmp_path: Path) -> None:
         ["sleep", "60"], env={"NCCL_IB_HCA": "=a b", "HF_TOKEN": "secret"}, stdin=subprocess.DEVNULL
     ) as process:
         try:
-            program(tmp_path, "docker", f'[ "$1" = ps ] && echo abc || echo "{process.pid} /mine"')
+            program(
+                tmp_path,
+                "docker",
+                f'case $1 in ps) echo a;; image) echo null;; *) echo "{process.pid} /mine";; esac',
+            )
             text = run(GRANTS.script(CONTEXT), tmp_path)
         finally:
             process.kill()
@@ -108,7 +112,8 @@ def test_the_shell_without_docker(tmp_path: Path) -> None:
 
 def test_the_shell_asks_the_port_of_the_label(tmp_path: Path) -> None:
     """A curl that answers as the server would; the buckets of histograms stay on the host."""
-    program(tmp_path, "docker", "echo 8000\n")
+    labels = '{"spark-cluster.role":"head","spark-cluster.port":"8000"}'
+    program(tmp_path, "docker", f"case $1 in ps) echo abc;; *) echo '{labels}';; esac\n")
     program(
         tmp_path,
         "curl",
@@ -123,7 +128,7 @@ vllm:generation_tokens_total{engine="0"} 72.0
 vllm:time_to_first_token_seconds_bucket{engine="0",le="1"} 7.0
 END
 esac
-echo; echo "spark-cluster: HTTP 200 0.01 s "; echo "$last" >&2
+echo; echo "@@http 200 0.01 s "; echo "$last" >&2
 """,
     )
     text = run(ENGINE.script(CONTEXT), tmp_path)
@@ -137,7 +142,7 @@ echo; echo "spark-cluster: HTTP 200 0.01 s "; echo "$last" >&2
     ("text", "expected"),
     [
         ("", EngineFact()),
-        ("\nspark-cluster: HTTP 200 0.1 s \n", EngineFact()),
+        ("\n@@http 200 0.1 s \n", EngineFact()),
     ],
 )
 def test_no_server_is_not_an_unhealthy_one(text: str, expected: EngineFact) -> None:
@@ -145,7 +150,7 @@ def test_no_server_is_not_an_unhealthy_one(text: str, expected: EngineFact) -> N
 
 
 def test_a_server_that_is_gone_says_why() -> None:
-    refused = "\nspark-cluster: HTTP 000 0.0 s Connection refused\n"
+    refused = "\n@@http 000 0.0 s Connection refused\n"
     found = ENGINE.parse(refused * 2)
     assert found.healthy is False
     assert found.metrics.error == "Connection refused"
@@ -156,6 +161,7 @@ case $1 in
   ps) echo abc;;
   logs) cat "$RAY_LOG";;
   inspect) echo 424242;;
+  image) echo null;;
 esac
 """
 
@@ -277,6 +283,7 @@ case $1 in
       echo "n:1:1 [0] NCCL INFO AllReduce: opCount $i sendbuff 0x1 recvbuff 0x1 count 8 datatype 9"
     done;;
   inspect) echo 424242;;
+  image) echo null;;
 esac
 """,
     )
@@ -286,5 +293,9 @@ esac
     said = subprocess.run([tmp_path / "docker", "logs"], capture_output=True, text=True, check=True)
     folder.mkdir(parents=True)
     (folder / "worker-1-01000000-284.out").write_text(f":job_id:01000000\n{said.stdout}")
-    program(tmp_path, "docker", "case $1 in ps) echo abc;; inspect) echo 424242;; esac")
+    program(
+        tmp_path,
+        "docker",
+        "case $1 in ps) echo abc;; inspect) echo 424242;; image) echo null;; esac",
+    )
     assert NCCL.parse(run(script, tmp_path)).network == "IB"

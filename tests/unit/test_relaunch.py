@@ -77,7 +77,7 @@ def test_a_relaunch_asks_for_a_docker_that_answers(
     switch: Inventory,
 ) -> None:
     hosts = both(switch)
-    hosts[1].texts["containers"] = "error docker ps gave no answer within 10 s\n"
+    hosts[1].texts["containers"] = "@@error docker ps gave no answer within 10 s\n"
     said = cli("relaunch", RECIPE, "-i", str(switch.path), hosts=hosts)
     assert said.code == 4
     assert "spark-3: docker says: docker ps gave no answer within 10 s" in said.err

@@ -260,7 +260,7 @@ def test_a_later_launch_keeps_it_until_told_otherwise(cli: Cli) -> None:
 def test_a_failed_launch_is_left_for_its_logs(cli: Cli) -> None:
     hosts = pair()
     hosts[0].effect("docker exec --detach", server="RuntimeError: CUDA error: x\n@@health\n")
-    hosts[0].on("/v1/completions", "spark-cluster: HTTP 500 0.21 s \n")
+    hosts[0].on("/v1/completions", "@@http 500 0.21 s \n")
     said = cli("launch", world.RECIPE, "--restart-at-boot", "--set", "ready.minutes=0.01",
                "-i", INVENTORY, hosts=hosts)  # fmt: skip
     assert said.code != 0
@@ -373,7 +373,7 @@ def test_a_relaunch_that_fails_forgets_no_restart(cli: Cli) -> None:
         host.effect("docker rm --force", containers="")
         host.effect("docker run", containers=marked(host.name))
     hosts[1].effect("docker exec --detach", containers=marked("spark-2"))
-    hosts[1].on("/v1/completions", "spark-cluster: HTTP 500 0.21 s \n")
+    hosts[1].on("/v1/completions", "@@http 500 0.21 s \n")
     failed = cli("relaunch", "-i", INVENTORY, hosts=hosts)
     assert failed.code == 4
     again = f"nothing starts {world.RECIPE} again at boot until a launch with --restart-at-boot"

@@ -10,6 +10,7 @@ from spark_cluster.core.error import CheckFailed, StepFailed, Unreachable
 from spark_cluster.core.event import StepFinished
 from spark_cluster.core.result import Result, Status, exit_code
 from spark_cluster.core.step import Assessment, Change
+from spark_cluster.facts.probe import BEGIN
 from spark_cluster.runner.judge import judge
 from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
@@ -70,7 +71,7 @@ def test_the_commands_and_the_second_reading_are_one_script() -> None:
     host = swapped()
     apply(stage([host, *sparks("spark-3")]))
     _, script = host.runs
-    assert "swapoff /swap.img" in script.partition(world.MARK)[0]
+    assert "swapoff /swap.img" in script.partition(BEGIN)[0]
     assert f"{world.MARK}swap'" in script
 
 
@@ -200,7 +201,9 @@ def test_a_host_that_dies_while_it_is_read_ends_the_run_before_any_change() -> N
 
 
 def test_a_probe_that_breaks_off_is_no_reading() -> None:
-    host = Spark("spark-2").on(world.MARK, Completed(1, f"\n{world.MARK}host\nhostname=x\n", "cut"))
+    host = Spark("spark-2").on(
+        world.MARK, Completed(1, f"\n@@{world.MARK}host\nhostname=x\n", "cut")
+    )
     results = apply(stage([host, *sparks("spark-3")]))
     result = one(results, Status.FAILED)
     assert result.error is not None
@@ -243,7 +246,10 @@ def test_all_refusals_are_collected_before_any_change() -> None:
     [
         ({"memory": "MemTotal: 125411328 kB\nMemAvailable: 5 kB\n"}, "memory"),
         ({"ports": "LISTEN 0 1 *:8000 *:*\n"}, "ports-free"),
-        ({"containers": 'c /x running 0 t {"spark-cluster.recipe":"other"}\n'}, "no-other-run"),
+        (
+            {"containers": '@@c ours 4f5e /x running 0 t {"spark-cluster.recipe":"other"}\n'},
+            "no-other-run",
+        ),
         ({"disk": "Avail Mounted\n1 /\n"}, "disk-space"),
     ],
 )

@@ -42,7 +42,7 @@ def test_a_launch_without_a_token_has_failed() -> None:
     hosts = [launching("spark-2"), launching("spark-3")]
     hosts[0].on(
         "/v1/completions",
-        '{"error":{"message":"EngineCore is dead"}}\nspark-cluster: HTTP 500 1.0 s \n',
+        '{"error":{"message":"EngineCore is dead"}}\n@@http 500 1.0 s \n',
     )
     results = apply(stage(hosts, "launch"))
     result = one(results, Status.FAILED)

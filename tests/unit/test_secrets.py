@@ -221,7 +221,7 @@ def test_canary_and_verdict_ask_with_the_key(tmp_path: Path) -> None:
     for spec in made.containers:
         labels = json.dumps({**spec.labels, f"{LABEL}.spec": spec.digest}, separators=(",", ":"))
         running[spec.host] = {
-            "containers": f"c /{spec.name} running 0 2026-11-21T03:15Z {labels}\n"
+            "containers": f"@@c ours 4f5e /{spec.name} running 0 2026-11-21T03:15Z {labels}\n"
         }
     view = of_keyed(world.view("spark-2", running), tmp_path)
     canary = ask_canary(view, FirstToken())

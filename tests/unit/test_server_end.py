@@ -34,9 +34,7 @@ WELL = [
     *(world.DATA / "h200" / "ray-head.log").read_text(encoding="utf-8").splitlines(),
 ]
 
-REFUSED = (
-    "\nspark-cluster: HTTP 000 0.0 s Failed to connect to 127.0.0.1 port 8000 after 0 ms\n" * 2
-)
+REFUSED = "\n@@http 000 0.0 s Failed to connect to 127.0.0.1 port 8000 after 0 ms\n" * 2
 WHAT = "has ended (exit status 0): rank 1 (spark-3) died"
 DOWN = f"The server in vllm-head on spark-2 {WHAT}."
 
@@ -107,8 +105,9 @@ def test_it_takes_any_text(lines: list[str]) -> None:
 
 DOCKER = """
 case $1 in
-  ps) echo vllm-head;;
-  inspect) echo 2026-11-30T16:26:01Z;;
+  ps) echo abc123;;
+  image) echo null;;
+  inspect) case $3 in *Name*) echo /vllm-head;; *) echo 2026-11-30T16:26:01Z;; esac;;
   top) n=$(($(cat "$FOLDER/tops" 2>/dev/null || echo 0) + 1)); echo $n >"$FOLDER/tops"
     cat "$FOLDER/top-$n" 2>/dev/null || cat "$FOLDER/top";;
   logs) cat "$FOLDER/log";;
@@ -255,7 +254,7 @@ def test_a_server_that_does_not_answer_is_no_cause_of_no_rdma(cli: Cli) -> None:
     """Nothing is known of its end: it may be starting."""
     hosts = after_the_kill()
     hosts[0].texts |= {"server-end": "", "containers": world.running("spark-2")}
-    hosts[0].on("/v1/completions", "\nspark-cluster: HTTP 000 0.0 s Connection refused.\n")
+    hosts[0].on("/v1/completions", "\n@@http 000 0.0 s Connection refused.\n")
     for host in hosts:
         absent(host)
     said = cli("verify-rdma", "--json", "-i", INVENTORY, hosts=with_third(hosts))
@@ -267,7 +266,7 @@ def test_a_server_that_does_not_answer_is_no_cause_of_no_rdma(cli: Cli) -> None:
 def test_a_rank_that_dies_while_a_token_is_asked_for_is_named(cli: Cli) -> None:
     """On CUDA without Ray the request hangs for its whole limit, and /health goes on to answer."""
     hosts = pair(running=1)
-    hosts[0].on("/v1/completions", "\nspark-cluster: HTTP 000 120.0 s Operation timed out\n")
+    hosts[0].on("/v1/completions", "\n@@http 000 120.0 s Operation timed out\n")
     gone = {"containers": world.running("spark-3", state="exited", status=1), "gpu": GPU}
     hosts[1].at[2] = lambda: hosts[1].texts.update(gone)
     said = cli("verify-rdma", "--json", "-i", INVENTORY, hosts=with_third(hosts))
@@ -284,7 +283,7 @@ def test_a_lost_rank_is_seen_by_the_metrics_alone(cli: Cli) -> None:
 
     def slow(script: str) -> str:
         text = probe(script)
-        return text.replace("HTTP 200 0.01 s", "HTTP 000 5.0 s Operation timed out", 1)
+        return text.replace("http 200 0.01 s", "http 000 5.0 s Operation timed out", 1)
 
     hosts[0].on(world.MARK, slow)
     said = cli("verify-rdma", "--json", "-i", INVENTORY, hosts=with_third(hosts))

@@ -36,7 +36,7 @@ MODEL = "QuantTrio/Qwen3-VL-235B-A22B-Instruct-AWQ"
 
 
 def answer(body: str, status: int = 200, rest: str = " 0.410000 s ") -> str:
-    return f"{body}\nspark-cluster: HTTP {status:03d}{rest}\n"
+    return f"{body}\n@@http {status:03d}{rest}\n"
 
 
 def test_a_completion() -> None:
@@ -104,7 +104,7 @@ def test_parsers_take_any_text(text: str) -> None:
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n"))), st.integers(100, 599))
 def test_bodies_come_back_from_between_the_markers(bodies: list[str], status: int) -> None:
-    kept = [body for body in bodies if not body.startswith("spark-cluster: HTTP")]
+    kept = [body for body in bodies if not body.startswith("@@http")]
     found = list(responses("".join(answer(body, status) for body in kept)))
     assert [(item.status, item.body) for item in found] == [(status, body) for body in kept]
 

@@ -103,10 +103,10 @@ def test_any_text(text: str) -> None:
 
 
 def test_the_script_output() -> None:
-    assert parse_metrics(
-        "a 1\nvllm:num_requests_running 2\n\nspark-cluster: HTTP 200 0.1 s \n"
-    ) == (replace(Metrics(), running=2.0))
-    assert parse_metrics("x\nspark-cluster: HTTP 503 0.1 s \n").error == "HTTP 503"
+    assert parse_metrics("a 1\nvllm:num_requests_running 2\n\n@@http 200 0.1 s \n") == (
+        replace(Metrics(), running=2.0)
+    )
+    assert parse_metrics("x\n@@http 503 0.1 s \n").error == "HTTP 503"
     assert parse_metrics("").error == "the request did not end"
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spark_cluster.serving import ollama
 from spark_cluster.serving.api import parse_health
 
-MARK = "\nspark-cluster: HTTP 200 0.1 s \n"
+MARK = "\n@@http 200 0.1 s \n"
 
 
 def test_the_models_that_are_listed() -> None:
@@ -40,7 +40,7 @@ def test_a_canary(body: str, ok: bool, tokens: int, error: str) -> None:
 
 
 def test_a_refusal_in_ollamas_words() -> None:
-    found = ollama.parse_completion('{"error":"model not found"}\nspark-cluster: HTTP 404 0.1 s \n')
+    found = ollama.parse_completion('{"error":"model not found"}\n@@http 404 0.1 s \n')
     assert (found.ok, found.error) == (False, "HTTP 404: model not found")
 
 

@@ -28,7 +28,7 @@ HEAD, WORKER = "192.168.100.10", "192.168.100.11"
 
 
 def test_nodes() -> None:
-    found = parse(f"spark-cluster: ray nodes\n{NODES}\n")
+    found = parse(f"@@ray nodes\n{NODES}\n")
     assert found == RayStatus(
         (RayNode(HEAD, True, True, 1.0), RayNode(WORKER, True, False, 1.0)), 2, 2.0
     )
@@ -36,7 +36,7 @@ def test_nodes() -> None:
 
 
 def test_status() -> None:
-    found = parse(f"spark-cluster: ray status\n{STATUS}")
+    found = parse(f"@@ray status\n{STATUS}")
     assert found == RayStatus(None, 2, 2.0)
     assert joined(found, [HEAD, WORKER], 2) == []
     assert joined(found, [HEAD, WORKER, "192.168.100.12"], 3) == [
@@ -106,10 +106,10 @@ def test_strangers() -> None:
     ("text", "words"),
     [
         ("", "Ray does not answer"),
-        ("spark-cluster: ray nodes\nnot json", "no JSON"),
-        ('spark-cluster: ray nodes\n{"result": false, "msg": "starting"}', "starting"),
-        ("spark-cluster: ray status\nError: No such container: x", "No such container: x"),
-        ("spark-cluster: ray status\n", "printed nothing"),
+        ("@@ray nodes\nnot json", "no JSON"),
+        ('@@ray nodes\n{"result": false, "msg": "starting"}', "starting"),
+        ("@@ray status\nError: No such container: x", "No such container: x"),
+        ("@@ray status\n", "printed nothing"),
     ],
 )
 def test_no_answer(text: str, words: str) -> None:
@@ -141,7 +141,7 @@ def test_any_json(found: object) -> None:
 
 @given(st.text())
 def test_any_text(text: str) -> None:
-    for whole in (text, f"spark-cluster: ray nodes\n{text}", f"spark-cluster: ray status\n{text}"):
+    for whole in (text, f"@@ray nodes\n{text}", f"@@ray status\n{text}"):
         assert joined(parse(whole), [HEAD], 1)
     parse_status("Node status\n" + text)
 
@@ -163,7 +163,7 @@ def test_the_script_falls_back(tmp_path: Path, curl_ends: int, source: str) -> N
         timeout=20,
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
     )
-    assert ran.stdout.startswith(f"spark-cluster: ray {source}\n")
+    assert ran.stdout.startswith(f"@@ray {source}\n")
     assert ran.stdout.endswith("after\n")
     found = parse(ran.stdout.removesuffix("after\n"))
     assert joined(found, [HEAD, WORKER], 2) == []

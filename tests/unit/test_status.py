@@ -29,7 +29,7 @@ from . import world
 from .world import INVENTORY, MARK, Spark, down, healthy, serving, sparks, stage
 
 PAGE = """
-spark-cluster: HTTP 200 0.001 s 
+@@http 200 0.001 s 
 vllm:num_requests_running{engine="0"} 3.0
 vllm:num_requests_waiting{engine="0"} 1.0
 vllm:generation_tokens_total{engine="0"} TOKENS
@@ -37,7 +37,7 @@ vllm:kv_cache_usage_perc{engine="0"} 0.25
 vllm:time_to_first_token_seconds_sum{engine="0"} 10.0
 vllm:time_to_first_token_seconds_count{engine="0"} 20.0
 
-spark-cluster: HTTP 200 0.002 s 
+@@http 200 0.002 s 
 """  # noqa: W291
 
 GPU_STATE = "state,2100, 3003, 31.20, 96, 61, 0x0000000000000000\n"
@@ -213,7 +213,7 @@ def test_the_words() -> None:
 
 
 def test_ollama_has_no_health_and_no_metrics() -> None:
-    answer = "\nspark-cluster: HTTP 200 0.001 s \n404 page not found\nspark-cluster: HTTP 404 0 s\n"
+    answer = "\n@@http 200 0.001 s \n404 page not found\n@@http 404 0 s\n"
     texts = {"engine": answer, "containers": world.running("spark-2", recipe="ollama-qwen3-32b")}
     said = lines(texts)
     assert "/api/tags answers on port 11434" in said
@@ -221,7 +221,7 @@ def test_ollama_has_no_health_and_no_metrics() -> None:
 
 
 def test_a_server_that_nobody_could_ask() -> None:
-    hung = "error docker ps gave no answer within 20 s\n" + world.running("spark-2")
+    hung = "@@error docker ps gave no answer within 20 s\n" + world.running("spark-2")
     said = lines({**busy(), "containers": hung, "engine": ""})
     assert "/health was not asked on port 8000" in said
     assert "docker: docker ps gave no answer within 20 s" in said
@@ -294,7 +294,7 @@ def test_the_screen_draws_every_state() -> None:
     assert "nothing of ours runs" not in drawn()
     assert "what runs on spark-3 is unknown" in drawn()
     idle = row({"containers": ""}, "spark-2")
-    hangs = row({"containers": "error docker ps gave no answer within 20 s\n"}, "spark-1")
+    hangs = row({"containers": "@@error docker ps gave no answer within 20 s\n"}, "spark-1")
     screen.show([hangs, idle, gone], None)
     assert "nothing of ours runs on spark-2; what runs on spark-1, spark-3 is unknown\n" in drawn()
     screen.show([idle], None)
@@ -321,7 +321,7 @@ def test_a_narrow_screen_cuts_neither_a_host_nor_its_state(width: int) -> None:
 
 def test_status_shows_what_runs_and_exits_0(cli: Cli) -> None:
     hosts = [Spark("spark-1"), serving("spark-2"), serving("spark-3")]
-    answer = "\nspark-cluster: HTTP 200 0.001 s \n"
+    answer = "\n@@http 200 0.001 s \n"
     hosts[1].texts["engine"] = answer + "vllm:num_requests_running 2.0" + answer
     said = cli("status", "-i", INVENTORY, hosts=hosts)
     assert said.code == 0

@@ -119,7 +119,7 @@ def test_output_beyond_the_limit_is_counted(monkeypatch: pytest.MonkeyPatch) -> 
     talk.feed_err(f"{TOKEN} 7\n".encode())
     talk.feed_out(f"{TOKEN}\n".encode() + b"x" * 25)
     assert talk.stdout == "x" * 10
-    assert "15 bytes of output" in talk.stderr
+    assert "the first 15 bytes of output" in talk.stderr
 
 
 def test_a_script_goes_out_once_with_the_end_of_input() -> None:

@@ -117,7 +117,7 @@ def test_a_container_that_ended_is_a_dead_rank(cli: Cli) -> None:
 def test_a_wedge_is_named(cli: Cli) -> None:
     """The request runs into its time limit, the counter stands still, the request still runs."""
     hosts = pair(running=1)
-    hosts[0].on("/v1/completions", "\nspark-cluster: HTTP 000 120.0 s Operation timed out\n")
+    hosts[0].on("/v1/completions", "\n@@http 000 120.0 s Operation timed out\n")
     said = cli("verify-rdma", "--json", "-i", INVENTORY, hosts=with_third(hosts))
     assert said.code == 4
     assert (said.data["verdict"]["kind"], said.data["verdict"]["code"]) == ("idle", "RDMA015")
@@ -138,7 +138,7 @@ def test_tokens_of_others_are_counted_too(cli: Cli) -> None:
 
 def test_our_request_refused_leaves_the_traffic_of_others(cli: Cli) -> None:
     hosts = pair(units=UNITS, tokens=32)
-    hosts[0].on("/v1/completions", '{"error":"Unauthorized"}\nspark-cluster: HTTP 401 0.1 s \n')
+    hosts[0].on("/v1/completions", '{"error":"Unauthorized"}\n@@http 401 0.1 s \n')
     said = cli("verify-rdma", "--json", "-i", INVENTORY, hosts=with_third(hosts))
     assert said.data["verdict"]["kind"] == "rdma"
     assert "HTTP 401: Unauthorized" in " ".join(said.data["verdict"]["reasons"])

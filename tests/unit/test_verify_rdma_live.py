@@ -73,8 +73,7 @@ def test_live_names_a_server_that_does_not_answer(cli: Cli) -> None:
     hosts = pair(units=UNITS, tokens=32)
     hosts[0].head = False
     hosts[0].texts["engine"] = (
-        "\nspark-cluster: HTTP 200 0.01 s \n"
-        "\nspark-cluster: HTTP 000 5.00 s Operation timed out after 5001 milliseconds\n"
+        "\n@@http 200 0.01 s \n\n@@http 000 5.00 s Operation timed out after 5001 milliseconds\n"
     )
     said = cli("verify-rdma", "--live", "--interval", "0.5", "-i", INVENTORY, "--json", hosts=hosts)
     assert (said.code, said.data["verdict"]["kind"]) == (4, "unknown")
@@ -151,7 +150,7 @@ def test_watch_takes_a_late_docker_for_no_empty_host(cli: Cli) -> None:
     """What runs is not known until docker answers; the watch goes on."""
     hosts = pair(units=UNITS, tokens=32)
     there = hosts[0].texts["containers"]
-    hosts[0].texts["containers"] = "error docker ps gave no answer within 20 s\n"
+    hosts[0].texts["containers"] = "@@error docker ps gave no answer within 20 s\n"
     hosts[0].at[3] = lambda: hosts[0].texts.update(containers=there)
     hosts[0].at[5] = interrupt
     said = watched(cli, hosts)

@@ -274,7 +274,7 @@ def ollama(**texts: str) -> list[Spark]:
         '"spark-cluster.run"', '"spark-cluster.api":"ollama","spark-cluster.run"'
     )
     containers = re.sub(r'(cluster.group":)"[^"]*"', r'\1"spark-2"', containers)
-    engine = "{}\nspark-cluster: HTTP 200 0.0 s \n404\nspark-cluster: HTTP 404 0.0 s \n"
+    engine = "{}\n@@http 200 0.0 s \n404\n@@http 404 0.0 s \n"
     given = {"containers": containers, "gpu": world.healthy("gpu", "spark-2"), "gpu-state": LOW}
     return [Spark("spark-2", {**given, "engine": engine, **texts})]
 
@@ -297,7 +297,7 @@ def test_without_metrics_the_gpu_tells_who_is_idle(state: str, idle: bool) -> No
 
 def test_without_docker_a_server_with_a_key_is_not_asked_for_a_token() -> None:
     """Docker tells the key: without it the answer would be a refusal."""
-    hung = "error docker ps gave no answer within 20 s\n"
+    hung = "@@error docker ps gave no answer within 20 s\n"
     idle = {"engine": page(1000).replace('running{engine="0"} 3.0', 'running{engine="0"} 0.0')}
     with_key = _HEAD.replace('"spark-cluster.run"', '"spark-cluster.key":"1","spark-cluster.run"')
     for containers, expected in ((_HEAD, True), (hung + _HEAD, True), (with_key, True),
@@ -333,7 +333,7 @@ def test_how_far_a_start_is() -> None:
     hosts[0].texts["progress"] = (
         "Encoder cache will be initialized with a budget of 114688 tokens, and profiled\n"
     )
-    hosts[0].texts["engine"] = "\nspark-cluster: HTTP 000 0.0 s Connection refused\n" * 2
+    hosts[0].texts["engine"] = "\n@@http 000 0.0 s Connection refused\n" * 2
     engine = seen(hosts).sight.engine
     assert engine is not None
     assert not engine.healthy
@@ -471,7 +471,7 @@ def test_a_docker_that_hangs_restarts_nothing(warm: Callable[..., Stand]) -> Non
     hosts = pair()
     restart = Restarter(Attempt())
     stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart))
-    hung = "error docker ps gave no answer within 20 s\n" + world.running("spark-2")
+    hung = "@@error docker ps gave no answer within 20 s\n" + world.running("spark-2")
     hosts[0].texts |= {"containers": hung, "engine": "", "progress": ""}
     stand.turns(30)
     assert stand.alarms() == [("began", "docker", "warning")]
@@ -864,7 +864,7 @@ def test_no_token_behind_a_green_health(warm: Callable[..., Stand]) -> None:
     hosts = pair()
     stand = warm(hosts)
     hosts[0].texts["engine"] = _IDLE
-    hosts[0].on("/v1/completions", "\nspark-cluster: HTTP 000 60 s Operation timed out\n")
+    hosts[0].on("/v1/completions", "\n@@http 000 60 s Operation timed out\n")
     stand.turns(30)
     assert stand.alarms() == [("began", "no-token", "warning"), ("worse", "no-token", "critical")]
     assert stand.collected == 1
@@ -886,7 +886,7 @@ def test_a_server_that_ended_is_told_with_the_rank_that_died(warm: Callable[...,
     end = "| RayWorkerProc rank=[1] died unexpectedly\n| spark-cluster: vllm serve exited with 0\n"
     hosts[0].texts |= {
         "containers": world.running("spark-2", serving=False),
-        "engine": "\nspark-cluster: HTTP 000 0.0 s Connection refused\n" * 2,
+        "engine": "\n@@http 000 0.0 s Connection refused\n" * 2,
         "server-end": f"@@container vllm-head\n{end}",
     }
     stand.turns(3)

@@ -18,6 +18,7 @@ from spark_cluster.engines.spec import LABEL, Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.facts.base import Facts, ProbeContext
 from spark_cluster.facts.before import NOTE
+from spark_cluster.facts.probe import BEGIN
 from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
@@ -39,8 +40,8 @@ RECIPE = "qwen3-vl-235b"
 #: The path of the shipped inventory, for `-i`.
 INVENTORY = str(places.shipped("inventory") / inventories.FILE)
 
-#: What every probe begins a fact's output with.
-MARK = "@@spark-cluster-fact "
+#: Names a fact in every probe, and in what it prints, there after `@@`.
+MARK = "spark-cluster-fact "
 
 
 @functools.cache
@@ -136,7 +137,7 @@ def running(
     spec = deployment(recipe).container(host)
     labels = {**spec.labels, f"{LABEL}.spec": spec.digest}
     lines = [
-        f"c /{spec.name} {state} {status} 2026-11-21T03:15:42.123456789Z "
+        f"@@c ours 4f5e /{spec.name} {state} {status} 2026-11-21T03:15:42.123456789Z "
         + json.dumps(labels, separators=(",", ":"))
     ]
     if state == "running":
@@ -149,25 +150,24 @@ def running(
 def ray_nodes() -> str:
     """`ray` on the head when both hosts have joined: a recorded answer of Ray 2.60."""
     answer = (DATA / "ray" / "ray_api_v0_nodes.json").read_text(encoding="utf-8")
-    return f"spark-cluster: ray nodes\n{answer}\n"
+    return f"@@ray nodes\n{answer}\n"
 
 
 SERVER_UP = (
-    "(APIServer pid=1) INFO:     Application startup complete.\n"
-    "@@health\n\nspark-cluster: HTTP 200 0.002 s \n"
+    "(APIServer pid=1) INFO:     Application startup complete.\n@@health\n\n@@http 200 0.002 s \n"
 )
 
 ONE_TOKEN = (
     '{"choices":[{"index":0,"text":" one"}],'
     '"usage":{"prompt_tokens":6,"completion_tokens":1,"total_tokens":7}}\n'
-    "spark-cluster: HTTP 200 0.21 s \n"
+    "@@http 200 0.21 s \n"
 )
 
 
 def tokens(count: int) -> str:
     """What a completion of `count` tokens prints."""
     body = {"choices": [{"text": "x"}], "usage": {"prompt_tokens": 6, "completion_tokens": count}}
-    return f"{json.dumps(body)}\nspark-cluster: HTTP 200 1.50 s \n"
+    return f"{json.dumps(body)}\n@@http 200 1.50 s \n"
 
 
 #: What a token moves over a rail of the shipped recipe, each way, in units of four octets.
@@ -223,11 +223,11 @@ class Spark(FakeHost):
 
     def probe(self, script: str) -> str:
         """Carry the commands out, then print the facts that the script asks for."""
-        self._apply(script.partition(MARK)[0])
+        self._apply(script.partition(BEGIN)[0])
         names = re.findall(rf"{MARK}(\S+?)'", script)
         if self.carries and "counters" in names:
             self.texts["counters"] = moved(self.texts["counters"], "rocep1s0f1", self.carries)
-        return "".join(f"\n{MARK}{name}\n{self.texts.get(name, '')}" for name in names)
+        return "".join(f"\n@@{MARK}{name}\n{self.texts.get(name, '')}" for name in names)
 
     @property
     def runs(self) -> list[str]:
@@ -237,7 +237,7 @@ class Spark(FakeHost):
     @property
     def changes(self) -> list[str]:
         """The commands of the scripts that did more than read."""
-        commands = [script.partition(MARK)[0] for script in self.runs]
+        commands = [script.partition(BEGIN)[0] for script in self.runs]
         return [text for text in commands if "set -eu" in text or "systemctl" in text]
 
 
