@@ -60,4 +60,5 @@ def status(
         typer.echo(json.dumps({"inventory": str(loaded.path), "hosts": rows, "verdict": verdict}))
     else:
         show(make_console(), loaded, rows, verdict, verbose=verbose)
-    return 3 if any(row["state"] == "unknown" for row in rows) else 0
+    unknown = (row["state"] == "unknown" or row.get("docker_error") for row in rows)
+    return 3 if any(unknown) else 0
