@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from spark_cluster.core.printable import one_line
 from spark_cluster.core.units import count, human_bytes
 from spark_cluster.doctor.finding import Finding
 
@@ -12,13 +13,15 @@ from spark_cluster.doctor.finding import Finding
 @dataclass(frozen=True)
 class Part:
     """A host's part. `problem` says why it is missing or broke off; `failed` says of each item
-    that did not end what became of it; `note` what else a reader of its files must know."""
+    that did not end what became of it; `note` what else a reader of its files must know; `cut`
+    names the files of which only the newest part is there."""
 
     host: str
     files: Mapping[str, bytes] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     note: str = ""
+    cut: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,11 @@ def _page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> I
         yield f"{count(len(part.files), 'file')}, {human_bytes(total)}."
         yield ""
         for path, content in sorted(part.files.items()):
-            note = f": {part.failed[path]}" if path in part.failed else ""
+            said = [part.failed[path]] if path in part.failed else []
+            said += ["cut: only its newest part is here"] if path in part.cut else []
+            note = f": {'; '.join(said)}" if said else ""
             yield f"- [{path}]({part.host}/{path}) {human_bytes(len(content))}{note}"
 
 
 def _flat(text: str) -> str:
-    return " ".join(text.split())
+    return one_line(" ".join(text.split()))
