@@ -154,7 +154,7 @@ def error_lines(error: SparkError) -> list[str]:
         lines.append(f"  command: {error.command}")
     if error.stderr:
         lines.append("  the host said:")
-        lines += [f"    {line}" for line in error.stderr.rstrip("\n").split("\n")]
+        lines += [f"    | {line}" for line in error.stderr.rstrip("\n").split("\n")]
     lines.append(f"  next: {error.remedy}")
     if error.code:
         lines.append(f"  more: spark-cluster explain {error.code}")

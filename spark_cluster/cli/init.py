@@ -39,13 +39,13 @@ def init(
     Without HOST it asks those that ~/.ssh/config and mDNS know. It shows the inventory first.
     """
     import sys
-    from pathlib import Path
 
     from spark_cluster.cli.running import ask_password, connector
     from spark_cluster.core.units import count
+    from spark_cluster.places import expanded
     from spark_cluster.runner import discover
 
-    config = str(Path(ssh_config).expanduser().absolute()) if ssh_config else None
+    config = str(expanded(ssh_config).absolute()) if ssh_config else None
     names = list(dict.fromkeys(hosts or []))
     if not names:
         for candidate in discover.candidates(config):
@@ -62,7 +62,7 @@ def init(
         if hosts or not answers:
             raise error
         say(f"left out  {name}: {error.message}", err=True)
-    path = Path(output).expanduser().absolute()
+    path = expanded(output).absolute()
     text = _text(answers, config)
     checked = _checked(text, path)
     say_page(text)

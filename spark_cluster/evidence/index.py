@@ -51,7 +51,7 @@ def wrong(parts: Sequence[Part], findings: Sequence[Finding]) -> list[str]:
 
 def page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> str:
     """The page in Markdown."""
-    return "\n".join(_page(about, parts, findings)) + "\n"
+    return "\n".join(map(one_line, _page(about, parts, findings))) + "\n"
 
 
 def _page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> Iterator[str]:
@@ -95,4 +95,4 @@ def _page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> I
 
 
 def _flat(text: str) -> str:
-    return one_line(" ".join(text.split()))
+    return " ".join(text.split())

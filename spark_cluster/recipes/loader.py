@@ -10,10 +10,10 @@ from typing import Any
 from spark_cluster import places
 from spark_cluster.core.error import InputError
 from spark_cluster.document import Source, read, read_text, suggest, validate
+from spark_cluster.places import expanded
 from spark_cluster.recipes.foreign import adopt
 from spark_cluster.recipes.foreign.theirs import Adopted
 from spark_cluster.recipes.models import NAME, Recipe, spell, spelled
-
 
 #: Bytes of a file that ships with a recipe: it travels inside a script.
 FILE_LIMIT = 1024 * 1024
@@ -35,7 +35,7 @@ def known(own: Mapping[str, Path]) -> dict[str, Path]:
 def own_recipes(inventory_path: Path, named: Mapping[str, str]) -> dict[str, Path]:
     """The inventory's `recipes:`, its paths made absolute."""
     folder = inventory_path.parent
-    return {name: folder / Path(given).expanduser() for name, given in named.items()}
+    return {name: folder / expanded(given) for name, given in named.items()}
 
 
 def load(name: str, own: Mapping[str, Path]) -> Recipe:
@@ -43,7 +43,7 @@ def load(name: str, own: Mapping[str, Path]) -> Recipe:
 
     Raises InputError with file, line and field.
     """
-    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else known(own).get(name)
+    path = expanded(name) if name.endswith((".yaml", ".yml")) else known(own).get(name)
     if path is None:
         raise InputError(
             f"there is no recipe {name!r}",

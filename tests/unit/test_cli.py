@@ -205,8 +205,8 @@ def test_the_form_of_an_error() -> None:
         "error: a.yaml:3: spark-2 jumbo-ping: it does not",
         "  command: ping x",
         "  the host said:",
-        "    one",
-        "    two",
+        "    | one",
+        "    | two",
         "  next: Mend it.",
         "  more: spark-cluster explain NET004",
     ]
