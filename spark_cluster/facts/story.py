@@ -11,7 +11,7 @@ LINES = 200
 def parse(text: str) -> tuple[tuple[str, str], ...]:
     """(time, text) of each line, the oldest first."""
     lines = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         when, _, rest = line.partition(" ")
         _, _, said = rest.partition(": ")
         if said and when[:4].isdigit():

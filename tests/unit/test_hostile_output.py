@@ -240,7 +240,10 @@ VERBS = [
 
 
 def hosts() -> list[Spark]:
-    return [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
+    there = [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
+    for host in there:
+        host.texts["story"] = f"2026-11-21T03:15:00+0000 {host.name} spark-cluster[7]: armed\n"
+    return there
 
 
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)
@@ -259,7 +262,7 @@ def test_every_fact_that_a_verb_reads(
         harmless(said.out + said.err)
         shown += "owned" in said.out + said.err
     harmless_json(cli(*given, "--json", hosts=hosts()).out)
-    assert shown or words[0] in ("undo",), "nothing of a host was shown: the case tests nothing"
+    assert shown or words[0] == "undo", "nothing of a host was shown: the case tests nothing"
 
 
 @pytest.mark.parametrize(
