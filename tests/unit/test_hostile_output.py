@@ -343,7 +343,7 @@ def test_the_evidence_and_its_index(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     from spark_cluster.bench.plan import Settings
 
-    view = bench_view.View(Settings("sweep", (), 1, 1, 1, "salt"), beside=False, as_json=False)
+    view = bench_view.View(Settings("sweep", (), 1, 1, "salt"), beside=False, as_json=False)
     view.say(POISON)
     view.note(POISON)
     harmless(capsys.readouterr().out)
