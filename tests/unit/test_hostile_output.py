@@ -196,7 +196,7 @@ def test_every_error(kind: type[errors.SparkError], capsys: pytest.CaptureFixtur
 def test_what_the_command_line_itself_refuses(cli: Cli) -> None:
     for words in ([POISON], ["status", POISON], ["logs", POISON], ["explain", POISON],
                   ["recipes", "show", POISON], ["logs", "--grep", f"({POISON}"],
-                  ["status", "-i", POISON.replace("\0", "")]):  # fmt: skip
+                  ["status", "-i", INLINE.replace("\0", "")]):  # fmt: skip
         said = cli(*words)
         assert said.code == 2
         harmless(said.out + said.err)
