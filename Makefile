@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 COV ?= --cov --cov-report=
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-long test-faults test-gpu unit lint format setup lab-up lab-down bench clean
+.PHONY: help demo test test-long test-faults test-gpu test-lowest unit lint format setup lab-up lab-down bench clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ test-gpu: setup  ## A real vLLM on this machine's GPUs (WORKERS=2 pairs of hosts
 
 unit: setup  ## The fast tests only
 	$(PY) -m pytest tests/unit -n 2
+
+test-lowest:  ## The fast tests with the lowest versions that pyproject.toml allows, under every Python 3.11 to 3.13
+	@for python in python3.11 python3.12 python3.13; do \
+	  $$python -c '' 2>/dev/null || { echo "no $$python here: skipped"; continue; }; \
+	  bash .ci/lowest $$python -q || exit 1; \
+	done
 
 lint: setup  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable
+import errno
+import os
+import reprlib
+import stat
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from spark_cluster.bounded_yaml import LOADER_FAULTS, SIZE_LIMIT, parse
 from spark_cluster.core.error import InputError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -67,47 +71,20 @@ def field_name(loc: tuple[str | int, ...]) -> str:
     return name
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice: YAML would silently take the last."""
+class _Shortened(reprlib.Repr):
+    """Of a long value, its beginning."""
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except LOADER_FAULTS as error:
-            raise yaml.MarkedYAMLError(
-                problem=str(error) or type(error).__name__, problem_mark=node.start_mark
-            ) from error
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 120
+        self.maxdict = self.maxlist = 6
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.MarkedYAMLError(
-                    problem="a key must be a word, not a list or a mapping",
-                    problem_mark=key_node.start_mark,
-                )
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key!r} is given twice (first on line {seen[key] + 1})",
-                    problem_mark=key_node.start_mark,
-                )
-            seen[key] = key_node.start_mark.line
-        return super().construct_mapping(node, deep)
+    def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002
+        """Python does not write a number of thousands of digits."""
+        return repr(x) if x.bit_length() < 400 else f"a number of {x.bit_length()} bits"
 
 
-#: What PyYAML raises itself: `!!bool 3`, `!!int ""`, a day 32, a list of lists of lists of …
-LOADER_FAULTS = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
-
+_shortened = _Shortened()
 
 _BEGIN = "Start from the file of the same name that ships with spark-cluster."
 
@@ -117,11 +94,28 @@ def _place_of(error: Exception, path: Path, text: str) -> str:
     return f"{path}:{text.count(chr(10), 0, position) + 1}" if position is not None else str(path)
 
 
+def read_text(path: Path, limit: int) -> str:
+    """The text of a regular file: a pipe would be waited for, a device has no end.
+
+    Raises OSError, also for more than `limit` bytes, and UnicodeDecodeError.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for its writer.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a pipe" if stat.S_ISFIFO(mode) else "a folder" if stat.S_ISDIR(mode) else ""
+            raise OSError(errno.EINVAL, f"it is {kind or 'no regular file'}")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit // 1024} KiB")
+    return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read(path: Path, *, begin: str = _BEGIN) -> Source:
     """Parse `path`. Raises InputError when it cannot be read or is no YAML mapping; `begin` says
     what to do about a file without fields."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, SIZE_LIMIT)
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror}", remedy="Check the path and its permissions."
@@ -133,12 +127,7 @@ def read(path: Path, *, begin: str = _BEGIN) -> Source:
             remedy="Save the file as UTF-8.",
         ) from error
     try:
-        loader = _Loader(text)
-        try:
-            root = loader.get_single_node()
-            data = loader.construct_document(root) if root is not None else None
-        finally:
-            loader.dispose()
+        root, data = parse(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(
@@ -212,7 +201,7 @@ def _explain(
     message = str(fault["msg"]).removeprefix("Value error, ")
     message, _, remedy = message.partition(" | ")
     if not remedy:
-        remedy = f"The value there is {given!r}; correct it."
+        remedy = f"The value there is {_shortened.repr(given)}; correct it."
     return message[0].lower() + message[1:], remedy
 
 

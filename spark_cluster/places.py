@@ -55,3 +55,11 @@ def short(path: Path) -> str:
         if path.is_relative_to(base) and path != base:
             return prefix + str(path.relative_to(base))
     return str(path)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` as the home folder; that of nobody stays as it is written."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)

@@ -9,6 +9,7 @@ from typing import Any
 from spark_cluster.bench.compare import Comparison
 from spark_cluster.bench.results import HostFigures, Level, Run
 from spark_cluster.bench.tables import COLUMNS, amount, rate, seconds
+from spark_cluster.core.printable import one_line
 
 _METHOD = {
     "sweep": (
@@ -41,7 +42,7 @@ def markdown(runs: Sequence[Run], plots: Mapping[str, str]) -> str:
         lines += [*_run(run), ""]
     for kind, path in plots.items():
         lines += [f"![{kind}]({path})", ""]
-    return "\n".join([*lines, "## Terms", "", _TERMS, ""])
+    return "\n".join(map(one_line, [*lines, "## Terms", "", _TERMS, ""]))
 
 
 def _run(run: Run) -> Iterator[str]:
@@ -152,4 +153,5 @@ def comparison_markdown(comparison: Comparison) -> str:
     """The comparison as a section of a document."""
     lines = [f"## {comparison.b} (B) against {comparison.a} (A)", ""]
     lines += [*table(COMPARED, compared(comparison)), ""]
-    return "\n".join([*lines, *(f"- {note}" for note in comparison.notes), ""])
+    lines += [f"- {note}" for note in comparison.notes]
+    return "\n".join(map(one_line, [*lines, ""]))

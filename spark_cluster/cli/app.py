@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import sys
 from typing import Annotated
 
@@ -37,7 +37,8 @@ from spark_cluster.cli import (
     verify_rdma,
     watch,
 )
-from spark_cluster.cli.pipes import go_on_unheard, streams_kept
+from spark_cluster.cli.pipes import Unheard, go_on_unheard, streams_kept
+from spark_cluster.cli.terminal import say, say_json, say_page
 from spark_cluster.core.error import Interrupted, SparkError
 
 app = typer.Typer(
@@ -52,7 +53,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"spark-cluster {__version__}")
+        say(f"spark-cluster {__version__}")
         raise typer.Exit
 
 
@@ -87,9 +88,17 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command line; the exit code. Errors of ours are told, faults of ours raise."""
-    with streams_kept():
-        return _run(arguments)
+    """Run the command line; the exit code. Errors of ours are told, faults of ours raise.
+
+    What standard output could not take makes a failure of a success.
+    """
+    with streams_kept() as streams:
+        code = _run(arguments)
+        lost = streams.lost()
+        if lost and not code:
+            show_error(_unwritten(lost), as_json=False)
+            return SparkError.exit_code
+        return code
 
 
 def _run(arguments: list[str]) -> int:
@@ -98,6 +107,10 @@ def _run(arguments: list[str]) -> int:
     except SparkError as error:
         show_error(error, as_json="--json" in arguments)
         return error.exit_code
+    except Unheard as unheard:
+        if unheard.problem:
+            show_error(_unwritten(unheard.problem), as_json=False)
+        return SparkError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         show_error(Interrupted("interrupted", remedy="Nothing more was done."), as_json=False)
         return Interrupted.exit_code
@@ -107,21 +120,31 @@ def _run(arguments: list[str]) -> int:
         show = getattr(error, "show", None)
         if show is None:
             raise
-        show()
+        usage = io.StringIO()
+        show(file=usage)
+        say_page(usage.getvalue(), err=True)
         return int(getattr(error, "exit_code", 2))
     return result if isinstance(result, int) else 0
+
+
+def _unwritten(problem: str) -> SparkError:
+    return SparkError(
+        f"standard output could not be written: {problem}",
+        remedy="What was done is in `spark-cluster history`; free room, or write elsewhere.",
+    )
 
 
 def show_error(error: SparkError, *, as_json: bool) -> None:
     """The one form of every error, on standard error (with --json on standard output)."""
     go_on_unheard()
     if as_json:
-        print(json.dumps({"kind": "error", "error": error.as_dict()}), flush=True)  # noqa: T201
+        say_json({"kind": "error", "error": error.as_dict()})
         return
-    print(error_text(error), file=sys.stderr)  # noqa: T201
+    for line in error_lines(error):
+        say(line, err=True)
 
 
-def error_text(error: SparkError) -> str:
+def error_lines(error: SparkError) -> list[str]:
     """Where, what, what was run, what the host said, what to do next."""
     named = error.host if error.host and not error.message.startswith(error.host) else ""
     where = " ".join(part for part in (named, error.step) if part)
@@ -131,8 +154,8 @@ def error_text(error: SparkError) -> str:
         lines.append(f"  command: {error.command}")
     if error.stderr:
         lines.append("  the host said:")
-        lines += [f"    {line}" for line in error.stderr.splitlines()]
+        lines += [f"    | {line}" for line in error.stderr.rstrip("\n").split("\n")]
     lines.append(f"  next: {error.remedy}")
     if error.code:
         lines.append(f"  more: spark-cluster explain {error.code}")
-    return "\n".join(lines)
+    return lines

@@ -10,6 +10,7 @@ import typer
 
 from spark_cluster.cli.option_groups import grouped
 from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from spark_cluster.bench.plan import Settings
@@ -242,14 +243,13 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write the results as Markdown, with plots; two runs of a kind are compared as well."""
-    import json
 
     from spark_cluster.cli.bench_report import write
     from spark_cluster.places import short
 
     written = write(files, output, form if plots else None)
     if as_json:
-        typer.echo(json.dumps({"written": [str(path) for path in written]}))
+        say_json({"written": [str(path) for path in written]})
         return
     for path in written:
-        typer.echo(f"wrote {short(path.absolute())}")
+        say(f"wrote {short(path.absolute())}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
 from rich.status import Status
 
 from spark_cluster.bench.compare import Comparison
@@ -14,7 +12,7 @@ from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.report import COMPARED, compared
 from spark_cluster.bench.results import Level, Run, Server
 from spark_cluster.bench.tables import BESIDE, COLUMNS, Column
-from spark_cluster.cli.console import make_console
+from spark_cluster.cli.terminal import Console, say, say_json, styled
 from spark_cluster.core.units import count
 from spark_cluster.places import short
 
@@ -28,12 +26,12 @@ class View:
     def __init__(self, settings: Settings, *, beside: bool, as_json: bool) -> None:
         self._as_json = as_json
         self._columns = COLUMNS[settings.kind] + (BESIDE if beside else [])
-        self._console = make_console()
+        self._console = Console()
         self._status: Status | None = None
 
     def say(self, text: str) -> None:
         if not self._as_json:
-            self._console.print(text, markup=False, highlight=False)
+            self._console.line(text)
 
     def begin(self, server: Server, settings: Settings, steps: Sequence[Step]) -> None:
         engine = " ".join(part for part in (server.owned_by, server.version) if part)
@@ -49,19 +47,19 @@ class View:
         of = f" of {step.requests}" if step.requests else ""
         text = f"{step.name}: {done}{of} requests" + (f", {failed} failed" if failed else "")
         if self._status is None:
-            self._status = self._console.status(text)
+            self._status = self._console.spinner(text)
             self._status.start()
-        self._status.update(text)
+        self._status.update(styled(text))
 
     def note(self, text: str) -> None:
         if self._as_json:
-            _print({"kind": "note", "message": text})
+            say_json({"kind": "note", "message": text})
         self.say(f"note: {text}")
 
     def finished(self, level: Level) -> None:
         self.stop()
         if self._as_json:
-            _print({"kind": "level", **level.model_dump(mode="json", exclude={"requests"})})
+            say_json({"kind": "level", **level.model_dump(mode="json", exclude={"requests"})})
             return
         self.say(_line(self._columns, [column.cell(level) for column in self._columns]))
         for note in level.notes:
@@ -77,7 +75,7 @@ class View:
 
     def end(self, run: Run, path: Path, code: int) -> None:
         if self._as_json:
-            _print(
+            say_json(
                 {
                     "kind": "bench_finished",
                     "file": str(path),
@@ -91,10 +89,8 @@ class View:
             self.say(f"note: {note}")
         self.say(f"results: {short(path.absolute())}")
         if run.has_failures:
-            self.say(
-                "Some requests failed: they are counted above and named in the file.\n"
-                "next: spark-cluster status and spark-cluster logs show the server's side"
-            )
+            self.say("Some requests failed: they are counted above and named in the file.")
+            self.say("next: spark-cluster status and spark-cluster logs show the server's side")
         elif not code:
             self.say(f"next: spark-cluster bench report {short(path.absolute())}")
 
@@ -110,18 +106,15 @@ def _line(columns: Sequence[Column], cells: Sequence[str]) -> str:
 def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
     """A row a figure, then what else differs."""
     if as_json:
-        _print(comparison.as_dict())
+        say_json(comparison.as_dict())
         return
     rows = compared(comparison)
     widths = [max(len(row[at]) for row in (COMPARED, *rows)) for at in range(len(COMPARED))]
-    typer.echo(f"B {comparison.b}\nA {comparison.a}")
+    say(f"B {comparison.b}")
+    say(f"A {comparison.a}")
     for row in (COMPARED, *rows):
         left = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths, strict=False)]
         right = [f"{cell:>{width}}" for cell, width in zip(row[2:6], widths[2:], strict=False)]
-        typer.echo("  ".join((*left, *right, row[6])))
+        say("  ".join((*left, *right, row[6])))
     for note in comparison.notes:
-        typer.echo(f"  {note}")
-
-
-def _print(data: object) -> None:
-    typer.echo(json.dumps(data))
+        say(f"  {note}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from spark_cluster.cli.options import InventoryOption, ProfileOption, WithOption
+from spark_cluster.cli.terminal import say, say_page
 
 
 def register(app: typer.Typer) -> None:
@@ -47,12 +48,12 @@ def compose(
     found = load_recipe(loaded, recipe, choices)
     writer.refuse_several(found.name, found.asked, found.nodes, str(found.path))
     for note in lint_notes(found):
-        typer.echo(note, err=True)
+        say(note, err=True)
     anywhere = replace(choices, hosts=(next(iter(loaded.hosts)),))  # the file names no host
     deployment, _ = deploy(loaded, found, anywhere, new_run())
     text = writer.compose(deployment, anyway=anyway)
     if output is None:
-        typer.echo(text, nl=False)
+        say_page(text)
         return
     try:
         output.write_text(text, encoding="utf-8")
@@ -60,4 +61,4 @@ def compose(
         raise InputError(
             f"cannot write {output}: {error.strerror}", remedy="Name another file with -o."
         ) from error
-    typer.echo(f"wrote {short(output.absolute())}; next: docker compose -f {output} up -d")
+    say(f"wrote {short(output.absolute())}; next: docker compose -f {output} up -d")

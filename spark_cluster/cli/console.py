@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.status import Status as Spinner
-
+from spark_cluster.cli.terminal import Console, say_json, styled
 from spark_cluster.core.event import (
     Event,
     Guarded,
@@ -27,6 +23,9 @@ from spark_cluster.core.event import (
 from spark_cluster.core.units import human_seconds
 from spark_cluster.places import short
 
+if TYPE_CHECKING:
+    from rich.status import Status as Spinner
+
 _STYLES = {
     "ok": "green",
     "changed": "yellow",
@@ -41,14 +40,14 @@ class JsonLines:
     """`--json`: one object a line, as it happens."""
 
     def __call__(self, event: Event) -> None:
-        print(json.dumps(as_json(event)), flush=True)  # noqa: T201
+        say_json(as_json(event))
 
 
 class ConsoleView:
     """Lines for a person; hosts with the same outcome of a step share a line."""
 
     def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
-        self.console = console or make_console()
+        self.console = console or Console()
         self._verbose = verbose
         self._connected: list[HostConnected] = []
         self._step: StepStarted | None = None
@@ -65,7 +64,7 @@ class ConsoleView:
             case StepStarted():
                 self.flush()
                 self._step = event
-                if self.console.file.isatty():
+                if self.console.is_terminal:
                     self._spin(event.title)
             case StepFinished():
                 self._finished.append(event)
@@ -85,16 +84,17 @@ class ConsoleView:
 
     def _started(self, event: RunStarted) -> None:
         what = event.verb + (f" {event.recipe}" if event.recipe else "")
-        self.console.print(
-            f"[bold]{escape(what)}[/] on {escape(', '.join(event.hosts))}  "
-            f"[dim]run {event.run}, inventory {escape(short(Path(event.inventory)))}[/]"
+        self.console.line(
+            (what, "bold"),
+            f" on {', '.join(event.hosts)}  ",
+            (f"run {event.run}, inventory {short(Path(event.inventory))}", "dim"),
         )
         if event.note:
-            self.console.print(f"  {escape(event.note)}")
+            self.console.line(f"  {event.note}")
 
-    def _spin(self, text: str) -> None:
+    def _spin(self, title: str) -> None:
         self._stop_spinner()
-        self._spinner = self.console.status(escape(text))
+        self._spinner = self.console.spinner(title)
         self._spinner.start()
 
     def _stop_spinner(self) -> None:
@@ -103,15 +103,15 @@ class ConsoleView:
             self._spinner = None
 
     def _progress(self, event: Progress) -> None:
-        text = f"{event.host}: {event.message}"
+        said = f"{event.message} ({human_seconds(event.seconds)})"
         if self._spinner is not None:
-            self._spinner.update(escape(f"{text} ({human_seconds(event.seconds)})"))
+            self._spinner.update(styled(f"{event.host}: {said}"))
         elif self._waiting.get((event.host, event.step)) != event.message:
-            self._line("waiting", event.host, f"{event.message} ({human_seconds(event.seconds)})")
+            self._line("waiting", event.host, said)
         self._waiting[(event.host, event.step)] = event.message
 
-    def _line(self, word: str, host: str, text: str, style: str = "dim") -> None:
-        self.console.print(f"  [{style}]{word:<11}[/] {host:<10} {escape(text)}", highlight=False)
+    def _line(self, word: str, host: str, said: str, style: str = "dim") -> None:
+        self.console.line("  ", (f"{word:<11}", style), f" {host:<10} {said}")
 
     def flush(self) -> None:
         """Print what the step that just ended has to say."""
@@ -120,7 +120,7 @@ class ConsoleView:
             hosts = ", ".join(
                 f"{event.host} {human_seconds(event.seconds)}" for event in self._connected
             )
-            self.console.print(f"  [dim]connected[/]   {escape(hosts)}", highlight=False)
+            self.console.line("  ", ("connected", "dim"), f"   {hosts}")
             self._connected = []
         for group in _groups(self._finished):
             self._outcome(group)
@@ -133,10 +133,8 @@ class ConsoleView:
         style = _STYLES.get(first.status, "")
         seconds = max(event.seconds for event in group)
         took = f" ({human_seconds(seconds)})" if seconds >= 1 else ""
-        self.console.print(
-            f"  [{style}]{first.status:<11}[/] [bold]{escape(first.title)}[/]  "
-            f"{escape(hosts)}{took}",
-            highlight=False,
+        self.console.line(
+            "  ", (f"{first.status:<11}", style), " ", (first.title, "bold"), f"  {hosts}{took}"
         )
         shown = first.details
         if not shown and first.summary and (self._verbose or first.status not in ("ok", "skipped")):
@@ -144,24 +142,20 @@ class ConsoleView:
         elif self._verbose and first.summary:
             shown = (first.summary, *first.details)
         for line in shown:
-            self.console.print(f"                {escape(line)}", highlight=False)
+            self.console.line(f"                {line}")
         if first.error is not None:
             if first.error.stderr:
-                for line in first.error.stderr.splitlines():
-                    self.console.print(f"                | {escape(line)}", highlight=False)
-            self.console.print(
-                f"                next: {escape(first.error.remedy)}", highlight=False
-            )
+                for line in first.error.stderr.rstrip("\n").split("\n"):
+                    self.console.line(f"                | {line}")
+            self.console.line(f"                next: {first.error.remedy}")
             code = first.error.code
             if code and not any(code in line for line in shown):
-                self.console.print(f"                more: spark-cluster explain {code}")
+                self.console.line(f"                more: spark-cluster explain {code}")
 
     def _ended(self, event: RunFinished) -> None:
         counts = ", ".join(f"{count} {status}" for status, count in event.counts.items() if count)
         took = human_seconds(event.seconds)
-        self.console.print(
-            f"[bold]{event.verb}[/]: {counts or 'nothing to do'}  [dim]{took}[/]", highlight=False
-        )
+        self.console.line((event.verb, "bold"), f": {counts or 'nothing to do'}  ", (took, "dim"))
 
 
 def _groups(events: Sequence[StepFinished]) -> list[list[StepFinished]]:
@@ -173,10 +167,3 @@ def _groups(events: Sequence[StepFinished]) -> list[list[StepFinished]]:
         key = (event.step, event.status, "" if plain else event.summary, event.details, remedy)
         groups.setdefault(key, []).append(event)
     return list(groups.values())
-
-
-def make_console(*, stderr: bool = False) -> Console:
-    """Plain on pipes and under NO_COLOR (rich heeds both); never wraps words into a log file."""
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 200
-    return Console(stderr=stderr, soft_wrap=True, width=width, highlight=False)

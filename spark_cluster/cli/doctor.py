@@ -13,6 +13,7 @@ from spark_cluster.cli.options import (
     VerboseOption,
     split,
 )
+from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from spark_cluster.doctor.cluster import Cluster
@@ -57,16 +58,15 @@ def doctor(
 def _tell(
     cluster: Cluster, findings: list[Finding], *, as_json: bool, verbose: bool, title: str
 ) -> None:
-    import json
 
-    from spark_cluster.cli.console import make_console
     from spark_cluster.cli.doctor_view import as_data, show
+    from spark_cluster.cli.terminal import Console
 
     if as_json:
         phase = "examined" if title == "doctor" else "after-fix"
-        typer.echo(json.dumps(as_data(cluster, findings, phase)))
+        say_json(as_data(cluster, findings, phase))
     else:
-        show(make_console(), cluster, findings, verbose=verbose, title=title)
+        show(Console(), cluster, findings, verbose=verbose, title=title)
 
 
 def _repair(cluster: Cluster, findings: list[Finding], *, as_json: bool, verbose: bool) -> bool:
@@ -79,7 +79,7 @@ def _repair(cluster: Cluster, findings: list[Finding], *, as_json: bool, verbose
     wanted = repairs(findings)
     if not wanted:
         if not as_json:
-            typer.echo("  --fix: none of it can be repaired without a decision of yours.")
+            say("  --fix: none of it can be repaired without a decision of yours.")
         return False
     named = {host for hosts in wanted.values() for host in hosts}
     request = Request(

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
 from spark_cluster.cli.running import looking
+from spark_cluster.cli.terminal import Console
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.error import InputError, SparkError
 from spark_cluster.core.units import count
@@ -102,33 +100,33 @@ def show(
 ) -> None:
     """The findings for a person, the gravest first. `verbose`: why each matters, in full."""
     hosts = ", ".join((*cluster.facts, *cluster.away))
-    console.print(
-        f"[bold]{escape(title)}[/] {escape(hosts)}  "
-        f"[dim]inventory {escape(str(cluster.inventory.path))}[/]"
-    )
+    console.line((title, "bold"), f" {hosts}  ", (f"inventory {cluster.inventory.path}", "dim"))
     for finding in findings:
         _show(console, finding, verbose=verbose)
     counts = _counts(findings)
     named = [count(number, severity) for severity, number in counts.items() if number]
     graver = sum(number for name, number in counts.items() if name != Severity.NOTE.value)
     said = ", ".join(named) if named else "nothing found"
-    console.print(f"[bold]doctor[/]: {said}")
+    console.line(("doctor", "bold"), f": {said}")
     if graver and not verbose:
-        console.print("  More about each: `spark-cluster explain CODE`, or -v.")
+        console.line("  More about each: `spark-cluster explain CODE`, or -v.")
 
 
 def _show(console: Console, finding: Finding, *, verbose: bool) -> None:
     diagnosis = DIAGNOSES[finding.code]
-    console.print(
-        f"  [{_STYLES[finding.severity]}]{finding.severity.value:<8}[/] [bold]{finding.code:<9}[/] "
-        f"{finding.host:<10} {escape(finding.what)}"
+    console.line(
+        "  ",
+        (f"{finding.severity.value:<8}", _STYLES[finding.severity]),
+        " ",
+        (f"{finding.code:<9}", "bold"),
+        f" {finding.host:<10} {finding.what}",
     )
     if finding.severity is Severity.NOTE and not verbose:
         return
-    console.print(f"             why  {escape(_why(diagnosis.why, verbose=verbose))}")
-    console.print(f"             fix  {escape(finding.fix)}")
+    console.line(f"             why  {_why(diagnosis.why, verbose=verbose)}")
+    console.line(f"             fix  {finding.fix}")
     if finding.repair is not None:
-        console.print(f"             `--fix` repairs it (bootstrap step {finding.repair})")
+        console.line(f"             `--fix` repairs it (bootstrap step {finding.repair})")
 
 
 def _why(text: str, *, verbose: bool) -> str:

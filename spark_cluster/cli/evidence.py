@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from spark_cluster.inventory.models import Inventory
@@ -36,7 +37,6 @@ def evidence(
     others are complete; exit 3 then. Changes nothing; the stacks of the ranks are read by py-spy,
     else by gdb, which stops a rank for 30 s at most.
     """
-    import json
 
     from spark_cluster.cli.running import load_inventory, looking
     from spark_cluster.inventory.loader import select
@@ -47,10 +47,10 @@ def evidence(
     loaded = load_inventory(inventory)
     with looking(loaded, select(loaded, split(hosts))) as session:
         if not as_json:
-            typer.echo(f"collecting from {', '.join(session.lanes)}: up to 90 s each, all at once")
+            say(f"collecting from {', '.join(session.lanes)}: up to 90 s each, all at once")
         told = gather(session, loaded, output or default_path(), since=since)
     if as_json:
-        typer.echo(json.dumps(told))
+        say_json(told)
     else:
         _show(told)
     return 3 if told["incomplete"] else 0
@@ -111,11 +111,11 @@ def gather(session: Session, inventory: Inventory, path: Path, *, since: str) ->
 def _show(told: dict[str, Any]) -> None:
     from spark_cluster.core.units import human_bytes
 
-    typer.echo(f"{told['path']}: {told['files']} files, {human_bytes(told['bytes'])}")
+    say(f"{told['path']}: {told['files']} files, {human_bytes(told['bytes'])}")
     if told["wrong"]:
-        typer.echo("what looks wrong:")
+        say("what looks wrong:")
         for line in told["wrong"]:
-            typer.echo(f"  {line}")
+            say(f"  {line}")
     else:
-        typer.echo("nothing looks wrong to the doctor")
-    typer.echo("next: tar -xzf it and read index.md; `spark-cluster explain CODE` says more")
+        say("nothing looks wrong to the doctor")
+    say("next: tar -xzf it and read index.md; `spark-cluster explain CODE` says more")

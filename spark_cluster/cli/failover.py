@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -20,6 +19,7 @@ from spark_cluster.cli.options import (
     WithOption,
     split,
 )
+from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from spark_cluster.cli.deploying import Choices
@@ -181,10 +181,10 @@ def _nobody(recipe: Recipe, avoided: list[str], rejected: list[Candidate]) -> Sp
             f"{', '.join(avoided)}",
             remedy="Choose a recipe for fewer hosts: `spark-cluster recipes` lists them.",
         )
-    lacks = "".join(
-        f"\n  {', '.join(each.hosts)}: {why}" for each in rejected for why in each.missing
+    lacks = "; ".join(
+        f"{', '.join(each.hosts)}: {why}" for each in rejected for why in each.missing
     )
-    what = f"no hosts can carry {recipe.name} without {', '.join(avoided)}; nothing was changed:"
+    what = f"no hosts can carry {recipe.name} without {', '.join(avoided)}; nothing was changed: "
     if any(each.away for each in rejected) and not any(each.request for each in rejected):
         return Unreachable(
             what + lacks, remedy="Bring back hosts that are away, then run it again."
@@ -216,20 +216,20 @@ def _announce(
             "choices_known": known,
             "rejected": [each.as_dict() for each in rejected],
         }
-        typer.echo(json.dumps(line))
+        say_json(line)
         return
-    typer.echo(f"failover of {name} without {', '.join(avoided)}")
+    say(f"failover of {name} without {', '.join(avoided)}")
     for each in rejected:
-        typer.echo(f"  not on {', '.join(each.hosts)}: {'; '.join(each.missing)}")
+        say(f"  not on {', '.join(each.hosts)}: {'; '.join(each.missing)}")
     if doomed:
-        typer.echo(f"  takes down what is left of it on {', '.join(doomed)}")
+        say(f"  takes down what is left of it on {', '.join(doomed)}")
     if not known:
-        typer.echo(
+        say(
             "  how it was launched cannot be read: it gets the recipe's defaults, or the --profile "
             "and --with that are given here, and no restart at boot"
         )
     head = f", head {chosen.hosts[0]}" if len(chosen.hosts) > 1 else ""
-    typer.echo(f"  serves on {', '.join(chosen.hosts)}{head}: nothing is missing there")
+    say(f"  serves on {', '.join(chosen.hosts)}{head}: nothing is missing there")
 
 
 def _clear(

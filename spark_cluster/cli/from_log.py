@@ -12,10 +12,8 @@ if TYPE_CHECKING:
 def from_log(names: Sequence[str], *, as_json: bool) -> int:
     """Read, judge, print. Exit 0 if every rank chose RDMA, 4 otherwise; InputError for a file that
     cannot be read, or when no file holds a line of NCCL's."""
-    import json
 
-    import typer
-
+    from spark_cluster.cli.terminal import say_json
     from spark_cluster.core.error import InputError
     from spark_cluster.rdma.from_log import read
 
@@ -29,7 +27,7 @@ def from_log(names: Sequence[str], *, as_json: bool) -> int:
             "\"$(docker inspect -f '{{.State.StartedAt}}' NAME)\" NAME > FILE 2>&1`.",
         )
     if as_json:
-        typer.echo(json.dumps(report.as_dict()))
+        say_json(report.as_dict())
     else:
         _show(report)
     return 0 if report.kind == "rdma" else 4
@@ -55,18 +53,16 @@ def _text(name: str) -> str:
 
 
 def _show(report: Report) -> None:
-    from spark_cluster.cli.console import make_console
+    from spark_cluster.cli.terminal import Console
     from spark_cluster.cli.verdict_view import log_ranks
 
-    console = make_console()
-    console.print(log_ranks(report.ranks))
+    console = Console()
+    console.table(log_ranks(report.ranks))
     for note in report.notes:
-        console.print(f"  {note}", markup=False, highlight=False)
-    console.print(f"verdict: {report.kind}", markup=False, highlight=False)
+        console.line(f"  {note}")
+    console.line(f"verdict: {report.kind}")
     if report.kind == "rdma":
-        console.print(
+        console.line(
             "  This is what NCCL chose. Whether tokens go there is in the counters: "
-            "spark-cluster verify-rdma",
-            markup=False,
-            highlight=False,
+            "spark-cluster verify-rdma"
         )

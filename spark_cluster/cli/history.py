@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from spark_cluster.runner.history import Past
@@ -45,29 +46,25 @@ def history(
 
 
 def _tell(text: str) -> None:
-    typer.echo(text, err=True)
+    say(text, err=True)
 
 
 def _runs(runs: list[Past], *, as_json: bool) -> int:
-    import json
 
-    from rich.table import Table
-
-    from spark_cluster.cli.console import make_console
+    from spark_cluster.cli.terminal import Console, add_row, new_table
     from spark_cluster.core.units import human_seconds
 
     if as_json:
-        typer.echo(json.dumps({"runs": [past.as_dict() for past in runs]}))
+        say_json({"runs": [past.as_dict() for past in runs]})
         return 0
-    console = make_console()
+    console = Console()
     if not runs:
-        console.print("No run of this user on this machine yet; `--nodes` asks the hosts.")
+        console.line("No run of this user on this machine yet; `--nodes` asks the hosts.")
         return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("run", "started", "what", "hosts", "took", "outcome"):
-        table.add_column(title)
+    shown = new_table("run", "started", "what", "hosts", "took", "outcome")
     for past in runs:
-        table.add_row(
+        add_row(
+            shown,
             past.run,
             past.started.astimezone().strftime("%Y-%m-%d %H:%M:%S") if past.started else "",
             f"{past.verb} {past.recipe}" if past.recipe else past.verb,
@@ -75,41 +72,36 @@ def _runs(runs: list[Past], *, as_json: bool) -> int:
             human_seconds(past.seconds) if past.seconds is not None else "",
             past.outcome,
         )
-    console.print(table)
+    console.table(shown)
     return 0
 
 
 def _story(past: Past, *, as_json: bool) -> int:
-    import json
 
-    from rich.markup import escape
-
-    from spark_cluster.cli.console import make_console
+    from spark_cluster.cli.terminal import Console
     from spark_cluster.places import short
     from spark_cluster.runner.history import story
 
     if as_json:
-        typer.echo(json.dumps({**past.as_dict(), "entries": list(past.entries)}))
+        say_json({**past.as_dict(), "entries": list(past.entries)})
         return 0
-    console = make_console()
-    console.print(
-        f"[bold]{escape(past.verb)}[/] on {', '.join(past.hosts)}: {past.outcome}  "
-        f"[dim]run {past.run}, {escape(short(past.path))}[/]"
+    console = Console()
+    console.line(
+        (past.verb, "bold"),
+        f" on {', '.join(past.hosts)}: {past.outcome}  ",
+        (f"run {past.run}, {short(past.path)}", "dim"),
     )
     for when, host, word, text in story(past):
-        console.print(f"  {when}  {word:<8} {host:<10} {escape(text)}")
+        console.line(f"  {when}  {word:<8} {host:<10} {text}")
     return 0
 
 
 def _nodes(
     inventory: str | None, chosen: list[str] | None, run: str | None, limit: int, *, as_json: bool
 ) -> int:
-    import json
 
-    from rich.markup import escape
-
-    from spark_cluster.cli.console import make_console
     from spark_cluster.cli.running import load_inventory, read_hosts
+    from spark_cluster.cli.terminal import Console
     from spark_cluster.core.error import SparkError
     from spark_cluster.facts.story import LINES, story
     from spark_cluster.inventory.loader import select
@@ -127,17 +119,17 @@ def _nodes(
         rows = {
             name: [{"time": t, "text": text} for t, text in said] for name, said in lines.items()
         }
-        typer.echo(json.dumps({"hosts": rows, "unknown": away}))
+        say_json({"hosts": rows, "unknown": away})
         return 3 if away else 0
-    console = make_console()
+    console = Console()
     for name, facts in found.items():
-        console.print(f"[bold]{name}[/]")
+        console.line((name, "bold"))
         if isinstance(facts, SparkError):
-            console.print(f"  unknown: {escape(facts.message)}")
-            console.print(f"  next: {escape(facts.remedy)}")
+            console.line(f"  unknown: {facts.message}")
+            console.line(f"  next: {facts.remedy}")
             continue
         for when, text in lines[name]:
-            console.print(f"  {when}  {escape(text)}")
+            console.line(f"  {when}  {text}")
         if not lines[name]:
-            console.print("  nothing written down here")
+            console.line("  nothing written down here")
     return 3 if away else 0

@@ -17,6 +17,7 @@ from spark_cluster.cli.options import (
     VerboseOption,
     split,
 )
+from spark_cluster.cli.terminal import say_json
 
 app = typer.Typer(
     help="Container images on the hosts: list, and copy over the fabric.",
@@ -35,10 +36,9 @@ def list_images(
     as_json: JsonOption = False,
 ) -> int:
     """Show the images of each host with their IDs, and which differ between hosts."""
-    import json
 
-    from spark_cluster.cli.console import make_console
     from spark_cluster.cli.running import load_inventory, read_hosts
+    from spark_cluster.cli.terminal import Console
     from spark_cluster.cli.transfer_view import images_data, show_images
     from spark_cluster.facts.models import IMAGES
     from spark_cluster.inventory.loader import select
@@ -50,9 +50,9 @@ def list_images(
     found = read_hosts(loaded, select(loaded, split(hosts)), [IMAGES])
     data = images_data(found, wanted)
     if as_json:
-        typer.echo(json.dumps({"kind": "images", "inventory": str(loaded.path), **data}))
+        say_json({"kind": "images", "inventory": str(loaded.path), **data})
     else:
-        show_images(make_console(), data)
+        show_images(Console(), data)
     return 3 if data["unknown"] else 0
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spark_cluster.cli.terminal import confirm, say, say_page
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,46 +39,46 @@ def init(
     Without HOST it asks those that ~/.ssh/config and mDNS know. It shows the inventory first.
     """
     import sys
-    from pathlib import Path
 
     from spark_cluster.cli.running import ask_password, connector
     from spark_cluster.core.units import count
+    from spark_cluster.places import expanded
     from spark_cluster.runner import discover
 
-    config = str(Path(ssh_config).expanduser().absolute()) if ssh_config else None
+    config = str(expanded(ssh_config).absolute()) if ssh_config else None
     names = list(dict.fromkeys(hosts or []))
     if not names:
         for candidate in discover.candidates(config):
-            typer.echo(f"found  {candidate.name}: {candidate.why}", err=True)
+            say(f"found  {candidate.name}: {candidate.why}", err=True)
             names.append(candidate.name)
     if not names:
         raise discover.nobody(discover.own_neighbours())
     asked = count(len(names), "host")
-    typer.echo(f"asking {asked}; each sends and listens for {discover.LISTEN} s", err=True)
+    say(f"asking {asked}; each sends and listens for {discover.LISTEN} s", err=True)
     answers, failed = discover.ask(
         names, connector(), ask_password(), lambda _: None, ssh_config=config
     )
     for name, error in failed.items():
         if hosts or not answers:
             raise error
-        typer.echo(f"left out  {name}: {error.message}", err=True)
-    path = Path(output).expanduser().absolute()
+        say(f"left out  {name}: {error.message}", err=True)
+    path = expanded(output).absolute()
     text = _text(answers, config)
     checked = _checked(text, path)
-    typer.echo(text, nl=False)
+    say_page(text)
     _tell(answers)
     if not yes:
         if not sys.stdin.isatty():
-            typer.echo(f"not written; `--yes` writes it to {path}", err=True)
+            say(f"not written; `--yes` writes it to {path}", err=True)
             return 0
-        if not typer.confirm(f"Write this to {path}?", default=False, err=True):
-            typer.echo("Nothing was written, and nothing was changed on the nodes.", err=True)
+        if not confirm(f"Write this to {path}?"):
+            say("Nothing was written, and nothing was changed on the nodes.", err=True)
             return 0
     _write(path, text, force=force)
     rails = sum(len(host.rails) for host in checked.hosts.values())
     written = f"{count(len(checked.hosts), 'host')}, {count(rails, 'rail')}"
-    typer.echo(f"written to {path}: {written}; nothing was changed on the nodes", err=True)
-    typer.echo(f"next: spark-cluster plan bootstrap --inventory {path}", err=True)
+    say(f"written to {path}: {written}; nothing was changed on the nodes", err=True)
+    say(f"next: spark-cluster plan bootstrap --inventory {path}", err=True)
     return 0
 
 
@@ -114,7 +116,7 @@ def _tell(answers: list[Answer]) -> None:
     for answer in answers:
         off = [name for name, port in answer.sight.ports.items() if port.ipv6_off and port.carrier]
         if off:
-            typer.echo(
+            say(
                 f"note  {answer.node.name}: IPv6 is off on {', '.join(off)}; frames were used",
                 err=True,
             )

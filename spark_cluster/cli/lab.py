@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from spark_cluster.cli.terminal import say, say_json
+
 app = typer.Typer(
     help="Three virtual Sparks on this machine, with real RoCE between them.",
     no_args_is_help=True,
@@ -25,7 +27,7 @@ def _clean_up_on_sigterm() -> None:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    say(text, err=True)
 
 
 @app.command()
@@ -44,7 +46,7 @@ def up(
 
     _clean_up_on_sigterm()
     manage.up(manage.Options(topology, mirror, suite, memory, fresh_boot), _say)
-    typer.echo(f"The lab is up. Its inventory: {short(state.folder() / 'inventory.yaml')}")
+    say(f"The lab is up. Its inventory: {short(state.folder() / 'inventory.yaml')}")
 
 
 @app.command()
@@ -81,7 +83,6 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Which nodes are up, and where their SSH is."""
-    import json
     import time
     from dataclasses import asdict
 
@@ -89,15 +90,15 @@ def status(
 
     found = manage.status()
     if as_json:
-        typer.echo(json.dumps([asdict(node) for node in found]))
+        say_json([asdict(node) for node in found])
         return
     if not found:
-        typer.echo("The lab is not up. Start it: spark-cluster lab up")
+        say("The lab is not up. Start it: spark-cluster lab up")
         return
-    typer.echo("node     state  ssh              api              accel  pid      since")
+    say("node     state  ssh              api              accel  pid      since")
     for node in found:
         since = time.strftime("%H:%M:%S", time.localtime(node.since))
-        typer.echo(
+        say(
             f"{node.name:<8} {'up' if node.up else 'dead':<6} "
             f"{f'127.0.0.1:{node.ssh_port}':<16} {f'127.0.0.1:{node.api_port}':<16} "
             f"{node.accel:<6} {node.pid:<8} {since}"
@@ -132,16 +133,15 @@ def fault(
     as_json: Annotated[bool, typer.Option("--json", help="`list`, for programs.")] = False,
 ) -> None:
     """Make something go wrong on a node, or undo it."""
-    import json
 
     from spark_cluster.lab import fault as faults
 
     if name == "list" and as_json:
         rows = [{"name": f.name, "does": f.does, "undo": f.undone} for f in faults.FAULTS]
-        typer.echo(json.dumps(rows))
+        say_json(rows)
         return
     if name == "list":
         for known in faults.FAULTS:
-            typer.echo(f"{known.name:<14} {known.does}; --undo {known.undone}")
+            say(f"{known.name:<14} {known.does}; --undo {known.undone}")
         return
     faults.inject(name, node, interface=interface, port=port, undo=undo, say=_say)

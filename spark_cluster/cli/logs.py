@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     import re
@@ -68,7 +69,7 @@ def logs(
         shown = (_follow if follow else _once)(session, script, show)
         away = bool(session.lost)
     if not shown and not follow and not away:
-        typer.echo("no log line of ours; `spark-cluster status` shows what runs", err=True)
+        say("no log line of ours; `spark-cluster status` shows what runs", err=True)
     return 3 if away else 0
 
 
@@ -86,24 +87,21 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _printer(pattern: re.Pattern[str] | None, *, as_json: bool) -> Callable[[LogLine], None]:
-    import json
     from dataclasses import asdict
 
-    from rich.markup import escape
+    from spark_cluster.cli.terminal import Console
 
-    from spark_cluster.cli.console import make_console
-
-    console = make_console()
+    console = Console()
 
     def show(line: LogLine) -> None:
         if pattern is not None and not pattern.search(line.text):
             return
         if as_json:
-            typer.echo(json.dumps(asdict(line)))
+            say_json(asdict(line))
             return
         colour = _COLOURS[line.rank % len(_COLOURS)]
         where = f"{line.time[11:23]} rank {line.rank} {line.host}"
-        console.print(f"[{colour}]{where}[/] {escape(line.text)}", highlight=False)
+        console.log_line((where, colour), line.text)
 
     return show
 
@@ -146,9 +144,9 @@ def _tell(errors: Mapping[str, SparkError]) -> None:
 
     nexts = remedies.after({name: error.remedy for name, error in errors.items()})
     for name, error in errors.items():
-        typer.echo(f"unknown: {name}: {error.message}", err=True)
+        say(f"unknown: {name}: {error.message}", err=True)
         if name in nexts:
-            typer.echo(f"  next: {nexts[name]}", err=True)
+            say(f"  next: {nexts[name]}", err=True)
 
 
 def _incomplete(done: Completed, host: str) -> SparkError | None:
@@ -238,7 +236,7 @@ def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> b
     except KeyboardInterrupt:
         session.stop.request()
         session.abort()
-        typer.echo("detached; the ranks run on", err=True)
+        say("detached; the ranks run on", err=True)
     while not arrived.empty():
         window.add(arrived.get(), time.monotonic())
     for line in window.rest():

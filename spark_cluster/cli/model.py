@@ -17,6 +17,7 @@ from spark_cluster.cli.options import (
     VerboseOption,
     split,
 )
+from spark_cluster.cli.terminal import confirm, say_json
 
 if TYPE_CHECKING:
     from spark_cluster.cli.running import Active, Request
@@ -68,11 +69,10 @@ def list_models(
 
     Looks in ~/.cache/huggingface and in the folders of all recipes, unless one is named.
     """
-    import json
 
-    from spark_cluster.cli.console import make_console
     from spark_cluster.cli.model_caches import all_caches
     from spark_cluster.cli.running import load_inventory, read_hosts
+    from spark_cluster.cli.terminal import Console
     from spark_cluster.cli.transfer_view import models_data, show_models
     from spark_cluster.facts.models import models
     from spark_cluster.inventory.loader import select
@@ -88,9 +88,9 @@ def list_models(
     found = read_hosts(loaded, select(loaded, split(hosts)), [fact])
     data = models_data(found, fact, wanted, caches)
     if as_json:
-        typer.echo(json.dumps({"kind": "models", "inventory": str(loaded.path), **data}))
+        say_json({"kind": "models", "inventory": str(loaded.path), **data})
     else:
-        show_models(make_console(), data)
+        show_models(Console(), data)
     return 3 if data["unknown"] else 0
 
 
@@ -303,7 +303,7 @@ def _confirm(question: str) -> None:
         raise InputError(
             f"{question} There is no terminal to ask on.", remedy="Say --yes if you mean it."
         )
-    if not typer.confirm(question, err=True):
+    if not confirm(question):
         raise Interrupted("nothing was removed", remedy="Run it again to remove it after all.")
 
 

@@ -15,6 +15,7 @@ from spark_cluster.cli.options import (
     VerboseOption,
     split,
 )
+from spark_cluster.cli.terminal import say_json
 
 app = typer.Typer(
     help="Metrics: Prometheus, Grafana and their exporters.",
@@ -144,11 +145,10 @@ def status(
     as_json: JsonOption = False,
 ) -> int:
     """Show what runs where, which targets answer, and which alerts fire. One look."""
-    import json
 
-    from spark_cluster.cli.console import make_console
     from spark_cluster.cli.monitor_view import rows, show
     from spark_cluster.cli.running import load_inventory, read_hosts
+    from spark_cluster.cli.terminal import Console
     from spark_cluster.facts.monitor import MONITOR, SCRAPED
     from spark_cluster.inventory.loader import select
 
@@ -156,7 +156,7 @@ def status(
     names = select(loaded, split(hosts))
     found = rows(loaded, read_hosts(loaded, names, [MONITOR, SCRAPED]))
     if as_json:
-        typer.echo(json.dumps({"inventory": str(loaded.path), "hosts": found}))
+        say_json({"inventory": str(loaded.path), "hosts": found})
     else:
-        show(make_console(), found)
+        show(Console(), found)
     return 3 if any(row["state"] == "unknown" for row in found) else 0

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 
 from spark_cluster.cli.running import Request
+from spark_cluster.cli.terminal import Console
 from spark_cluster.core.error import InputError, SparkError, Unreachable
 from spark_cluster.core.shell import quote
 from spark_cluster.core.units import count
@@ -195,7 +194,7 @@ def show(console: Console, found: list[dict[str, Any]]) -> None:
     """The rows for a person."""
     for row in found:
         for line in _lines(row):
-            console.print(escape(line), highlight=False)
+            console.line(line)
 
 
 def _lines(row: dict[str, Any]) -> Iterator[str]:

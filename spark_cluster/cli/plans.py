@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from rich.console import Console
-from rich.markup import escape
-
+from spark_cluster.cli.terminal import Console
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.step import Assessment
 from spark_cluster.core.units import count
@@ -52,22 +50,20 @@ def show(
     for planned, assessments in plan:
         step = planned.step
         if step.stimulus is not None:
-            console.print(f"  [dim]when run[/]    [bold]{escape(step.title)}[/]")
+            console.line("  ", ("when run", "dim"), "    ", (step.title, "bold"))
             continue
         busy = {h: a for h, a in assessments.items() if a.changes or a.problems}
         idle = [host for host in assessments if host not in busy]
         if idle:
             words = "skipped" if all(assessments[h].skipped for h in idle) else "no change"
-            console.print(
-                f"  [dim]{words:<11}[/] [bold]{escape(step.title)}[/]  {escape(', '.join(idle))}"
+            console.line(
+                "  ", (f"{words:<11}", "dim"), " ", (step.title, "bold"), f"  {', '.join(idle)}"
             )
         for host, assessment in busy.items():
             way = "in the way" if (step.name, host) in refused else "now"
             _show_host(console, planned, host, assessment, way, commands=commands)
     total = plan.change_count
-    console.print(
-        f"[bold]plan[/]: {count(total, 'change')}" if total else "[bold]plan[/]: no change"
-    )
+    console.line(("plan", "bold"), f": {count(total, 'change') if total else 'no change'}")
 
 
 def _show_host(
@@ -80,24 +76,21 @@ def _show_host(
     commands: bool,
 ) -> None:
     word = "would change" if assessment.changes else "would check"
-    console.print(f"  [yellow]{word:<11}[/] [bold]{escape(planned.step.title)}[/]  {escape(host)}")
+    console.line("  ", (f"{word:<11}", "yellow"), " ", (planned.step.title, "bold"), f"  {host}")
     for change in assessment.changes:
-        console.print(
-            f"                {escape(change.what)}: {escape(change.before)} -> "
-            f"{escape(change.after)}"
-        )
+        console.line(f"                {change.what}: {change.before} -> {change.after}")
         for line in change.diff:
-            console.print(f"                  {escape(line)}")
+            console.line(f"                  {line}")
         if commands and not planned.step.guarded:
             _show_commands(console, change.commands)
     if commands and planned.step.guarded and assessment.changes:
-        console.print("                all of it inside the network guard:")
+        console.line("                all of it inside the network guard:")
         seconds = int(planned.params.guard_seconds)
         _show_commands(console, guard_scripts.arm("RUN", seconds, assessment.changes))
     for problem in assessment.problems:
-        console.print(f"                {way}: {problem.code} {escape(problem.what)}")
+        console.line(f"                {way}: {problem.code} {problem.what}")
 
 
 def _show_commands(console: Console, commands: str) -> None:
-    for line in commands.rstrip().splitlines():
-        console.print(f"                  $ {escape(line)}")
+    for line in commands.rstrip().split("\n"):
+        console.line(f"                  $ {line}")

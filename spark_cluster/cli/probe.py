@@ -38,7 +38,7 @@ def probe(request: Request, *, seconds: int, both: bool) -> int:
         rows, findings = bandwidth.judge(bench.run(wanted))
         if active.view is not None:
             active.view.flush()
-            active.view.console.print(_table(rows))
+            active.view.console.table(_table(rows))
             for finding in findings:
                 active.say(f"  {finding.code} {finding.what}")
             for known in dict.fromkeys(finding.code for finding in findings):
@@ -52,17 +52,13 @@ def probe(request: Request, *, seconds: int, both: bool) -> int:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
+    from spark_cluster.cli import terminal
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("from", "to", "rail"):
-        table.add_column(title)
-    for title in ("Gb/s", "expected", "before"):
-        table.add_column(title, justify="right")
-    table.add_column("")
+    numbers = ("Gb/s", "expected", "before")
+    table = terminal.new_table("from", "to", "rail", *numbers, "", right=numbers)
     for row in rows:
-        table.add_row(row.source, row.sink, escape(" + ".join(row.rails)), *_cells(row), row.state)
+        cells = _cells(row)
+        terminal.add_row(table, row.source, row.sink, " + ".join(row.rails), *cells, row.state)
     return table
 
 

@@ -14,6 +14,7 @@ from spark_cluster.cli.options import (
     WithOption,
     split,
 )
+from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,6 @@ def list_recipes(
     """List the recipes; show one, see whether it fits, or check it. Exit 2 if one is broken."""
     if context.invoked_subcommand is not None:
         return 0
-    import json
 
     from spark_cluster.cli import recipes_view as view
     from spark_cluster.core.error import InputError
@@ -54,10 +54,10 @@ def list_recipes(
             {"name": name, "path": str(known[name]), "error": error.as_dict()}
             for name, error in broken.items()
         ]
-        typer.echo(json.dumps([*map(view.summary, rows), *faults]))
+        say_json([*map(view.summary, rows), *faults])
     else:
         for line in (*view.listed(rows), *view.faults(broken)):
-            typer.echo(line)
+            say(line)
     return 2 if broken else 0
 
 
@@ -66,7 +66,6 @@ def show(
     name: RecipeArgument, inventory: InventoryOption = None, as_json: JsonOption = False
 ) -> None:
     """Show a recipe: every argument and variable with the reason for it."""
-    import json
 
     from spark_cluster.cli import recipes_view as view
     from spark_cluster.recipes.loader import load
@@ -75,10 +74,10 @@ def show(
     recipe = load(name, _own(_inventory(inventory)))
     if as_json:
         shown = masked(recipe).model_dump(mode="json")
-        typer.echo(json.dumps({**shown, "path": str(recipe.path)}))
+        say_json({**shown, "path": str(recipe.path)})
         return
     for line in view.shown(recipe):
-        typer.echo(line)
+        say(line)
 
 
 @app.command("fit")
@@ -97,7 +96,6 @@ def fit(
     as_json: JsonOption = False,
 ) -> int:
     """Add up the memory: weights, KV cache, tokens. Exit 4 if it does not fit, 3 if unknown."""
-    import json
 
     from spark_cluster.cli import recipes_view as view
     from spark_cluster.cli.deploying import Choices, chosen_options, load_recipe
@@ -110,10 +108,10 @@ def fit(
     names = split(hosts)
     result = on_hosts(loaded, recipe, names) if names else nominal(recipe)
     if as_json:
-        typer.echo(json.dumps(view.fit_data(recipe, result, names or [])))
+        say_json(view.fit_data(recipe, result, names or []))
     else:
         for line in view.fitted(recipe, result, is_nominal=not names):
-            typer.echo(line)
+            say(line)
     return view.FIT_EXIT[result.verdict]
 
 
@@ -127,7 +125,6 @@ def lint(
     as_json: JsonOption = False,
 ) -> int:
     """Check recipes against their engine's version and against RDMA. Exit 2 on an error."""
-    import json
 
     from spark_cluster.cli import recipes_view as view
     from spark_cluster.recipes import loader
@@ -138,10 +135,10 @@ def lint(
     errors = sum(finding.is_error for _, _, finding in found)
     if as_json:
         rows = [view.finding_data(*row) for row in found]
-        typer.echo(json.dumps({"recipes": chosen, "findings": rows, "errors": errors}))
+        say_json({"recipes": chosen, "findings": rows, "errors": errors})
     else:
         for line in view.linted(chosen, found):
-            typer.echo(line)
+            say(line)
     return 2 if errors else 0
 
 

@@ -14,6 +14,7 @@ from spark_cluster.cli.options import (
     VerboseOption,
     not_empty,
 )
+from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,6 @@ def relaunch(
 
     Nothing is taken down before all that the launch needs was seen to be there.
     """
-    import json
 
     from spark_cluster.cli.checking import obstacles
     from spark_cluster.cli.deploying import Choices, load_recipe
@@ -108,11 +108,11 @@ def relaunch(
     differs = any(digests[host] != digest for host, digest in before.hosts.items())
     if as_json:
         line = {"recipe": before.recipe, "hosts": list(before.group), "settings_differ": differs}
-        typer.echo(json.dumps({"kind": "relaunch", **line}))
+        say_json({"kind": "relaunch", **line})
     else:
-        typer.echo(f"relaunch of {before.recipe} on {', '.join(before.group)}: down, then up again")
+        say(f"relaunch of {before.recipe} on {', '.join(before.group)}: down, then up again")
         if differs:
-            typer.echo("  with other settings than now: the recipe, or spark-cluster, has changed")
+            say("  with other settings than now: the recipe, or spark-cluster, has changed")
     if dry_run:
         return 0
     if evidence:

@@ -125,7 +125,7 @@ class Active:
         """A line for a person; nothing under --json."""
         if self.view is not None:
             self.view.flush()
-            self.view.console.print(text, markup=False, highlight=False)
+            self.view.console.line(text)
 
 
 @contextlib.contextmanager

@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import typer
-from rich.markup import escape
-
-from spark_cluster.cli.console import make_console
 from spark_cluster.cli.running import Request, activate, load_inventory, lost_results, read_hosts
+from spark_cluster.cli.terminal import Console, say_json
 from spark_cluster.cli.verbs import End, run_playbook
 from spark_cluster.core.error import InputError, SparkError
 from spark_cluster.facts.base import Facts
@@ -160,11 +157,11 @@ def status(name: str, given: str | None, host: str | None, *, as_json: bool) -> 
     found = read_hosts(inventory, _hosts(inventory, host), [OBSERVABILITY])
     rows = [_row(SERVICES[name], at, outcome) for at, outcome in found.items()]
     if as_json:
-        typer.echo(json.dumps({"inventory": str(inventory.path), "service": name, "hosts": rows}))
+        say_json({"inventory": str(inventory.path), "service": name, "hosts": rows})
     else:
-        console = make_console()
+        console = Console()
         for row in rows:
-            console.print(f"  {escape(_line(row))}", highlight=False)
+            console.line(f"  {_line(row)}")
     return 3 if any(row["state"] == "unknown" for row in rows) else 0
 
 

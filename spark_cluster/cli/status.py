@@ -13,6 +13,7 @@ from spark_cluster.cli.options import (
     VerboseOption,
     split,
 )
+from spark_cluster.cli.terminal import say_json
 
 
 def register(app: typer.Typer) -> None:
@@ -36,11 +37,10 @@ def status(
 
     Rates are those of about a second; with --watch those between two refreshes.
     """
-    import json
 
-    from spark_cluster.cli.console import make_console
     from spark_cluster.cli.running import load_inventory
     from spark_cluster.cli.status_view import read, show, verdict_row
+    from spark_cluster.cli.terminal import Console
     from spark_cluster.core.error import InputError
     from spark_cluster.inventory.loader import select
 
@@ -57,8 +57,8 @@ def status(
     rows = read(loaded, names)
     verdict = verdict_row(loaded, rows)
     if as_json:
-        typer.echo(json.dumps({"inventory": str(loaded.path), "hosts": rows, "verdict": verdict}))
+        say_json({"inventory": str(loaded.path), "hosts": rows, "verdict": verdict})
     else:
-        show(make_console(), loaded, rows, verdict, verbose=verbose)
+        show(Console(), loaded, rows, verdict, verbose=verbose)
     unknown = (row["state"] == "unknown" or row.get("docker_error") for row in rows)
     return 3 if any(unknown) else 0

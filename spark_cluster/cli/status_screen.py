@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import typer
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from spark_cluster.cli import status_view as words
-from spark_cluster.cli.console import make_console
 from spark_cluster.cli.running import looking
 from spark_cluster.cli.status_rows import FACTS, row, unknown
+from spark_cluster.cli.terminal import Console, add_row, new_table, say_json, styled
 from spark_cluster.core.units import human_age, human_bytes
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
@@ -32,16 +28,15 @@ Row = dict[str, Any]
 def watch(inventory: Inventory, names: list[str], interval: float, *, as_json: bool) -> int:
     """Until Ctrl-C; on a pipe each refresh is printed below the last; 3 if a host was unknown at
     the end."""
-    console = make_console()
+    console = Console()
     screen = Screen(inventory)
     full = console.is_terminal and not as_json
-    with looking(inventory, names) as session, heed(session, lambda _: None):
-        live = Live(get_renderable=screen.render, console=console, screen=full, auto_refresh=full)
-        with live if full else contextlib.nullcontext():
-            for rows in _refreshes(session, inventory, interval):
-                screen.show(rows, words.verdict_row(inventory, rows))
-                if not full:
-                    _print(console, screen, as_json=as_json)
+    drawn = console.live(screen.render) if full else contextlib.nullcontext()
+    with looking(inventory, names) as session, heed(session, lambda _: None), drawn:
+        for rows in _refreshes(session, inventory, interval):
+            screen.show(rows, words.verdict_row(inventory, rows))
+            if not full:
+                _print(console, screen, as_json=as_json)
     return 3 if any(each["state"] == "unknown" for each in screen.rows) else 0
 
 
@@ -63,9 +58,9 @@ def _row(session: Session, inventory: Inventory, turn: Turn, name: str) -> Row:
 
 def _print(console: Console, screen: Screen, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(screen.as_data()))
+        say_json(screen.as_data())
     else:
-        console.print(screen.render())
+        console.draw(screen.render())
 
 
 class Screen:
@@ -91,22 +86,22 @@ class Screen:
     def render(self) -> RenderableType:
         where = short(self._inventory.path)
         if not self.rows:
-            return Text(f"spark-cluster status, {where}: reading the hosts")
+            return styled(f"spark-cluster status, {where}: reading the hosts")
         age = human_age(time.monotonic() - self._read)
         clock = f"{datetime.now():%H:%M:%S}"
         parts: list[RenderableType] = [
-            Text(f"spark-cluster status, {where}, {clock}, read {age} ago, Ctrl-C ends", "dim"),
-            Text(),
+            styled((f"spark-cluster status, {where}, {clock}, read {age} ago, Ctrl-C ends", "dim")),
+            styled(),
             hosts(self.rows),
-            Text(),
+            styled(),
             containers(self.rows),
-            Text(),
+            styled(),
         ]
-        parts += [Text(line) for line in _lines(self.rows)]
+        parts += [styled(line) for line in _lines(self.rows)]
         if self._verdict is not None:
-            parts.append(Text(words.verdict_text(self._verdict)))
+            parts.append(styled(words.verdict_text(self._verdict)))
         # Last: a screen that is too low cuts the end.
-        return Group(*parts, Text(), rails(self.rows))
+        return Group(*parts, styled(), rails(self.rows))
 
 
 #: Columns that a narrow terminal never cuts: which host it is, and whether it is there.
@@ -114,60 +109,59 @@ _WHOLE = ("rank", "host", "state")
 
 
 def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, no_wrap=title in _WHOLE, overflow="fold")
-    return table
+    return new_table(*titles, whole=_WHOLE, fold=True)
 
 
 def hosts(rows: list[Row]) -> Table:
-    table = _table("host", "state", "up for", "load", "memory available", "swap", "GPU")
+    shown = _table("host", "state", "up for", "load", "memory available", "swap", "GPU")
     for each in rows:
         if each["state"] == "unknown":
-            table.add_row(each["host"], Text("unknown", "bold magenta"))
+            add_row(shown, each["host"], ("unknown", "bold magenta"))
             continue
         uptime, load = each["uptime_seconds"], each["load"]
         available, total = each["memory_available"], each["memory_total"]
-        table.add_row(
+        add_row(
+            shown,
             each["host"],
-            Text("up", "green"),
+            ("up", "green"),
             human_age(uptime) if uptime is not None else "?",
             f"{load[0]:g}" if load else "?",
             f"{human_bytes(available)} of {human_bytes(total)}",
             human_bytes(each["swap_bytes"]) if each["swap"] else "off",
             words.gpu_text(each),
         )
-    return table
+    return shown
 
 
 def rails(rows: list[Row]) -> Table:
-    table = _table("host", "rail", "device", "state", "speed", "out", "in", "errors")
+    shown = _table("host", "rail", "device", "state", "speed", "out", "in", "errors")
     for each in rows:
         for rail in each.get("rails", ()):
             style = "" if rail["state"] == "ACTIVE" else "bold red"
-            table.add_row(
+            add_row(
+                shown,
                 each["host"],
                 rail["interface"],
                 rail["device"],
-                Text(rail["state"], style),
+                (rail["state"], style),
                 rail["rate"].partition(" (")[0] or "?",
                 words.rate_text(rail, "tx"),
                 words.rate_text(rail, "rx"),
                 words.errors_text(rail),
             )
-    return table
+    return shown
 
 
 def containers(rows: list[Row]) -> RenderableType:
     """By rank."""
     found = [(c["rank"].rjust(3), e["host"], c) for e in rows for c in e.get("containers", ())]
     if not found:
-        return Text(_nothing(rows))
-    table = _table("rank", "host", "container", "recipe", "state")
+        return styled(_nothing(rows))
+    shown = _table("rank", "host", "container", "recipe", "state")
     for rank, host, each in sorted(found, key=lambda entry: entry[:2]):
         style = "" if each["state"] == "running" else "bold red"
-        table.add_row(rank, host, each["name"], each["recipe"], Text(words.state(each), style))
-    return table
+        add_row(shown, rank, host, each["name"], each["recipe"], (words.state(each), style))
+    return shown
 
 
 def _nothing(rows: list[Row]) -> str:

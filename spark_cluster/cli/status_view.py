@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
 from spark_cluster.cli import remedies
 from spark_cluster.cli.running import looking
 from spark_cluster.cli.status_rows import TWICE, before_of, row, unknown
+from spark_cluster.cli.terminal import Console
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.units import human_age, human_bytes
 from spark_cluster.facts.supervisor import RUNS
@@ -60,19 +58,19 @@ def verdict_row(inventory: Inventory, rows: list[Row]) -> Row | None:
 def show(
     console: Console, inventory: Inventory, rows: list[Row], verdict: Row | None, *, verbose: bool
 ) -> None:
-    console.print(f"[dim]inventory {escape(short(inventory.path))}[/]")
+    console.line((f"inventory {short(inventory.path)}", "dim"))
     nexts = next_steps(rows)
     for each in rows:
         if each["state"] == "unknown":
-            console.print(f"  [bold magenta]unknown[/]  {each['host']}: {escape(each['reason'])}")
+            console.line("  ", ("unknown", "bold magenta"), f"  {each['host']}: {each['reason']}")
             if each["host"] in nexts:
-                console.print(f"             next: {escape(nexts[each['host']])}")
+                console.line(f"             next: {nexts[each['host']]}")
             continue
-        console.print(f"  [green]up[/]       {each['host']}: {escape(_host(each))}")
+        console.line("  ", ("up", "green"), f"       {each['host']}: {_host(each)}")
         for line in _details(each, verbose=verbose):
-            console.print(f"             {escape(line)}")
+            console.line(f"             {line}")
     if verdict is not None:
-        console.print(f"  {escape(verdict_text(verdict))}")
+        console.line(f"  {verdict_text(verdict)}")
 
 
 def next_steps(rows: list[Row]) -> dict[str, str]:

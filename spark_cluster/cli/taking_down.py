@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import typer
-
 from spark_cluster.cli.options import split
 from spark_cluster.cli.running import Active, Request, activate, lost_results
+from spark_cluster.cli.terminal import say
 from spark_cluster.core.error import InputError, Unreachable
 from spark_cluster.core.plan import Plan
 from spark_cluster.core.result import Result, Status, exit_code
@@ -103,7 +102,7 @@ def may_launch(recipe: str, results: Sequence[Result], *, as_json: bool) -> bool
             "goes on, and measures what it needs"
         )
     if bad and not as_json:
-        typer.echo(said)
+        say(said)
     return clear
 
 

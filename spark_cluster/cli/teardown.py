@@ -15,6 +15,7 @@ from spark_cluster.cli.options import (
     VerboseOption,
     not_empty,
 )
+from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from spark_cluster.inventory.models import Inventory
@@ -113,7 +114,7 @@ def _network_stays(why: str, names: list[str], *, as_json: bool) -> None:
     if as_json:
         JsonLines()(Note(what))
     else:
-        typer.echo(what)
+        say(what)
 
 
 def _resume(
@@ -131,7 +132,6 @@ def _resume(
     Raises Unreachable for those that are still away then, and StateUnknown if there was nothing to
     do here while the journal knows open teardowns with other inventories.
     """
-    import json
     import time
 
     from spark_cluster.cli.taking_down import take_down, teardown_request
@@ -139,16 +139,16 @@ def _resume(
     from spark_cluster.places import short
     from spark_cluster.runner.history import past_runs, unfinished
 
-    runs = past_runs(tell=lambda text: typer.echo(text, err=True))
+    runs = past_runs(tell=lambda text: say(text, err=True))
     left_open = unfinished(runs, str(inventory.path))
     pending = [name for name in names if name in left_open]
     if as_json:
-        typer.echo(json.dumps({"kind": "resume", "hosts": pending}))
+        say_json({"kind": "resume", "hosts": pending})
     if not pending:
         rest = [name for name in left_open if name not in names]
         but = f", but for {', '.join(rest)}" if rest else ""
         if not as_json:
-            typer.echo(f"every teardown with {short(inventory.path)} came to its end{but}")
+            say(f"every teardown with {short(inventory.path)} came to its end{but}")
         _told_elsewhere(runs, inventory, as_json=as_json)
     deadline = time.monotonic() + minutes * 60
     codes = [0]
@@ -165,7 +165,7 @@ def _resume(
         if time.monotonic() >= deadline:
             break
         if pending and pending != awaited and not as_json:
-            typer.echo(f"waiting for {', '.join(pending)}, at most {minutes:g} minutes")
+            say(f"waiting for {', '.join(pending)}, at most {minutes:g} minutes")
         awaited = pending
         if pending:
             time.sleep(_PAUSE)
@@ -195,7 +195,7 @@ def _told_elsewhere(runs: list[Past], inventory: Inventory, *, as_json: bool) ->
         else:
             gone.append(said)
     if gone and not as_json:
-        typer.echo(f"not finished with inventories that are not there any more: {'; '.join(gone)}")
+        say(f"not finished with inventories that are not there any more: {'; '.join(gone)}")
     if there:
         again = "; ".join(f"`spark-cluster teardown --resume --inventory {path}`" for path in there)
         raise StateUnknown(

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from spark_cluster.cli import remedies
 from spark_cluster.cli.running import Active
+from spark_cluster.cli.terminal import Console, add_row, new_table
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.result import Result
 from spark_cluster.core.units import human_bytes
@@ -83,39 +80,36 @@ def _row(host: str, model: CachedModel, revision: str) -> dict[str, Any]:
 
 
 def show_models(console: Console, data: Mapping[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    apart = any(row["cache"] != data["caches"][0] for row in data["models"])
-    for title in ("model", "host", *(["cache"] if apart else []), "revision"):
-        table.add_column(title)
-    table.add_column("size", justify="right")
-    table.add_column("state")
-    for row in data["models"]:
-        state = "complete" if row["complete"] else f"incomplete: {'; '.join(row['faults'])}"
-        others = [commit[:12] for commit in row["unfinished"] if commit != row["revision"]]
+    apart = any(each["cache"] != data["caches"][0] for each in data["models"])
+    titles = ("model", "host", *(["cache"] if apart else []), "revision", "size", "state")
+    shown = new_table(*titles, right=("size",))
+    for each in data["models"]:
+        state = "complete" if each["complete"] else f"incomplete: {'; '.join(each['faults'])}"
+        others = [commit[:12] for commit in each["unfinished"] if commit != each["revision"]]
         if others:
             state += f"; {', '.join(others)} was begun and is not complete"
-        if row["foreign_entries"]:
-            state += f"; {row['foreign_entries']} entries are not the SSH user's"
-        table.add_row(
-            escape(row["model"]), row["host"], *([escape(row["cache"])] if apart else []),
-            row["revision"][:12] or "none", human_bytes(row["size_bytes"]), escape(state),
+        if each["foreign_entries"]:
+            state += f"; {each['foreign_entries']} entries are not the SSH user's"
+        add_row(
+            shown, each["model"], each["host"], *([each["cache"]] if apart else []),
+            each["revision"][:12] or "none", human_bytes(each["size_bytes"]), state,
         )  # fmt: skip
     if data["models"]:
-        console.print(table)
+        console.table(shown)
     elif not data["unknown"]:
         what = f"no copy of {data['model']}" if data["model"] else "no model"
-        console.print(escape(f"{what} is in {' or '.join(data['caches'])}"))
+        console.line(f"{what} is in {' or '.join(data['caches'])}")
     for model, said in data["skew"].items():
-        console.print(f"skew: {escape(model)}: {escape(said)}")
+        console.line(f"skew: {model}: {said}")
     _unknown(console, data)
 
 
 def _unknown(console: Console, data: Mapping[str, Any]) -> None:
     nexts = remedies.after(data["remedies"])
     for host, why in data["unknown"].items():
-        console.print(f"unknown: {host}: {escape(why)}")
+        console.line(f"unknown: {host}: {why}")
         if host in nexts:
-            console.print(f"  next: {escape(nexts[host])}")
+            console.line(f"  next: {nexts[host]}")
 
 
 def images_data(found: Found, only: str | None) -> dict[str, Any]:
@@ -146,22 +140,18 @@ def images_data(found: Found, only: str | None) -> dict[str, Any]:
 
 
 def show_images(console: Console, data: Mapping[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("image", "host", "id"):
-        table.add_column(title)
-    table.add_column("size", justify="right")
-    for row in data["images"]:
-        table.add_row(
-            escape(row["image"]), row["host"], row["id"][7:19], human_bytes(row["size_bytes"])
-        )
+    shown = new_table("image", "host", "id", "size", right=("size",))
+    for each in data["images"]:
+        size = human_bytes(each["size_bytes"])
+        add_row(shown, each["image"], each["host"], each["id"][7:19], size)
     if data["images"]:
-        console.print(table)
+        console.table(shown)
     elif not data["unknown"]:
-        console.print("docker has no such image on these hosts")
+        console.line("docker has no such image on these hosts")
     for name, hosts in data["skew"].items():
         parts = ", ".join(f"{image_id[7:19]} on {host}" for host, image_id in hosts.items())
-        console.print(
-            f"skew: {escape(name)}: {parts}; `spark-cluster image sync {escape(name)} --from HOST` "
+        console.line(
+            f"skew: {name}: {parts}; `spark-cluster image sync {name} --from HOST` "
             "makes them the same"
         )
     _unknown(console, data)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from spark_cluster.cli.options import InventoryOption
+from spark_cluster.cli.terminal import confirm, say
 
 
 def register(app: typer.Typer) -> None:
@@ -42,9 +43,9 @@ def trust(
         new = [key for key in shown if not keys.is_known(there, key)]
         for key in shown:
             state = "new" if key in new else "known"
-            typer.echo(f"{name}  {key.type:<22} {key.fingerprint}  {state}")
+            say(f"{name}  {key.type:<22} {key.fingerprint}  {state}")
         if not new:
-            typer.echo(f"{name}: all {len(shown)} keys are in known_hosts already")
+            say(f"{name}: all {len(shown)} keys are in known_hosts already")
             continue
         if not yes:
             if not sys.stdin.isatty():
@@ -52,6 +53,6 @@ def trust(
                     f"{name}: {count(len(new), 'new key')} and there is no terminal to ask on",
                     remedy=f"Compare the fingerprints, then `spark-cluster trust {name} --yes`.",
                 )
-            typer.confirm(f"record {count(len(new), 'key')} of {name} in {path}?", abort=True)
+            confirm(f"record {count(len(new), 'key')} of {name} in {path}?", abort=True)
         known_hosts.record(path, new, replace=replace)
-        typer.echo(f"{name}: {count(len(new), 'key')} recorded in {path}")
+        say(f"{name}: {count(len(new), 'key')} recorded in {path}")

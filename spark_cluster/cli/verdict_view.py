@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.table import Table
-
+from spark_cluster.cli.terminal import add_row, new_table
 from spark_cluster.core.units import human_bytes
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from spark_cluster.cli.running import Active
     from spark_cluster.rdma.evidence import RailRow
     from spark_cluster.rdma.from_log import LogRank
@@ -22,7 +22,7 @@ def show(active: Active, result: Verdict, *, verbose: bool) -> None:
     if active.view is None:
         return
     active.view.flush()
-    active.view.console.print(rails(result.rows, verbose=verbose))
+    active.view.console.table(rails(result.rows, verbose=verbose))
     for reason in result.reasons:
         active.say(f"  {reason}")
     active.say(f"verdict: {result.kind}")
@@ -32,20 +32,17 @@ def show(active: Active, result: Verdict, *, verbose: bool) -> None:
 
 def rails(rows: Sequence[RailRow], *, verbose: bool) -> Table:
     """A row a rail; rails that the recipe does not name only if they carried anything."""
-    table = _table(("host", "rank", "rail", "tx", "rx", "tx/token", "rx/token", "errors", "note"))
-    for row in rows:
-        if verbose or row.is_expected or row.tx or row.rx or row.errors:
-            table.add_row(*_cells(row))
-    return table
+    shown = _table(("host", "rank", "rail", "tx", "rx", "tx/token", "rx/token", "errors", "note"))
+    for each in rows:
+        if verbose or each.is_expected or each.tx or each.rx or each.errors:
+            add_row(shown, *_cells(each))
+    return shown
 
 
 def _table(titles: Sequence[str]) -> Table:
     """Words to the left, numbers to the right."""
     words = ("host", "rail", "note", "process", "transport", "devices", "GID", "NCCL", "verdict")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, justify="left" if title in words else "right")
-    return table
+    return new_table(*titles, right=tuple(title for title in titles if title not in words))
 
 
 def _cells(row: RailRow) -> list[str]:
@@ -59,7 +56,7 @@ def _cells(row: RailRow) -> list[str]:
         "-" if row.tx_per_token is None else _amount(row.tx_per_token, row.unit),
         "-" if row.rx_per_token is None else _amount(row.rx_per_token, row.unit),
         str(sum(row.errors.values())),
-        escape(note),
+        note,
     ]
 
 
@@ -93,19 +90,20 @@ def _rate(row: RailRow, seconds: float) -> str:
 def log_ranks(ranks: Sequence[LogRank]) -> Table:
     """A row a rank, from NCCL's log alone."""
     titles = ("rank", "process", "transport", "devices", "channels", "GDR", "GID", "NCCL")
-    table = _table((*titles, "verdict"))
+    shown = _table((*titles, "verdict"))
     for rank in ranks:
         witness = rank.witness
         gids = ", ".join(f"{use.index} ({use.address})" for use in witness.gids)
-        table.add_row(
+        add_row(
+            shown,
             "?" if witness.rank is None else str(witness.rank),
-            escape(rank.process),
+            rank.process,
             witness.network or "unknown",
-            escape(", ".join(witness.devices)) or "none",
+            ", ".join(witness.devices) or "none",
             f"{witness.channels_ib} RDMA, {witness.channels_socket} TCP",
             {True: "yes", False: "no", None: "unknown"}[rank.gdr],
-            escape(gids) or "not told",
+            gids or "not told",
             witness.version or "unknown",
             rank.kind,
         )
-    return table
+    return shown

@@ -12,6 +12,7 @@ from spark_cluster.cli.options import (
     JsonOption,
     split,
 )
+from spark_cluster.cli.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +136,7 @@ def _pause(paused: bool) -> int:
         ) from error
     whom = f"watchers of {getpass.getuser()} on {socket.gethostname()}"
     does = "look on and do nothing; `watch --resume` ends that" if paused else "act again"
-    typer.echo(f"{whom} {does}")
+    say(f"{whom} {does}")
     return 0
 
 
@@ -194,7 +195,7 @@ def _watch(
         registry.register(watcher.findings)
         bus(RunStarted("watch", run, tuple(names), str(inventory.path)))
         if not as_json:
-            typer.echo(
+            say(
                 f"watching {', '.join(names)} every {interval:g} s; metrics on "
                 f"http://{address[0]}:{address[1]}/metrics; Ctrl-C ends"
             )
@@ -273,7 +274,7 @@ def _shower(*, as_json: bool) -> Callable[[str], None]:
         from spark_cluster.core.event import Note
 
         if as_json:
-            print(line, flush=True)  # noqa: T201
+            say(line)
         elif text := told(line):
             printer(Note(text))
 
@@ -300,6 +301,6 @@ def _printer(*, as_json: bool) -> Callable[[Event], None]:
         elif isinstance(event, Note):
             text = ": ".join(part for part in (event.host, event.message) if part)
         if text:
-            typer.echo(f"{datetime.now():%H:%M:%S}  {text}")
+            say(f"{datetime.now():%H:%M:%S}  {text}")
 
     return show

@@ -9,8 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
+from spark_cluster.cli.terminal import say
 from spark_cluster.core.error import InputError, StepFailed
 
 NAME = "spark-cluster-watch.service"
@@ -71,11 +70,11 @@ def install(words: Sequence[str]) -> int:
     _run([*systemctl, "restart", NAME])
     journal = f"journalctl {'--user ' if len(systemctl) > 1 else ''}"
     _await_running(systemctl, f"{journal}-n 20 -u {NAME}")
-    typer.echo(f"{path}: enabled and started")
+    say(f"{path}: enabled and started")
     if len(systemctl) > 1:
-        typer.echo("It ends with your last login unless you run: loginctl enable-linger")
-    typer.echo("It has no SSH agent: the hosts must let it in with a key without a passphrase.")
-    typer.echo(f"next: {journal}-fu {NAME}")
+        say("It ends with your last login unless you run: loginctl enable-linger")
+    say("It has no SSH agent: the hosts must let it in with a key without a passphrase.")
+    say(f"next: {journal}-fu {NAME}")
     return 0
 
 
@@ -103,12 +102,12 @@ def uninstall() -> int:
     """Stop it and remove the unit. Raises StepFailed if systemd refuses."""
     path, systemctl = _place()
     if not path.exists():
-        typer.echo(f"{path} is not there: nothing to remove")
+        say(f"{path} is not there: nothing to remove")
         return 0
     _run([*systemctl, "disable", "--now", NAME])
     path.unlink()
     _run([*systemctl, "daemon-reload"])
-    typer.echo(f"{path}: stopped and removed")
+    say(f"{path}: stopped and removed")
     return 0
 
 

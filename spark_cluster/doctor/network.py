@@ -7,11 +7,12 @@ from ipaddress import IPv4Interface
 
 import yaml
 
+from spark_cluster.bounded_yaml import LOADER_FAULTS
+from spark_cluster.bounded_yaml import load as load_yaml
 from spark_cluster.doctor.catalogue import find
 from spark_cluster.doctor.cluster import Cluster
 from spark_cluster.doctor.fabric import PORTS
 from spark_cluster.doctor.finding import Finding, Severity
-from spark_cluster.document import LOADER_FAULTS
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.links import LINKS, PING, Link
@@ -60,7 +61,7 @@ def _peer_mtus(cluster: Cluster, host: Host, rail: Rail) -> str:
 def file_mtu(content: str, interface: str) -> int | None:
     """The MTU that a netplan file gives to an interface."""
     try:
-        network = (yaml.safe_load(content) or {}).get("network") or {}
+        network = (load_yaml(content) or {}).get("network") or {}
         for entries in network.values():
             settings = entries.get(interface) if isinstance(entries, dict) else None
             value = settings.get("mtu") if isinstance(settings, dict) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from spark_cluster.core.printable import one_line
 from spark_cluster.core.units import count, human_bytes
 from spark_cluster.core.words import sentence
 from spark_cluster.doctor.finding import Finding
@@ -13,13 +14,15 @@ from spark_cluster.doctor.finding import Finding
 @dataclass(frozen=True)
 class Part:
     """A host's part. `problem` says why it is missing or broke off; `failed` says of each item
-    that did not end what became of it; `note` what else a reader of its files must know."""
+    that did not end what became of it; `note` what else a reader of its files must know; `cut`
+    names the files of which only the newest part is there."""
 
     host: str
     files: Mapping[str, bytes] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     note: str = ""
+    cut: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def wrong(parts: Sequence[Part], findings: Sequence[Finding]) -> list[str]:
 
 def page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> str:
     """The page in Markdown."""
-    return "\n".join(_page(about, parts, findings)) + "\n"
+    return "\n".join(map(one_line, _page(about, parts, findings))) + "\n"
 
 
 def _page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> Iterator[str]:
@@ -86,7 +89,9 @@ def _page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> I
         yield f"{count(len(part.files), 'file')}, {human_bytes(total)}."
         yield ""
         for path, content in sorted(part.files.items()):
-            note = f": {part.failed[path]}" if path in part.failed else ""
+            said = [part.failed[path]] if path in part.failed else []
+            said += ["cut: only its newest part is here"] if path in part.cut else []
+            note = f": {'; '.join(said)}" if said else ""
             yield f"- [{path}]({part.host}/{path}) {human_bytes(len(content))}{note}"
 
 

@@ -28,6 +28,9 @@ _STACKS_ITEM = 45
 #: What only a process with a CUDA context has open: a rank, and not what merely watches the GPU.
 _CUDA = "/dev/nvidia-uvm"
 
+#: Lines of a log, the newest, when nobody said since when; and otherwise.
+_LINES, _LINES_SINCE = 20_000, 50_000
+
 #: Of each container; Ray starts an idle worker for every core, and they tell nothing.
 _PROCESSES = 12
 
@@ -48,12 +51,16 @@ show() {{ echo "\\$ $*"; "$@" 2>&1; echo; }}
 
 @dataclass(frozen=True)
 class Item:
-    """`shell` prints the file `path`; it may write more files below "$OUT", each of a few times
-    "$LIMIT" bytes. `seconds` is its limit."""
+    """`shell` prints the file `path`; it may write more files below "$OUT", `others` (a pattern of
+    the shell's), each of at most four times "$LIMIT" bytes. `seconds` is its limit. What has more
+    than that, or more than `lines`, is cut to its newest part, and the index says so: the shell
+    prints one byte or line more."""
 
     path: str
     shell: str
     seconds: int = 15
+    lines: int = 0
+    others: str = ""
 
 
 def items(context: ProbeContext, since: str = "") -> tuple[Item, ...]:
@@ -69,7 +76,8 @@ def items(context: ProbeContext, since: str = "") -> tuple[Item, ...]:
 
 
 def _docker(since: str) -> tuple[Item, ...]:
-    limit = f"--since {quote(since)}" if since else "--tail 20000"
+    limit = f"--since {quote(since)}" if since else f"--tail {_LINES + 1}"
+    lines = _LINES_SINCE if since else _LINES
     return (
         Item("docker/ps.txt", "show docker ps --all --no-trunc --size", _DOCKER_ITEM),
         Item("docker/info.txt", "show docker info\nshow docker version", _DOCKER_ITEM),
@@ -84,8 +92,8 @@ def _docker(since: str) -> tuple[Item, ...]:
 if _names=$(ours); then
   for c in $_names; do
     echo "$c: docker/logs-$c.txt"
-    docker logs --timestamps {limit} "$c" 2>&1 | tail -n 50000 | tail -c "$((4 * LIMIT))" \\
-      >"$OUT/docker/logs-$c.txt"
+    docker logs --timestamps {limit} "$c" 2>&1 | tail -n {lines + 1} |
+      tail -c "$((4 * LIMIT + 1))" >"$OUT/docker/logs-$c.txt"
   done
   exit
 fi
@@ -93,10 +101,12 @@ echo "docker does not answer: the ends of its own files"
 {{
 {LOGS}}} | while read -r c f; do
   echo "$c: docker/logs-$c.txt, of $f"
-  tail -c "$((4 * LIMIT))" "$f" >"$OUT/docker/logs-$c.txt"
+  tail -c "$((4 * LIMIT + 1))" "$f" >"$OUT/docker/logs-$c.txt"
 done
 """,
             seconds=40,
+            lines=lines,
+            others="docker/logs-*.txt",
         ),
     )
 
@@ -162,10 +172,20 @@ def _kernel(since: str) -> tuple[Item, ...]:
     form = f" --since {quote(since if since[:4].isdigit() else '-' + since)}" if since else ""
     journal = "journalctl --no-pager -o short-iso-precise"
     return (
-        Item("kernel/dmesg.txt", "dmesg --time-format iso | tail -n 20000"),
-        Item("kernel/journal-this-boot.txt", f"{journal} -b 0{form} -n 20000", 30),
-        Item("kernel/journal-last-boot.txt", f"{journal} -b -1 -n 5000", 30),
-        Item("kernel/journal-spark-cluster.txt", f"{journal} -t spark-cluster -n 2000", 30),
+        Item("kernel/dmesg.txt", f"dmesg --time-format iso | tail -n {_LINES + 1}", lines=_LINES),
+        Item(
+            "kernel/journal-this-boot.txt",
+            f"{journal} -b 0{form} -n {_LINES + 1}",
+            seconds=30,
+            lines=_LINES,
+        ),
+        Item("kernel/journal-last-boot.txt", f"{journal} -b -1 -n 5001", 30, lines=5000),
+        Item(
+            "kernel/journal-spark-cluster.txt",
+            f"{journal} -t spark-cluster -n 2001",
+            seconds=30,
+            lines=2000,
+        ),
         Item(
             "kernel/boots.txt",
             "show uptime\nshow journalctl --no-pager --list-boots\nshow last -x -n 20\n"

@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 
 import yaml
 
+from spark_cluster.bounded_yaml import LOADER_FAULTS
+from spark_cluster.bounded_yaml import load as load_yaml
 from spark_cluster.core.framing import MARK, READ
-from spark_cluster.document import LOADER_FAULTS
 from spark_cluster.facts.base import Fact, ProbeContext
 
 _MARK = f"{READ}file"
@@ -118,7 +119,7 @@ def _keyfile(path: str, content: str) -> list[Keyfile]:
 def interfaces(content: str) -> frozenset[str] | None:
     """The names that a netplan file configures, with those that it matches by `name:`."""
     try:
-        network = (yaml.safe_load(content) or {}).get("network") or {}
+        network = (load_yaml(content) or {}).get("network") or {}
         names: set[str] = set()
         for kind, entries in network.items():
             if kind in ("version", "renderer") or not isinstance(entries, dict):

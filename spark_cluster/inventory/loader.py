@@ -11,6 +11,7 @@ from spark_cluster.core.error import InputError
 from spark_cluster.document import read, suggest, validate
 from spark_cluster.inventory import rules
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.places import expanded
 from spark_cluster.transport.protocol import Target
 
 FILE = "sparks.yaml"
@@ -44,7 +45,7 @@ def find(given: str | None) -> Path:
 
 
 def _named(name: str, origin: str) -> Path:
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         path = path / FILE if path.is_dir() else path
         path.stat()
@@ -120,7 +121,7 @@ def target(inventory: Inventory, name: str) -> Target:
     folder = inventory.path.parent
 
     def absolute(given: str | None) -> str | None:
-        return str(folder / Path(given).expanduser()) if given else None
+        return str(folder / expanded(given)) if given else None
 
     return Target(
         name=name,

@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from urllib import error, request
 
+from spark_cluster.core.printable import one_line
+
 _PROGRAM = str(Path(sys.executable).with_name("spark-cluster"))
 _RECIPE = "qwen3-vl-235b"
 
@@ -80,7 +82,7 @@ def chat() -> None:
         "messages": [{"role": "user", "content": "What are you?"}],
         "max_tokens": 24,
     }
-    say(f"\n$ curl {url}/chat/completions -d {shlex.quote(json.dumps(body))}")
+    say(f"\n$ curl {one_line(url)}/chat/completions -d {shlex.quote(json.dumps(body))}")
     asked = request.Request(
         f"{url}/chat/completions",
         data=json.dumps(body).encode(),
@@ -91,10 +93,11 @@ def chat() -> None:
         with opener.open(asked, timeout=120) as answer:
             reply = json.load(answer)
     except (error.URLError, OSError, ValueError) as fault:
-        say(f"the endpoint gave no completion: {fault}")
+        say(f"the endpoint gave no completion: {one_line(str(fault))}")
         raise SystemExit(1) from fault
-    say(reply["choices"][0]["message"]["content"])
-    say(f"({reply['usage']['completion_tokens']} tokens)")
+    said = str(reply["choices"][0]["message"]["content"])
+    say("\n".join(map(one_line, said.split("\n"))))
+    say(f"({int(reply['usage']['completion_tokens'])} tokens)")
 
 
 def main() -> None:

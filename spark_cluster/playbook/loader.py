@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 from spark_cluster import places
+from spark_cluster.bounded_yaml import LOADER_FAULTS
+from spark_cluster.bounded_yaml import load as load_yaml
 from spark_cluster.core.error import InputError
 from spark_cluster.core.plan import PlannedStep
 from spark_cluster.core.step import Step
-from spark_cluster.document import LOADER_FAULTS, Source, read, suggest, validate, validate_data
+from spark_cluster.document import Source, read, suggest, validate, validate_data
 from spark_cluster.playbook.models import Playbook
 
 
@@ -115,7 +117,7 @@ def _scalar(setting: str, value: str) -> Any:
     if value.lower() in ("on", "off", "yes", "no"):
         return value
     try:
-        return yaml.safe_load(value)
+        return load_yaml(value)
     except (yaml.YAMLError, *LOADER_FAULTS) as error:
         raise InputError(
             f"--set {setting}: {value!r} is no YAML value", remedy="Quote it."

@@ -9,10 +9,14 @@ from typing import Any
 
 from spark_cluster import places
 from spark_cluster.core.error import InputError
-from spark_cluster.document import Source, read, suggest, validate
+from spark_cluster.document import Source, read, read_text, suggest, validate
+from spark_cluster.places import expanded
 from spark_cluster.recipes.foreign import adopt
 from spark_cluster.recipes.foreign.theirs import Adopted
 from spark_cluster.recipes.models import NAME, Recipe, spell, spelled
+
+#: Bytes of a file that ships with a recipe: it travels inside a script.
+FILE_LIMIT = 1024 * 1024
 
 
 def folders() -> list[Path]:
@@ -31,7 +35,7 @@ def known(own: Mapping[str, Path]) -> dict[str, Path]:
 def own_recipes(inventory_path: Path, named: Mapping[str, str]) -> dict[str, Path]:
     """The inventory's `recipes:`, its paths made absolute."""
     folder = inventory_path.parent
-    return {name: folder / Path(given).expanduser() for name, given in named.items()}
+    return {name: folder / expanded(given) for name, given in named.items()}
 
 
 def load(name: str, own: Mapping[str, Path]) -> Recipe:
@@ -39,7 +43,7 @@ def load(name: str, own: Mapping[str, Path]) -> Recipe:
 
     Raises InputError with file, line and field.
     """
-    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else known(own).get(name)
+    path = expanded(name) if name.endswith((".yaml", ".yml")) else known(own).get(name)
     if path is None:
         raise InputError(
             f"there is no recipe {name!r}",
@@ -83,10 +87,11 @@ def file_contents(recipe: Recipe) -> dict[str, str]:
     contents: dict[str, str] = {}
     for number, entry in enumerate(recipe.files):
         try:
-            text = Path(entry.source).read_text(encoding="utf-8")
+            text = read_text(Path(entry.source), FILE_LIMIT)
         except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
             raise InputError(
-                f"files[{number}].source: cannot read {entry.source}: {error}",
+                f"files[{number}].source: cannot read {entry.source}: {why}",
                 place=str(recipe.path),
                 remedy="A source is relative to the recipe's own folder.",
             ) from error
@@ -171,14 +176,30 @@ def _files(chain: list[Source]) -> list[Any]:
     for source in chain:
         if "files" in source.data:
             entries = source.data["files"]
-            return [_absolute(source, e) for e in entries] if isinstance(entries, list) else []
+            if isinstance(entries, list):
+                return [_inside(source, number, entry) for number, entry in enumerate(entries)]
+            return []
     return []
 
 
-def _absolute(source: Source, entry: Any) -> Any:
-    if isinstance(entry, dict) and isinstance(entry.get("source"), str):
-        return {**entry, "source": str(source.path.parent / entry["source"])}
-    return entry
+def _inside(source: Source, number: int, entry: Any) -> Any:
+    """The entry with its source absolute and without links. Raises InputError for one outside the
+    recipe's folder: a recipe may come from anyone, and its files are shown and sent."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
+        return entry
+    folder = source.path.parent.resolve()
+    try:
+        real = (folder / entry["source"]).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise source.error(("files", number, "source"), why, "Name a file there.") from error
+    if not real.is_relative_to(folder):
+        raise source.error(
+            ("files", number, "source"),
+            f"{entry['source']} is outside the recipe's folder",
+            f"Put the file into {folder} or a folder below it.",
+        )
+    return {**entry, "source": str(real)}
 
 
 class _Merged(Source):

@@ -18,7 +18,8 @@ from spark_cluster.core.error import InputError, SparkError, StateUnknown
 from spark_cluster.evidence import script as scripts
 from spark_cluster.evidence.index import Part
 from spark_cluster.evidence.items import items
-from spark_cluster.evidence.redact import redact_all
+from spark_cluster.evidence.redact import learned, redact_files
+from spark_cluster.evidence.unpack import parse
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.runner import journal
 from spark_cluster.runner.session import Lane, Session
@@ -56,8 +57,8 @@ def _collect(lane: Lane, since: str) -> Part:
             host=lane.name,
             remedy="Look at the host's console; it may hang.",
         )
-    found = scripts.parse(done.stdout, wanted)
-    return Part(lane.name, found.files, found.failed, found.problem, found.note)
+    found = parse(done.stdout, wanted)
+    return Part(lane.name, found.files, found.failed, found.problem, found.note, found.cut)
 
 
 def controller(inventory: Inventory) -> dict[str, bytes]:
@@ -70,20 +71,27 @@ def controller(inventory: Inventory) -> dict[str, bytes]:
         *((p, f"journal/{p.name}") for p in runs),
     ):
         try:
-            found[name] = path.read_bytes()
+            found[name] = _newest(path)
         except OSError as error:
             found[name] = f"not readable: {error.strerror}\n".encode()
     return found
 
 
+def _newest(path: Path) -> bytes:
+    """The file, or its newest part: a watcher's journal has no end."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= scripts.ITEM_LIMIT:
+            return file.read(scripts.ITEM_LIMIT)
+        file.seek(size - scripts.ITEM_LIMIT)
+        return b"[cut: only the newest part]\n" + file.read(scripts.ITEM_LIMIT)
+
+
 def redacted(parts: list[Part], known: list[str]) -> list[Part]:
     """The parts without secrets: what one file gives away is blacked out in all."""
     flat = {f"{part.host}/{path}": body for part in parts for path, body in part.files.items()}
-    clean = redact_all(flat, known)
-    return [
-        replace(part, files={path: clean[f"{part.host}/{path}"] for path in part.files})
-        for part in parts
-    ]
+    secrets = learned(flat, known)
+    return [replace(part, files=redact_files(part.files, secrets)) for part in parts]
 
 
 class Archive:

@@ -15,6 +15,7 @@ from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.facts.traces import TRACES
+from spark_cluster.rdma.counters import number
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.containers import by_hand, unread, without_docker
 from spark_cluster.steps.view import View
@@ -115,12 +116,12 @@ def _since(view: View) -> str:
 
 
 def _ports(view: View) -> list[int]:
-    return [
-        int(port)
+    found = (
+        number(port)
         for container in view.meant(view.first[CONTAINERS])
         for port in container.label("ports").split(",")
-        if port
-    ]
+    )
+    return [port for port in found if port is not None]
 
 
 def _pids(view: View) -> set[int]:

@@ -13,7 +13,7 @@ def assess(view: View, _: NoParams) -> Assessment:
     present = view.facts[FILES].present
     return Assessment(
         changes=tuple(
-            Change(file.path, "absent", "written", write_file(file.path, file.content, 0o644))
+            Change(file.path, "absent", "written", write_file(file.path, file.content, 0o600))
             for file in view.serving.files
             if file.path not in present
         )

@@ -66,8 +66,10 @@ def start(view: View) -> Change:
     given = view.serving.secret_values
     lines = "".join(_line(view, name) for name in spec.secrets)
     file = quote(spec.env_file)
+    folder = quote(spec.env_file.rpartition("/")[0])
     commands = (
-        f"mkdir -p {quote(spec.env_file.rpartition('/')[0])}\n"
+        f"mkdir -p {folder}\n"
+        f"chmod 0700 {folder}\n"
         f"trap 'rm -f {file}' EXIT\n"
         f"rm -f {file}\n"
         f"(umask 077; {{\n{lines}}} > {file})\n"

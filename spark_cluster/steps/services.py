@@ -158,6 +158,7 @@ def _generate(service: Service, missing: list[Generated]) -> str:
     )
     return (
         f"{_make_folder(service.env_file)}"
+        f"chmod 0700 {_folder_of(service.env_file)}\n"
         f"(umask 077; {{\n  if [ -e {path} ]; then cat {path}; fi\n{lines}}} > {new})\n"
         f'chown "$SPARK_USER": {new}\nchmod 600 {new}\nmv -f {new} {path}\n'
     )

@@ -201,12 +201,12 @@ def test_the_form_of_an_error() -> None:
         code="NET004",
         remedy="Mend it.",
     )
-    assert app.error_text(error).splitlines() == [
+    assert app.error_lines(error) == [
         "error: a.yaml:3: spark-2 jumbo-ping: it does not",
         "  command: ping x",
         "  the host said:",
-        "    one",
-        "    two",
+        "    | one",
+        "    | two",
         "  next: Mend it.",
         "  more: spark-cluster explain NET004",
     ]

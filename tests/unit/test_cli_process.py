@@ -109,6 +109,99 @@ def test_a_list_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
     assert unread(tmp_path, "explain", "NET004", "--json") == (1, "")
 
 
+# A standard output that is full, closed or ASCII
+
+
+TORN = """\
+from spark_cluster.cli import app, running
+from spark_cluster.transport.fake import FakeConnector
+from tests.unit.world import Spark, torn
+hosts = [Spark('spark-1'), torn('spark-2'), torn('spark-3')]
+running.connector = lambda: FakeConnector(hosts)
+app.main()
+"""
+
+
+def redirected(
+    tmp_path: Path, arguments: str, into: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The program over three fake hosts that serve, started by a shell with these redirections."""
+    return subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {arguments} {into}', sys.executable, TORN],
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "PYTHONPATH": _ROOT,
+             **environment},
+    )  # fmt: skip
+
+
+SHOWN = ["explain", "--help", "recipes", f"status -i {INVENTORY}", f"doctor -i {INVENTORY} --json"]
+
+
+@pytest.mark.parametrize("into", [">/dev/full", ">&-", ">&- 2>&-", "<&- >&-"])
+@pytest.mark.parametrize("arguments", [*SHOWN, f"teardown -i {INVENTORY}"])
+def test_what_cannot_be_written_is_a_failure_and_no_traceback(
+    tmp_path: Path, arguments: str, into: str
+) -> None:
+    done = redirected(tmp_path, arguments, into)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert done.returncode == 1
+    if "2>&-" not in into:
+        assert "standard output could not be written: " in done.stderr
+        assert "\n  next: " in done.stderr
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+@pytest.mark.parametrize("into", [">/dev/full", ">&-"])
+def test_a_teardown_into_a_full_disk_comes_to_its_end_and_fails(
+    tmp_path: Path, options: str, into: str
+) -> None:
+    done = redirected(tmp_path, f"teardown -i {INVENTORY} {options}", into)
+    assert done.returncode == 1
+    (journal,) = written(tmp_path)
+    last = json.loads(journal.read_text().splitlines()[-1])
+    assert (last["kind"], last["exit_code"]) == ("run_finished", 0)
+
+
+@pytest.mark.parametrize("into", ["2>/dev/full", "2>&-"])
+def test_an_error_that_cannot_be_written_keeps_its_code(tmp_path: Path, into: str) -> None:
+    done = redirected(tmp_path, "recipes show no-such-recipe", into)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+)
+@pytest.mark.parametrize("arguments", [*SHOWN, f"recipes show 'ü\u2013\U0001f600' -i {INVENTORY}"])
+def test_an_ascii_terminal_gets_ascii(
+    tmp_path: Path, arguments: str, environment: dict[str, str]
+) -> None:
+    done = redirected(tmp_path, arguments, "", **environment)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (2 if "show" in arguments else 4 if "doctor" in arguments else 0)
+
+
+def test_a_closed_standard_output_is_not_given_to_a_connection(tmp_path: Path) -> None:
+    code = (
+        "import os\nfrom spark_cluster.cli.pipes import streams_kept\n"
+        "with streams_kept():\n"
+        "    taken = os.open('/dev/zero', os.O_RDONLY)\n"
+        "    os._exit(0 if taken > 2 else 9)"
+    )
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, code],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": _ROOT},
+    )
+    assert done.returncode == 0
+
+
 # What is imported
 
 

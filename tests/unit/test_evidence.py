@@ -18,9 +18,10 @@ import pytest
 from spark_cluster.core.error import StateUnknown
 from spark_cluster.doctor.catalogue import find
 from spark_cluster.evidence import script as scripts
+from spark_cluster.evidence import unpack
 from spark_cluster.evidence.index import About, Part, page
 from spark_cluster.evidence.items import DOCKER_SECONDS, GDB_SECONDS, LIBRARY, Item, items
-from spark_cluster.evidence.redact import learn, redact, redact_all, secret_values
+from spark_cluster.evidence.redact import learn, learned, redact, redact_files, secret_values
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.runner import evidence as collecting
 from spark_cluster.transport.protocol import Completed
@@ -61,6 +62,23 @@ PLANTED = [
     ("Set-Cookie: session=plant-21; Path=/", "plant-21"),
     ('{"access_token": "plant-22", "x": 1}', "plant-22"),
     ('message {\\"apiKey\\": \\"plant-23\\"}', "plant-23"),
+    ("curl -sS -u bob:plant-24 http://x", "plant-24"),
+    ("curl --user=bob:plant-25 http://x", "plant-25"),
+    ('"--proxy-user",\n  "bob:plant-26"', "plant-26"),
+    ("sshpass -p plant-27 ssh x", "plant-27"),
+    ("mysql -u root -pplant-28", "plant-28"),
+    ("requirepass plant-29", "plant-29"),
+    ("LANGFUSE_SALT=plant-30", "plant-30"),
+    ("REDIS_AUTH=plant-31", "plant-31"),
+    ('"auth": "cGxhbnQtMzI="', "cGxhbnQtMzI="),
+    ("clientSecret: plant-33", "plant-33"),
+    ("https://plant-34-token@git.example/a", "plant-34-token"),
+    ("https://x.example/a?X-Amz-Signature=plant35&b=1", "plant35"),
+    ("AIzaSyplant36plant36plant36plant36plant36", "plant36"),
+    ("HF_TO\x1b[1mKEN=plant-37", "plant-37"),
+    ("hf_plant\x1b[0;32m38abcdefgh", "38abcdefgh"),
+    ("hf_plant\u200b39abcdefgh", "39abcdefgh"),
+    ("API_KEY\x1b]0;x\x07=plant-40", "plant-40"),
 ]
 
 INNOCENT = [
@@ -75,6 +93,8 @@ INNOCENT = [
     "NCCL INFO NET/IB : Using [0]rocep1s0f1:1/RoCE [RO]; OOB enp1s0f1np1:192.168.100.10<0>",
     "http://192.168.100.10:8000/v1 and https://github.com/a/b@main",
     "Nov 21 03:15:00 spark-2 sshd[1]: Accepted publickey for ada from 10.0.0.1 port 22",
+    "Nov 21 03:15:00 spark-2 sshd[1]: Accepted password for ada from 10.0.0.1 port 22",
+    "docker run -u 1000:1000 --user 0:0 --rm image; signal=11, path: /a/b",
 ]  # fmt: skip
 
 
@@ -104,7 +124,10 @@ def test_what_one_file_gives_away_is_blacked_out_in_all() -> None:
         "spark-2/docker/inspect.json": b'["HF_TOKEN=correct-horse", "KEY_FILE=/run/key-file"]',
         "spark-3/docker/top.txt": b"python x correct-horse /run/key-file",
     }
-    assert redact_all(files)["spark-3/docker/top.txt"] == b"python x *** /run/key-file"
+    assert (
+        redact_files(files, learned(files))["spark-3/docker/top.txt"]
+        == b"python x *** /run/key-file"
+    )
     assert learn("      password: wifi with words\n") == {"wifi with words"}
 
 
@@ -126,7 +149,7 @@ def packed(files: dict[str, bytes]) -> str:
     return base64.encodebytes(stream.getvalue()).decode()
 
 
-def run(wanted: list[Item], path: str = "") -> scripts.Collected:
+def run(wanted: list[Item], path: str = "") -> unpack.Collected:
     environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.defpath}
     done = subprocess.run(
         ["sh"],
@@ -138,7 +161,7 @@ def run(wanted: list[Item], path: str = "") -> scripts.Collected:
         check=True,
     )
     assert done.stderr == ""
-    return scripts.parse(done.stdout, wanted)
+    return unpack.parse(done.stdout, wanted)
 
 
 def test_each_item_has_its_own_limit() -> None:
@@ -303,14 +326,14 @@ def test_the_journal_since(since: str, form: str) -> None:
 def test_an_archive_that_broke_off_gives_what_came(cut: float) -> None:
     noise = os.urandom(40_000)
     text = packed({"a.txt": b"whole", "b.bin": noise, "c.txt": b"never"})
-    found = scripts.parse(text[: int(len(text) * cut) // 4 * 4], [])
+    found = unpack.parse(text[: int(len(text) * cut) // 4 * 4], [])
     assert found.problem.startswith("what the host sent broke off")
     assert "c.txt" not in found.files
 
 
 def test_no_archive_at_all() -> None:
-    assert scripts.parse("sh: base64: not found!", []).problem
-    assert scripts.parse("", []).files == {}
+    assert unpack.parse("sh: base64: not found!", []).problem
+    assert unpack.parse("", []).files == {}
 
 
 # The index

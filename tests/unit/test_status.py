@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from spark_cluster.cli import status_rows, status_screen, status_view
+from spark_cluster.cli import status_rows, status_screen, status_view, terminal
 from spark_cluster.core.error import StateUnknown, Unreachable
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.cpu import CPU, CpuFact
@@ -194,7 +194,9 @@ def test_the_new_facts_are_in_the_table() -> None:
 def lines(texts: dict[str, str]) -> str:
     console = Console(width=200, soft_wrap=True)
     with console.capture() as said:
-        status_view.show(console, world.inventory(), [row(texts)], None, verbose=False)
+        status_view.show(
+            terminal.Console(rich=console), world.inventory(), [row(texts)], None, verbose=False
+        )
     return said.get()
 
 

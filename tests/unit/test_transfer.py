@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -572,7 +573,7 @@ def test_a_recipe_whose_model_is_not_on_the_hub(tmp_path: Path) -> None:
     base = places.shipped("playbooks") / "recipes" / "qwen3-vl-235b.yaml"
     path = tmp_path / "other.yaml"
     path.write_text(base.read_text().replace("QuantTrio/Qwen3-VL-235B-A22B-Instruct-AWQ", "q:7b"))
-    (tmp_path / "files").symlink_to(base.parent / "files")
+    shutil.copytree(base.parent / "files", tmp_path / "files")
     with pytest.raises(InputError, match=r"serves q:7b, which is no ORG/NAME") as raised:
         model_of(str(path), {})
     assert raised.value.place == str(path)

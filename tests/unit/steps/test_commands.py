@@ -107,7 +107,7 @@ def test_the_hook_is_written_for_the_containers_to_read(tmp_path: Path) -> None:
     run(change.commands.replace("/var/lib", str(tmp_path)), tmp_path)
     (file,) = tmp_path.rglob("sitecustomize.py")
     assert file.read_text() == world.deployment().files[0].content
-    assert mode(file) == "644"
+    assert mode(file) == "600"
     compile(file.read_text(), str(file), "exec")
 
 
