@@ -16,6 +16,10 @@ app = typer.Typer(
 Mirror = Annotated[str | None, typer.Option(help="Package mirror; default: this machine's own.")]
 Suite = Annotated[str | None, typer.Option(help="The release that the nodes run.")]
 Memory = Annotated[int, typer.Option(help="Memory of a node, in MiB.")]
+Accel = Annotated[
+    str | None,
+    typer.Option(help="How nodes are run: kvm, uml (user-mode Linux) or tcg (emulation)."),
+]
 Fresh = Annotated[bool, typer.Option("--fresh-boot", help="Boot, instead of restoring.")]
 
 
@@ -24,6 +28,14 @@ def _clean_up_on_sigterm() -> None:
     import signal
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _known_way(accel: str | None) -> str | None:
+    from spark_cluster.core.error import InputError
+
+    if accel not in (None, "kvm", "uml", "tcg"):
+        raise InputError(f"there is no way to run nodes named {accel}", remedy="kvm, uml or tcg")
+    return accel
 
 
 def _say(text: str) -> None:
@@ -39,23 +51,27 @@ def up(
     suite: Suite = None,
     memory: Memory = 2048,
     fresh_boot: Fresh = False,
+    accel: Accel = None,
 ) -> None:
     """Start the lab; build its image first if need be (as root)."""
     from spark_cluster.lab import manage, state
     from spark_cluster.places import short
 
     _clean_up_on_sigterm()
-    manage.up(manage.Options(topology, mirror, suite, memory, fresh_boot), _say)
+    options = manage.Options(topology, mirror, suite, memory, fresh_boot, _known_way(accel))
+    manage.up(options, _say)
     say(f"The lab is up. Its inventory: {short(state.folder() / 'inventory.yaml')}")
 
 
 @app.command()
-def build(mirror: Mirror = None, suite: Suite = None, memory: Memory = 2048) -> None:
+def build(
+    mirror: Mirror = None, suite: Suite = None, memory: Memory = 2048, accel: Accel = None
+) -> None:
     """Build the lab's image (as root) without starting the lab."""
     from spark_cluster.lab import manage
 
     _clean_up_on_sigterm()
-    manage.build(manage.Options("pair", mirror, suite, memory), _say)
+    manage.build(manage.Options("pair", mirror, suite, memory, accel=_known_way(accel)), _say)
 
 
 @app.command()
@@ -103,6 +119,7 @@ def status(
             f"{f'127.0.0.1:{node.ssh_port}':<16} {f'127.0.0.1:{node.api_port}':<16} "
             f"{node.accel:<6} {node.pid:<8} {since}"
         )
+    say(f"accel: {found[0].why}")
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib import error, request
 
 from spark_cluster.core.printable import one_line
+from spark_cluster.lab import phases
 
 _PROGRAM = str(Path(sys.executable).with_name("spark-cluster"))
 _RECIPE = "qwen3-vl-235b"
@@ -25,6 +26,7 @@ _RECIPE = "qwen3-vl-235b"
 
 _PICTURE = os.environ.get("SVG", "")
 _shown: list[str] = []
+_took: list[tuple[str, float]] = []
 
 
 def say(text: str = "") -> None:
@@ -36,9 +38,22 @@ def say(text: str = "") -> None:
 def run(*arguments: str) -> None:
     """Show the command as typed, run it, stop the demo if it fails."""
     say(f"\n$ spark-cluster {shlex.join(arguments)}")
+    started = time.monotonic()
     code = _run_recorded(arguments) if _PICTURE else subprocess.call([_PROGRAM, *arguments])
     if code:
         raise SystemExit(code)
+    _took.append((shlex.join(arguments), time.monotonic() - started))
+
+
+def times(since: float) -> str:
+    """How long each command took; below `lab up`, the phases that it went through."""
+    inside = [(name, p.seconds) for name, p in phases.known().items() if p.ended >= since]
+    lines = []
+    for command, seconds in _took:
+        lines.append(f"  {command:<24} {phases.words(seconds):>12}")
+        if command == "lab up":
+            lines += [f"    {name:<22} {phases.words(s):>12}" for name, s in inside]
+    return "\n".join(lines)
 
 
 def _run_recorded(arguments: tuple[str, ...]) -> int:
@@ -101,7 +116,7 @@ def chat() -> None:
 
 
 def main() -> None:
-    started = time.monotonic()
+    started, began = time.monotonic(), time.time()
     keep = os.environ.get("KEEP", "") not in ("", "0")
     try:
         run("lab", "up")
@@ -116,7 +131,7 @@ def main() -> None:
         raise
     say(
         f"""
-Proved in {time.monotonic() - started:.0f} s, on three virtual machines with kernels of their own:
+Proved in {time.monotonic() - started:.0f} s, on three machines with kernels of their own:
   - netplan with NetworkManager set both halves of the cabled port, guarded by a dead-man
   - RoCE v2 devices, GIDs, jumbo frames, swap, docker: read again after every change
   - Ray's head and worker in containers, `vllm serve` over both, a token before "ready"
@@ -125,6 +140,7 @@ Proved in {time.monotonic() - started:.0f} s, on three virtual machines with ker
 Simulated: the GPU, and with it the engine's inside: `ray`, `vllm` and `nvidia-smi` are stand-ins
   with the real command lines. They generate no language; speed and memory mean nothing here."""
     )
+    say(f"\nWhere the time went (phases may have run side by side):\n{times(began)}")
     if _PICTURE:
         draw(Path(_PICTURE))
     if keep:

@@ -10,12 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spark_cluster.core.error import InputError, LabError
-from spark_cluster.lab import manage, nodes, vm
+from spark_cluster.lab import manage, nodes
 from spark_cluster.lab.agent import Agent
 from spark_cluster.lab.image import ENGINE_IMAGE
 from spark_cluster.lab.layers import Say
-from spark_cluster.lab.machine import nic
-from spark_cluster.lab.qmp import Qmp
 from spark_cluster.lab.topology import HALVES, INTERFACES, topology
 
 
@@ -139,43 +137,45 @@ def _link(up: bool) -> Action:
             ends.append(cable.other(target.node))
         for node, interface in ends:
             if known.nodes[node].running.alive():
-                with Qmp(manage.machine_of(known, node).qmp) as monitor:
-                    monitor.set_link(interface, up and plan.carrier(node, interface))
+                machine = manage.machine_of(known, node)
+                manage.runner_of(known).set_link(
+                    machine, interface, up and plan.carrier(node, interface)
+                )
 
     return act
 
 
 def _hot_remove(target: Target) -> None:
     known = manage.must_be_up()
-    with Qmp(manage.machine_of(known, target.node).qmp) as monitor:
-        monitor.execute("device_del", id=target.interface)
+    manage.runner_of(known).remove_card(manage.machine_of(known, target.node), target.interface)
 
 
 def _hot_add(target: Target) -> None:
     known = manage.must_be_up()
-    plan = topology(known.topology)
-    with Qmp(manage.machine_of(known, target.node).qmp) as monitor:
-        driver, *settings = nic(plan.node(target.node), target.interface).split(",")
-        fields = dict(setting.split("=", 1) for setting in settings)
-        monitor.execute("device_add", driver=driver, **fields)
-        monitor.set_link(target.interface, plan.carrier(target.node, target.interface))
+    manage.runner_of(known).add_card(manage.machine_of(known, target.node), target.interface)
 
 
-def _monitor(command: str) -> Action:
-    def act(target: Target) -> None:
-        known = manage.must_be_up()
-        machine = manage.machine_of(known, target.node)
-        with Qmp(machine.qmp) as monitor:
-            monitor.execute(command)
-        if command == "cont":
-            nodes.set_clock(machine)
+def _freeze(target: Target) -> None:
+    known = manage.must_be_up()
+    manage.runner_of(known).freeze(manage.machine_of(known, target.node))
 
-    return act
+
+def _thaw(target: Target) -> None:
+    known = manage.must_be_up()
+    machine = manage.machine_of(known, target.node)
+    manage.runner_of(known).thaw(machine)
+    nodes.set_clock(machine)
+
+
+def _power_cycle(target: Target) -> None:
+    known = manage.must_be_up()
+    manage.runner_of(known).power_cycle(manage.machine_of(known, target.node))
 
 
 def _power_off(target: Target) -> None:
     known = manage.must_be_up()
-    vm.stop(known.nodes[target.node].running, manage.machine_of(known, target.node).qmp)
+    machine = manage.machine_of(known, target.node)
+    manage.runner_of(known).stop(known.nodes[target.node].running, machine)
 
 
 def _power_on(target: Target) -> None:
@@ -238,7 +238,7 @@ FAULTS = (
     ),
     Fault(
         "node-freeze", "freezes the whole node", "thaws it",
-        _monitor("stop"), _monitor("cont"),
+        _freeze, _thaw,
     ),
     Fault(
         "node-dead", "cuts the node's power", "starts it again, as after its first boot",
@@ -246,7 +246,7 @@ FAULTS = (
     ),
     Fault(
         "power-cycle", "cuts the node's power for a moment: what was not yet on its disk is lost",
-        "is not: the node starts again by itself", _monitor("system_reset"), "true",
+        "is not: the node starts again by itself", _power_cycle, "true",
     ),
     Fault(
         "kill-rank", "kills the engine's rank on this node", "is not: launch again",

@@ -17,6 +17,7 @@ from spark_cluster.core.error import LabError
 from spark_cluster.lab import layers, model, requirements, rootfs
 from spark_cluster.lab.layers import Say
 from spark_cluster.lab.packages import DISABLED_UNITS, MASKED_UNITS, engine_packages, node_packages
+from spark_cluster.lab.phases import phase
 from spark_cluster.lab.sources import Mirror
 
 ENGINE = Path(__file__).parent / "engine"
@@ -83,15 +84,15 @@ def programs_key() -> str:
 def ensure_base(mirror: Mirror, say: Say) -> Base:
     def build(work: Path) -> None:
         _need_root()
-        say(f"building the nodes' disk from {mirror.suite} packages (minutes, only this once)")
         log, root = work / "build.log", work / "root"
-        rootfs.make_keys(work / "keys", log)
-        rootfs.debootstrap(root, node_packages(mirror.distro), mirror, _debs(mirror), log)
-        rootfs.populate(root, work / "keys", log)
-        for name, pattern in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
-            shutil.copyfile(sorted((root / "boot").glob(pattern))[-1], work / name)
-        rootfs.make_disk(root, work / "disk.img", log)
-        shutil.rmtree(root)
+        with phase("nodes' disk", f"installs {mirror.suite} packages, only this once", say):
+            rootfs.make_keys(work / "keys", log)
+            rootfs.debootstrap(root, node_packages(mirror.distro), mirror, _debs(mirror), log)
+            rootfs.populate(root, work / "keys", log)
+            for name, pattern in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
+                shutil.copyfile(sorted((root / "boot").glob(pattern))[-1], work / name)
+            rootfs.make_disk(root, work / "disk.img", log)
+            shutil.rmtree(root)
 
     return Base(layers.layer("base", base_key(mirror), build, say))
 
@@ -101,13 +102,13 @@ def ensure_engine(mirror: Mirror, say: Say) -> Path:
 
     def build(work: Path) -> None:
         _need_root()
-        say("building the engine's container image")
         log, root = work / "build.log", work / "root"
-        rootfs.debootstrap(root, engine_packages(), mirror, _debs(mirror), log)
-        rootfs.slim(root)
-        with tarfile.open(work / "root.tar", "w") as tar:
-            tar.add(root, ".", filter=_without_devices)
-        shutil.rmtree(root)
+        with phase("engine's system", "installs what the engine's container runs in", say):
+            rootfs.debootstrap(root, engine_packages(), mirror, _debs(mirror), log)
+            rootfs.slim(root)
+            with tarfile.open(work / "root.tar", "w") as tar:
+                tar.add(root, ".", filter=_without_devices)
+            shutil.rmtree(root)
 
     return layers.layer("engine", engine_key(mirror), build, say) / "root.tar"
 

@@ -33,6 +33,14 @@ class Machine:
     """Start as an empty shell, into which a saved state is then loaded."""
     extra_disks: tuple[Path, ...] = ()
     qemu: str = "qemu-system-x86_64"
+    base_disk: Path | None = None
+    """What a user-mode node's disk differs from; a QEMU disk knows that itself."""
+    namespace: int = 0
+    """The process in whose network namespace a user-mode node runs; 0: it has no network."""
+    dark: tuple[str, ...] = ()
+    """The interfaces without a cable."""
+    init: str = ""
+    """What a user-mode node runs instead of systemd."""
 
     @property
     def qmp(self) -> Path:
@@ -43,6 +51,11 @@ class Machine:
         return self.sockets / f"{self.node.number}.qga"
 
 
+def identity(node: Node) -> tuple[str, ...]:
+    """The words of a kernel's command line by which one image serves all nodes."""
+    return (f"systemd.machine_id={node.machine_id}", f"spark.node={node.number}")
+
+
 def kernel_arguments(node: Node, accel: str) -> str:
     """QEMU keeps translated code by its virtual address: with randomised addresses every new
     process is translated anew, and an SSH login takes three times as long."""
@@ -50,7 +63,7 @@ def kernel_arguments(node: Node, accel: str) -> str:
     return (
         f"{fixed}"
         "root=/dev/vda rw console=ttyS0 quiet mitigations=off audit=0 fsck.mode=skip "
-        f"random.trust_cpu=on systemd.machine_id={node.machine_id} spark.node={node.number}"
+        f"random.trust_cpu=on {' '.join(identity(node))}"
     )
 
 
@@ -70,6 +83,7 @@ def hub(interface: str) -> int:
 
 def command(machine: Machine) -> list[str]:
     node = machine.node
+    form = "qcow2" if machine.disk.suffix == ".qcow2" else "raw"
     words = [
         machine.qemu,
         *("-name", node.name),
@@ -89,7 +103,7 @@ def command(machine: Machine) -> list[str]:
         *("-device", "virtio-serial-pci,addr=0x3"),
         *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
         *("-device", "virtio-rng-pci,addr=0x4"),
-        *("-drive", f"file={machine.disk},if=none,id=disk,format=qcow2,cache=unsafe"),
+        *("-drive", f"file={machine.disk},if=none,id=disk,format={form},cache=unsafe"),
         *("-device", "virtio-blk-pci,drive=disk,addr=0x5"),
     ]
     for i, path in enumerate(machine.extra_disks):

@@ -11,13 +11,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_cluster.core.error import LabError
-from spark_cluster.lab import accel, layers, nodes, qmp, snapshot, sources, state, vm
+from spark_cluster.lab import (
+    accel,
+    image,
+    join,
+    layers,
+    nodes,
+    process,
+    qmp,
+    runner,
+    snapshot,
+    sources,
+    state,
+    vm,
+)
+from spark_cluster.lab.accel import Way
 from spark_cluster.lab.image import Base
+from spark_cluster.lab.join import Image
 from spark_cluster.lab.machine import Machine
+from spark_cluster.lab.phases import phase
 from spark_cluster.lab.qmp import Qmp
-from spark_cluster.lab.snapshot import Image, Saved
+from spark_cluster.lab.runner import Runner
+from spark_cluster.lab.snapshot import Saved
 from spark_cluster.lab.state import NodeState, State
-from spark_cluster.lab.topology import Node, Topology, topology
+from spark_cluster.lab.topology import INTERFACES, Node, Topology, topology
+from spark_cluster.lab.uml import kernel as uml_kernel
+from spark_cluster.lab.uml import run as uml
 from spark_cluster.places import state_dir
 
 if TYPE_CHECKING:
@@ -26,6 +45,8 @@ if TYPE_CHECKING:
     from spark_cluster.lab.layers import Say
 
 MEMORY_MIB = 2048
+
+_WAYS = {"kvm": "QEMU with KVM", "uml": "user-mode Linux", "tcg": "QEMU's emulation"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,18 @@ class Options:
     suite: str | None = None
     memory_mib: int = MEMORY_MIB
     fresh_boot: bool = False
+    accel: str | None = None
+    """`kvm`, `uml` or `tcg`; None: the best that works here."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """All that nodes are started from, and how they are run."""
+
+    image: Image
+    way: Way
+    saved: Saved | None
+    """Their saved first boot, where a running node can be saved."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +81,7 @@ class NodeStatus:
     api_port: int
     since: float
     accel: str
+    why: str
     console: str
 
 
@@ -60,18 +94,34 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def build(options: Options, say: Say, *, keep: bool = True) -> tuple[Image, Saved | None]:
+def build(options: Options, say: Say, *, keep: bool = True) -> Built:
     """Everything that needs root or minutes, without starting the lab.
 
     Older images go, unless a lab may run from them (`keep`)."""
-    made = snapshot.ensure_image(sources.this_machine(options.mirror, options.suite), say)
+    mirror = sources.this_machine(options.mirror, options.suite)
+    early = _kernel_early(options.accel, layers.existing("base", image.base_key(mirror)))
+    with uml_kernel.beside(mirror, say, early=early, again=options.accel == "uml") as kernel:
+        base = image.ensure_base(mirror, say)
+        system = image.ensure_engine(mirror, say)
+        way = accel.choose(base, options.accel, kernel)
+        made = join.ensure(base, system, way, say)
     saved = None
-    if not options.fresh_boot:
-        saved = snapshot.ensure_saved(made, accel.choose(made.base), options.memory_mib, say)
+    if way.kernel is None and not options.fresh_boot:
+        saved = snapshot.ensure_saved(made, way.accel, options.memory_mib, say)
     if not keep or state.load(state.folder()) is None:
-        kept = [made.base.folder, made.engine, made.disk.parent, *([saved.folder] if saved else [])]
+        kept = [made.base.folder, made.engine, made.disk.parent]
+        kept += [saved.folder] if saved else []
+        kept += [way.kernel.folder] if way.kernel else []
         layers.tidy(kept)
-    return made, saved
+    return Built(made, way, saved)
+
+
+def _kernel_early(wanted: str | None, base: Path | None) -> bool:
+    """Whether to begin with the user-mode kernel before it is known that it will be needed: where
+    KVM was not tried yet, that has to wait for the nodes' disk."""
+    if wanted is not None:
+        return wanted == "uml"
+    return not accel.kvm_is_open() or base is None
 
 
 def up(options: Options, say: Say) -> State:
@@ -81,12 +131,17 @@ def up(options: Options, say: Say) -> State:
         where = state.folder()
         known = state.load(where)
         if known is not None and len(_dead(known)) == len(topology(known.topology).nodes):
-            shutil.rmtree(known.sockets, ignore_errors=True)
-            known = None  # nothing of it runs: begin anew, from what the image is now
+            _end(known)
+            known = None  # nothing of it serves: begin anew, from what the image is now
         if known is None:
-            made, saved = build(options, say, keep=False)
-            known = _new_state(where, made, saved, options)
+            known = _new_state(where, build(options, say, keep=False), options)
+            say(f"nodes run by {_WAYS[known.accel]} ({known.why})")
             known.save(where)  # so that `lab down` finds the folder of the sockets
+        elif options.accel not in (None, known.accel):
+            raise LabError(
+                f"a lab is up whose nodes are run by {_WAYS[known.accel]}",
+                remedy="`spark-cluster lab down` first",
+            )
         elif known.topology != options.topology:
             raise LabError(
                 f"a lab with the topology {known.topology} is up",
@@ -118,11 +173,11 @@ def down(say: Say, *, purge: bool = False) -> None:
         where = state.folder()
         known = state.load(where)
         if known is not None:
-            _stop(known, set(known.nodes))
-            shutil.rmtree(known.sockets, ignore_errors=True)
+            _end(known)
             say(f"{len(known.nodes)} nodes are down")
         elif where.exists():
             qmp.quit_all(where / "run")
+            uml.end_all(where / "run")
         else:
             say("there is no lab")
         state.remove_files(where)
@@ -139,26 +194,32 @@ def status() -> list[NodeStatus]:
     return [
         NodeStatus(
             name=name,
-            up=node.running.alive(),
+            up=_is_up(known, name),
             pid=node.pid,
             ssh_port=node.ssh_port,
             api_port=node.api_port,
             since=node.since,
             accel=known.accel,
+            why=known.why,
             console=str(where / f"{name}.console"),
         )
         for name, node in known.nodes.items()
     ]
 
 
+def runner_of(known: State) -> Runner:
+    """The way in which a lab's nodes are run."""
+    return runner.of(known.accel)
+
+
 def machine_of(known: State, name: str) -> Machine:
     """The machine that runs as this node, for those who talk to it."""
-    node = topology(known.topology).node(name)
+    plan = topology(known.topology)
     made = Base(Path(known.base))
     mine = known.nodes.get(name)
     where = state.folder()
-    return Machine(
-        node=node,
+    machine = Machine(
+        node=plan.node(name),
         accel=known.accel,
         memory_mib=known.memory_mib,
         kernel=made.kernel,
@@ -168,7 +229,21 @@ def machine_of(known: State, name: str) -> Machine:
         console=where / f"{name}.console",
         ssh_port=mine.ssh_port if mine else vm.free_port(),
         api_port=mine.api_port if mine else vm.free_port(),
-        qemu=accel.qemu(),
+        dark=tuple(i for i in INTERFACES if not plan.carrier(name, i)),
+    )
+    if known.kernel is None:
+        return replace(machine, qemu=accel.qemu())
+    kernel = uml_kernel.Kernel(Path(known.kernel))
+    ssh_port, api_port = known.ports.get(name, (0, 0))
+    return replace(
+        machine,
+        kernel=kernel.program,
+        disk=where / f"{name}.cow",
+        base_disk=Path(known.disk),
+        extra_disks=(kernel.modules,),
+        ssh_port=ssh_port,
+        api_port=api_port,
+        namespace=known.switchboard.pid if known.switchboard else 0,
     )
 
 
@@ -183,13 +258,28 @@ def _must_be_up(where: Path) -> State:
     return known
 
 
+def _end(known: State) -> None:
+    """Nothing of a lab runs after this, and its sockets are gone."""
+    _stop(known, set(known.nodes))
+    if known.switchboard:
+        process.end(known.switchboard.pid, known.switchboard.ticks)
+    shutil.rmtree(known.sockets, ignore_errors=True)
+
+
+def _is_up(known: State, name: str) -> bool:
+    """Whether a node runs and has a network: that of user-mode nodes is a process too."""
+    if known.kernel is not None and not (known.switchboard and known.switchboard.alive()):
+        return False
+    return name in known.nodes and known.nodes[name].running.alive()
+
+
 def _dead(known: State) -> list[str]:
     plan = topology(known.topology)
-    alive = {name for name, node in known.nodes.items() if node.running.alive()}
+    alive = {node.name for node in plan.nodes if _is_up(known, node.name)}
     return [node.name for node in plan.nodes if node.name not in alive]
 
 
-def _new_state(where: Path, made: Image, saved: Saved | None, options: Options) -> State:
+def _new_state(where: Path, built: Built, options: Options) -> State:
     where.mkdir(parents=True, exist_ok=True)
     where.chmod(0o700)
     sockets = where / "run"
@@ -197,25 +287,39 @@ def _new_state(where: Path, made: Image, saved: Saved | None, options: Options) 
         sockets = Path(tempfile.mkdtemp(prefix="spark-lab-"))
     return State(
         topology=options.topology,
-        accel=accel.choose(made.base),
+        accel=built.way.accel,
         memory_mib=options.memory_mib,
         segment=vm.free_port(),
         sockets=str(sockets),
-        base=str(made.base.folder),
-        disk=str(made.disk),
-        saved=str(saved.folder) if saved else None,
+        base=str(built.image.base.folder),
+        disk=str(built.image.disk),
+        saved=str(built.saved.folder) if built.saved else None,
+        why=built.way.why,
+        kernel=str(built.way.kernel.folder) if built.way.kernel else None,
     )
 
 
 def _stop(known: State, names: set[str]) -> None:
     for name in sorted(names):
         if name in known.nodes:
-            vm.stop(known.nodes[name].running, machine_of(known, name).qmp)
+            runner_of(known).stop(known.nodes[name].running, machine_of(known, name))
+
+
+def _lay_cables(where: Path, known: State, plan: Topology) -> set[str]:
+    """See to the network of user-mode nodes; the nodes that must be started for it to serve."""
+    if known.kernel is None or (known.switchboard and known.switchboard.alive()):
+        return set()
+    _stop(known, set(known.nodes))
+    log = where / "switchboard.log"
+    known.switchboard, known.ports = uml.lay(plan, Path(known.sockets), log, known.ports)
+    known.save(where)
+    return {node.name for node in plan.nodes}
 
 
 def _start(where: Path, known: State, fresh_boot: bool, names: set[str], say: Say) -> State:
     plan = topology(known.topology)
     disk = Path(known.disk)
+    names = names | _lay_cables(where, known, plan)
     saved = Saved(Path(known.saved)) if known.saved and not fresh_boot else None
     if saved:
         try:
@@ -227,8 +331,10 @@ def _start(where: Path, known: State, fresh_boot: bool, names: set[str], say: Sa
             snapshot.drop(saved)
             known.saved = None
             _stop(known, names)
-    _run_nodes(where, known, plan, None, disk, names)
-    _make_usable(where, known, plan, names, restored=False, say=say)
+    every = len(names) == len(plan.nodes)
+    with phase("boot" if every else "boot again", f"starts {', '.join(sorted(names))}", say):
+        _run_nodes(where, known, plan, None, disk, names)
+        _make_usable(where, known, plan, names, restored=False, say=say)
     return known
 
 
@@ -240,7 +346,7 @@ def _run_nodes(
             continue
         machine = machine_of(known, node.name)
         machine = _with_disk(machine, node, saved, disk)
-        running = vm.start(machine, where / f"{node.name}.qemu.log")
+        running = runner_of(known).start(machine, where / f"{node.name}.log")
         known.nodes[node.name] = NodeState(
             running.pid,
             running.ticks,
@@ -255,13 +361,15 @@ def _run_nodes(
                 monitor.load(saved.devices(node.name), limit=60)
     machines = [machine_of(known, node.name) for node in plan.nodes]
     alive = [m for m in machines if known.nodes[m.node.name].running.alive()]
-    nodes.wire(plan, alive, names, known.segment)
+    runner_of(known).connect(plan, alive, names, known.segment)
 
 
 def _with_disk(machine: Machine, node: Node, saved: Saved | None, disk: Path) -> Machine:
     machine.disk.unlink(missing_ok=True)
+    if machine.base_disk:
+        return machine
     if saved is None:
-        snapshot.overlay(machine.disk, disk, "qcow2")
+        snapshot.overlay(machine.disk, disk, "raw")
         return machine
     snapshot.overlay(machine.disk, saved.disk(node.name), "qcow2")
     return replace(machine, ram=saved.ram(node.name), incoming=True)

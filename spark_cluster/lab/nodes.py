@@ -1,21 +1,17 @@
-"""Bringing machines up together: start, wire, run, and wait until they are usable."""
+"""Waiting until machines that were started together are usable."""
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 from spark_cluster.core.error import LabError
-from spark_cluster.lab import vm
 from spark_cluster.lab.agent import Agent, AgentSilent, Answer
 from spark_cluster.lab.layers import Say
 from spark_cluster.lab.machine import Machine
-from spark_cluster.lab.qmp import Qmp
-from spark_cluster.lab.topology import HALVES, MANAGEMENT, Topology
+from spark_cluster.lab.topology import HALVES, MANAGEMENT
 
 BOOT_LIMIT = 900.0
 """Far more than a boot takes under TCG on a busy machine, so that only a dead one hits it."""
@@ -42,24 +38,6 @@ done
 """
 """rxe calls a port active when its interface is set up, cable or not. Any change of the
 interface makes it look again."""
-
-
-def wire(topology: Topology, machines: Iterable[Machine], started: set[str], segment: int) -> None:
-    """Plug every cable that has an end at a machine that was just started."""
-    by_name = {machine.node.name: machine for machine in machines}
-    with ExitStack() as stack:
-        monitors = {n: stack.enter_context(Qmp(m.qmp)) for n, m in by_name.items()}
-        for name in started:
-            vm.set_carriers(topology, name, monitors[name])
-            for interface, number in topology.segments_of(name).items():
-                vm.join_segment(monitors[name], interface, number, segment)
-        for cable in topology.cables:
-            ends = {cable.left, cable.right}
-            if ends & started and ends <= monitors.keys():
-                sockets = by_name[cable.left].sockets
-                vm.plug(cable, monitors[cable.left], monitors[cable.right], sockets)
-        for name in started:
-            monitors[name].execute("cont")
 
 
 def set_clock(machine: Machine) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -22,6 +23,17 @@ def start_ticks(pid: int) -> int | None:
 def is_ours(pid: int, ticks: int) -> bool:
     """A pid alone may belong to a stranger by now; pid and start time together do not lie."""
     return start_ticks(pid) == ticks
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process of ours: its pid is only believed together with its start time."""
+
+    pid: int
+    ticks: int
+
+    def alive(self) -> bool:
+        return is_ours(self.pid, self.ticks)
 
 
 def boot_id() -> str:

@@ -26,6 +26,18 @@ _NEEDED: tuple[tuple[str, AptPackage], ...] = (
     ("ssh", AptPackage("openssh-client", "`lab ssh`, and the keys of the lab's nodes")),
 )
 
+_TO_COMPILE: tuple[tuple[str, AptPackage], ...] = (
+    ("gcc", AptPackage("gcc", "compiles the Sparks' kernel where there is no KVM")),
+    ("make", AptPackage("make", "compiles that kernel")),
+    ("flex", AptPackage("flex", "reads that kernel's configuration")),
+    ("bison", AptPackage("bison", "reads that kernel's configuration")),
+    ("bc", AptPackage("bc", "computes a header of that kernel")),
+    ("patch", AptPackage("patch", "gives that kernel cables that can be pulled")),
+    ("xz", AptPackage("xz-utils", "unpacks that kernel's source")),
+    ("depmod", AptPackage("kmod", "lists that kernel's modules")),
+    ("ip", AptPackage("iproute2", "lays the cables between such Sparks")),
+)
+
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -39,8 +51,13 @@ def missing() -> list[AptPackage]:
     return [package for program, package in _NEEDED if find_program(program) is None]
 
 
+def missing_to_compile() -> list[AptPackage]:
+    """The packages to install before a user-mode kernel can be built and run."""
+    return [package for program, package in _TO_COMPILE if find_program(program) is None]
+
+
 def main(arguments: list[str]) -> int:
-    for name, why in missing():
+    for name, why in [*missing(), *missing_to_compile()]:
         sys.stdout.write(f"{name}  {why}\n" if "--why" in arguments else f"{name}\n")
     return 0
 

@@ -110,9 +110,8 @@ def populate(root: Path, keys: Path, log: Path) -> None:
             link.unlink()
     wants = root / "etc/systemd/system/sysinit.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
-    (wants / "spark-lab-identity.service").symlink_to(
-        "/etc/systemd/system/spark-lab-identity.service"
-    )
+    for unit in ("spark-lab-identity.service", "spark-lab-agent.service"):
+        (wants / unit).symlink_to(f"/etc/systemd/system/{unit}")
     client = (keys / "id_ed25519.pub").read_bytes()
     _user(root, "spark", 1000, client, log, groups="docker")
     _user(root, "oncall", 1001, client, log, password=_LAB)

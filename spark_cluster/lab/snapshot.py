@@ -1,4 +1,4 @@
-"""Boots that are done once: the image is joined in one, the nodes' first boot is kept.
+"""A boot that is done once: under QEMU, the nodes' first boot is kept.
 
 A node's saved state is its disk, its memory as a file, and the state of its devices. Restoring
 maps the memory file privately, so that a node is there within a second or two, and as often as
@@ -14,38 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spark_cluster.core.error import LabError
-from spark_cluster.lab import accel, image, layers, nodes, vm
+from spark_cluster.lab import accel, layers, nodes, vm
 from spark_cluster.lab.agent import Agent
-from spark_cluster.lab.image import ENGINE_IMAGE, OTHER_IMAGES, Base
+from spark_cluster.lab.join import Image
 from spark_cluster.lab.layers import Say
 from spark_cluster.lab.machine import CPU, Machine, command
+from spark_cluster.lab.phases import phase
 from spark_cluster.lab.qmp import Qmp
 from spark_cluster.lab.requirements import find_program
-from spark_cluster.lab.sources import Mirror
 from spark_cluster.lab.topology import Node, topology
-
-_NAME_AGAIN = "".join(
-    f"docker commit --change 'ENV SPARK_LAB_VLLM_VERSION={version}' $container {name}\n"
-    for name, version in OTHER_IMAGES.items()
-)
-
-_JOIN = f"""
-set -e
-docker import --change 'ENV NVIDIA_VISIBLE_DEVICES=all' --change 'CMD ["/bin/bash"]' \
-    - {ENGINE_IMAGE} < /dev/vdb
-container=$(docker create {ENGINE_IMAGE})
-{_NAME_AGAIN}docker rm $container
-tar -xf /dev/vdc -C /
-[ -e /swap.img ] || fallocate -l 96M /swap.img
-chmod 600 /swap.img
-mkswap /swap.img
-systemctl stop docker.socket docker containerd
-rm -f /var/lib/docker/engine-id /etc/hostname
-rm -f /var/lib/NetworkManager/*.lease /var/lib/NetworkManager/secret_key
-: > /etc/machine-id
-sync
-echo u > /proc/sysrq-trigger
-"""
 
 _QUIET = """
 swapon --show | grep -q /swap.img || swapon /swap.img
@@ -55,21 +32,6 @@ free=$(awk '/MemFree/ {print int($2 / 1024) - 200}' /proc/meminfo)
 rm -f /dev/shm/zeros
 """
 """Free memory is filled with zeros once, so that the saved file has holes there."""
-
-
-@dataclass(frozen=True)
-class Image:
-    """All that nodes are started from."""
-
-    base: Base
-    disk: Path
-    """The node's disk with the engine's image in Docker."""
-    engine: Path
-    """The folder of the engine's own layer."""
-
-    @property
-    def key(self) -> str:
-        return self.disk.parent.name
 
 
 @dataclass(frozen=True)
@@ -97,51 +59,6 @@ def overlay(disk: Path, backing: Path, form: str) -> None:
         )
 
 
-def ensure_image(mirror: Mirror, say: Say) -> Image:
-    base = image.ensure_base(mirror, say)
-    system = image.ensure_engine(mirror, say)
-    key = layers.digest(base.key, system.parent.name, image.programs_key(), _JOIN)
-    folder = layers.layer("node", key, lambda work: _join(base, system, work, say), say)
-    return Image(base, folder / "disk.qcow2", system.parent)
-
-
-def _join(base: Base, system: Path, work: Path, say: Say) -> None:
-    say("loading the engine's image into Docker, in a node that is thrown away")
-    image.write_container_tar(system, work / "container.tar")
-    image.write_host_tar(work / "host.tar")
-    overlay(work / "disk.qcow2", base.disk, "raw")
-    machine = Machine(
-        node=Node(0),
-        accel=accel.choose(base),
-        memory_mib=2048,
-        kernel=base.kernel,
-        initrd=base.initrd,
-        disk=work / "disk.qcow2",
-        sockets=work,
-        console=work / "console.log",
-        ssh_port=vm.free_port(),
-        api_port=vm.free_port(),
-        extra_disks=(work / "container.tar", work / "host.tar"),
-        qemu=accel.qemu(),
-    )
-    running = vm.start(machine, work / "qemu.log")
-    try:
-        with Qmp(machine.qmp) as monitor:
-            monitor.execute("cont")
-        nodes.wait_ready([machine], say)
-        answer = Agent(machine.agent).run(_JOIN, limit=nodes.BOOT_LIMIT)
-        if answer.code:
-            raise LabError(
-                "the engine's image could not be loaded",
-                stderr=answer.err.strip()[-800:],
-                remedy="try again; then look at lab/engine",
-            )
-    finally:
-        vm.stop(running, machine.qmp)
-    (work / "container.tar").unlink()
-    (work / "host.tar").unlink()
-
-
 def saved_key(made: Image, kind: str, memory_mib: int) -> str:
     """Whatever a saved state depends on: the machine, the program and the processor."""
     place = Path("/")
@@ -159,8 +76,8 @@ def saved_key(made: Image, kind: str, memory_mib: int) -> str:
 
 def ensure_saved(made: Image, kind: str, memory_mib: int, say: Say) -> Saved:
     def build(work: Path) -> None:
-        say("first boot of the nodes (minutes without KVM; kept, so only this once)")
-        _first_boot(made, kind, memory_mib, Saved(work), say)
+        with phase("first boot", "starts the nodes; kept, so only this once", say):
+            _first_boot(made, kind, memory_mib, Saved(work), say)
 
     return Saved(layers.layer("saved", saved_key(made, kind, memory_mib), build, say))
 
@@ -170,7 +87,7 @@ def _first_boot(made: Image, kind: str, memory_mib: int, target: Saved, say: Say
     machines = []
     for node in plan.nodes:
         disk = target.disk(node.name)
-        overlay(disk, made.disk, "qcow2")
+        overlay(disk, made.disk, "raw")
         machines.append(
             Machine(
                 node=node,
@@ -191,8 +108,8 @@ def _first_boot(made: Image, kind: str, memory_mib: int, target: Saved, say: Say
     with ExitStack() as stack:
         for machine in machines:
             running = vm.start(machine, target.folder / f"{machine.node.name}.qemu.log")
-            stack.callback(vm.stop, running, machine.qmp)
-        nodes.wire(plan, machines, {m.node.name for m in machines}, vm.free_port())
+            stack.callback(vm.stop, running, machine)
+        vm.connect(plan, machines, {m.node.name for m in machines}, vm.free_port())
         nodes.wait_ready(machines, say)
         nodes.settle(machines)
         for machine in machines:

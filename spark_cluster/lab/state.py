@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 
 from spark_cluster.lab import model
+from spark_cluster.lab.process import Running
 from spark_cluster.lab.topology import DEVICES, ETHERNET, Topology
-from spark_cluster.lab.vm import Running
 from spark_cluster.places import current_inventory_pointer, state_dir
 
 MODEL_RECIPE = "qwen3-vl-235b"
@@ -50,6 +50,14 @@ class State:
     saved: str | None = None
     """The folder of the nodes' saved first boot; None: boot for real."""
     nodes: dict[str, NodeState] = field(default_factory=dict)
+    why: str = ""
+    """Why the nodes are run in this way."""
+    kernel: str | None = None
+    """The folder of the user-mode kernel, where nodes run on it."""
+    switchboard: Running | None = None
+    """The process that keeps the user-mode nodes' network."""
+    ports: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """The ports for SSH and the API that the switchboard listens on, by node."""
 
     def save(self, where: Path) -> None:
         path = where / "lab.json"
@@ -63,6 +71,9 @@ def load(where: Path) -> State | None:
     try:
         raw = json.loads((where / "lab.json").read_text())
         raw["nodes"] = {name: NodeState(**node) for name, node in raw["nodes"].items()}
+        if raw.get("switchboard"):
+            raw["switchboard"] = Running(**raw["switchboard"])
+        raw["ports"] = {name: tuple(pair) for name, pair in raw.get("ports", {}).items()}
         return State(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

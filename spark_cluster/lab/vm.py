@@ -5,26 +5,16 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from spark_cluster.core.error import LabError
 from spark_cluster.lab import process
-from spark_cluster.lab.machine import Machine, command, hub
+from spark_cluster.lab.machine import Machine, command, hub, nic
+from spark_cluster.lab.process import Running
 from spark_cluster.lab.qmp import Qmp, QmpError
 from spark_cluster.lab.topology import HALVES, Cable, Topology
-
-
-@dataclass(frozen=True)
-class Running:
-    """A machine of ours: its pid is only believed together with its start time."""
-
-    pid: int
-    ticks: int
-
-    def alive(self) -> bool:
-        return process.is_ours(self.pid, self.ticks)
 
 
 def free_port() -> int:
@@ -64,11 +54,31 @@ def start(machine: Machine, log: Path, *, limit: float = 30.0) -> Running:
     return Running(child.pid, ticks if ticks is not None else -1)
 
 
-def stop(running: Running, qmp: Path, *, limit: float = 10.0) -> None:
+def connect(
+    topology: Topology, machines: Iterable[Machine], started: set[str], segment: int
+) -> None:
+    """Plug every cable that has an end at a machine that was just started, and let it go on."""
+    by_name = {machine.node.name: machine for machine in machines}
+    with ExitStack() as stack:
+        monitors = {n: stack.enter_context(Qmp(m.qmp)) for n, m in by_name.items()}
+        for name in started:
+            set_carriers(topology, name, monitors[name])
+            for interface, number in topology.segments_of(name).items():
+                join_segment(monitors[name], interface, number, segment)
+        for cable in topology.cables:
+            ends = {cable.left, cable.right}
+            if ends & started and ends <= monitors.keys():
+                sockets = by_name[cable.left].sockets
+                plug(cable, monitors[cable.left], monitors[cable.right], sockets)
+        for name in started:
+            monitors[name].execute("cont")
+
+
+def stop(running: Running, machine: Machine, *, limit: float = 10.0) -> None:
     """Ask QEMU to end; take its own pid if it does not listen."""
     if not running.alive():
         return
-    with suppress(QmpError), Qmp(qmp, limit=3.0) as monitor:
+    with suppress(QmpError), Qmp(machine.qmp, limit=3.0) as monitor:
         monitor.execute("quit")
     if process.wait_gone(running.pid, running.ticks, limit=limit):
         return
@@ -114,3 +124,38 @@ def _plug(monitor: Qmp, interface: str, backend: dict[str, object]) -> None:
     monitor.execute(
         "netdev_add", type="hubport", id=f"p{number}", hubid=number, netdev=f"w{number}"
     )
+
+
+def set_link(machine: Machine, interface: str, up: bool) -> None:
+    with Qmp(machine.qmp) as monitor:
+        monitor.set_link(interface, up)
+
+
+def remove_card(machine: Machine, interface: str) -> None:
+    _tell(machine, "device_del", id=interface)
+
+
+def add_card(machine: Machine, interface: str) -> None:
+    driver, *settings = nic(machine.node, interface).split(",")
+    fields = dict(setting.split("=", 1) for setting in settings)
+    with Qmp(machine.qmp) as monitor:
+        monitor.execute("device_add", driver=driver, **fields)
+        monitor.set_link(interface, interface not in machine.dark)
+
+
+def freeze(machine: Machine) -> None:
+    _tell(machine, "stop")
+
+
+def thaw(machine: Machine) -> None:
+    _tell(machine, "cont")
+
+
+def power_cycle(machine: Machine) -> None:
+    """What was not on its disk is lost."""
+    _tell(machine, "system_reset")
+
+
+def _tell(machine: Machine, command: str, **arguments: object) -> None:
+    with Qmp(machine.qmp) as monitor:
+        monitor.execute(command, **arguments)

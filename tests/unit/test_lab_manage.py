@@ -1,14 +1,16 @@
 """`lab up`, `down` and `status` where no machine is started."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from spark_cluster.core.error import InputError, LabError
-from spark_cluster.lab import manage, process, snapshot, state
+from spark_cluster.lab import image, join, manage, process, snapshot, state
+from spark_cluster.lab.accel import Way
 from spark_cluster.lab.image import Base
-from spark_cluster.lab.snapshot import Image
+from spark_cluster.lab.join import Image
 from spark_cluster.lab.state import NodeState, State
 from spark_cluster.lab.topology import topology
 
@@ -72,12 +74,16 @@ def test_a_lab_of_which_nothing_runs_is_begun_anew(
 ) -> None:
     note(where, set())
     (where / "run").mkdir()
-    image = Image(Base(where / "base-1"), where / "node-1" / "disk", where / "engine-1")
+    base = Base(where / "base-1")
+    made = Image(base, where / "node-1" / "disk", where / "engine-1")
     for name in ("base-1", "node-1", "engine-1", "saved-1"):
         (where / name).mkdir()
-    monkeypatch.setattr(snapshot, "ensure_image", lambda mirror, say: image)
+    monkeypatch.setattr(manage, "_kernel_early", lambda *_: False)
+    monkeypatch.setattr(image, "ensure_base", lambda *_: base)
+    monkeypatch.setattr(image, "ensure_engine", lambda *_: made.engine / "root.tar")
+    monkeypatch.setattr(join, "ensure", lambda *_: made)
     monkeypatch.setattr(snapshot, "ensure_saved", lambda *_: snapshot.Saved(where / "saved-1"))
-    monkeypatch.setattr("spark_cluster.lab.accel.choose", lambda base: "tcg")
+    monkeypatch.setattr("spark_cluster.lab.accel.choose", lambda *_: Way("tcg", "no KVM"))
     started: list[State] = []
 
     def start(where: Path, known: State, fresh: bool, names: set[str], say: object) -> State:
@@ -89,6 +95,7 @@ def test_a_lab_of_which_nothing_runs_is_begun_anew(
     manage.up(manage.Options(mirror="http://m.example/"), lambda _: None)
     assert started[0].base == str(where / "base-1")
     assert started[0].saved == str(where / "saved-1")
+    assert (started[0].accel, started[0].why) == ("tcg", "no KVM")
     assert not (where / "run").exists()  # the last lab's sockets
     manage.down(lambda _: None)
     assert not list((where.parents[2] / "tmp").iterdir())
@@ -139,3 +146,29 @@ def test_what_needs_a_lab_says_how_to_get_one(where: Path) -> None:
     with pytest.raises(LabError) as error:
         manage.must_be_up()
     assert error.value.remedy == "spark-cluster lab up"
+
+
+def test_user_mode_nodes_without_their_network_are_started_anew(where: Path) -> None:
+    made = note(where, set())
+    children = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
+    running = []
+    for child in children:
+        ticks = process.start_ticks(child.pid)
+        assert ticks is not None
+        running.append(process.Running(child.pid, ticks))
+    made.accel, made.kernel = "uml", str(where / "kernel")
+    made.nodes["spark-1"] = NodeState(running[0].pid, running[0].ticks, 1, 2, 3.0, False)
+    made.switchboard = running[1]
+    made.save(where)
+    assert {node.name for node in manage.status() if node.up} == {"spark-1"}
+    children[1].kill()
+    children[1].wait()
+    assert {node.name for node in manage.status() if node.up} == set()
+    manage.down(lambda _: None)  # and what still runs of it is ended
+    assert children[0].wait(10) < 0
+
+
+def test_another_way_to_run_nodes_is_refused_while_a_lab_is_up(where: Path) -> None:
+    note(where, {"spark-1"})
+    with pytest.raises(LabError, match="QEMU's emulation"):
+        manage.up(manage.Options(accel="kvm"), lambda _: None)

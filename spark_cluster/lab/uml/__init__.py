@@ -1,0 +1,1 @@
+"""User-mode Linux: the nodes' kernel as a process, at native speed where there is no KVM."""
