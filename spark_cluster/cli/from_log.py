@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spark_cluster.rdma.from_log import Report
+    from spark_cluster.rdma.owners import Owners
 
 
-def from_log(names: Sequence[str], *, as_json: bool) -> int:
+def from_log(names: Sequence[str], *, inventory: str | None, as_json: bool) -> int:
     """Read, judge, print. Exit 0 if every rank chose RDMA, 4 otherwise; InputError for a file that
-    cannot be read, or when no file holds a line of NCCL's."""
+    cannot be read, or when no file holds a line of NCCL's. Addresses are told with their hosts if
+    an inventory is given or found."""
     import json
 
     import typer
 
     from spark_cluster.core.error import InputError
     from spark_cluster.rdma.from_log import read
+    from spark_cluster.rdma.log_notes import notes
 
-    report = read({name: _text(name) for name in dict.fromkeys(names)})
+    report = read({name: text_of(name) for name in dict.fromkeys(names)})
     if not report.ranks:
         raise InputError(
             "no rank of NCCL's in this log" if len(names) == 1 else "no rank of NCCL's in the logs",
@@ -28,14 +31,30 @@ def from_log(names: Sequence[str], *, as_json: bool) -> int:
             "enough) and take the whole log of this start: `docker logs --since "
             "\"$(docker inspect -f '{{.State.StartedAt}}' NAME)\" NAME > FILE 2>&1`.",
         )
+    told = notes(report, known_owners(inventory))
     if as_json:
-        typer.echo(json.dumps(report.as_dict()))
+        typer.echo(json.dumps(report.as_dict(told)))
     else:
-        _show(report)
+        _show(report, told)
     return 0 if report.kind == "rdma" else 4
 
 
-def _text(name: str) -> str:
+def known_owners(inventory: str | None) -> Owners:
+    """The rails of the inventory that is given, or of the one that is found without one; none if
+    there is no such file or if it cannot be read: logs are read without it."""
+    from spark_cluster.cli.running import load_inventory
+    from spark_cluster.core.error import InputError
+    from spark_cluster.rdma.owners import owners
+
+    try:
+        return owners(load_inventory(inventory))
+    except InputError:
+        if inventory is not None:
+            raise
+        return {}
+
+
+def text_of(name: str) -> str:
     """A file's text, or standard input's for `-`."""
     import sys
     from pathlib import Path
@@ -54,13 +73,13 @@ def _text(name: str) -> str:
         ) from error
 
 
-def _show(report: Report) -> None:
+def _show(report: Report, notes: Sequence[str]) -> None:
     from spark_cluster.cli.console import make_console
     from spark_cluster.cli.verdict_view import log_ranks
 
     console = make_console()
     console.print(log_ranks(report.ranks))
-    for note in report.notes:
+    for note in notes:
         console.print(f"  {note}", markup=False, highlight=False)
     console.print(f"verdict: {report.kind}", markup=False, highlight=False)
     if report.kind == "rdma":

@@ -99,8 +99,8 @@ def log_ranks(ranks: Sequence[LogRank]) -> Table:
         gids = ", ".join(f"{use.index} ({use.address})" for use in witness.gids)
         table.add_row(
             "?" if witness.rank is None else str(witness.rank),
-            escape(rank.process),
-            witness.network or "unknown",
+            escape(rank.process or rank.files[0]),
+            witness.network or escape(witness.plugin) or "unknown",
             escape(", ".join(witness.devices)) or "none",
             f"{witness.channels_ib} RDMA, {witness.channels_socket} TCP",
             {True: "yes", False: "no", None: "unknown"}[rank.gdr],
