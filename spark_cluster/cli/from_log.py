@@ -40,14 +40,19 @@ def from_log(names: Sequence[str], *, inventory: str | None, as_json: bool) -> i
 
 
 def known_owners(inventory: str | None) -> Owners:
-    """The rails of the inventory that is given, or of the one that is found without one; none if
-    there is no such file or if it cannot be read: logs are read without it."""
-    from spark_cluster.cli.running import load_inventory
+    """The rails of the inventory that is given, or of the user's own; none if there is no such file
+    or if it cannot be read: logs are read without it. The one that ships is nobody's, and its
+    addresses are everybody's."""
+    from spark_cluster import places
     from spark_cluster.core.error import InputError
+    from spark_cluster.inventory import loader
     from spark_cluster.rdma.owners import owners
 
     try:
-        return owners(load_inventory(inventory))
+        path = loader.find(inventory)
+        if inventory is None and path.parent == places.shipped("inventory"):
+            return {}
+        return owners(loader.load(path))
     except InputError:
         if inventory is not None:
             raise

@@ -45,7 +45,7 @@ REPORTED: tuple[Reported, ...] = (
         "NCCL's notes of 2.29.3 and proxy.cc, NCCL #2353, vLLM #41725",
     ),
     Reported(
-        (("2.19.0", "2.28.8"),),
+        (("2.27.0", "2.28.8"),),  # older ones do not know a Spark's GPU
         "is older than 2.29.3, which mends a hang on ARM (compare-and-swap in the proxy); in the "
         "sources the fault is in 2.28.9 to 2.29.2 only, others report it of all before 2.29.3",
         f"if it hangs without an error, take {CLEAN}",
