@@ -68,4 +68,13 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "Run the same image on all hosts: `spark-cluster launch` compares them, "
         "`spark-cluster image sync` copies one.",
     ),
+    (
+        "RDMA036",
+        "A release of NCCL that is reported to hang",
+        "Others saw jobs hang with this release between Sparks, each under a condition that the "
+        "line names. It is a report and no proof: the same release may run for weeks, and of "
+        "2.28.9 one build is faulty and another is not.",
+        "If your job hangs without an error, take the release that the line names, which is not "
+        "among those reported. `ls -lL` of libnccl.so.2 in the container tells builds apart.",
+    ),
 )

@@ -1,4 +1,4 @@
-"""What a line of NCCL's log tells of: one table for `verify-rdma`, launch and `explain`.
+"""What a line of NCCL's log tells of: one table for verify-rdma, launch, doctor and `explain FILE`.
 
 The wordings are those of the sources of NCCL 2.19 to 2.30.7 and of the library 2.31.2; of 2.32 only
 the line of a failed completion is known (with `qp_num=`). A line of the level INFO is never final:
