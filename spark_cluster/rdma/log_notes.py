@@ -94,7 +94,7 @@ def _of_rank(rank: LogRank, ranks: Sequence[LogRank], owners: Owners) -> Iterato
             f"{rank.name}: network {witness.plugin}, a plugin whose transport is not known here: "
             "the counters tell (`spark-cluster verify-rdma`)."
         )
-    elif rank.kind == "unknown" and witness.network is None:
+    elif rank.kind == "unknown" and witness.network is None and not witness.retrying:
         yield f"{rank.name}: lists devices or a version, and not which network it chose."
     if not witness.failed:
         yield from _open(rank, ranks)

@@ -237,6 +237,8 @@ _WARN = (
         rf"(?:[Cc]onnect to|recv from|send to) {_PEER_AT}.*?"
         r"(?:failed ?: |returned (?:\d+\()?)(?P<said>[A-Za-z][^(),\n]{1,60}?)(?:\s*[(),]|$)",
     ),
+    _form("error", r"Error encountered progressing (?P<said>operation=\w+, res=\d+)"),
+    _form("error", r"communicator encountered (?P<said>a fatal error)"),
     _form("no-device", r"NET/IB\w* ?: No device found"),
     _form("ib-failed", r"Failed to initialize NET plugin IB"),
     # The same is said of the PCI bus of whatever NIC is none, such as an interface for sockets.
@@ -285,7 +287,7 @@ _BARE = re.compile(r"[>\s]*Using network ")
 #: A cheap look before the forms: logs are long, and few lines are NCCL's.
 _HINT = re.compile(
     r"NCCL|nccl|ibv_|NET/|NET plugin|async|GID table|network|Init |Connected all|Got completion"
-    r"|remote peer|onnect to |socket interface"
+    r"|remote peer|onnect to |socket interface|progressing operation|communicator encountered"
 )
 
 

@@ -20,7 +20,7 @@ from spark_cluster.facts.grants import GRANTS
 from spark_cluster.facts.rdma import COUNTERS, GIDS, NCCL
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.rdma import nccl_releases
-from spark_cluster.rdma.causes import Cause, Setting, causes
+from spark_cluster.rdma.causes import Cause, Setting, causes, from_a_file
 from spark_cluster.rdma.counters import CounterReading
 from spark_cluster.rdma.evidence import Rank, Work
 from spark_cluster.rdma.nccl_log import NcclWitness
@@ -121,7 +121,9 @@ def evaluate(
         asked = _uncounted(found, before, after)
     first = [down] if down else []
     reasons = [*first, *gone, *asked, *missing(found, last), *result.reasons]
-    reasons += [cause.what for cause in found_causes] + _known_bad(witnesses)
+    reasons += [cause.what for cause in found_causes]
+    reasons += [said for setting in settings for said in from_a_file(setting)]
+    reasons += _known_bad(witnesses)
     return replace(
         result,
         reasons=tuple(dict.fromkeys(reasons)),

@@ -157,6 +157,10 @@ FORMATS = (
     Format("connect retried", "INFO", "socketPollConnect: connect to {peer}<48120> returned "
            "Connection refused, retrying (1/34) after sleep for 100 msec", "", "rdma",
            since="2.25.1"),
+    Format("proxy", "WARN", "[Service thread] Error encountered progressing operation=Connect, "
+           "res=3, closing connection", "error", "failed", says=("operation=Connect, res=3",)),
+    Format("fatal communicator", "WARN", "communicator encountered a fatal error (detected in "
+           "ncclAllReduce)", "error", "failed", since="2.23.4", says=("a fatal error",)),
     Format("no interface", "WARN", "Bootstrap : no socket interface found", "no-interface",
            "failed"),
     Format("no network", "WARN", "Failed to initialize any NET plugin", "no-network", "failed",
