@@ -151,7 +151,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "remote",
         "consequence",
-        "a rank is gone, or the network to it (ncclRemoteError)",
+        "a rank is gone, or the network to it",
         "RDMA016",
         _PEER,
     ),
