@@ -97,8 +97,8 @@ def log_ranks(ranks: Sequence[LogRank]) -> Table:
         add_row(
             shown,
             "?" if witness.rank is None else str(witness.rank),
-            rank.process,
-            witness.network or "unknown",
+            rank.process or rank.files[0],
+            witness.network or witness.plugin or "unknown",
             ", ".join(witness.devices) or "none",
             f"{witness.channels_ib} RDMA, {witness.channels_socket} TCP",
             {True: "yes", False: "no", None: "unknown"}[rank.gdr],

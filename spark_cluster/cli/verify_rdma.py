@@ -93,7 +93,7 @@ def verify_rdma(
     if from_log:
         from spark_cluster.cli.from_log import from_log as read_logs
 
-        return read_logs([*from_log, *(more or ())], as_json=as_json)
+        return read_logs([*from_log, *(more or ())], inventory=inventory, as_json=as_json)
     from spark_cluster.cli.running import Request, load_inventory
     from spark_cluster.inventory.loader import select
 

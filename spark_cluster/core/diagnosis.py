@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from spark_cluster.core import (
     diagnosis_doctor,
+    diagnosis_logs,
     diagnosis_models,
     diagnosis_monitor,
     diagnosis_recipes,
@@ -382,6 +383,7 @@ _TABLE = (
 
 _MORE = (
     *diagnosis_doctor.ENTRIES,
+    *diagnosis_logs.ENTRIES,
     *diagnosis_models.ENTRIES,
     *diagnosis_recipes.ENTRIES,
     *diagnosis_monitor.ENTRIES,

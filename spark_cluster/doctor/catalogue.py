@@ -54,6 +54,12 @@ CATALOGUE: dict[str, Entry] = {
     "RDMA008": Entry(WARNING),
     "RDMA009": Entry(WARNING),
     "RDMA016": Entry(CRITICAL),
+    "RDMA030": Entry(CRITICAL),
+    "RDMA031": Entry(CRITICAL),
+    "RDMA032": Entry(CRITICAL),
+    "RDMA033": Entry(CRITICAL),
+    "RDMA035": Entry(NOTE),
+    "RDMA036": Entry(NOTE),
     # The host
     "HOST001": Entry(CRITICAL),
     "HOST002": Entry(WARNING, "swap"),

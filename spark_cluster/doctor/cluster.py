@@ -21,7 +21,7 @@ from spark_cluster.facts.load import LOAD
 from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.netplan import NETPLAN
-from spark_cluster.facts.rdma import ACCESS, COUNTERS, GIDS
+from spark_cluster.facts.rdma import ACCESS, COUNTERS, GIDS, NCCL
 from spark_cluster.facts.routes import ROUTES
 from spark_cluster.facts.software import SOFTWARE
 from spark_cluster.facts.storage import PORTS
@@ -30,8 +30,8 @@ from spark_cluster.inventory.models import Host, Inventory, Rail
 #: What the doctor reads, in one exec per host: HOST first and CLOCK last, for both tell a time.
 FACTS = (
     HOST, LINKS, HARDWARE, NETPLAN, ROUTES, FIREWALL, GIDS, ACCESS, COUNTERS, PING, MEMORY, SWAP,
-    LOAD, LOGIN, CACHE, DOCKER, SOFTWARE, CONTAINERS, SERVER_END, ENGINE, PORTS, GPU,
-    GPU_STATE, CLOCK,
+    LOAD, LOGIN, CACHE, DOCKER, SOFTWARE, CONTAINERS, SERVER_END, ENGINE, NCCL, PORTS,
+    GPU, GPU_STATE, CLOCK,
 )  # fmt: skip
 
 

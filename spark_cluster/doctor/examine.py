@@ -9,6 +9,7 @@ from spark_cluster.doctor import (
     filters,
     gpu,
     memory,
+    nccl,
     network,
     rdma,
     serving,
@@ -32,6 +33,7 @@ def away(cluster: Cluster) -> Iterator[Finding]:
 RULES: tuple[Rule, ...] = (
     away, *fabric.RULES, *network.RULES, *filters.RULES, *rdma.RULES, *memory.RULES,
     *storage.RULES, *system.RULES, *software.RULES, *gpu.RULES, *serving.RULES,
+    *nccl.RULES,
 )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def deploy(
                 *(_join(placement, rank, init) if several else ()),
                 *("--host", "0.0.0.0", "--port", str(recipe.port)),
             ),
-            env=parts.environment(recipe, placement, rank, {}),
+            env=parts.environment(recipe, placement, rank, _own(placement, rank, several)),
             mounts=(Mount(recipe.model_cache, parts.HF_HOME), *parts.mounted(files)),
             ports=ports if rank == 0 else (),
             volume=volume,
@@ -50,6 +50,12 @@ def deploy(
         for rank in range(recipe.nodes)
     )
     return parts.deployment(recipe, placement, containers, tuple(files.values()), volume=volume)
+
+
+def _own(placement: Placement, rank: int, several: bool) -> dict[str, str]:
+    """The address that a rank tells the others for its queues beside NCCL. SGLang guesses it
+    otherwise, and where the guess is Wi-Fi's, the ranks wait for each other for ever."""
+    return {"SGLANG_HOST_IP": placement.address(rank)} if several else {}
 
 
 def _join(placement: Placement, rank: int, init: int) -> tuple[str, ...]:

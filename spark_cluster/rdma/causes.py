@@ -85,6 +85,27 @@ def causes(setting: Setting) -> list[Cause]:
     return [*_container(setting), *_devices(setting), *_ports(setting), *_gids(setting)]
 
 
+#: What vLLM and SGLang set in their own processes.
+_ENGINES = frozenset({"NCCL_CUMEM_ENABLE", "NCCL_NVLS_ENABLE", "NCCL_GRAPH_MIXING_SUPPORT"})
+
+
+def from_a_file(setting: Setting) -> list[str]:
+    """Variables that NCCL says it was given and that the container's environment has not. NCCL
+    reads nccl.conf without a word of it; a leftover in an image was seen to freeze a job."""
+    grants, witness = setting.grants, setting.witness
+    if grants is None or not grants.env or witness is None:
+        return []
+    names = sorted(witness.env.keys() - grants.env.keys() - _ENGINES)
+    if not names:
+        return []
+    told = ", ".join(f"{name}={witness.env[name]}" for name in names)
+    return [
+        f"{setting.rank.where}: NCCL was given {told}, which the environment of "
+        f"{grants.container} has not: /etc/nccl.conf or ~/.nccl.conf in its image has it, or the "
+        "engine sets it."
+    ]
+
+
 def _container(setting: Setting) -> Iterator[Cause]:
     grants = setting.grants
     if grants is None:

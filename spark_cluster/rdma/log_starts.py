@@ -7,10 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spark_cluster.rdma.log_lines import Line
 from spark_cluster.rdma.nccl_log import parse
-
-#: The `host:pid` that wrote a line (None: not NCCL's) and the line.
-Line = tuple[str | None, str]
 
 #: What NCCL prints once in a process, however many communicators it makes and however late
 #: (src/misc/cudawrap.cc, src/bootstrap.cc; held against 2.19 to 2.30). The second is of the

@@ -1,21 +1,23 @@
 """What NCCL's own log says of its transport: the second witness of the proof.
 
-Written for NCCL 2.19 to 2.30 at NCCL_DEBUG=INFO, whatever Ray or vLLM put before its lines. Ray may
-fold repeated lines into one ("[repeated 12x across cluster]"), so counts are lower bounds.
+Whatever Ray, docker or vLLM put before its lines. Which lines mean what stands in nccl_events.py.
+Ray may fold repeated lines into one ("[repeated 12x across cluster]"), so counts are lower bounds.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Network = Literal["IB", "Socket"]
+from spark_cluster.rdma import log_lines
+from spark_cluster.rdma.nccl_events import ORDER, Event, read
+from spark_cluster.rdma.nccl_events import describe as describe_event
 
-#: Releases that users report to fail on these machines, and how. 2.28.9: vllm issues 42354, 52504.
-KNOWN_BAD = {"2.28.9": "reported to hang between two Sparks; 2.30.4 is reported to work"}
+Network = Literal["IB", "Socket"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,15 @@ class NcclWitness:
     warnings        what it complained about and went on
     rank, nranks    of the largest communicator, the last of several
     gids            each GID that its connections use, once
+    events          what went wrong or nearly, in order
+    plugin          network that is neither, by its name, if the last communicator chose one
+    carriers        devices that channels over RDMA use, with the number of these
+    unfinished      a communicator started (Init START) and none ever completed or connected. That
+                    the last of several did not is no sign: NCCL's lines go through a buffer, of
+                    which the end is not written while the process lives
+    retrying        a connection that was tried again and of which nothing more is said
+    build           what tells builds of one release apart: `+cuda13.0`, a branch and its commit
+    finished        it ended in order: its communicators were destroyed, or nccl-tests summed up
     """
 
     version: str | None = None
@@ -64,11 +75,24 @@ class NcclWitness:
     rank: int | None = None
     nranks: int | None = None
     gids: tuple[GidUse, ...] = ()
+    events: tuple[Event, ...] = ()
+    plugin: str = ""
+    carriers: Mapping[str, int] = field(default_factory=dict)
+    unfinished: bool = False
+    retrying: Event | None = None
+    build: str = ""
+    finished: bool = False
 
     @property
     def says_anything(self) -> bool:
         """Whether it is a rank's log at all."""
-        return bool(self.devices or self.networks or self.failed or self.network or self.version)
+        return self.version is not None or self.says_more_than_its_release
+
+    @property
+    def says_more_than_its_release(self) -> bool:
+        """Engines name the release of NCCL, too, where NCCL itself is silent."""
+        chosen = self.devices or self.networks or self.network or self.plugin
+        return bool(chosen or self.events or self.channels or self.gids)
 
     @property
     def channels(self) -> int:
@@ -89,16 +113,11 @@ class NcclWitness:
         return self.network == "Socket" and any("NET/IB" in line for line in self.warnings)
 
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_PROCESS = re.compile(r"(\S+):(\d+):\d+ \[-?\d+\] ")
 _VERSION = re.compile(r"NCCL version ([0-9][0-9.]*[0-9])|nccl==([0-9][0-9.]*[0-9])", re.ASCII)
 _USING = re.compile(r"NET/IB\w* ?: Using (.*)$")
 _DEVICE = re.compile(r"\[\d+\]\s*([A-Za-z0-9_.+-]+):\d+/", re.ASCII)
 _OOB = re.compile(r"OOB ([^\s<]+)")
 _BOOTSTRAP = re.compile(r"Bootstrap ?: Using ([^\s<]+)")
-_NETWORK = re.compile(r"Using network (\S+)")
-_PLUGIN = re.compile(r"Assigned NET plugin (\S+) to comm")
-_CHANNEL = re.compile(r"\bvia NET/([A-Za-z]\w*)/", re.ASCII)
 _GDR = re.compile(r"/GDRDMA\b|Connected all \w+.*\bGDR 1\b")
 _ENVIRONMENT = re.compile(r"\b(NCCL_[A-Z0-9_]+) set (?:by environment )?to (.*)$", re.ASCII)
 _GID = re.compile(
@@ -110,45 +129,19 @@ _GID = re.compile(
 _MTU = {"1": 256, "2": 512, "3": 1024, "4": 2048, "5": 4096}
 _RANK = re.compile(r"\brank (\d{1,6}) n[rR]anks (\d{1,6})\b", re.ASCII)
 
-#: NCCL gave up. In order of how much they explain.
-_FAILURES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(r"Failed to initialize any NET plugin"),
-        "no network could be initialised: with NCCL_NET=IB no usable RDMA device was found",
-    ),
-    (
-        re.compile(r"Call to (ibv_\w+) failed(?: with error (.*))?"),
-        "a verbs call failed: {0} {1}",
-    ),
-    (
-        re.compile(r"Got completion .*\bstatus[= ]?(\d+)"),
-        "an RDMA transfer ended with completion status {0}",
-    ),
-    (
-        re.compile(
-            r"\b(ncclInvalidUsage|ncclSystemError|ncclInternalError|ncclRemoteError"
-            r"|ncclUnhandledCudaError|ncclInvalidArgument)\b"
-        ),
-        "NCCL ended with {0}",
-    ),
-)
+#: A device that NCCL made out of one or, with merged NICs, of several.
+_VIRTUAL = re.compile(r"Made virtual device \[(\d{1,3})\] name=([A-Za-z0-9_.+-]{1,128}) ", re.ASCII)
+_BUILD = re.compile(r"NCCL version [0-9.]+(\+\S+)|NCCL git version (\S+ \S+)", re.ASCII)
+_FINISHED = re.compile(r"- Destroy COMPLETE|# Avg bus bandwidth\s*: [0-9.]*[1-9]", re.ASCII)
 
-#: NCCL complained and went on.
-_WARNINGS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"NET/IB\w* ?: No device found"), "NET/IB found no device"),
-    (re.compile(r"Failed to initialize NET plugin IB"), "NET/IB could not be initialised"),
-    (re.compile(r"GID table changed"), "the GID table changed while the job ran"),
-    # The same is said of the PCI bus of whatever NIC is none, such as an interface for sockets.
-    (
-        re.compile(r"Could not find real path of (\S+) \(/sys/class/infiniband/"),
-        "{0} has no PCI device: soft-RoCE",
-    ),
-)
+#: Plugins by their names that speak verbs: NCCL's own and those made from it, HPC-X's.
+_RDMA_PLUGINS = re.compile(r"IB|NCCL RDMA Plugin\b", re.ASCII)
 
 
 def network_kind(name: str) -> Network | None:
-    """`IB` for the built-in transport and its plugins (`IBext_v10`), `Socket`, None otherwise."""
-    if name.startswith("IB"):
+    """`IB` for the built-in transport and the plugins that speak verbs (`IBext_v10`, `NCCL RDMA
+    Plugin v10`), `Socket`, None for one that is not known here."""
+    if _RDMA_PLUGINS.match(name):
         return "IB"
     return "Socket" if name.startswith("Socket") else None
 
@@ -156,17 +149,21 @@ def network_kind(name: str) -> Network | None:
 @dataclass
 class _Notes:
     version: str | None = None
+    build: str = ""
     devices: list[str] = field(default_factory=list)
+    virtual: dict[int, str] = field(default_factory=dict)
     oob: str | None = None
-    networks: list[Network] = field(default_factory=list)
-    plugins: list[Network] = field(default_factory=list)
-    channels: dict[Network, int] = field(default_factory=lambda: {"IB": 0, "Socket": 0})
+    networks: list[str] = field(default_factory=list)
+    plugins: list[str] = field(default_factory=list)
+    channels: Counter[tuple[str, int]] = field(default_factory=Counter)
     gdr: bool = False
-    failures: dict[int, str] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    started: dict[str, bool] = field(default_factory=dict)
+    retrying: Event | None = None
     env: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
     rank: tuple[int, int] | None = None
     gids: list[GidUse] = field(default_factory=list)
+    finished: bool = False
 
 
 def gid_address(prefix: str, interface: str) -> str:
@@ -179,16 +176,6 @@ def gid_address(prefix: str, interface: str) -> str:
     raw = b"".join(int(half, 16).to_bytes(8, "little") for half in (prefix, interface))
     address = ipaddress.IPv6Address(raw)
     return str(address.ipv4_mapped or address)
-
-
-def _fill(template: str, found: re.Match[str]) -> str:
-    return template.format(*(group or "" for group in found.groups())).strip()
-
-
-def _add_network(networks: list[Network], name: str) -> None:
-    kind = network_kind(name)
-    if kind:
-        networks.append(kind)
 
 
 def _note_using(notes: _Notes, line: str) -> None:
@@ -205,32 +192,37 @@ def _note_using(notes: _Notes, line: str) -> None:
         notes.oob = notes.oob or bootstrap[1]
 
 
-def _note_network(notes: _Notes, line: str) -> None:
-    if found := _NETWORK.search(line):
-        _add_network(notes.networks, found[1])
-    if found := _PLUGIN.search(line):
-        _add_network(notes.plugins, found[1])
-    for name in _CHANNEL.findall(line):
-        kind = network_kind(name)
-        if kind:
-            notes.channels[kind] += 1
-    notes.gdr = notes.gdr or bool(_GDR.search(line))
-
-
-def _note_trouble(notes: _Notes, line: str) -> None:
-    for order, (pattern, template) in enumerate(_FAILURES):
-        if found := pattern.search(line):
-            notes.failures.setdefault(order, _fill(template, found))
-    for pattern, template in _WARNINGS:
-        if found := pattern.search(line):
-            text = _fill(template, found)
-            if text not in notes.warnings:
-                notes.warnings.append(text)
+def _note_event(notes: _Notes, event: Event) -> None:
+    match event.kind.name:
+        case "network":
+            notes.networks.append(event.name)
+        case "assigned":
+            notes.plugins.append(event.name)
+        case "channel":
+            notes.channels[event.name, event.index or 0] += 1
+        case "start":
+            notes.started[event.name] = False
+        case "complete":
+            notes.started[event.name] = True
+            notes.retrying = None
+        case "connected":
+            notes.started = dict.fromkeys(notes.started, True)
+            notes.retrying = None
+    if event.kind.outcome == "retry":
+        notes.retrying = event
+    if event.kind.outcome != "fact":
+        notes.events.append(event)
 
 
 def _note_rest(notes: _Notes, line: str) -> None:
     if found := _VERSION.search(line):
         notes.version = found[1] or notes.version or found[2]
+    if found := _BUILD.search(line):
+        notes.build = found[2] or notes.build or found[1]
+    if found := _VIRTUAL.search(line):
+        notes.virtual[int(found[1])] = found[2]
+    notes.gdr = notes.gdr or bool(_GDR.search(line))
+    notes.finished = notes.finished or bool(_FINISHED.search(line))
     if found := _ENVIRONMENT.search(line):
         notes.env[found[1]] = found[2].strip().removesuffix(".")
     if (found := _RANK.search(line)) and int(found[2]) >= (notes.rank or (0, 0))[1]:
@@ -243,49 +235,75 @@ def _note_rest(notes: _Notes, line: str) -> None:
             notes.gids.append(use)
 
 
-def _network(notes: _Notes) -> Network | None:
-    """The last choice; failing that the plugin, then the channels if they agree."""
+def _choice(notes: _Notes) -> str:
+    """The last network that was chosen, by name; failing that the plugin, then the channels' if
+    they agree."""
     for choices in (notes.networks, notes.plugins):
         if choices:
             return choices[-1]
-    used: list[Network] = [kind for kind, count in notes.channels.items() if count]
-    return used[0] if len(used) == 1 else None
+    used = list(dict.fromkeys(name for name, _ in notes.channels))
+    return used[0] if len(used) == 1 else ""
+
+
+def _carriers(notes: _Notes) -> dict[str, int]:
+    """The devices of the channels over RDMA, merged ones by their common name."""
+    found: Counter[str] = Counter()
+    for (name, index), count in notes.channels.items():
+        if network_kind(name) == "IB":
+            single = notes.devices[index] if index < len(notes.devices) else f"device {index}"
+            found[notes.virtual.get(index, single)] += count
+    return dict(found)
+
+
+def _failed(events: list[Event]) -> str | None:
+    """Of the events after which nothing goes on, the one that explains most."""
+    final = [event for event in events if event.final]
+    first = min(final, key=lambda event: ORDER[event.kind.name], default=None)
+    return describe_event(first) if first else None
+
+
+def _warnings(events: list[Event]) -> tuple[str, ...]:
+    noted = [event for event in events if event.kind.outcome == "note"]
+    return tuple(dict.fromkeys(describe_event(event) for event in noted))
 
 
 def parse(text: str) -> NcclWitness:
     """What the log of one rank says. Lines of other programs are passed over."""
     notes = _Notes()
     for raw in text.split("\n"):
-        line = _ANSI.sub("", raw).rstrip()
+        line = log_lines.once(log_lines.clean(raw))
         _note_using(notes, line)
-        _note_network(notes, line)
-        _note_trouble(notes, line)
+        if (event := read(line)) is not None:
+            _note_event(notes, event)
         _note_rest(notes, line)
+    choice = _choice(notes)
+    kinds = [network_kind(name) for name in notes.networks]
+    channels = Counter[Network | None]()
+    for (name, _), count in notes.channels.items():
+        channels[network_kind(name)] += count
     return NcclWitness(
         version=notes.version,
         devices=tuple(notes.devices),
         oob=notes.oob,
-        network=_network(notes),
-        channels_ib=notes.channels["IB"],
-        channels_socket=notes.channels["Socket"],
+        network=network_kind(choice),
+        channels_ib=channels["IB"],
+        channels_socket=channels["Socket"],
         gdr=notes.gdr,
-        failed=notes.failures[min(notes.failures)] if notes.failures else None,
+        failed=_failed(notes.events),
         env=notes.env,
-        networks=tuple(notes.networks),
-        warnings=tuple(notes.warnings),
+        networks=tuple(kind for kind in kinds if kind),
+        warnings=_warnings(notes.events),
         rank=notes.rank[0] if notes.rank else None,
         nranks=notes.rank[1] if notes.rank else None,
         gids=tuple(notes.gids),
+        events=tuple(notes.events),
+        plugin="" if network_kind(choice) else choice,
+        carriers=_carriers(notes),
+        unfinished=bool(notes.started) and not any(notes.started.values()),
+        retrying=notes.retrying,
+        build=notes.build,
+        finished=notes.finished,
     )
-
-
-def by_process(text: str) -> Iterator[tuple[str | None, str]]:
-    """Each line with the `host:pid` that NCCL put before it (None: no line of NCCL's), without
-    colours and without what Ray or vLLM put before that."""
-    for raw in text.split("\n"):
-        line = _ANSI.sub("", raw).rstrip()
-        found = _PROCESS.search(line)
-        yield (f"{found[1]}:{found[2]}", line[found.start() :]) if found else (None, line)
 
 
 def parse_processes(text: str) -> dict[str, NcclWitness]:
@@ -293,7 +311,7 @@ def parse_processes(text: str) -> dict[str, NcclWitness]:
 
     Lines without a process, such as `NCCL version …`, are given to all.
     """
-    lines = list(by_process(text))
+    lines = list(log_lines.by_process(text))
     processes = list(dict.fromkeys(process for process, _ in lines if process))
     return {
         process: parse("\n".join(line for owner, line in lines if owner in (process, None)))
@@ -305,6 +323,8 @@ def describe(witness: NcclWitness) -> str:
     """One line for a person: `network IB on rocep1s0f1, 4 channels over RDMA, 0 over TCP`."""
     if witness.failed:
         return f"failed: {witness.failed}"
+    if witness.plugin:
+        return f"network {witness.plugin}, a plugin whose transport is not known here"
     if witness.network is None:
         return "does not say which network it uses"
     on_rdma = witness.network == "IB" and witness.devices

@@ -9,11 +9,15 @@ from datetime import datetime
 from functools import lru_cache
 
 from spark_cluster.serving import starts
-from spark_cluster.serving.failures import Failure, find
+from spark_cluster.serving.failures import Failure, find, standstill, warnings
 from spark_cluster.serving.marks import MARKS
+from spark_cluster.serving.signs import Grade
 
 #: How many of the last lines are kept as evidence.
 TAIL_LINES = 15
+
+
+_GRADES: tuple[Grade, ...] = ("cause", "symptom", "consequence")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Progress:
                  if the log has no times
     exit_status  with which a server inside the container ended; None if the log does not say
     tail         the last lines of the log, progress bars folded
+    standing     what it means if nothing follows for a long time; None where nothing is known
+    warnings     what the engine warned of and survived
     """
 
     reached: tuple[Milestone, ...]
@@ -48,6 +54,8 @@ class Progress:
     tail: tuple[str, ...]
     advanced: float | None = None
     exit_status: int | None = None
+    standing: Failure | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -142,6 +150,8 @@ def read(log_text: str) -> Progress:
         tail=tuple(_fold_bars(lines)[-TAIL_LINES:]),
         advanced=times[last] if last >= 0 else None,
         exit_status=starts.exit_status(lines),
+        standing=standstill(lines, last, times),
+        warnings=warnings(lines),
     )
 
 
@@ -150,19 +160,21 @@ def culprit(
 ) -> tuple[str, Failure] | None:
     """Of the logs of all ranks the failure that came first, and whose log has it.
 
-    A cause comes before what only follows from one. Causes are ordered by their age, since hosts'
+    A cause comes before what another rank's death looks like, and that before what only follows.
+    Causes are ordered by their age, since hosts'
     clocks differ (`now` is what each says); where that is unknown or the same to a second, by how
     near to a cause they are.
     """
     found = [(name, log.failure) for name, log in logs.items() if log.failure is not None]
 
-    def rank(entry: tuple[str, Failure]) -> tuple[bool, float, int]:
+    def rank(entry: tuple[str, Failure]) -> tuple[int, float, int]:
         name, failure = entry
         clock = now.get(name)
         age = clock - failure.time if clock is not None and failure.time is not None else None
-        return failure.consequence, -round(age) if age is not None else 0.0, failure.order
+        grade = _GRADES.index(failure.grade)
+        return grade, -round(age) if age is not None else 0.0, failure.order
 
     known = all(f.time is not None and now.get(name) is not None for name, f in found)
     if not known:
-        return min(found, key=lambda entry: (entry[1].consequence, entry[1].order), default=None)
+        return min(found, key=lambda entry: entry[1].order, default=None)
     return min(found, key=rank, default=None)

@@ -19,10 +19,11 @@ from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.grants import GRANTS
 from spark_cluster.facts.rdma import COUNTERS, GIDS, NCCL
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.rdma.causes import Cause, Setting, causes
+from spark_cluster.rdma import nccl_releases
+from spark_cluster.rdma.causes import Cause, Setting, causes, from_a_file
 from spark_cluster.rdma.counters import CounterReading
 from spark_cluster.rdma.evidence import Rank, Work
-from spark_cluster.rdma.nccl_log import KNOWN_BAD, NcclWitness
+from spark_cluster.rdma.nccl_log import NcclWitness
 from spark_cluster.rdma.verdict import Verdict, judge
 from spark_cluster.serving import api, metrics
 from spark_cluster.steps.base import problem
@@ -120,7 +121,9 @@ def evaluate(
         asked = _uncounted(found, before, after)
     first = [down] if down else []
     reasons = [*first, *gone, *asked, *missing(found, last), *result.reasons]
-    reasons += [cause.what for cause in found_causes] + _known_bad(witnesses)
+    reasons += [cause.what for cause in found_causes]
+    reasons += [said for setting in settings for said in from_a_file(setting)]
+    reasons += _known_bad(witnesses)
     return replace(
         result,
         reasons=tuple(dict.fromkeys(reasons)),
@@ -227,7 +230,10 @@ def _setting(
 
 def _known_bad(witnesses: Mapping[int, NcclWitness]) -> list[str]:
     versions = dict.fromkeys(witness.version for witness in witnesses.values())
-    return [f"NCCL {v} is {KNOWN_BAD[v]}." for v in versions if v in KNOWN_BAD]
+    size = max([len(witnesses), *(witness.nranks or 0 for witness in witnesses.values())])
+    return [
+        said for version in versions for said in nccl_releases.told(version, size, doubtful=False)
+    ]
 
 
 def assess(view: View, _: Params) -> Assessment:

@@ -92,6 +92,15 @@ def _why(view: View) -> tuple[str, Failure] | None:
     return about.get(failure.address, name), failure
 
 
+def _standing(view: View) -> tuple[str, Failure] | None:
+    """A rank whose log ends where its engine is known to stand still."""
+    for name in view.serving.hosts:
+        standing = view.all_facts[name][SERVER].progress.standing
+        if standing is not None:
+            return name, standing
+    return None
+
+
 def _failed(view: View, end: tuple[str, Problem]) -> Assessment:
     """The engine ended: told is the first cause in the ranks' logs. A consequence is told only if
     it is about another host than the one whose end is known."""
@@ -123,7 +132,7 @@ def _consequences(view: View, culprit: str, fault: Problem) -> Iterator[str]:
 
 def _stalled(view: View) -> tuple[str, Problem] | None:
     """Something speaks for a failure, and no rank has come further for a long time since."""
-    found = _why(view)
+    found = _why(view) or _standing(view)
     if found is None:
         return None
     host, failure = found
@@ -138,9 +147,10 @@ def _quiet(view: View, name: str) -> float:
     """Seconds since a rank's log told of progress or of a failure; endless if it never did, 0 where
     the time of it is not known."""
     now, log = view.all_facts[name][CLOCK].epoch, view.all_facts[name][SERVER].progress
-    if not log.reached and log.failure is None:
+    said = [item for item in (log.failure, log.standing) if item is not None]
+    if not log.reached and not said:
         return float("inf")
-    times = [log.advanced, log.failure.time if log.failure else None]
+    times = [log.advanced, *(item.time for item in said)]
     ages = [now - time for time in times if time is not None and now is not None]
     return min(ages, default=0.0)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_cluster.rdma.causes import Grants, Setting, causes, selected
+from spark_cluster.rdma.causes import Grants, Setting, causes, from_a_file, selected
 from spark_cluster.rdma.counters import CounterReading, RdmaCounters
 from spark_cluster.rdma.evidence import Rail, Rank
 from spark_cluster.rdma.gids import DeviceGids, GidEntry, RoceVersion
@@ -155,3 +155,14 @@ def test_what_nccl_ib_hca_selects(choice: str, device: str, expected: bool) -> N
 def test_excluding_is_the_opposite(choice: str, device: str) -> None:
     if not choice.startswith("^"):
         assert selected(f"^{choice}", device) is not selected(choice, device)
+
+
+def test_what_nccl_was_given_by_a_file_in_the_image() -> None:
+    """Of NCCL's own words: it reads nccl.conf without naming it."""
+    given = {"NCCL_IB_HCA": f"={DEVICE}:1", "NCCL_CUMEM_ENABLE": "0"}
+    assert from_a_file(replace(HEALTHY, witness=NcclWitness(env=given))) == []
+    more = {**given, "NCCL_IB_USE_INLINE": "1"}
+    (said,) = from_a_file(replace(HEALTHY, witness=NcclWitness(env=more)))
+    assert said.startswith("spark-2 (rank 0): NCCL was given NCCL_IB_USE_INLINE=1, which")
+    assert "/etc/nccl.conf" in said
+    assert from_a_file(replace(HEALTHY, grants=None, witness=NcclWitness(env=more))) == []

@@ -100,7 +100,7 @@ def test_two_communicators_that_differ() -> None:
     [
         ("NCCL WARN Call to ibv_modify_qp failed with error Connection timed out", "ibv_modify_qp"),
         ("NET/IB : Got completion from peer 1.2.3.4 with status=12 opcode=0", "status 12"),
-        ("ncclRemoteError: A call failed", "ncclRemoteError"),
+        ("ncclRemoteError: A call failed", "a rank is gone, or the network to it"),
     ],
 )
 def test_failures(line: str, words: str) -> None:
