@@ -261,8 +261,8 @@ def test_lint_of_all(recipes: Recipes) -> None:
 def test_lint_names_file_line_and_replacement(recipes: Recipes) -> None:
     write(
         Path("mine.yaml"),
-        "name: mine\nextends: qwen3-vl-235b\nimage: example.org/vllm:0.26.0\n"
-        "engine_version: 0.26.0\nenv:\n  VLLM_SLEEP_WHEN_IDLE: null\n"
+        "name: mine\nextends: qwen3-vl-235b\nimage: example.org/vllm:0.16.0\n"
+        "engine_version: 0.16.0\nenv:\n  VLLM_SLEEP_WHEN_IDLE: null\n"
         "  VLLM_ATTENTION_BACKEND: TRITON_ATTN\n",
     )
     said = recipes("lint", "mine.yaml")
