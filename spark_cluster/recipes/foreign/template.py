@@ -15,6 +15,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 #: What looks like a placeholder of some tool: {name}, {config.name}, { name }, {name:>3}.
 _LEFT = re.compile(r"\{\s*[A-Za-z_][\w.-]*\s*(?:[!:][^{}\"' ]*)?\}|\{\{")
 _SINGLE_QUOTED = re.compile(r"'[^']*'")
+_PROGRAM = re.compile(r"[A-Za-z_./][\w./+-]*")
 _PUNCTUATION = frozenset("();<>|&")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
@@ -159,7 +160,7 @@ class _Line:
 
 def _second(first: str, word: str, line: _Line, before: int) -> BadTemplate:
     """The fault of a command with two lines that are not one; the first ends on line `before`."""
-    if word.startswith("-") or line.indented:
+    if line.indented or not _PROGRAM.fullmatch(word):
         return BadTemplate(
             f"a backslash is missing at the end of the line before {word}: the shell would start "
             f"{first} without it",
