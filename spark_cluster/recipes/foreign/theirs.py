@@ -45,19 +45,24 @@ class Theirs:
         wanted = str(text).splitlines()[number : number + 1]
         first = _line(self.source.place(loc))
         lines = _file_lines(self.source.path)
-        for line in (first + 1 + number, *range(first, len(lines) + 1)):
-            if wanted and 0 < line <= len(lines) and lines[line - 1].strip() == wanted[0].strip():
-                return line
-        return first
+        candidates = [first + 1 + number, *range(first, len(lines) + 1)]
+        found = (
+            line
+            for line in candidates
+            if 0 < line <= len(lines) and [lines[line - 1].strip()] == [w.strip() for w in wanted]
+        )
+        return next(found, first)
 
     def _place_of(self, loc: Loc, part: str) -> str:
-        """Where `part` stands: in the field, else in a default, else the field itself."""
-        text = self.data.get(str(loc[0]))
-        if len(loc) > 1 or part not in str(text):
-            named = (key for key, value in self.mapping("defaults").items() if part in str(value))
-            key = next(named, None)
-            return self.source.place(loc if key is None or len(loc) > 1 else ("defaults", key))
-        number = str(text)[: str(text).index(part)].count("\n")
+        """Where `part` stands: in a default that the field puts in, in the field, else the field
+        itself."""
+        text = str(self.data.get(str(loc[0])))
+        for key, value in self.mapping("defaults").items():
+            if part in str(value) and f"{{{key}}}" in text:
+                return self.source.place(("defaults", key))
+        if part not in text:
+            return self.source.place(loc)
+        number = text[: text.index(part)].count("\n")
         return f"{self.source.path}:{self._line_of(loc, number)}"
 
     def refuse_argument(self, name: str, message: str, remedy: str) -> InputError:
