@@ -52,16 +52,15 @@ def _free(hosts: Mapping[str, Any], name: str) -> str:
     the same network."""
     used: list[IPv4Interface] = []
     for host in hosts.values():
-        parts = [*host.get("rails", ()), *host.get("links", ())] if isinstance(host, dict) else []
-        for part in parts:
+        lists = (host.get(kind) for kind in ("rails", "links")) if isinstance(host, dict) else ()
+        for part in (part for one in lists if isinstance(one, list) for part in one):
             with contextlib.suppress(ValueError, AttributeError):
                 used.append(IPv4Interface(str(part.get("address"))))
     if not used:
         return f"192.168.100.{10 + list(hosts).index(name)}/24"
-    last = max(used, key=lambda one: int(one.network.network_address))
-    base = int(last.network.broadcast_address) + 1
-    number = list(hosts).index(name) + 1
-    return f"{IPv4Address(base + number)}/{last.network.prefixlen}"
+    last = max(used, key=lambda one: int(one.network.broadcast_address))
+    free = int(last.network.broadcast_address) + 1 + list(hosts).index(name) + 1
+    return f"{IPv4Address(free % 2**32)}/{last.network.prefixlen}"
 
 
 def _names(source: Source, inventory: Inventory) -> None:

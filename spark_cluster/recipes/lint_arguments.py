@@ -18,6 +18,9 @@ from spark_cluster.recipes.models import Recipe
 #: Arguments whose value may begin like JSON and is none: a template in one line.
 _TEMPLATES = ("chat-template", "chat_template")
 
+#: What other tools fill in; in JSON a brace is followed by a quote.
+_PLACEHOLDER = re.compile(r"(?<![{%])\{[A-Za-z_][\w.]*\}")
+
 #: The first vLLM with this method of speculative decoding.
 _DFLASH2 = Version("0.28.0")
 
@@ -26,7 +29,7 @@ def no_json(recipe: Recipe) -> Iterator[Finding]:
     """A value that looks like JSON must be JSON: the engine parses it when it starts."""
     for name, choice in recipe.args.items():
         value = (value_of(choice) or "").strip()
-        if value[:1] not in ("{", "[") or name in _TEMPLATES:
+        if value[:1] not in ("{", "[") or name in _TEMPLATES or _PLACEHOLDER.search(value):
             continue
         try:
             json.loads(value)
@@ -50,6 +53,17 @@ def _mend(value: str) -> str:
     if '"' not in value and re.search(r"[A-Za-z]", value):
         return "JSON has double quotes: put single quotes around the whole value, for the shell."
     return "Correct it; `python3 -m json.tool` says where."
+
+
+def placeholders(recipe: Recipe) -> Iterator[Finding]:
+    """A recipe of ours fills nothing in; people copy lines from those of other tools."""
+    for name, choice in recipe.args.items():
+        match = _PLACEHOLDER.search(value_of(choice) or "")
+        if match is not None and name not in _TEMPLATES:
+            what = (
+                f"{name} has {match[0]}, and nothing fills it in: the engine would get the braces"
+            )
+            yield error(("args", name), "RECIPE005", what, "Write the value itself.")
 
 
 def short_names(recipe: Recipe) -> Iterator[Finding]:
@@ -105,5 +119,5 @@ def dflash2(recipe: Recipe) -> Iterator[Finding]:
 
 
 ARGUMENT_RULES: tuple[Callable[[Recipe], Iterator[Finding]], ...] = (
-    no_json, short_names, twice, heads, dflash2,
+    no_json, placeholders, short_names, twice, heads, dflash2,
 )  # fmt: skip
