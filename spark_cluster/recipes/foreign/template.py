@@ -87,11 +87,13 @@ def fill_format(template: str, values: Mapping[str, Any]) -> str:
     Raises BadTemplate for a name that has no value, and for a brace that was not doubled.
     """
     words: list[str] = []
+    part = ""
     try:
         for literal, name, spec, conversion in string.Formatter().parse(template):
             words.append(literal)
             if name is None:
                 continue
+            part = f"{{{name}"
             if not name.isidentifier() or spec or conversion:
                 raise ValueError(f"{{{name}}}")
             if name not in values:
@@ -101,7 +103,9 @@ def fill_format(template: str, values: Mapping[str, Any]) -> str:
         if isinstance(error, BadTemplate):
             raise
         raise BadTemplate(
-            f"a brace stands alone: {error}", "Write {{ and }} for braces that are none of yours."
+            f"a brace stands alone: {error}",
+            "Write {{ and }} for braces that are none of yours.",
+            part=part,
         ) from error
     filled = "".join(words)
     refuse_leftovers(filled, doubled=True)
