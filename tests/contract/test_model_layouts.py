@@ -278,3 +278,30 @@ def test_a_pull_of_ours_onto_a_shared_store_mends_a_bad_file(
         shared.follow((pull, "pull", job))
     assert shared.model.complete()
     assert (shared.folder / "snapshots" / COMMIT / SHARD).read_bytes() == files[SHARD]
+
+
+@pytest.mark.parametrize("symlinks", [True, False])
+@pytest.mark.parametrize("client", [old_client, new_client])
+def test_a_pull_of_ours_by_either_client(
+    client: Callable[[], str],
+    symlinks: bool,
+    tmp_path: Path,
+    files: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(client()).parent}:{os.environ['PATH']}")
+    if not symlinks:
+        monkeypatch.setenv("HF_HUB_DISABLE_SYMLINKS", "1")
+    place = Place(tmp_path, "spark-2")
+    with serving(Hub(MODEL, files)) as hub:
+        job = {
+            "cache": str(place.cache), "model": MODEL, "revision": "main", "endpoint": hub.url,
+            "token": "", "image": "",
+        }  # fmt: skip
+        first = place.follow((pull, "pull", job))
+        again = place.follow((pull, "pull", job))
+    assert first["received"] == sum(map(len, files.values()))
+    assert again["received"] == 0
+    assert place.model.complete()
+    assert place.launch_reads().is_complete
+    assert dangling(place.folder) == []
