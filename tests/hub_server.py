@@ -21,7 +21,8 @@ COMMIT = "c" * 40
 @dataclass
 class Hub:
     """One model. `served` counts the bytes of each file that went out; what is in `wrong` goes out
-    instead of the right content; `gate` is set while files may be sent."""
+    instead of the right content; `gate` is set while files may be sent; `xet`: the large files are
+    in the hub's Xet storage."""
 
     model: str
     files: Mapping[str, bytes]
@@ -32,6 +33,7 @@ class Hub:
     gate: threading.Event = field(default_factory=threading.Event)
     hold_after: int | None = None
     url: str = ""
+    xet: bool = False
 
     @property
     def cdn(self) -> str:
@@ -45,7 +47,13 @@ class Hub:
             return {"path": path, "size": size, "oid": blob}
         lfs = {"sha256": blob, "oid": blob, "size": size, "pointerSize": 130}
         pointer = hashlib.sha1(path.encode()).hexdigest()
-        return {"path": path, "size": size, "oid": pointer, "lfs": lfs}
+        xet = {"xetHash": xet_hash(data)} if self.xet else {}
+        return {"path": path, "size": size, "oid": pointer, "lfs": lfs, **xet}
+
+
+def xet_hash(data: bytes) -> str:
+    """What the hub would call it in its Xet storage: 64 hex digits, and never the sha256."""
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
 def _info(hub: Hub) -> dict[str, Any]:
@@ -78,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub, path = self.hub, unquote(urlsplit(self.path).path)
         hub.requests.append(f"{self.command} {self.path}")
         model = re.escape(hub.model)
-        signed = path.startswith("/cdn/")  # the real one signs such addresses
+        signed = path.startswith(("/cdn/", "/xet/"))  # the real one signs such addresses
         if hub.token and not signed and self.headers.get("Authorization") != f"Bearer {hub.token}":
             self._send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
         elif re.fullmatch(rf"/api/models/{model}(/revision/(main|{COMMIT}))?", path):
@@ -90,6 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._resolve(found[1])
         elif found := re.fullmatch(r"/cdn/(.+)", path):
             self._file(found[1])
+        elif found := re.fullmatch(r"/xet/([0-9a-f]{64})", path):
+            names = (name for name, data in hub.files.items() if xet_hash(data) == found[1])
+            self._file(next(names))
         else:
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
@@ -101,6 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         lfs = entry["lfs"]
         headers |= {"X-Linked-Etag": f'"{lfs["sha256"]}"', "X-Linked-Size": str(lfs["size"])}
+        if "xetHash" in entry:
+            headers |= {"X-Xet-Hash": entry["xetHash"], "X-Xet-Refresh-Route": self.hub.url}
         self._send(302, b"", {**headers, "Location": f"{self.hub.cdn}/{name}"})
 
     def _file(self, name: str, headers: Mapping[str, str] | None = None) -> None:

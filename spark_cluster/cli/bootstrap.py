@@ -42,6 +42,7 @@ def bootstrap(
     """Make the hosts ready: network, RDMA, swap, docker. A second run changes nothing."""
     from spark_cluster.cli.running import Request, load_inventory
     from spark_cluster.cli.verbs import run_playbook
+    from spark_cluster.inventory import rings
     from spark_cluster.inventory.loader import select
     from spark_cluster.steps.view import Options
 
@@ -53,6 +54,7 @@ def bootstrap(
         inventory=loaded,
         settings=[*(settings or ()), *(["netplan.take_over=true"] if take_over else [])],
         options=Options(allow_management=allow_management),
+        warnings=rings.warnings(loaded),
         as_json=as_json,
         verbose=verbose,
     )

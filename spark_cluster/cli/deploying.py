@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from spark_cluster.core.error import InputError
 from spark_cluster.core.secret import Secret
-from spark_cluster.engines.placement import place
+from spark_cluster.engines import rings
+from spark_cluster.engines.placement import Placement, place
 from spark_cluster.engines.spec import LABEL, RESTARTS, Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.inventory import loader as inventories
@@ -58,13 +59,34 @@ def load_recipe(inventory: Inventory, name: str, choices: Choices) -> Recipe:
     return chosen
 
 
-def lint_notes(recipe: Recipe) -> tuple[str, ...]:
-    """What lint finds, a line each: warnings, and the errors that --anyway let pass."""
+def lint_notes(recipe: Recipe, placement: Placement | None = None) -> tuple[str, ...]:
+    """What lint finds, a line each: warnings, and the errors that --anyway let pass. With a
+    `placement` also what it means for a ring."""
+    found = [*lint.lint(recipe), *(rings.findings(recipe, placement) if placement else ())]
     return tuple(
         f"lint: {finding.severity} {finding.code} at {place}: {finding.what}. {finding.remedy}"
-        for finding in lint.lint(recipe)
+        for finding in found
         for place in [recipes.place(recipe, finding.loc)]
     )
+
+
+def placed(
+    inventory: Inventory, recipe: Recipe, group: str, members: tuple[str, ...], *, anyway: bool
+) -> Placement:
+    """The recipe on these hosts. Raises InputError where it does not go there; with `anyway` not
+    for an NCCL that is too old for a ring."""
+    placement = place(recipe, inventory, group, members)
+    rings.refuse_equal_ports(placement, str(inventory.path))
+    errors = [one for one in rings.findings(recipe, placement) if one.is_error]
+    if errors and not anyway:
+        first = errors[0]
+        raise InputError(
+            first.what,
+            place=recipes.place(recipe, first.loc),
+            remedy=first.remedy,
+            code=first.code,
+        )
+    return placement
 
 
 def demand_of(recipe: Recipe) -> Demand:
@@ -90,12 +112,18 @@ def deploy(
 ) -> tuple[Deployment, tuple[str, ...]]:
     """The deployment and its hosts, head first. Raises InputError."""
     demand_of(recipe)
-    group, members = _members(inventory, recipe, choices)
-    placement = place(recipe, inventory, group, members)
+    placement = placement_of(inventory, recipe, choices)
+    members = tuple(host.name for host in placement.hosts)
     made = ENGINES[recipe.engine](recipe, placement, run, recipes.file_contents(recipe))
     wanted = {name for spec in made.containers for name in spec.secrets}
     made = replace(made, secret_values=handed_on(wanted, os.environ))
     return _remembering(made, choices), members
+
+
+def placement_of(inventory: Inventory, recipe: Recipe, choices: Choices) -> Placement:
+    """Where the choices put the recipe. Raises InputError."""
+    group, members = _members(inventory, recipe, choices)
+    return placed(inventory, recipe, group, members, anyway=choices.anyway)
 
 
 def _remembering(made: Deployment, choices: Choices) -> Deployment:

@@ -152,13 +152,13 @@ def _examine(
 ) -> Candidate:
     """Can these hosts carry it: by the inventory's cables, then by a reading of the hosts."""
     from spark_cluster.cli.checking import obstacles
+    from spark_cluster.cli.deploying import placed
     from spark_cluster.cli.launch import launch_request
     from spark_cluster.core.error import InputError
-    from spark_cluster.engines.placement import place
     from spark_cluster.steps.launched import others
 
     try:
-        place(recipe, inventory, ", ".join(hosts), hosts)
+        placed(inventory, recipe, ", ".join(hosts), hosts, anyway=choices.anyway)
     except InputError as error:
         return Candidate(hosts, (f"no fabric: {error.message}",))
     gone = tuple(f"{host} is away: {away[host].message}" for host in hosts if host in away)

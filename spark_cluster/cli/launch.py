@@ -178,7 +178,7 @@ def launch_request(
     verbose: bool,
 ) -> Request:
     """Load the recipe, place it on the group, make the deployment. Raises InputError."""
-    from spark_cluster.cli.deploying import deploy, lint_notes, load_recipe
+    from spark_cluster.cli.deploying import deploy, lint_notes, load_recipe, placement_of
     from spark_cluster.cli.running import Request
     from spark_cluster.runner.journal import new_run
 
@@ -193,7 +193,7 @@ def launch_request(
         settings=[*_RESTART[choices.restart_at_boot], *settings],
         deployment=deployment,
         note=_note(recipe, choices),
-        warnings=lint_notes(recipe),
+        warnings=lint_notes(recipe, placement_of(inventory, recipe, choices)),
         as_json=as_json,
         verbose=verbose,
         run=run,

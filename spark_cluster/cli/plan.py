@@ -65,6 +65,7 @@ def plan(
     from spark_cluster.cli.taking_down import named_hosts, teardown_request
     from spark_cluster.cli.verbs import run_playbook
     from spark_cluster.core.error import InputError
+    from spark_cluster.inventory import rings
     from spark_cluster.inventory.loader import select
     from spark_cluster.steps.view import Options
 
@@ -111,6 +112,7 @@ def plan(
             inventory=loaded,
             settings=settings or (),
             options=Options(allow_management=allow_management),
+            warnings=rings.warnings(loaded),
             as_json=as_json,
             verbose=verbose,
         )

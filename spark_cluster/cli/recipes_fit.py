@@ -38,7 +38,7 @@ def on_hosts(inventory: Inventory, recipe: Recipe, names: list[str]) -> Fit:
     elif group not in inventory.groups:
         select(inventory, names)
         inventory = inventory.model_copy(update={"groups": {**inventory.groups, group: (group,)}})
-    deployment, members = deploy(inventory, recipe, Choices(group=group), run="")
+    deployment, members = deploy(inventory, recipe, Choices(group=group, anyway=True), run="")
     facts = (MEMORY, MODEL, MODEL_CONFIG, CONTAINERS)
     readings: dict[str, Facts] = {}
     for name, reading in read_hosts(inventory, list(members), facts, deployment).items():

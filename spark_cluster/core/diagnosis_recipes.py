@@ -70,4 +70,15 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "what a model answers beyond the length that it was made for may be without sense.",
         "Lower max-model-len to the model's own. Stretch it only as the model's own page says.",
     ),
+    (
+        "RECIPE009",
+        "NCCL cannot connect the ring",
+        "In a ring each cable joins two hosts only. NCCL gives every peer its first device, and "
+        "only from 2.30.7 on does it take the one in the peer's subnet instead; before, and with "
+        "cables that join equal ports, it pairs ends that share no cable, and the start ends with "
+        "`ibv_modify_qp` error 110.",
+        "Port 0 of each host leads to port 1 of the next, all around. The image needs NCCL 2.30.7 "
+        "or newer, as vLLM 0.33 brings it; `--anyway` launches one whose release the recipe does "
+        "not tell. Or serve on two of the hosts.",
+    ),
 )

@@ -1,8 +1,8 @@
 """The NCCL environment and the container flags that RDMA needs, the same for every engine.
 
-Sources: NCCL 2.30 (src/transport/net_ib), NVIDIA's DGX Spark guides, measurements of two Sparks in
-January 2026. They must be in the container's own environment: Ray's workers inherit that, not the
-environment of the shell that starts the server.
+Sources: NCCL 2.30.7 (src/transport/net_ib), NVIDIA's DGX Spark guides, measurements of two Sparks
+in January 2026. They must be in the container's own environment: Ray's workers inherit that, not
+the environment of the shell that starts the server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def environment(placement: Placement, rank: int) -> dict[str, str]:
 
     In a ring each port faces another host: NCCL must neither take two ports for one device
     (NCCL_IB_MERGE_NICS) nor connect by a port that does not face the peer, which ends in
-    `ibv_modify_qp` 110. NCCL_IB_SUBNET_AWARE_ROUTING, known from NCCL 2.30 on, sees to that.
+    `ibv_modify_qp` 110. NCCL_IB_SUBNET_AWARE_ROUTING sees to that, by as many bits of the address
+    as NCCL_IB_SUBNET_PREFIX_LEN says (24 if it says nothing). Both are known from NCCL 2.30.7 on
+    only; rings.py says what that means for a recipe.
     """
     rails = placement.rails[rank]
     interface = placement.sockets[rank].interface
@@ -48,6 +50,8 @@ def environment(placement: Placement, rank: int) -> dict[str, str]:
         variables["NCCL_IB_ADDR_RANGE"] = str(rails[0].network)
     else:
         variables["NCCL_IB_SUBNET_AWARE_ROUTING"] = "1"
+        if placement.prefix_length is not None:
+            variables["NCCL_IB_SUBNET_PREFIX_LEN"] = str(placement.prefix_length)
     if placement.is_ring:
         variables["NCCL_IB_MERGE_NICS"] = "0"
     return variables

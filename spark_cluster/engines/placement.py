@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
 from spark_cluster.core.error import InputError
@@ -41,12 +41,30 @@ class Placement:
         return frozenset(rail.network for rails in self.rails for rail in rails)
 
     @property
+    def prefix_length(self) -> int | None:
+        """How many leading bits of two rails' addresses are equal where both are in one network,
+        and only there: NCCL compares so many. None if no number does."""
+        rails = [rail for mine in self.rails for rail in mine]
+        lengths = sorted({rail.network.prefixlen for rail in rails}, reverse=True)
+        fitting = (bits for bits in (*lengths, *range(32, 0, -1)) if _tells_apart(rails, bits))
+        return next(fitting, None)
+
+    @property
     def is_ring(self) -> bool:
         """Each cable joins only two of the hosts."""
         return any(
             rail.network not in {other.network for other in rails}
             for mine in self.rails for rail in mine for rails in self.rails
         )  # fmt: skip
+
+
+def _tells_apart(rails: Sequence[Rail], bits: int) -> bool:
+    shift = 32 - bits
+    return all(
+        (one.network == other.network)
+        == (int(IPv4Address(one.ip)) >> shift == int(IPv4Address(other.ip)) >> shift)
+        for one, other in combinations(rails, 2)
+    )
 
 
 def place(recipe: Recipe, inventory: Inventory, group: str, names: tuple[str, ...]) -> Placement:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from spark_cluster import places
 from spark_cluster.core.error import InputError
-from spark_cluster.document import read, suggest, validate
-from spark_cluster.inventory import rules
+from spark_cluster.document import Source, read, suggest, validate
+from spark_cluster.inventory import foreign, rules
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import expanded
 from spark_cluster.transport.protocol import Target
@@ -61,13 +61,39 @@ def _named(name: str, origin: str) -> Path:
 
 def load(path: Path) -> Inventory:
     """Read and check. Raises InputError with file, line and field."""
-    source = read(path.absolute(), begin="`spark-cluster init HOST…` writes an inventory.")
+    source = _read(path.absolute())
     if source.data.get("hosts", ...) in (None, {}):
         raise source.error(("hosts",), "there is no host", "Add one below `hosts:`.")
+    rules.check_written(source)
     inventory = validate(source, Inventory)
     inventory._path = path.absolute()
     rules.check(source, inventory)
     return inventory
+
+
+def _read(path: Path) -> Source:
+    """Raises InputError, for a file of another tool with its name."""
+    try:
+        source = read(path, begin="`spark-cluster init HOST…` writes an inventory.")
+    except InputError as error:
+        known = foreign.of_text(_text(path))
+        if known is None:
+            raise
+        raise InputError(known[0], place=f"{path}:1", remedy=known[1]) from error
+    known = foreign.of_fields(source.data)
+    if known is None and "hosts" not in source.data:
+        known = foreign.of_text(_text(path))
+    if known is not None:
+        place = source.place(("hosts",)) if "hosts" in source.data else f"{path}:1"
+        raise InputError(known[0], place=place, remedy=known[1])
+    return source
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def select(inventory: Inventory, hosts: list[str] | None) -> list[str]:

@@ -5,6 +5,12 @@ Rules about one host or one interface stand with their fields, in models.py.
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Interface, ip_address
+from typing import Any
+
 from spark_cluster.document import Source, suggest
 from spark_cluster.inventory.models import HOST_NAME, Inventory, Managed, Rail
 from spark_cluster.inventory.sight import DEVICES, HALVES, port
@@ -21,12 +27,67 @@ def check(source: Source, inventory: Inventory) -> None:
     _groups(source, inventory)
 
 
+def check_written(source: Source) -> None:
+    """What the file's own text shows before its fields are read: a half without an address.
+
+    Raises InputError with line and field.
+    """
+    hosts = source.data.get("hosts")
+    for name, host in hosts.items() if isinstance(hosts, dict) else ():
+        rails = host.get("rails") if isinstance(host, dict) else None
+        for number, rail in enumerate(rails if isinstance(rails, list) else ()):
+            if isinstance(rail, dict) and rail.get("interface") and not rail.get("address"):
+                raise source.error(
+                    ("hosts", name, "rails", number, "address"),
+                    f"{rail['interface']} has no address: each half of a port is a network "
+                    "interface of its own and needs one, in a subnet of its own (older guides give "
+                    "one address to a cable)",
+                    f"Write one there, such as {_free(hosts, name)}, or remove the half: one of "
+                    "them alone carries about half of what the port can.",
+                )
+
+
+def _free(hosts: Mapping[str, Any], name: str) -> str:
+    """An address of the host in the first network after those of the file; every host would get
+    the same network."""
+    used: list[IPv4Interface] = []
+    for host in hosts.values():
+        lists = (host.get(kind) for kind in ("rails", "links")) if isinstance(host, dict) else ()
+        for part in (part for one in lists if isinstance(one, list) for part in one):
+            with contextlib.suppress(ValueError, AttributeError):
+                used.append(IPv4Interface(str(part.get("address"))))
+    if not used:
+        return f"192.168.100.{10 + list(hosts).index(name)}/24"
+    last = max(used, key=lambda one: int(one.network.broadcast_address))
+    free = int(last.network.broadcast_address) + 1 + list(hosts).index(name) + 1
+    return f"{IPv4Address(free % 2**32)}/{last.network.prefixlen}"
+
+
 def _names(source: Source, inventory: Inventory) -> None:
     for name in inventory.hosts:
         if not HOST_NAME.fullmatch(name):
-            raise source.error(
-                ("hosts", name), f"{name!r} is no host name", "Use letters, digits and '-'."
-            )
+            what, remedy = _misnamed(name, list(inventory.hosts))
+            raise source.error(("hosts", name), f"{name!r} is {what}", remedy)
+
+
+def _misnamed(name: str, names: Sequence[str]) -> tuple[str, str]:
+    """What a host's name is instead, and what to write."""
+    user, at, address = name.rpartition("@")
+    try:
+        ip_address(address)
+        first = f"spark-{names.index(name) + 1}"
+        what = "an address, no host name"
+    except ValueError:
+        first = re.sub(r"[^A-Za-z0-9-]+", "-", address.partition(".")[0]).strip("-")
+        dotted = all(HOST_NAME.fullmatch(label) for label in address.rstrip(".").split("."))
+        if not dotted or ("." not in address and not at):
+            better = f", such as {first}" if HOST_NAME.fullmatch(first) else ""
+            return "no host name", f"Use letters, digits and '-'{better}."
+        what = "where the host is reached, no host name"
+    more = f" and `user: {user}`" if at else ""
+    return what, (
+        f"Name it {first}, here and in `groups:`, and write `address: {address}`{more} below it."
+    )
 
 
 def _addresses(source: Source, inventory: Inventory) -> None:

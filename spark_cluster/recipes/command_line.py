@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 Value = str | bool
 
-#: One letter or two of vLLM's command line (vllm/engine/arg_utils.py) and the name behind them.
+#: One letter to three of vLLM's command line (vllm/engine/arg_utils.py) and the name behind them.
 SHORT = {
     "-tp": "tensor-parallel-size",
     "-pp": "pipeline-parallel-size",
     "-dp": "data-parallel-size",
+    "-dpl": "data-parallel-size-local",
+    "-dpn": "data-parallel-rank",
+    "-dpr": "data-parallel-start-rank",
+    "-dpa": "data-parallel-address",
+    "-dpp": "data-parallel-rpc-port",
+    "-dpb": "data-parallel-backend",
     "-dcp": "decode-context-parallel-size",
+    "-pcp": "prefill-context-parallel-size",
     "-q": "quantization",
     "-O": "compilation-config",
     "-cc": "compilation-config",
     "-sc": "speculative-config",
+    "-ac": "attention-config",
+    "-dc": "diffusion-config",
     "-ep": "enable-expert-parallel",
     "-n": "nnodes",
     "-r": "node-rank",
 }
+
+#: What vLLM makes of -O3, -O=3 and -O 3 (vllm/utils/argparse_utils.py); -O before anything else is
+#: the older name of -cc.
+LEVEL = "optimization-level"
+_LEVELS = ("0", "1", "2", "3")
 
 #: Arguments without a value beyond those that begin with `enable-`, `disable-`, `no-` or `skip-`.
 _SWITCHES = frozenset(
@@ -42,11 +57,13 @@ _SWITCHES = frozenset(
 class CommandLine:
     """`args` by name without the dashes, True for one without a value; the last one given
     counts, as it does for argparse. `rest` are words that belong to no argument, `several`
-    arguments that have more than one value."""
+    arguments that have more than one value, `unknown` words with one dash that vLLM does not
+    know."""
 
     args: Mapping[str, Value]
     rest: tuple[str, ...] = ()
     several: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def parse(words: Sequence[str]) -> CommandLine:
@@ -54,8 +71,9 @@ def parse(words: Sequence[str]) -> CommandLine:
     args: dict[str, Value] = {}
     rest: list[str] = []
     several: list[str] = []
+    unknown = [word for word in words if _is_name(word) and not _is_known(word)]
     open_name = ""
-    for word in words:
+    for word in _with_level(words):
         if _is_name(word):
             name, equals, value = _name(word).partition("=")
             args[name] = value if equals else True
@@ -66,7 +84,26 @@ def parse(words: Sequence[str]) -> CommandLine:
             args[open_name] = word
         else:
             several.append(open_name)
-    return CommandLine(args, tuple(rest), tuple(dict.fromkeys(several)))
+    return CommandLine(
+        args, tuple(rest), tuple(dict.fromkeys(several)), tuple(dict.fromkeys(unknown))
+    )
+
+
+def _with_level(words: Sequence[str]) -> Iterator[str]:
+    """The words, -O3 and its like in their long form."""
+    for word, after in zip_longest(words, words[1:], fillvalue=""):
+        if word.startswith("-O") and word != "-O" and not word.startswith("-O."):
+            yield f"--{LEVEL}={word[2:].removeprefix('=')}"
+        elif word == "-O" and after in _LEVELS:
+            yield f"--{LEVEL}"
+        else:
+            yield word
+
+
+def _is_known(word: str) -> bool:
+    """Whether a word with one dash is one of vLLM's; any word with two may be."""
+    head = word.partition("=")[0].partition(".")[0]
+    return word.startswith("--") or head in SHORT or head.startswith("-O")
 
 
 def _is_name(word: str) -> bool:

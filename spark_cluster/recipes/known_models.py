@@ -49,6 +49,18 @@ KNOWN_MODELS = {
 }
 
 
+#: Attention heads by a part of the model's name, whoever quantized it; from its config.json.
+_HEADS = (("qwen3.8-flash-next", 24), ("glm-5.3-flash", 64), ("mimo-v2.6-flash", 64))
+
+
+def heads_of(model: str) -> int | None:
+    """The attention heads of a model that is known here, which tensor parallel has to divide."""
+    known = KNOWN_MODELS.get(model)
+    if known is not None:
+        return known.config.heads
+    return next((heads for part, heads in _HEADS if part in model.lower()), None)
+
+
 @dataclass(frozen=True)
 class Numbers:
     """What is known of a model, and in `notes` where it is not from a host's cache."""

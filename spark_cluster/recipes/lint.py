@@ -1,6 +1,7 @@
 """Is a recipe sound for its engine's version, and for RDMA between the hosts? Pure.
 
-Rules about versions are data (lint_versions.py), the others functions (lint_rules.py).
+Rules about versions are data (lint_versions.py), the others functions (lint_rules.py, and
+lint_arguments.py, lint_images.py, lint_nccl.py for what their names say).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from packaging.version import Version
 from spark_cluster.core.error import InputError
 from spark_cluster.core.shell import quote
 from spark_cluster.recipes.choose import choose
+from spark_cluster.recipes.lint_arguments import ARGUMENT_RULES
 from spark_cluster.recipes.lint_finding import Finding, Loc
+from spark_cluster.recipes.lint_images import IMAGE_RULES
 from spark_cluster.recipes.lint_nccl import NCCL_RULES
 from spark_cluster.recipes.lint_rules import RULES, SECRET_IN_PLAIN
 from spark_cluster.recipes.lint_versions import ROWS, Row, release
@@ -23,7 +26,7 @@ from spark_cluster.recipes.models import Recipe
 
 def lint(recipe: Recipe) -> list[Finding]:
     """What is wrong with the recipe as it stands, errors first."""
-    rules = (*RULES, *NCCL_RULES) if recipe.nodes > 1 else RULES
+    rules = (*RULES, *ARGUMENT_RULES, *IMAGE_RULES, *(NCCL_RULES if recipe.nodes > 1 else ()))
     found = [*_of_versions(recipe), *(finding for rule in rules for finding in rule(recipe))]
     return sorted(found, key=lambda finding: not finding.is_error)
 

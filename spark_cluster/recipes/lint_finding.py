@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from spark_cluster.recipes.models import Choice
+
 Loc = tuple[str | int, ...]
 
 
@@ -23,3 +25,18 @@ class Finding:
     @property
     def is_error(self) -> bool:
         return self.severity == "error"
+
+
+def error(loc: Loc, code: str, what: str, remedy: str, source: str = "") -> Finding:
+    return Finding("error", loc, code, what, remedy, source)
+
+
+def warning(loc: Loc, code: str, what: str, remedy: str, source: str = "") -> Finding:
+    return Finding("warning", loc, code, what, remedy, source)
+
+
+def value_of(choice: Choice | None) -> str | None:
+    """The value as text, None if it is absent, null or false."""
+    if choice is None or choice.value is None or choice.value is False:
+        return None
+    return str(choice.value)

@@ -78,9 +78,31 @@ def per_host(recipe: Recipe) -> Iterator[Finding]:
         yield Finding("error", ("env", "VLLM_HOST_IP"), "RECIPE004", what, remedy)
 
 
+def plugin(recipe: Recipe) -> Iterator[Finding]:
+    name = "NCCL_NET_PLUGIN"
+    given = _text(recipe, name)
+    net = _text(recipe, "NCCL_NET") if "NCCL_NET" in recipe.env else "IB"
+    if given not in (None, "", "none") and net == "IB":
+        what = f"{name} is {given}, and with NCCL_NET=IB NCCL's own transport is used, not a plugin"
+        remedy = "Remove it. To try a plugin, set NCCL_NET to the name that the plugin has, too."
+        yield Finding("warning", ("env", name), "RECIPE004", what, remedy)
+
+
+def log_file(recipe: Recipe) -> Iterator[Finding]:
+    name = "NCCL_DEBUG_FILE"
+    if _text(recipe, name) not in (None, ""):
+        what = (
+            f"{name} takes NCCL's lines out of docker's log: launch, verify-rdma and doctor read "
+            "them there"
+        )
+        yield Finding("warning", ("env", name), "RECIPE004", what, "Remove it.")
+
+
 NCCL_RULES: tuple[Callable[[Recipe], Iterator[Finding]], ...] = (
     gid_index,
     transport,
     gpu_direct,
     per_host,
+    plugin,
+    log_file,
 )

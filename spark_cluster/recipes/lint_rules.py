@@ -12,19 +12,16 @@ from collections.abc import Callable, Iterator
 from packaging.version import Version
 
 from spark_cluster.recipes import demand
-from spark_cluster.recipes.lint_finding import Finding, Loc
+from spark_cluster.recipes.lint_finding import Finding, Loc, error, value_of, warning
 from spark_cluster.recipes.lint_versions import (
     ASYNC_BREAKS_RAY,
     COMMON_ARGUMENTS,
     MP_OVER_HOSTS,
-    NGC_RELEASES,
-    NGC_WITHOUT_RAY,
     RAY_EXPLICIT,
     ROWS,
-    ngc,
     release,
 )
-from spark_cluster.recipes.models import Choice, Recipe, spelled
+from spark_cluster.recipes.models import Recipe, spelled
 from spark_cluster.recipes.secret_names import in_plain
 from spark_cluster.serving.api import API_KEY
 
@@ -49,34 +46,17 @@ _OURS = {
 #: A launch with this fault is refused, also with --anyway: it would show the value.
 SECRET_IN_PLAIN = "RECIPE007"
 
-_MOVING = ("latest", "nightly", "main", "dev")
-
-
-def error(loc: Loc, code: str, what: str, remedy: str, source: str = "") -> Finding:
-    return Finding("error", loc, code, what, remedy, source)
-
-
-def warning(loc: Loc, code: str, what: str, remedy: str, source: str = "") -> Finding:
-    return Finding("warning", loc, code, what, remedy, source)
-
-
-def _given(choice: Choice | None) -> str | None:
-    """The value as text, None if it is absent, null or false."""
-    if choice is None or choice.value is None or choice.value is False:
-        return None
-    return str(choice.value)
-
 
 def arguments_of_the_engine(recipe: Recipe) -> Iterator[Finding]:
     for name in recipe.args:
         remedy = _OURS.get(name.replace("_", "-"))
-        if remedy is not None and _given(recipe.args[name]) is not None:
+        if remedy is not None and value_of(recipe.args[name]) is not None:
             what = f"{name} is given to the engine by spark-cluster itself"
             yield error(("args", name), "RECIPE005", what, remedy)
 
 
 def cache(recipe: Recipe) -> Iterator[Finding]:
-    if recipe.engine.startswith("vllm") and _given(recipe.args.get("download-dir")) is not None:
+    if recipe.engine.startswith("vllm") and value_of(recipe.args.get("download-dir")) is not None:
         what = (
             "download-dir parts the weights from the configuration and the tokenizer, which stay "
             "in model_cache: there launch and `spark-cluster model` look for all of them"
@@ -113,7 +93,7 @@ def parallel(recipe: Recipe) -> Iterator[Finding]:
         )
         remedy = f"Set `nodes: {wanted.ranks}`, or the two so that they make {recipe.nodes}."
         yield error(_where(recipe, "tensor", name), "RECIPE005", what, remedy)
-    data = _given(recipe.args.get("data-parallel-size"))
+    data = value_of(recipe.args.get("data-parallel-size"))
     if data not in (None, "1"):
         what = f"data-parallel-size {data}: the ranks of this engine serve one copy of the model"
         remedy = "Remove it, and launch the recipe on each group of hosts."
@@ -128,7 +108,7 @@ def _where(recipe: Recipe, what: str, default: str) -> Loc:
 
 def executor(recipe: Recipe) -> Iterator[Finding]:
     name = "distributed-executor-backend"
-    backend = _given(recipe.args.get(name))
+    backend = value_of(recipe.args.get(name))
     version = release(recipe.engine_version)
     wanted = {"vllm-ray": "ray", "vllm-mp": "mp"}.get(recipe.engine)
     if wanted is None:
@@ -148,7 +128,7 @@ def asynchronous(recipe: Recipe) -> Iterator[Finding]:
     version = release(recipe.engine_version)
     if recipe.nodes < 2 or recipe.engine != "vllm-ray" or version is None:
         return
-    given = _given(recipe.args.get("async-scheduling"))
+    given = value_of(recipe.args.get("async-scheduling"))
     if given is not None and version <= Version(ASYNC_BREAKS_RAY):
         what = f"async-scheduling of vLLM {version} forces the mp executor, which wants local GPUs"
         yield error(("args", "async-scheduling"), "RECIPE003", what, "Remove it.", _NOTES)
@@ -158,7 +138,7 @@ def ray(recipe: Recipe) -> Iterator[Finding]:
     if recipe.engine != "vllm-ray":
         return
     name = "RAY_memory_monitor_refresh_ms"
-    given = _given(recipe.env.get(name))
+    given = value_of(recipe.env.get(name))
     is_zero = given == "0" or (name in recipe.env and recipe.env[name].value is False)
     if not is_zero:
         said = f"is {given}" if given else "is not set"
@@ -166,27 +146,6 @@ def ray(recipe: Recipe) -> Iterator[Finding]:
         kind = error if given else warning
         loc = ("env", name) if name in recipe.env else ("env",)
         yield kind(loc, "RECIPE006", what, f'Set {name}: "0" in `env:`.', _NOTES)
-    tag = ngc(recipe.image)
-    if tag is not None and tag >= NGC_WITHOUT_RAY:
-        what = f"{recipe.image} ships without Ray"
-        yield error(("image",), "RECIPE005", what, "Set `engine: vllm-mp`, or an older image.")
-
-
-def image(recipe: Recipe) -> Iterator[Finding]:
-    held = NGC_RELEASES.get(ngc(recipe.image) or (0, 0))
-    if held is not None and release(recipe.engine_version) != Version(held):
-        field = "runtime_version" if recipe.tool == "sparkrun" else "engine_version"
-        what = f"{recipe.image} holds vLLM {held}, {field} says {recipe.engine_version}"
-        yield error(("engine_version",), "RECIPE005", what, f"Set `{field}: {held}`.")
-    if recipe.image.startswith("vllm/vllm-openai") and recipe.engine.startswith("vllm"):
-        what = "vllm/vllm-openai starts the server itself; our command would become its arguments"
-        remedy = "Use NVIDIA's image, or one made from it with an empty ENTRYPOINT."
-        yield error(("image",), "RECIPE005", what, remedy)
-    name, _, tag = recipe.image.rpartition("/")[2].partition(":")
-    if "@sha256:" not in recipe.image and (not tag or tag.startswith(_MOVING)):
-        what = f"{name}:{tag or 'latest'} is another image tomorrow, and on another host today"
-        remedy = "Name a release or a digest (`docker inspect -f '{{index .RepoDigests 0}}' IMAGE`)"
-        yield warning(("image",), "RECIPE006", what, f"{remedy}.")
 
 
 def secrets(recipe: Recipe) -> Iterator[Finding]:
@@ -229,7 +188,7 @@ def served(recipe: Recipe) -> Iterator[Finding]:
 
 def unified_memory(recipe: Recipe) -> Iterator[Finding]:
     for name in ("cpu-offload-gb", "swap-space"):
-        given = _given(recipe.args.get(name))
+        given = value_of(recipe.args.get(name))
         if given not in (None, "0"):
             what = f"{name} {given}: CPU and GPU share one memory, so this frees nothing"
             yield warning(("args", name), "RECIPE006", what, "Remove it.")
@@ -241,7 +200,9 @@ def seen_failing(recipe: Recipe) -> Iterator[Finding]:
         what = "SGLang with AWQ over several hosts hung after NCCL's start, before loading"
         yield warning(("engine",), "RECIPE006", what, "Use engine vllm-ray or vllm-mp.", _NOTES)
     version = release(recipe.engine_version)
-    is_fp8 = _given(recipe.args.get("quantization")) == "fp8" and "fp8" not in recipe.model.lower()
+    is_fp8 = (
+        value_of(recipe.args.get("quantization")) == "fp8" and "fp8" not in recipe.model.lower()
+    )
     old = version is not None and version <= Version("0.10.1.1")
     if recipe.engine.startswith("vllm") and is_fp8 and old:
         what = "quantization fp8 of a model that is not FP8 failed on a GB10 (cutlass_scaled_mm)"
@@ -260,8 +221,8 @@ def pipeline_of_qwen3_vl(recipe: Recipe) -> Iterator[Finding]:
     if not recipe.engine.startswith("vllm") or version is None:
         return
     name = "pipeline-parallel-size"
-    divided = _given(recipe.args.get(name)) not in (None, "1")
-    told = "architectures" in (_given(recipe.args.get("hf-overrides")) or "")
+    divided = value_of(recipe.args.get(name)) not in (None, "1")
+    told = "architectures" in (value_of(recipe.args.get("hf-overrides")) or "")
     if divided and "qwen3-vl" in recipe.model.lower() and not told:
         first, mended = _NO_STAGES
         if first <= version < mended:
@@ -278,6 +239,6 @@ def pipeline_of_qwen3_vl(recipe: Recipe) -> Iterator[Finding]:
 
 
 RULES: tuple[Rule, ...] = (
-    arguments_of_the_engine, cache, misspelt, parallel, executor, asynchronous, ray, image, secrets,
+    arguments_of_the_engine, cache, misspelt, parallel, executor, asynchronous, ray, secrets,
     served, unified_memory, seen_failing, pipeline_of_qwen3_vl,
 )  # fmt: skip

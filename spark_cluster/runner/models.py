@@ -21,7 +21,7 @@ from spark_cluster.recipes.naming import NamedModel, model_folder
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.runner.work import locked, on
 from spark_cluster.transfer import plan
-from spark_cluster.transfer.cache import CachedModel, holds, manifest
+from spark_cluster.transfer.cache import CachedModel, holds, identified, manifest, nameless
 from spark_cluster.transfer.payload import ModelPayload
 from spark_cluster.transfer.rates import gbits
 
@@ -78,6 +78,9 @@ class Models:
             raise _error("MODEL002", f"{self.name} {self.revision} in {self.cache}: {why}")
         model = held[sources[0]]
         assert model is not None
+        if nameless(model, self.revision):
+            model = self._identified(model, sources[0])
+            sources = sources[:1]
         if deep:
             sources = sources[:1]
         sinks = [
@@ -89,6 +92,15 @@ class Models:
         finish = self.transfer.finish
         results = [finish(host, "model-copy", title, "it has it complete") for host in there]
         return results + (self._copy(model, sources, sinks, streams, deep) if sinks else [])
+
+    def _identified(self, model: CachedModel, host: str) -> CachedModel:
+        """Without symlinks, and from an older client, only the files themselves say what they are:
+        their hashes on the source are what the copies must have."""
+        title = f"Hash {self.name}"
+        commit = model.commit(self.revision)
+        digests = self.transfer.identify(self.folder, commit, host, title)
+        self.transfer.finish(host, "model-verify", title, f"{count(len(digests), 'file')} hashed")
+        return identified(model, digests, self.revision)
 
     def _copy(
         self, model: CachedModel, sources: list[str], sinks: list[str], streams: int, deep: bool
@@ -176,6 +188,8 @@ class Models:
                 f"{count(done['files'], 'file')}, {human_bytes(done['bytes'])} "
                 f"hash to their names; {usage:.1f} cores busy"
             )
+            if unknown := int(done.get("unknown", 0)):
+                said += f"; of {count(unknown, 'file')} no hash is known"
             error = CheckFailed(
                 f"{self.name}: {'; '.join(faults)}",
                 host=host,

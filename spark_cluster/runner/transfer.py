@@ -280,6 +280,17 @@ class Transfer:
         lose(self.session, self.listener, found)
         return found
 
+    def identify(self, folder: str, commit: str, host: str, title: str) -> dict[str, str]:
+        """The sha256 of the files of a commit that have no hash on this host. Raises SparkError."""
+        self.listener(StepStarted("model-verify", title, (host,)))
+        work = (hub, "identify", {"folder": folder, "commit": commit})
+        done = on(
+            self.session, self.listener, host, lambda lane: self._follow(lane, work, "model-verify")
+        )
+        if isinstance(done, SparkError):
+            raise done
+        return {str(name): str(digest) for name, digest in done["digests"].items()}
+
     def remove(self, job: Mapping[str, Any], lane: Lane) -> int:
         """Remove a model in the lane's own thread; the bytes that it held."""
         done = lane.run(PRELUDE + scripts.once(hub, "remove", job), timeout=600)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spark_cluster.core.units import count
@@ -25,8 +25,8 @@ _SHARD = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})(\.\w+)")
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a snapshot: the blob that it links to (empty: it is no link), its size in bytes
-    (None: the link leads nowhere)."""
+    """A file of a snapshot: the blob that it links to, or its hash as a blob would be named (empty:
+    not known), its size in bytes (None: the link leads nowhere)."""
 
     path: str
     blob: str
@@ -49,9 +49,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class CachedModel:
-    """A model on one node. `size` is that of all blobs in bytes; `foreign` counts entries that
-    are not the SSH user's; `unfinished` are commits that are still being brought; `partial`
-    names files that are not whole and not of these; `cache` is the folder that was asked for."""
+    """A model on one node. `size` is that of all its files in bytes, also of those that it shares
+    with other models; `foreign` counts entries that are not the SSH user's; `dangling` blobs that
+    link to the store that all models share, where nothing is; `unfinished` are commits that are
+    still being brought; `partial` names files that are not whole and not of these; `cache` is the
+    folder that was asked for."""
 
     name: str
     path: str = ""
@@ -62,6 +64,7 @@ class CachedModel:
     size: int = 0
     foreign: int = 0
     cache: str = ""
+    dangling: int = 0
 
     def commit(self, revision: str = MAIN) -> str:
         """The commit that a ref, or the commit itself, means here; empty if it is not there."""
@@ -86,6 +89,12 @@ class CachedModel:
         found = [_named(missing, "weight file", "missing"), _named(broken, "file", "missing")]
         if not missing and not any(path.endswith(_WEIGHTS) for path in there):
             found.append("it has no weight file")
+        if broken and self.dangling:
+            found.append(
+                f"{count(self.dangling, 'blob')} only {'links' if self.dangling == 1 else 'link'} "
+                "to the store that the cache's models share, where nothing is: a copy that took "
+                "links for files"
+            )
         if snapshot.revision in self.unfinished:
             found.append(f"{snapshot.revision[:12]} was not brought as a whole yet")
         if self.partial:
@@ -97,6 +106,8 @@ class CachedModel:
 
     def file_of(self, path: str) -> str:
         """The file of a snapshot that `blobs/NAME` is; the path itself if there is none."""
+        if path.startswith("snapshots/"):
+            return path.split("/", 2)[-1]
         blob = path.removeprefix("blobs/")
         entries = (entry for snapshot in self.snapshots for entry in snapshot.files)
         return next((entry.path for entry in entries if entry.blob == blob), path)
@@ -157,6 +168,7 @@ def _model(said: Mapping[str, Any]) -> CachedModel:
         size=int(said["size"]),
         foreign=int(said["foreign"]),
         cache=str(said["cache"]),
+        dangling=int(said.get("dangling", 0)),
     )
 
 
@@ -177,9 +189,29 @@ class Manifest:
         return sum(file.size for file in self.files)
 
 
+def nameless(model: CachedModel, revision: str = MAIN) -> bool:
+    """Whether a file of the snapshot has no hash that says what it must hold."""
+    snapshot = model.snapshot(revision)
+    return snapshot is not None and any(not kind_of(entry.blob) for entry in snapshot.files)
+
+
+def identified(model: CachedModel, digests: Mapping[str, str], revision: str = MAIN) -> CachedModel:
+    """The model, with the hashes of the snapshot's files that had none."""
+    snapshot = model.snapshot(revision)
+    if snapshot is None:
+        return model
+    entries = tuple(
+        entry if kind_of(entry.blob) else replace(entry, blob=digests.get(entry.path, ""))
+        for entry in snapshot.files
+    )
+    known = replace(snapshot, files=entries)
+    snapshots = tuple(known if one is snapshot else one for one in model.snapshots)
+    return replace(model, snapshots=snapshots)
+
+
 def manifest(model: CachedModel, revision: str = MAIN) -> Manifest:
-    """The manifest of a complete snapshot. Raises ValueError, naming a file that is no link to a
-    blob with a hash for its name: nothing says what it must hold."""
+    """The manifest of a complete snapshot. Raises ValueError, naming a file of which no hash says
+    what it must hold."""
     snapshot = model.snapshot(revision)
     if snapshot is None:
         raise ValueError(f"{model.name} has no snapshot for {revision}")
@@ -188,7 +220,7 @@ def manifest(model: CachedModel, revision: str = MAIN) -> Manifest:
     for entry in snapshot.files:
         kind = kind_of(entry.blob)
         if kind is None or entry.size is None:
-            raise ValueError(f"{entry.path} is no link to a blob that is named by its hash")
+            raise ValueError(f"nothing says what {entry.path} must hold: it has no hash")
         blobs[entry.blob] = File(f"blobs/{entry.blob}", entry.size, kind, entry.blob)
         up = "../" * (2 + entry.path.count("/"))
         links.append((f"snapshots/{snapshot.revision}/{entry.path}", f"{up}blobs/{entry.blob}"))

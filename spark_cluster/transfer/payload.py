@@ -48,7 +48,9 @@ class ModelPayload:
         return f"{self.model}: {human_bytes(self.manifest.size)}"
 
     def serve(self, addresses: Sequence[str], token: str) -> Order:
-        paths = [file.path for file in self.manifest.files]
+        # A node without symlinks has no blobs: there the snapshot holds the file itself.
+        links = {target[target.index("blobs/") :]: path for path, target in self.manifest.links}
+        paths = [[file.path, links[file.path]] for file in self.manifest.files]
         job = {
             "folder": self.folder, "paths": paths, "addresses": list(addresses), "token": token,
         }  # fmt: skip

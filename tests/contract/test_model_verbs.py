@@ -157,6 +157,32 @@ def test_ls_sync_verify_rm(pair: Pair) -> None:
     assert pair.folder("spark-2").exists()
 
 
+def without_links(folder: Path, files: dict[str, bytes]) -> None:
+    """As a client leaves a model that may make no symlinks."""
+    for name, data in files.items():
+        path = folder / "snapshots" / REVISION / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text(REVISION)
+
+
+def test_a_model_without_links_is_copied_by_its_own_hashes(pair: Pair) -> None:
+    files = content(size=90_000)
+    without_links(pair.folder("spark-2"), files)
+    rows = pair.data(*both("model", "ls"))["models"]
+    assert [(row["host"], row["complete"]) for row in rows] == [("spark-2", True)]
+    said = pair.run("model", "sync", MODEL, "--to", "pair")
+    assert f"{len(files)} files hashed" in said
+    there = pair.folder("spark-3") / "snapshots" / REVISION
+    assert {name: (there / name).read_bytes() for name in files} == files
+    assert "1 ok" in pair.run("model", "sync", MODEL, "--from", "spark-2", "--to", "spark-3")
+    said = pair.run(*both("model", "verify", MODEL, "-v"))
+    assert f"of {len(files)} files no hash is known" in " ".join(said.split())
+    said = pair.run("model", "rm", MODEL, "--hosts", "spark-2", "--yes", "-v")
+    assert "264 KiB freed" in " ".join(said.split()), said
+
+
 def test_the_copy_is_measured(pair: Pair) -> None:
     write_model(pair.hub("spark-2"), content(shards=4, size=20_000_000))
     iperf = ["--iperf"] if shutil.which("iperf3") else []

@@ -385,7 +385,8 @@ def test_remove_leaves_the_others_and_what_they_share(places: tuple[Place, Place
     other = write_model(source.hub, content(), model="org/other")
     store = source.hub / "blobs" / "ab"
     store.mkdir(parents=True)
-    for name, folders in {"both": (source.folder, other), "mine": (source.folder,)}.items():
+    both, mine = "ab" + "0" * 62, "ab" + "1" * 62
+    for name, folders in {both: (source.folder, other), mine: (source.folder,)}.items():
         (store / name).write_bytes(b"shared")
         (store / f"{name}.refs").write_text("")
         for folder in folders:
@@ -399,7 +400,8 @@ def test_remove_leaves_the_others_and_what_they_share(places: tuple[Place, Place
     assert not source.folder.exists()
     assert not list(source.hub.glob(".removed*")) and not list((source.hub / ".locks").glob("*"))
     assert tree(other) == before
-    assert sorted(path.name for path in store.glob("*")) == ["both", "both.refs"]
+    kept = [both, f"{both}.refs", f"{mine}.lock"]
+    assert sorted(path.name for path in store.glob("*")) == kept
     said = scripts.look("ended\n" + source.lane.run(script, timeout=60).stdout).said
     assert said["reason"] == "missing"
 

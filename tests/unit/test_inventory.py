@@ -69,6 +69,18 @@ def test_merge_keys_work_and_are_no_duplicates(tmp_path: Path) -> None:
     assert loaded.hosts["spark-2"].port == 22
 
 
+@pytest.mark.parametrize("others", ["null", "[]", "5", "{a: 1}", "[1, null, {}]", "[{address: x}]"])
+def test_a_half_without_an_address_is_told_whatever_stands_beside_it(
+    tmp_path: Path, others: str
+) -> None:
+    text = (
+        f"hosts:\n  a: {{rails: [{{interface: x}}]}}\n  b: {{rails: {others}, links: {others}}}\n"
+    )
+    error = refused(lambda: load(write(tmp_path / FILE, text)))
+    assert "x has no address" in error.message
+    assert "such as 192.168.100.10/24" in error.remedy
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     error = refused(lambda: load(tmp_path / "none.yaml"))
     assert str(tmp_path / "none.yaml") in error.message

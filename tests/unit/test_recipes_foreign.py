@@ -263,7 +263,7 @@ def test_places_in_their_file() -> None:
         return lines[int(place(recipe, loc).rpartition(":")[2]) - 1]
 
     assert line("args", "max-model-len").startswith("  max_model_len:")
-    assert line("args", "trust-remote-code").startswith("command:")
+    assert line("args", "trust-remote-code").strip() == "--trust-remote-code"
     assert line("env", "OMP_NUM_THREADS").startswith("  OMP_NUM_THREADS:")
     assert line("image").startswith("container:")
     assert line("nodes").startswith("min_nodes:")
@@ -275,6 +275,46 @@ def test_ours_are_left_alone() -> None:
         assert not is_foreign({"engine": "vllm", "command": text})
     source = Source(Path("r.yaml"), {"extends": "base", "command": "x"}, None)
     assert adopt(source) is source
+
+
+@pytest.mark.parametrize(
+    ("head", "tool", "brace"),
+    [
+        ('recipe_version: "1"\nname: S\n', "spark-vllm-docker", "{{"),
+        ("recipe_version: 1\nname: S\n", "spark-vllm-docker", "{{"),
+        ('recipe_version: "1"\nruntime: vllm\n', "sparkrun", "{{"),
+        ('recipe_version: "1"\nruntime: vllm\n', "sparkrun", "{"),
+        ('sparkrun_version: "1"\n', "sparkrun", "{{"),
+        ('recipe_version: "2"\n', "sparkrun", "{"),
+        ('recipe_version: "2"\nname: S\n', "sparkrun", "{"),
+        ("recipe_version: 1.0\n", "sparkrun", "{"),
+        ("name: S\n", "sparkrun", "{"),
+        ("", "sparkrun", "{"),
+    ],
+)
+def test_the_format_is_told_as_its_reader_does(
+    tmp_path: Path, head: str, tool: str, brace: str
+) -> None:
+    """Each with the braces that its format has for one."""
+    close = brace.replace("{", "}")
+    path = write(
+        tmp_path / "r.yaml",
+        f"{head}model: example-org/Small\ncontainer: example.org/it:1.2\n"
+        f"command: vllm serve example-org/Small -cc '{brace}\"mode\":3{close}'\n",
+    )
+    recipe = load(str(path), {})
+    assert recipe.tool == tool
+    assert args(recipe)["compilation-config"] == '{"mode":3}'
+
+
+@pytest.mark.parametrize("text", ['{"a":1}', "{}", '{"a":{"b":{}}}', "%h {1,2}", "{a,b}"])
+def test_what_is_no_placeholder_stays_in_a_variable(tmp_path: Path, text: str) -> None:
+    path = write(
+        tmp_path / "r.yaml",
+        "model: example-org/Small\nruntime: vllm\ncontainer: example.org/it:1.2\n"
+        f"env: {{A: '{text}'}}\n",
+    )
+    assert env(load(str(path), {}))["A"] == text
 
 
 # Templates

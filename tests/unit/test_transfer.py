@@ -23,9 +23,10 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes.naming import image_of, model_of
 from spark_cluster.transfer import cache, failures, node, plan, rates, scripts
 from spark_cluster.transfer.cache import CachedModel, Entry, Snapshot
-from spark_cluster.transfer.node import files
+from spark_cluster.transfer.node import files, hub
 from spark_cluster.transfer.payload import ModelPayload
 
+from .cases import write
 from .world import inventory
 
 ONE, TWO = "1" * 40, "2" * 40
@@ -81,6 +82,14 @@ WHOLE = model("config.json", *SHARDS)
             model("config.json", SHARDS[0], broken=(SHARDS[1],)),
             (f"1 file is missing: {SHARDS[1]}",),
         ),
+        (
+            model("config.json", SHARDS[0], broken=(SHARDS[1],), dangling=1),
+            (
+                f"1 file is missing: {SHARDS[1]}",
+                "1 blob only links to the store that the cache's models share, where nothing is: a "
+                "copy that took links for files",
+            ),
+        ),
         (model("config.json", weights=()), ("it has no weight file",)),
         (
             model("config.json", *SHARDS, partial=("ab.incomplete", "cd.incomplete")),
@@ -121,8 +130,32 @@ def test_a_manifest_has_each_blob_once_and_links_that_lead_there() -> None:
 
 def test_a_file_without_a_hash_for_its_name_cannot_be_copied() -> None:
     plain = Snapshot(ONE, (Entry("model.safetensors", "", 5),))
-    with pytest.raises(ValueError, match=r"model\.safetensors is no link"):
+    with pytest.raises(ValueError, match=r"what model\.safetensors must hold"):
         cache.manifest(replace(WHOLE, snapshots=(plain,)))
+
+
+def test_files_without_a_hash_get_those_of_the_source() -> None:
+    plain = replace(WHOLE, snapshots=(Snapshot(ONE, (Entry("a.safetensors", "", 5),)),))
+    assert cache.nameless(plain)
+    digest = "d" * 64
+    known = cache.identified(plain, {"a.safetensors": digest})
+    assert not cache.nameless(known)
+    assert [file.digest for file in cache.manifest(known).files] == [digest]
+    assert cache.identified(WHOLE, {SHARDS[0]: digest}) == WHOLE, "names that are there stay"
+    assert not cache.nameless(WHOLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "{}", '{"format_version": 2, "files": {"a": {"size": 1}}}',
+     '{"format_version": 1, "files": [1]}', '{"format_version": 1, "files": {"a": 1}}',
+     '{"format_version": 1, "files": {"a": {"size": "x", "blob_id": "ab"}}}',
+     '{"format_version": 1, "files": {"a": {"size": 1, "blob_id": "../../etc/passwd"}}}',
+     "[" * 100_000],
+)  # fmt: skip
+def test_a_list_of_files_that_cannot_be_read_names_nothing(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "trees" / f"{ONE}.json", text)
+    assert hub.listed(tmp_path, ONE) == {}
 
 
 def test_skew() -> None:

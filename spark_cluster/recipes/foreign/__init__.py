@@ -46,8 +46,7 @@ def is_foreign(data: Mapping[str, Any]) -> bool:
 
 
 def _is_eugr(data: Mapping[str, Any]) -> bool:
-    """Both number their formats in one field. Format 1 is spark-vllm-docker's, unless it has a
-    field of sparkrun's; to sparkrun all that is not 1 is its own, and people count their
-    revisions there."""
-    version = str(data.get("sparkrun_version", data.get("recipe_version", "1")))
-    return version == "1" and "command" in data and not _SPARKRUN & data.keys()
+    """Both number their formats in one field, and each reads the other's. Format 1 is
+    spark-vllm-docker's, unless it has a field of sparkrun's; without a number it is no format of
+    spark-vllm-docker, which asks for one, and sparkrun takes it for its own."""
+    return sparkrun.version(data) == "1" and "command" in data and not _SPARKRUN & data.keys()

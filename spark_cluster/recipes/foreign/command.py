@@ -45,6 +45,13 @@ def read(theirs: Theirs, words: Sequence[str], model: str) -> Server:
     """
     family, rest = _program(theirs, words)
     line = command_line.parse(rest)
+    if family == "vllm" and line.unknown:
+        raise theirs.refuse(
+            ("command",),
+            f"vLLM has no argument {line.unknown[0]}",
+            f"Write it out, with two dashes and a blank before its value. Of those with one it has "
+            f"{', '.join(command_line.SHORT)}.",
+        )
     if line.several:
         raise theirs.refuse(
             ("command",),

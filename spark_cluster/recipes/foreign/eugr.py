@@ -34,7 +34,7 @@ def convert(theirs: Theirs) -> dict[str, Any]:
         filled = template.fill_format(theirs.text("command"), values)
         set_before, words = template.words(filled)
     except template.BadTemplate as bad:
-        raise theirs.refuse(("command",), str(bad), bad.remedy) from bad
+        raise theirs.refuse_template(("command",), bad) from bad
     server = command.read(theirs, words, model)
     fields = command.fields(
         theirs, server, ray=False, least=2 if cluster else 1, most=1 if solo else 8

@@ -1,4 +1,5 @@
-"""Recipes of sparkrun (format 2): model, runtime, container, defaults, and maybe a command.
+"""Recipes of sparkrun (format 2, and 1 with its fields): model, runtime, container, defaults, and
+maybe a command.
 
 Fields as its RECIPES.md and core/recipe.py have them. Without a command sparkrun makes one of
 those defaults that it knows; so do we.
@@ -7,6 +8,7 @@ those defaults that it knows; so do we.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from spark_cluster.recipes.foreign import command, template
@@ -122,6 +124,11 @@ def convert(theirs: Theirs) -> dict[str, Any]:
     }
 
 
+def version(data: Mapping[str, Any]) -> str:
+    """The format's number as sparkrun reads it: its own unless the file says otherwise."""
+    return str(data.get("sparkrun_version", data.get("recipe_version", "2")))
+
+
 def _runtime(theirs: Theirs) -> str:
     """The family of engines; empty if only the command tells."""
     given = theirs.text("runtime", "")
@@ -139,10 +146,11 @@ def _words(
 ) -> tuple[dict[str, str], list[str]]:
     if not theirs.data.get("command"):
         return {}, _made(theirs, runtime, values)
+    fill = template.fill_either if version(theirs.data) == "1" else template.fill_braces
     try:
-        return template.words(template.fill_braces(theirs.text("command"), values))
+        return template.words(fill(theirs.text("command"), values))
     except template.BadTemplate as bad:
-        raise theirs.refuse(("command",), str(bad), bad.remedy) from bad
+        raise theirs.refuse_template(("command",), bad) from bad
 
 
 def _made(theirs: Theirs, runtime: str, values: dict[str, Any]) -> list[str]:
@@ -159,6 +167,10 @@ def _made(theirs: Theirs, runtime: str, values: dict[str, Any]) -> list[str]:
             )
         if value is None or value is False:
             continue
+        try:
+            template.refuse_leftovers(str(value))
+        except template.BadTemplate as bad:
+            raise theirs.refuse(("defaults", key), str(bad), bad.remedy) from bad
         words += [f"--{flags[key]}"] if value is True else [f"--{flags[key]}", str(value)]
     return words
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from spark_cluster.core.error import InputError
 from spark_cluster.document import Source, suggest
+from spark_cluster.recipes.command_line import LEVEL, SHORT
+from spark_cluster.recipes.foreign.template import BadTemplate
 
 Loc = tuple[str | int, ...]
 
@@ -25,6 +28,42 @@ class Theirs:
     def refuse(self, loc: Loc, message: str, remedy: str) -> InputError:
         """An error at `loc`: what spark-cluster cannot do, and what to do about it."""
         return self.source.error(loc, message, remedy)
+
+    def refuse_template(self, loc: Loc, bad: BadTemplate) -> InputError:
+        """An error of the template at `loc`, or of a default that was put in there, at its own
+        line."""
+        error = self.refuse(loc, str(bad), bad.remedy)
+        if bad.line is not None:
+            error.place = f"{self.source.path}:{self._line_of(loc, bad.line)}"
+        elif bad.part:
+            error.place = self._place_of(loc, bad.part)
+        return error
+
+    def _line_of(self, loc: Loc, number: int) -> int:
+        """The file's line of a text's line: its own in a literal block, else that of its name."""
+        text = self.data.get(str(loc[0]))
+        wanted = str(text).splitlines()[number : number + 1]
+        first = _line(self.source.place(loc))
+        lines = _file_lines(self.source.path)
+        candidates = [first + 1 + number, *range(first, len(lines) + 1)]
+        found = (
+            line
+            for line in candidates
+            if 0 < line <= len(lines) and [lines[line - 1].strip()] == [w.strip() for w in wanted]
+        )
+        return next(found, first)
+
+    def _place_of(self, loc: Loc, part: str) -> str:
+        """Where `part` stands: in a default that the field puts in, in the field, else the field
+        itself."""
+        text = str(self.data.get(str(loc[0])))
+        for key, value in self.mapping("defaults").items():
+            if part in str(value) and f"{{{key}}}" in text:
+                return self.source.place(("defaults", key))
+        if part not in text:
+            return self.source.place(loc)
+        number = text[: text.index(part)].count("\n")
+        return f"{self.source.path}:{self._line_of(loc, number)}"
 
     def refuse_argument(self, name: str, message: str, remedy: str) -> InputError:
         """An error of an argument of the server: at the default that it comes from, or at the
@@ -97,6 +136,17 @@ class Theirs:
         return slug.lstrip("._-") or "recipe"
 
 
+def _line(place: str) -> int:
+    return int(place.rpartition(":")[2])
+
+
+def _file_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
 class Adopted(Source):
     """The recipe as ours; a fault in it is placed where the file, one of `tool`, has what it came
     from."""
@@ -107,7 +157,23 @@ class Adopted(Source):
         self.tool = tool
 
     def place(self, loc: Loc) -> str:
-        return self._source.place(_origin(loc, self._source.data))
+        origin = _origin(loc, self._source.data)
+        place = self._source.place(origin)
+        if origin != ("command",) or loc[:1] != ("args",) or len(loc) < 2:
+            return place
+        line = _argument_line(_file_lines(self.path), _line(place), str(loc[1]))
+        return f"{self.path}:{line}"
+
+
+def _argument_line(lines: list[str], first: int, name: str) -> int:
+    """The line from `first` on in which the command has the argument; `first` if none has it."""
+    spellings = [rf"--{re.escape(name)}".replace("\\-", "[-_]")]
+    first_part = name.partition(".")[0]
+    spellings += [re.escape(short) for short, long in SHORT.items() if long == first_part]
+    spellings += [r"-O=?\w*"] if name == LEVEL else []
+    pattern = re.compile(rf"(^|\s)({'|'.join(spellings)})(?![\w-])")
+    found = (number for number in range(first, len(lines) + 1) if pattern.search(lines[number - 1]))
+    return next(found, first)
 
 
 #: sparkrun's defaults, by the names that SGLang and TensorRT-LLM have for them.

@@ -10,13 +10,14 @@ follow (-1: the file cannot be read) and those bytes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from spark_cluster.transfer.node import files, hub
 from spark_cluster.transfer.node.files import CHUNK, PARTIAL, Failed, File, report
@@ -32,8 +33,8 @@ _SPARE = 1024**3
 # Serving
 
 
-def serve(folder: str, paths: list[str], addresses: list[str], token: str) -> None:
-    """Serve the files `paths` of `folder` until the end of the process.
+def serve(folder: str, paths: list[list[str]], addresses: list[str], token: str) -> None:
+    """Serve files of `folder` until the end of the process; of each the `paths` where it may be.
 
     Reports the addresses and ports first, then every second what the node has done.
     """
@@ -47,9 +48,8 @@ def serve(folder: str, paths: list[str], addresses: list[str], token: str) -> No
                 return
             stream.settimeout(SILENCE)
             number, offset = _ASK.unpack(asked)
-            try:
-                file = (root / paths[number]).open("rb")
-            except OSError:
+            file = _first(root, paths[number])
+            if file is None:
                 stream.sendall(_ANSWER.pack(-1))
                 continue
             with file:
@@ -62,6 +62,13 @@ def serve(folder: str, paths: list[str], addresses: list[str], token: str) -> No
     report(ready=listen(addresses, token, handle))
     files.every_second(lambda: {"usage": usage.so_far()})
     threading.Event().wait()
+
+
+def _first(root: Path, paths: list[str]) -> BinaryIO | None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            return (root / path).open("rb")
+    return None
 
 
 # Fetching

@@ -1,4 +1,10 @@
-"""The Hugging Face cache of this node: `list` what it holds, `verify` its hashes, `remove`."""
+"""The Hugging Face cache of this node: `list` what it holds, `verify` its hashes, `remove`.
+
+Three layouts of huggingface_hub: a snapshot's link leads to `blobs/<etag>`, which is a file; from
+1.32 on that may be a link into the store that all models share, `hub/blobs/<2 hex>/<xet hash>`; and
+without symlinks (HF_HUB_DISABLE_SYMLINKS) the snapshot holds the files themselves. The etag is a
+file's hash, the xet hash is of another kind.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from spark_cluster.transfer.node import files
+from spark_cluster.transfer.node import files, store
 from spark_cluster.transfer.node.files import Failed, File, report
 
 _INDEXES = ("*.safetensors.index.json", "*.bin.index.json")
@@ -37,6 +43,7 @@ def _model(folder: Path) -> dict[str, Any]:
     user = os.environ.get("SPARK_USER", "")
     blobs = list((folder / "blobs").glob("*"))
     unfinished = _unfinished(folder)
+    plain = {path: size for path in _plain(folder) if (size := _size(path)) is not None}
     awaited = set().union(*unfinished.values())
     there = {path.name for path in blobs if path.exists()}
     return {
@@ -50,7 +57,7 @@ def _model(folder: Path) -> dict[str, Any]:
         "snapshots": [
             {
                 "revision": path.name,
-                "files": [_entry(folder, path, file) for file in _files(path)],
+                "files": _entries(folder, path),
                 "weights": sorted(_weights(path)),
             }
             for path in sorted((folder / "snapshots").glob("*"))
@@ -61,7 +68,8 @@ def _model(folder: Path) -> dict[str, Any]:
             for path in blobs
             if path.name.endswith(".incomplete") and path.name.partition(".")[0] not in awaited
         ),
-        "size": sum(_size(path) or 0 for path in blobs),
+        "dangling": sum(path.is_symlink() and not path.exists() for path in blobs),
+        "size": sum(_size(path) or 0 for path in blobs) + sum(plain.values()),
         "foreign": sum(_owner(path) != user for path in (folder, *blobs)) if user else 0,
     }
 
@@ -72,13 +80,47 @@ def _files(snapshot: Path) -> Iterator[Path]:
             yield path
 
 
-def _entry(folder: Path, snapshot: Path, path: Path) -> list[Any]:
-    """Path in the snapshot, the blob it links to (empty: it is no link into blobs), its size."""
+def _entries(folder: Path, snapshot: Path) -> list[list[Any]]:
+    """Of each file its path in the snapshot, its hash as blobs are named (empty: not known), its
+    size."""
+    digests = listed(folder, snapshot.name)
+    return [_entry(folder, snapshot, path, digests) for path in _files(snapshot)]
+
+
+def _entry(
+    folder: Path, snapshot: Path, path: Path, digests: dict[str, tuple[str, int]]
+) -> list[Any]:
+    name, size = str(path.relative_to(snapshot)), _size(path)
     blob = ""
     if path.is_symlink():
         target = Path(os.path.normpath(path.parent / path.readlink()))
         blob = target.name if target.parent == folder / "blobs" else ""
-    return [str(path.relative_to(snapshot)), blob, _size(path)]
+    elif digests.get(name, ("", None))[1] == size:
+        blob = digests[name][0]
+    return [name, blob, size]
+
+
+def listed(folder: Path, commit: str) -> dict[str, tuple[str, int]]:
+    """Hash and size of a commit's files, as the client noted what the hub said of them; nothing
+    from an older client, or in a format that is not known."""
+    try:
+        said = json.loads((folder / "trees" / f"{commit}.json").read_text(encoding="utf-8"))
+        files_ = said["files"] if said["format_version"] == 1 else {}
+        found = {
+            str(name): (str(one.get("lfs_sha256") or one["blob_id"]), int(one["size"]))
+            for name, one in files_.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {name: one for name, one in found.items() if files.kind_of(one[0])}
+
+
+def _plain(folder: Path) -> Iterator[Path]:
+    """The files that stand in snapshots themselves, without a link."""
+    for snapshot in (folder / "snapshots").glob("*"):
+        for path in _files(snapshot):
+            if not path.is_symlink():
+                yield path
 
 
 def _size(path: Path) -> int | None:
@@ -158,13 +200,53 @@ def blobs_of(folder: Path) -> list[File]:
     return found
 
 
+def plain_of(folder: Path) -> tuple[list[File], list[str]]:
+    """The files without a link whose hash the client noted, and those of which nothing is known."""
+    found, unknown = [], []
+    for snapshot in sorted((folder / "snapshots").glob("*")):
+        digests = listed(folder, snapshot.name)
+        for path in _files(snapshot):
+            if path.is_symlink():
+                continue
+            name, at = str(path.relative_to(snapshot)), str(path.relative_to(folder))
+            if name in digests:
+                digest, size = digests[name]
+                found.append(File(at, size, files.kind_of(digest) or "", digest))
+            else:
+                unknown.append(at)
+    return found, unknown
+
+
 def verify(folder: str) -> None:
-    """Hash every blob of a model and compare with its name."""
+    """Hash every blob of a model and compare with its name; what stands in a snapshot without a
+    link, with what the hub said of it. `unknown` of the report: files that nothing is known of."""
     root = files.home(folder)
-    wanted = blobs_of(root)
-    if not wanted:
+    plain, unknown = plain_of(root)
+    wanted = [*blobs_of(root), *plain]
+    if not wanted and not unknown:
         raise Failed("missing", f"there are no files in {root}")
-    report(done=check(root, wanted))
+    report(done={**check(root, wanted), "unknown": len(unknown)})
+
+
+def identify(folder: str, commit: str) -> None:
+    """Report the sha256 of each file of a commit that nothing names by its hash."""
+    root = files.home(folder)
+    snapshot = root / "snapshots" / commit
+    nameless = [name for name, blob, size in _entries(root, snapshot) if not blob and size]
+    done = [0]
+
+    def tell(count: int) -> bool:
+        done[0] += count
+        return False
+
+    total = sum(_size(snapshot / name) or 0 for name in nameless)
+    files.every_second(lambda: {"phase": "verify", "bytes": done[0], "total": total})
+    digests = {}
+    for name in nameless:
+        hash_ = files.hasher(files.SHA256, 0)
+        files.read_into(snapshot / name, hash_, _size(snapshot / name) or 0, tell)
+        digests[name] = hash_.hexdigest()
+    report(done={"digests": digests})
 
 
 def check(root: Path, wanted: list[File]) -> dict[str, Any]:
@@ -235,34 +317,15 @@ def remove(hub: str, model: str) -> None:
         raise Failed("missing", f"{model} is not in {root}")
     doomed = root / f".removed-{secrets.token_hex(4)}-{folder.name}"
     folder.rename(doomed)
-    shared = _shared(root, doomed)
+    shared = store.only_of(root, doomed)
     size = sum(_size(path) or 0 for path in (doomed / "blobs").glob("*") if not path.is_symlink())
+    size += sum(_size(path) or 0 for path in _plain(doomed))
     for left in root.glob(".removed-*"):  # also what an earlier removal did not finish
         shutil.rmtree(left)
     shutil.rmtree(root / ".locks" / folder.name, ignore_errors=True)
-    for path in shared:
-        size += _size(path) or 0
-        path.unlink(missing_ok=True)
-        path.with_name(path.name + ".refs").unlink(missing_ok=True)
+    size += sum(store.release(root, path) for path in shared)
     report(done={"bytes": size})
 
 
-def _shared(root: Path, doomed: Path) -> list[Path]:
-    """Files of the store that newer hub clients share between models (`hub/blobs`) to which
-    no other model links."""
-
-    def links(folder: Path) -> set[Path]:
-        return {
-            path.resolve()
-            for path in (folder / "blobs").glob("*")
-            if path.is_symlink() and (root / "blobs").resolve() in path.resolve().parents
-        }
-
-    mine = links(doomed)
-    for other in root.glob("*--*"):
-        mine -= links(other) if mine and other != doomed else set()
-    return sorted(mine)
-
-
 if __name__ == "__main__":
-    files.main({"list": list_models, "verify": verify, "remove": remove})
+    files.main({"list": list_models, "verify": verify, "identify": identify, "remove": remove})

@@ -87,8 +87,10 @@ def _file(entry: dict[str, Any]) -> File:
 class Download:
     """The client's process, and how far it is."""
 
-    def __init__(self, folder: Path, wanted: list[File]) -> None:
+    def __init__(self, folder: Path, commit: str, wanted: list[File]) -> None:
         self.blobs = folder / "blobs"
+        self.snapshot = folder / "snapshots" / commit
+        self.wanted = wanted
         self.sizes = {file.digest: file.size for file in wanted}
         self.total = sum(self.sizes.values())
         self.before = self.present()
@@ -103,6 +105,9 @@ class Download:
             with contextlib.suppress(OSError):
                 size = min(path.stat().st_size, self.sizes.get(digest, 0))
                 found[digest] = max(found.get(digest, 0), size)
+        for file in self.wanted:  # without symlinks they are moved there
+            if files.has(self.snapshot / file.path, file.size):
+                found[file.digest] = file.size
         return sum(found.values())
 
     def run(self, command: list[str], environment: dict[str, str]) -> None:
@@ -151,7 +156,7 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
                      (f", and {image} is not here either" if image else ""))  # fmt: skip
     files.give_to_user(root / "hub" / ".locks" / folder.name)
     files.give_to_user(folder / "blobs")
-    download = Download(folder, wanted)
+    download = Download(folder, commit, wanted)
     room = os.statvfs(root)
     free, need = room.f_bavail * room.f_frsize, download.total - download.before
     if need + _SPARE > free:
@@ -202,8 +207,12 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
 def _drop(folder: Path, bad: list[list[str]]) -> None:
     """Remove what is not what the hub says, so that the next try downloads it. Raises Failed."""
     for name, _ in bad:
-        (folder / name).resolve().unlink(missing_ok=True)
-        (folder / name).unlink(missing_ok=True)
+        path = folder / name
+        while path.is_symlink():  # the snapshot's, then maybe the blob's into the shared store
+            after = Path(os.path.normpath(path.parent / path.readlink()))
+            path.unlink()
+            path = after
+        path.unlink(missing_ok=True)
     if bad:
         named = "; ".join(f"{Path(name).name}: {why}" for name, why in bad[:3])
         raise Failed("corrupt", f"{len(bad)} files came wrong and were removed: {named}")
