@@ -40,6 +40,7 @@ from spark_cluster.cli import (
 from spark_cluster.cli.pipes import Unheard, go_on_unheard, streams_kept
 from spark_cluster.cli.terminal import say, say_json, say_page
 from spark_cluster.core.error import Interrupted, SparkError
+from spark_cluster.core.printable import one_line
 
 app = typer.Typer(
     name="spark-cluster",
@@ -122,7 +123,9 @@ def _run(arguments: list[str]) -> int:
             raise
         usage = io.StringIO()
         show(file=usage)
-        say_page(usage.getvalue(), err=True)
+        # What was typed, or pasted from a stranger, is in the message.
+        message = str(getattr(error, "message", ""))
+        say_page(usage.getvalue().replace(message, one_line(message)), err=True)
         return int(getattr(error, "exit_code", 2))
     return result if isinstance(result, int) else 0
 
