@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -117,14 +116,22 @@ def _run(arguments: list[str]) -> int:
     except typer.Exit as error:
         return int(error.exit_code)
     except Exception as error:
-        show = getattr(error, "show", None)
-        if show is None:
+        if not hasattr(error, "format_message"):
             raise
-        usage = io.StringIO()
-        show(file=usage)
-        say_page(usage.getvalue(), err=True)
+        _show_usage(error)
         return int(getattr(error, "exit_code", 2))
     return result if isinstance(result, int) else 0
+
+
+def _show_usage(error: Any) -> None:
+    """A wrong command line, as click tells it; what was typed, or pasted from a stranger, is in the
+    message."""
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        say_page(context.get_usage(), err=True)
+        say(f"Try '{context.command_path} {context.help_option_names[-1]}' for help.", err=True)
+        say(err=True)
+    say(f"Error: {error.format_message()}", err=True)
 
 
 def _unwritten(problem: str) -> SparkError:
