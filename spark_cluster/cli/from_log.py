@@ -68,9 +68,9 @@ def text_of(name: str) -> str:
         return sys.stdin.buffer.read().decode("utf-8", errors="replace")
     try:
         return Path(name).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InputError(
-            f"cannot be read: {error.strerror}",
+            f"cannot be read: {getattr(error, 'strerror', None) or 'no file has such a name'}",
             place=name,
             remedy="Name a file that holds an engine's log, or - for standard input.",
         ) from error
