@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from spark_cluster.core.framing import MARK
 from spark_cluster.core.shell import ASK_DOCKER, quote
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import NO_ANSWER
@@ -77,8 +78,9 @@ def _script(_: ProbeContext) -> str:
         f"command -v docker >/dev/null || _why={quote(_NO_DOCKER)}",
         '[ -n "$_why" ] ||',
         f"  if _c=$({ASK_DOCKER} ps --all --filter label={MONITOR_LABEL} "
-        f"--format {quote(template)} 2>&1)",
-        "  then printf '%s\\n' \"$_c\" | sed -n 's/^..*$/container &/p'",
+        f'--format "{MARK}row "{quote(template)} 2>&1)',
+        # A line break in a stranger's label begins no row.
+        f'  then printf \'%s\\n\' "$_c" | sed -n "s/^{MARK}row /container /p"',
         f'  else _why=${{_c:-{NO_ANSWER}}}; [ -n "$_c" ] || _docker_hangs=$_why; fi',
         "printf '%s\\n' \"$_why\" | grep -m 1 . | sed 's/^/docker-error /'",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spark_cluster.core.framing import MARK as ROW
 from spark_cluster.core.shell import ASK_DOCKER, quote
 from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.base import Fact, ProbeContext
@@ -103,7 +104,8 @@ def _script(_: ProbeContext) -> str:
 
 
 def _docker() -> str:
-    """Two questions for the containers and the volumes of all services."""
+    """Two questions for the containers and the volumes of all services. A row of docker's begins
+    with our mark: a line break in a stranger's label begins none."""
     names = "|".join(name for name, service in SERVICES.items() if service.kind == "compose")
     project = "com.docker.compose.project"
     part = f'{{{{.Label "com.docker.compose.service"}}}} {{{{.State}}}} {{{{.Label "{LABEL}"}}}}'
@@ -115,7 +117,7 @@ _rows() {{
   if [ -n "$_why" ]; then
     :
   elif _said=$({ASK_DOCKER} "$@" 2>&1); then
-    printf '%s\\n' "$_said" | grep -E '^({names}) '
+    printf '%s\\n' "$_said" | sed -n "s/^{ROW}row //p" | grep -E '^({names}) '
   else
     _why=${{_said:-{NO_ANSWER}}}
     [ -n "$_said" ] || _docker_hangs=$_why
@@ -123,8 +125,8 @@ _rows() {{
 }}
 if command -v docker >/dev/null; then
   echo "compose $({ASK_DOCKER} compose version --short 2>/dev/null)"
-  _rows ps --all --filter label={project} --format {parts}
-  _rows volume ls --filter label={project} --format {volumes}
+  _rows ps --all --filter label={project} --format "{ROW}row "{parts}
+  _rows volume ls --filter label={project} --format "{ROW}row "{volumes}
   [ -z "$_why" ] || printf 'docker-error %s\\n' "$_why" | head -n 1
 fi
 """

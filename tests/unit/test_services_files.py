@@ -234,8 +234,8 @@ def probed(home: Path, docker: str) -> ServicesFact:
 ANSWERS = """
 case "$*" in
   *--short) echo 2.40.3 ;;
-  ps*) echo 'langfuse part redis running 0123456789ab'; echo 'other part web running ' ;;
-  volume*) echo 'langfuse data langfuse'; echo 'helicone data ' ;;
+  ps*) echo '@@row langfuse part redis running 0123456789ab'; echo '@@row other part web running ' ;;
+  volume*) echo '@@row langfuse data langfuse'; echo '@@row helicone data ' ;;
 esac"""
 
 
@@ -246,6 +246,12 @@ def test_containers_and_volumes_are_read(tmp_path: Path) -> None:
     assert langfuse.parts == {"redis": Part("running", "0123456789ab")}
     assert (langfuse.data, langfuse.other_data) == (True, False)
     assert (helicone.data, helicone.other_data) == (False, True)
+
+
+def test_a_line_break_in_a_strangers_label_begins_no_row(tmp_path: Path) -> None:
+    forged = "echo '@@row other'; echo 'langfuse part redis running 0123456789ab'"
+    fact = probed(tmp_path / "home", f"case $* in ps*) {forged} ;; esac")
+    assert fact.services["langfuse"].parts == {}
 
 
 @pytest.mark.parametrize(
