@@ -234,7 +234,8 @@ def probed(home: Path, docker: str) -> ServicesFact:
 ANSWERS = """
 case "$*" in
   *--short) echo 2.40.3 ;;
-  ps*) echo '@@row langfuse part redis running 0123456789ab'; echo '@@row other part web running ' ;;
+  ps*) echo '@@row langfuse part redis running 0123456789ab'
+    echo '@@row other part web running ' ;;
   volume*) echo '@@row langfuse data langfuse'; echo '@@row helicone data ' ;;
 esac"""
 
