@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
+from spark_cluster.serving import milestones
 from tests.unit.test_engine_standin_cluster import LIMIT, MODEL, Cluster, until
 
 RECORDED = Path(__file__).parent / "data/engine/gpu"
@@ -151,6 +152,15 @@ def nccl(text: str) -> list[str]:
     ]
 
 
+def well_at_every_line(*logs: str) -> None:
+    """No part of a healthy log speaks for a failure (serving/failures.py)."""
+    for log in logs:
+        lines = log.split("\n")
+        for end in range(len(lines) + 1):
+            found = milestones.read("\n".join(lines[:end])).failure
+            assert found is None, (end, lines[end - 1], found)
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     found = Cluster(tmp_path)
@@ -211,6 +221,8 @@ def test_a_start_over_ray(cluster: Cluster) -> None:
     assert len(said) == 10
     assert _ray_start(cluster.log("worker")) == said
     assert "NCCL" not in cluster.log("worker") + cluster.log("head")
+    ranks = [rank_file(cluster, rank).read_text() for rank in (0, 1)]
+    well_at_every_line(log, cluster.log("worker"), *ranks)
 
 
 def _ray_start(text: str) -> list[str]:
@@ -375,6 +387,7 @@ def test_a_start_without_ray(cluster: Cluster) -> None:
         mine, real = cluster.log(log), recorded(f"mp/{name}.log")
         assert events(mine) == events(real)
         assert nccl(mine) == nccl(real)
+        well_at_every_line(mine)
 
 
 def test_processes_without_ray_have_their_names(cluster: Cluster) -> None:
