@@ -202,7 +202,7 @@ FAULTS = (
     Fault("swap-on", "switches swap on", "switches it off", "swapon -a", "swapoff -a"),
     Fault(
         "rdma-ucm", "unloads rdma_ucm: no /dev/infiniband/rdma_cm", "loads it",
-        "modprobe -r rdma_ucm", "modprobe rdma_ucm",
+        "rmmod rdma_ucm", "modprobe rdma_ucm",
     ),
     Fault(
         "forward-drop", "sets the firewall's FORWARD policy to DROP, as Docker does",

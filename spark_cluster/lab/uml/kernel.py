@@ -31,14 +31,33 @@ _HERE = Path(__file__).parent
 CONFIG = _HERE / "kernel.config"
 PATCH = _HERE / "kernel.patch"
 
+_COMPILER = """#!/bin/sh
+# -O1 takes a quarter less time than the kernel's own -O2, which it follows here. A few files count
+# on what only -O2 finds out while it compiles.
+gcc "$@" -O1 2>/dev/null || exec gcc "$@"
+"""
+
 _ATTEMPTS = 2
 """How many sources are tried, the newest first: each costs minutes."""
 
-_LEFT_OUT = (
-    "Documentation/*/*", "arch/[!ux]*", "arch/xtensa", "sound/*/*.c", "tools/testing",
-    *(f"drivers/{folder}/*/*.[ch]" for folder in ("gpu", "media", "net/ethernet", "net/wireless")),
+_FOREIGN = (
+    "accel", "acpi", "ata", "clk", "comedi", "crypto", "dma", "gpio", "gpu", "hid", "hwmon", "i2c",
+    "iio", "infiniband/hw", "input", "md", "media", "mfd", "mmc", "mtd", "net/ethernet",
+    "net/wireless", "nvme", "phy", "pinctrl", "platform", "regulator", "rtc", "s390", "scsi", "soc",
+    "spi", "staging", "target", "usb", "video", "watchdog",
 )  # fmt: skip
-"""Half of the source: of what is never compiled here only the Kconfig files are read."""
+"""Drivers of what a user-mode machine has not."""
+
+_FOREIGN_FILES = ("btrfs", "f2fs", "nfs", "nfsd", "ocfs2", "smb", "xfs")
+
+_LEFT_OUT = (
+    "Documentation/*/*", "arch/[!ux]*/*.[chS]", "arch/xtensa/*.[chS]", "arch/*/boot/dts/*",
+    "sound/*.[ch]", "tools/perf/*", "tools/testing/*",
+    *(f"drivers/{folder}/*.[ch]" for folder in _FOREIGN),
+    *(f"fs/{folder}/*.[ch]" for folder in _FOREIGN_FILES),
+)  # fmt: skip
+"""Three quarters of the source, which take longer to unpack than to leave out: of what is not
+compiled here only the files are read that say so."""
 
 
 class Cancelled(Exception):
@@ -64,7 +83,7 @@ class Kernel:
 
 
 def key() -> str:
-    return layers.digest(CONFIG.read_text(), PATCH.read_text())
+    return layers.digest(CONFIG.read_text(), PATCH.read_text(), _COMPILER)
 
 
 def cached() -> Kernel | None:
@@ -180,6 +199,9 @@ class Builder:
         for folder in (source, made):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
+        compiler = work / "cc"
+        compiler.write_text(_COMPILER)
+        compiler.chmod(0o755)
         omitted = " ".join(f"--exclude='{pattern}'" for pattern in _LEFT_OUT)
         self._run(
             f"dpkg-deb --fsys-tarfile {deb.name} | tar -xO ./usr/src/{package}.tar.xz"
@@ -187,7 +209,7 @@ class Builder:
             deb.parent,
             log,
         )
-        make = f"make ARCH=um O={made} LOCALVERSION= -j{os.cpu_count() or 1}"
+        make = f"make ARCH=um O={made} CC={compiler} LOCALVERSION= -j{os.cpu_count() or 1}"
         self._run(
             f"patch -p1 -F3 < {PATCH} && {make} KCONFIG_ALLCONFIG={CONFIG} allnoconfig", source, log
         )
@@ -199,9 +221,7 @@ class Builder:
                 remedy="`spark-cluster lab up --accel tcg` does without it",
             )
         self._run(f"{make} linux modules", source, log)
-        self._run(
-            f"make ARCH=um O={made} INSTALL_MOD_PATH={made}/root modules_install", source, log
-        )
+        self._run(f"{make} INSTALL_MOD_PATH={made}/root modules_install", source, log)
         (lib,) = (made / "root/lib/modules").iterdir()
         (work / "release").write_text(f"{lib.name}\n")
         with tarfile.open(work / "modules.tar", "w") as tar:
