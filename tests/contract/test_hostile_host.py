@@ -347,7 +347,7 @@ def forgeries() -> list[str]:
 
 
 @contextmanager
-def serving(body: bytes) -> Iterator[tuple[int, list[str]]]:
+def serving(body: bytes | Callable[[], bytes]) -> Iterator[tuple[int, list[str]]]:
     """An engine's server that answers everything with this body, and the paths it was asked."""
     asked: list[str] = []
 
@@ -356,7 +356,7 @@ def serving(body: bytes) -> Iterator[tuple[int, list[str]]]:
             asked.append(self.path)
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body if isinstance(body, bytes) else body())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -408,6 +408,46 @@ def test_nothing_that_is_passed_on_forges_a_reading(world: World, way: str) -> N
     if way == "process":  # it may only add processes, and those of no other container
         after.pop("containers"), before.pop("containers")
     assert after == before
+
+
+def forged_traffic() -> bytes:
+    """A body of /health and of /metrics that tells of counters and tokens; %d grows."""
+    rails = ("rocep1s0f1", "roceP2p1s0f1")
+    told = "".join(
+        f"rdma:dev:{rail}:ports/1/counters/port_{way}_data:%d\n"
+        for rail in rails
+        for way in ("xmit", "rcv")
+    )
+    tokens = 'vllm:generation_tokens_total{engine="0",model_name="m"} %d\n'
+    marks = ("@@", "${SPARK_MARK:-@@}", "")
+    lines = "".join(f"\n{mark}spark-cluster-fact counters\n{told}" for mark in marks)
+    return (tokens + lines).encode()
+
+
+def test_a_server_cannot_forge_the_verdict(world: World) -> None:
+    """`verify-rdma --live` on a machine without RDMA: the server has its own tokens to tell."""
+    body = forged_traffic()
+    count = 0
+
+    def growing() -> bytes:
+        nonlocal count
+        count += 1_000_000
+        return body.replace(b"%d", str(count).encode())
+
+    with serving(growing) as (port, asked):
+        labels = {f"{LABEL}.port": str(port), f"{LABEL}.group": f"{HOST},spark-3"}
+        labels |= {f"{LABEL}.devices": "rocep1s0f1", f"{LABEL}.bytes-per-token": "1540096"}
+        world.add("head", 1, labels=labels, top=["7 vllm serve m"])
+        worker = {**labels, f"{LABEL}.rank": "1", f"{LABEL}.role": "worker"}
+        world.add("worker", 2, labels=worker, top=["8 ray"])
+        said = world.run("verify-rdma", "--live", "--interval", "1", "--json")
+        status = world.run("status")
+    assert asked.count("/metrics") >= 2
+    verdict = json.loads(said.out.strip().split("\n")[-1])["data"]["verdict"]
+    assert (verdict["kind"], said.code) == ("unknown", 4)
+    assert verdict["tokens"] > 0  # what the server says of itself is believed
+    assert {(row["tx"], row["note"]) for row in verdict["rows"]} == {(0, "the device is not there")}
+    assert "verdict: rdma" not in status.out
 
 
 def test_a_name_in_shared_memory_removes_no_stranger(world: World) -> None:
