@@ -63,11 +63,12 @@ class Container:
         self.spec = spec
         self.folder = folder
         folder.mkdir(parents=True)
-        labels = {**spec.labels, f"{LABEL}.spec": spec.digest}
-        (folder / "spec.json").write_text(json.dumps({"name": spec.name, "labels": labels}))
 
     def start(self) -> None:
         """`docker run`, with exactly the command line and the environment of the spec."""
+        labels = {**self.spec.labels, f"{LABEL}.spec": self.spec.digest}
+        told = {"name": self.spec.name, "labels": labels}
+        (self.folder / "spec.json").write_text(json.dumps(told))
         with (self.folder / "log").open("wb") as log:
             env = {**self.spec.env, "CONTAINER": str(self.folder)}
             self.node.start(["sh", "-c", _SUPERVISE, "sh", *self.spec.command], env, log)
@@ -135,11 +136,15 @@ class Cluster:
             deployment=self.deployment,
         )
 
-    def run(self, *steps: str) -> dict[str, Result]:
-        """The results on the head by step."""
+    def run(self, *steps: str, host: str = "") -> dict[str, Result]:
+        """The results on a host, the head if none is named, by step."""
         run = self.begin(*steps)
         results = run.apply(run.plan())
-        return {result.step: result for result in results if result.host == self.deployment.head}
+        return {
+            result.step: result
+            for result in results
+            if result.host == (host or self.deployment.head)
+        }
 
     def say(self) -> str:
         """The logs' ends, for a failed test."""

@@ -119,6 +119,9 @@ def without_lifetimes(states: dict[str, str]) -> dict[str, object]:
     for name, text in states.items():
         entries = json.loads(text)
         for entry in entries:
+            # A cable that was just laid may come up meanwhile.
+            entry.pop("operstate", None)
+            entry["flags"] = [flag for flag in entry["flags"] if flag != "NO-CARRIER"]
             for info in entry.get("addr_info", []):
                 for key in ("valid_life_time", "preferred_life_time", "tentative"):
                     info.pop(key, None)
