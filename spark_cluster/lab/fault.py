@@ -122,6 +122,9 @@ done
 _STOP_SSHD = "kill -STOP $(systemctl show -p MainPID --value ssh)"
 _CONTINUE_SSHD = "kill -CONT $(systemctl show -p MainPID --value ssh)"
 
+_NETEM = "tc qdisc replace dev $interface root netem"
+_NO_NETEM = "tc qdisc del dev $interface root netem"
+
 _RULE_ALL = "-i $interface -m comment --comment spark-lab -j DROP"
 _RULE_PORT = "-p tcp --dport $port -m comment --comment spark-lab -j DROP"
 
@@ -194,6 +197,14 @@ FAULTS = (
     Fault(
         "mtu", "sets an interface's live MTU to 1500", "sets it to 9000",
         "ip link set dev $interface mtu 1500", "ip link set dev $interface mtu 9000",
+    ),
+    Fault(
+        "loss", "loses one frame in eight of those that leave an interface", "loses none",
+        f"{_NETEM} loss 12%", _NO_NETEM,
+    ),
+    Fault(
+        "delay", "delays by 20 ms all that leaves an interface", "delays nothing",
+        f"{_NETEM} delay 20ms", _NO_NETEM,
     ),
     Fault(
         "ipv6", "adds IPv6 addresses to a rail, so that its IPv4 GID moves to another index",

@@ -32,9 +32,6 @@ HEAD, WORKER = "spark-2", "spark-3"
 RAIL, HALF = "rocep1s0f1", "roceP2p1s0f1"
 MANAGEMENT = "enP7s7"
 
-#: RoCE v2's UDP port (IANA).
-ROCE_PORT = 4791
-
 
 @pytest.fixture(scope="module", autouse=True)
 def ready_hosts(cluster: Cluster) -> Iterator[None]:
@@ -163,21 +160,41 @@ class Watching:
 # One launch as it should be
 
 
+PATIENCE = {"NCCL_IB_TIMEOUT": 16}
+"""NCCL waits 0.27 s for a lost packet instead of 4: it costs little time below."""
+
+
+def health(cluster: Cluster) -> str:
+    ask = "curl -s -o /dev/null -w '%{http_code}' 127.0.0.1:8000/health"
+    return cluster.on(HEAD, ask, check=False)
+
+
 def test_a_launch_ends_with_the_verdict(cluster: Cluster, tmp_path: Path) -> None:
-    """NCCL waits 0.27 s for a lost packet instead of 4: it costs little time below."""
-    data = launch(cluster, tmp_path, env={"NCCL_IB_TIMEOUT": 16})
+    data = launch(cluster, tmp_path, env=PATIENCE)
     assert data["verdict"]["kind"] == "rdma", data
     assert data["served"]["hosts"] == [HEAD, WORKER]
 
 
+def counted_in(cluster: Cluster) -> str:
+    """rxe counts packets; a newer kernel's also the port's bytes."""
+    file = f"/sys/class/infiniband/{RAIL}/ports/1/counters/port_xmit_data"
+    return "B" if cluster.on(HEAD, f"ls {file}", check=False) else "packets"
+
+
 def test_right(cluster: Cluster) -> None:
-    """On rxe's packet counters, which it says."""
+    """On the best counters that the nodes' kernel has, which it says."""
     found = verify(cluster, "--tokens", "16", code=0)
     assert found["kind"] == "rdma", found
-    assert "Counted in packets by the RDMA driver (sent_pkts, rcvd_pkts)" in found["source"]
+    unit = counted_in(cluster)
+    source = {
+        "packets": "Counted in packets by the RDMA driver (sent_pkts, rcvd_pkts)",
+        "B": "Counted in bytes by the RDMA port (port_xmit_data, port_rcv_data; steps of 4)",
+    }
+    assert source[unit] in found["source"]
     carried = {place: row["tx"] for place, row in rails(found).items() if row["is_expected"]}
     assert set(carried) == {(HEAD, RAIL), (WORKER, RAIL)}
-    assert all(count > 16 * 94 * 2 * 4096 * 2 / 4096 for count in carried.values())
+    size = 1 if unit == "B" else 4096
+    assert all(count > 16 * 94 * 2 * 4096 * 2 / size for count in carried.values())
 
 
 def test_status_shows_the_verdict_with_its_age(cluster: Cluster) -> None:
@@ -207,23 +224,17 @@ def test_watch_is_a_line_an_interval(cluster: Cluster) -> None:
     assert line["tokens_per_second"] > 0
     rates = {(r["host"], r["rail"]): r for r in line["rails"] if r["is_expected"]}
     assert set(rates) == {(HEAD, RAIL), (WORKER, RAIL)}
-    assert all(r["unit"] == "packets" and r["tx_per_second"] > 0 for r in rates.values())
+    unit = counted_in(cluster)
+    assert all(r["unit"] == unit and r["tx_per_second"] > 0 for r in rates.values())
     last = watching.intervals[-1]["verdict"]
     assert code == (0 if last == "rdma" else 4)
     assert watching.lines[-1]["exit_code"] == code
 
 
 def test_error_counters_that_grow_during_the_run(cluster: Cluster) -> None:
-    """The worker loses one RoCE packet in eight."""
-    rule = (
-        f"INPUT -i enp1s0f1np1 -p udp --dport {ROCE_PORT} -m statistic --mode random "
-        "--probability 0.12 -j DROP"
-    )
-    cluster.on(WORKER, f"sudo iptables -I {rule}")
-    try:
+    """One frame in eight of the head's is lost."""
+    with fault(cluster, "loss", HEAD):
         found = verify(cluster, "--tokens", "2")
-    finally:
-        cluster.on(WORKER, f"sudo iptables -D {rule}")
     assert (found["kind"], found["code"]) == ("degraded", "RDMA012"), found
     errors = {name for row in found["rows"] for name in row["errors"]}
     assert errors & {"completer_retry_err", "out_of_seq_request", "rcvd_seq_err"}
@@ -250,8 +261,10 @@ def test_the_gid_moves_under_the_job(cluster: Cluster) -> None:
     )
 
 
-def test_generation_wedged(cluster: Cluster) -> None:
+def test_generation_wedged(cluster: Cluster, tmp_path: Path) -> None:
     """The API answers, a request runs, no token comes."""
+    if health(cluster) != "200":  # a newer rxe ends what was connected by a GID that moves
+        launch(cluster, tmp_path, env=PATIENCE)
     with load(cluster):
         with fault(cluster, "wedge", HEAD):
             # The step that was under way ends first.
@@ -260,8 +273,7 @@ def test_generation_wedged(cluster: Cluster) -> None:
                 found = verify(cluster, "--live", "--interval", "4")
         assert (found["kind"], found["code"]) == ("idle", "RDMA015"), found
         assert "generation is stuck" in told(found)
-        health = cluster.on(HEAD, "curl -s -o /dev/null -w '%{http_code}' 127.0.0.1:8000/health")
-        assert health == "200"
+        assert health(cluster) == "200"
 
 
 def test_a_dead_worker_behind_a_healthy_server(cluster: Cluster) -> None:
@@ -278,8 +290,7 @@ def test_a_dead_worker_behind_a_healthy_server(cluster: Cluster) -> None:
             f"{WORKER} (rank 1) is dead, while /health answers 200"
         )
     # It was not asked for a token, which would have ended it.
-    health = cluster.on(HEAD, "curl -s -o /dev/null -w '%{http_code}' 127.0.0.1:8000/health")
-    assert health == "200"
+    assert health(cluster) == "200"
 
 
 def test_watch_goes_on_when_a_host_dies(cluster: Cluster) -> None:
@@ -320,7 +331,8 @@ def test_wrong_nccl_ib_hca_and_traffic_on_the_management_nic(
 
 def test_one_direction_only(cluster: Cluster) -> None:
     """Somebody else's RDMA goes one way over the rail while the job uses sockets: no proof."""
-    wait = f"timeout 120 ib_write_bw -d {RAIL} -x 1 -D 60 -p 18515"
+    # Few and small writes in flight: a queue longer than the timer brings errors of its own.
+    wait = f"timeout 120 ib_write_bw -d {RAIL} -x 1 -D 60 -p 18515 -s 4096 -t 8"
     server = subprocess.Popen(
         ["ssh", "-F", str(cluster.lab / "ssh_config"), "-o", "BatchMode=yes", WORKER, wait],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
