@@ -52,8 +52,10 @@ def command(
     cli = command_line(folder / "home", monkeypatch, capsys)
 
     def run(*arguments: str, hosts: Sequence[FakeHost] = ()) -> Said:
+        results = Path("benchmark_results")
+        before = set(results.glob("*.json"))
         said = cli("bench", *arguments, hosts=hosts)
-        written = sorted(Path("benchmark_results").glob("*.json"))
+        written = sorted(set(results.glob("*.json")) - before)
         found = files.load(written[-1]) if written else None
         return Said(*said, found)
 
