@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib import error, request
 
 from spark_cluster.core.printable import one_line
@@ -80,12 +81,19 @@ def draw(path: Path) -> None:
     console.save_svg(str(path), title="make demo")
 
 
-def endpoint() -> tuple[str, str]:
-    """The endpoint and the model, as a second launch prints them: it says that it is up."""
+def told(*arguments: str) -> Any:
+    """What a command prints with `--json`: its last object."""
     done = subprocess.run(
-        [_PROGRAM, "launch", _RECIPE, "--json"], check=True, capture_output=True, text=True
+        [_PROGRAM, *arguments, "--json"], check=True, capture_output=True, text=True
     )
-    data = json.loads(done.stdout.splitlines()[-1])["data"]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def endpoint() -> tuple[str, str]:
+    """The endpoint and the model of the newest launch, as its journal tells them."""
+    launches = [run for run in told("history")["runs"] if run["verb"] == "launch"]
+    entries = told("history", launches[0]["run"])["entries"]
+    data = next(entry["data"] for entry in entries if entry["kind"] == "run_finished")
     return str(data["endpoint"]), str(data["model"])
 
 

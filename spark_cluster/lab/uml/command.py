@@ -11,6 +11,11 @@ from spark_cluster.lab.uml.network import MTU, port
 _DEPTH = 64
 """Frames per system call."""
 
+_CALLS = "seccomp=auto"
+"""How system calls reach the node's kernel: by a filter and a signal where this machine can, as a
+new process then starts in 7 ms, and not in the 16 of ptrace. The kernel's help calls it unsafe for
+programs that are not trusted: those in a node are the lab's own."""
+
 
 def umid(node: Node) -> str:
     return f"n{node.number}"
@@ -58,7 +63,7 @@ def command(machine: Machine, agent: int | None, mhz: str) -> list[str]:
         f"ubda={disk}",
         *(f"ubd{'bcdefg'[i]}r={name}.extra{i}" for i in range(len(machine.extra_disks))),
         *("root=/dev/ubda", "rootfstype=ext4", "rw", "con0=null,fd:1", "con=null", "ssl=null"),
-        *("quiet", "audit=0", "fsck.mode=skip", f"cpu_mhz={mhz}"),
+        *(_CALLS, "quiet", "audit=0", "fsck.mode=skip", f"cpu_mhz={mhz}"),
         *identity(node),
     ]
     if agent is not None:
