@@ -53,10 +53,13 @@ OURS = f"""\
 NO_PORT = "'' | 0* | *[!0-9]* | ??????*"
 
 #: Defines `_label NAME`, which prints the value of our label in `$_labels`, docker's JSON, if it
-#: has no other characters than names and numbers have.
+#: has no other characters than names and numbers have. A quote inside a value is escaped there.
 LABELS = f"""\
 _label() {{
-  printf '%s' "$_labels" | grep -o '"{LABEL}.'"$1"'":"[A-Za-z0-9.,_-]*"' | head -n 1 | cut -d'"' -f4
+  case $_labels in *'"{LABEL}.'"$1"'":"'*) ;; *) return ;; esac
+  _value=${{_labels#*'"{LABEL}.'"$1"'":"'}}
+  _value=${{_value%%'"'*}}
+  case $_value in *[!A-Za-z0-9.,_-]*) ;; *) printf '%s\n' "$_value" ;; esac
 }}
 """
 

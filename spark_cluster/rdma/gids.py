@@ -45,27 +45,34 @@ class DeviceGids:
 
 
 def probe_script(devices: Sequence[str], *, sys: str = "/sys") -> str:
-    """Shell that prints the GID tables of `devices` (port 1): two processes in all.
+    """Shell that prints the GID tables of `devices` (port 1), `FILE:VALUE` a line.
 
-    Attributes of an empty slot cannot be read (EINVAL); grep is told to be silent about it.
+    Of the hundreds of slots of a table few hold something; only their attributes are read. Those
+    of an empty slot cannot be read (EINVAL).
     """
     lines = []
-    globs = []
+    tables, parents = [], []
     for device in devices:
         base = f"{sys}/class/infiniband/{quote(device)}"
-        port = f"{base}/ports/1"
         lines.append(
             f"if [ -e {base} ]; then echo gid:present:{quote(device)}; "
             f"else echo gid:missing:{quote(device)}; fi"
         )
-        globs.append(
-            f"{port}/gids/* {port}/gid_attrs/types/* {port}/gid_attrs/ndevs/* "
-            f"{base}/parent {base}/device/net/*/ifindex"
-        )
-    if globs:
-        files = " \\\n  ".join(globs)
-        lines.append(f"grep -sH . \\\n  {files} </dev/null | grep -v ':{EMPTY_GID}$' || :")
+        tables.append(f"{base}/ports/1/gids/*")
+        parents.append(f"{base}/parent {base}/device/net/*/ifindex")
+    if devices:
+        attributes = r"s|^(.*)/gids/([0-9]+):.*|\1/gid_attrs/types/\2 \1/gid_attrs/ndevs/\2|p"
+        lines += [
+            f"_gids=$(grep -sHvxF {EMPTY_GID} {_words(tables)} </dev/null) || :",
+            "printf '%s\\n' \"$_gids\"",
+            f"grep -sH . $(printf '%s\\n' \"$_gids\" | sed -nE {quote(attributes)}) \\",
+            f"  {_words(parents)} </dev/null || :",
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _words(paths: Sequence[str]) -> str:
+    return " \\\n  ".join(paths)
 
 
 _SLOT = re.compile(

@@ -207,8 +207,9 @@ class Run:
         step = planned.step
         names = self.session.alive
         self.listener(StepStarted(step.name, step.title, tuple(names)))
-        self._refresh(planned, names)
-        if step.stimulus is not None:
+        if step.stimulus is None:
+            self._refresh(planned, names)
+        else:
             self._stimulate(planned, names)
         if self.needs_all and self.session.lost:
             return
@@ -232,18 +233,21 @@ class Run:
 
     def _refresh(self, planned: PlannedStep, names: Sequence[str]) -> None:
         """Read again what earlier changes may have altered."""
-        stale = {name: self._dirty[name] & set(planned.step.reads) for name in names}
+        stale = [name for name in names if self._dirty[name] & set(planned.step.reads)]
+        self._read(planned, stale)
+
+    def _read(self, planned: PlannedStep, names: Sequence[str]) -> None:
+        facts = [self.facts[name] for name in planned.step.reads]
 
         def read(lane: Lane) -> None:
-            lane.read([self.facts[fact] for fact in planned.step.reads])
+            lane.read(facts)
             self._dirty[lane.name] -= set(planned.step.reads)
 
-        self._lose(self.session.each([name for name in names if stale[name]], read), planned)
+        self._lose(self.session.each(names, read), planned)
 
     def _stimulate(self, planned: PlannedStep, names: Sequence[str]) -> None:
         """Read, make traffic on one host, read again."""
-        facts = [self.facts[name] for name in planned.step.reads]
-        self._lose(self.session.each(names, lambda lane: lane.read(facts)), planned)
+        self._read(planned, names)
         self.before, self.output = self.session.all_facts(), None
         for name in self.session.alive:
             stimulus = planned.step.stimulus and planned.step.stimulus(
@@ -251,7 +255,7 @@ class Run:
             )
             if stimulus is not None:
                 self._make_traffic(planned, stimulus)
-        self._lose(self.session.each(self.session.alive, lambda lane: lane.read(facts)), planned)
+        self._read(planned, self.session.alive)
 
     def _make_traffic(self, planned: PlannedStep, stimulus: Stimulus) -> None:
         script = probe.PRELUDE + stimulus.script

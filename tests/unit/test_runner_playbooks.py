@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spark_cluster.core.result import Status, exit_code
+from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.steps.view import Options
 from spark_cluster.transport.fake import failed
 
@@ -128,3 +129,11 @@ def test_a_verification_reads_makes_tokens_and_reads() -> None:
     assert statuses(results, "rdma-verdict") == {"spark-2": "ok", "spark-3": "skipped"}
     assert [host.held for host in hosts] == [[], []]  # it changes nothing and needs no lock
     assert [len(host.runs) for host in hosts] == [3, 2]
+
+
+def test_the_verdict_after_a_launch_costs_two_readings() -> None:
+    hosts = [launching("spark-2"), launching("spark-3")]
+    assert exit_code(apply(stage(hosts, "launch"))) in (0, 4)
+    for host in hosts:
+        read = [text for text in host.runs if f"spark-cluster-fact {COUNTERS.name}'" in text]
+        assert len(read) == 2
