@@ -34,12 +34,17 @@ test-few-faults: lab-image
 test-lab: lab-image test-unit test-contract test-few-faults
 	$(call part,lab) tests/lab --ignore=tests/lab/faults
 
-test-long: setup lab-packages engines  ## The long tests: reboots, dead controllers, every verdict, what is timed
-	$(PY) -m pytest -m "long and not faults"
+# What is timed runs alone; then two labs at a time, each with whole files.
+test-long: lab-image engines  ## The long tests: reboots, dead controllers, every verdict, what is timed
+	@mkdir -p .reports/long && rm -f .reports/long/*.xml
+	$(call long,timed) -m "long and not faults and not lab and not gpu"
+	$(call long,lab) -m "long and lab" -n $(or $(WORKERS),2) --dist loadfile tests/lab
+	@$(PY) -m tests.total .reports/long
+long = $(PY) -m pytest --junitxml=.reports/long/$(1).xml
 
-test-faults: setup lab-packages  ## The fault suite: every boundary, every fault, RUNS=100 random ones (SEED=n)
+test-faults: lab-image  ## The fault suite: every boundary, every fault, RUNS=100 random ones (SEED=n), WORKERS=4 at once
 	SPARK_CLUSTER_FAULT_RUNS=$(or $(RUNS),100) SPARK_CLUSTER_FAULT_SEED=$(or $(SEED),2026) \
-	  $(PY) -m pytest -m faults
+	  $(PY) -m pytest -m faults tests/lab/faults -n $(or $(WORKERS),4) --maxschedchunk 1
 
 # SPARK_CLUSTER_GPU_SITE=DIR names a folder with vLLM's packages; tests/gpu/settings.py has the rest.
 test-gpu: setup  ## A real vLLM on this machine's GPUs (WORKERS=2 pairs of hosts at once); skipped without one

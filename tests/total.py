@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
@@ -30,4 +31,4 @@ def total(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(f" {total(FOLDER)} ".center(80, "="))
+    print(f" {total(Path(*sys.argv[1:2] or [FOLDER]))} ".center(80, "="))

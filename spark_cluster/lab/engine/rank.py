@@ -187,7 +187,8 @@ class Rank:
             if decision.net == "IB":
                 from .verbs import VerbsTransport
 
-                self.transport = VerbsTransport(rails, Wire(to_next), Wire(from_prev))
+                ends = Wire(to_next), Wire(from_prev)
+                self.transport = VerbsTransport(rails, *ends, lambda s: self.log.info(s, "NET"))
             else:
                 self.transport = TcpTransport(to_next, from_prev)
         except Exception as error:

@@ -9,9 +9,11 @@ Constants are those of <infiniband/verbs.h>; pyverbs moved its own between relea
 from __future__ import annotations
 
 import contextlib
+import errno
+import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .nccl import Env, Port, param
@@ -33,6 +35,12 @@ WINDOW = 32
 RECVS = 16
 STAMP = struct.Struct("<QQ")
 
+# NCCL's patience with a connection that runs into a time-out (misc/ibvwrap.cc, 2.28).
+ATTEMPTS = 35
+PAUSE = 100  # milliseconds, and that much more each time
+
+Say = Callable[[str], None]
+
 
 class VerbsError(Exception):
     """A verbs call failed; the text is what NCCL would print."""
@@ -44,6 +52,16 @@ def _reason(error: Exception) -> str:
         if mark in text:
             return text.split(mark, 1)[1].strip().split(",", 1)[-1].strip() or text
     return text
+
+
+def _number(error: Exception) -> int:
+    """The errno of what verbs refused; 0 if it tells none."""
+    return int(getattr(error, "error_code", 0) or 0)
+
+
+def _address(gid: str) -> str:
+    """As NCCL prints a GID: `::ffff:192.168.100.10`."""
+    return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, gid))
 
 
 def chunks(nbytes: int) -> list[tuple[int, int, bool]]:
@@ -100,28 +118,53 @@ class Rail:
         except Exception as error:
             raise VerbsError(f"Call to ibv_create_qp failed with error {_reason(error)}") from error
 
+    @property
+    def gid(self) -> str:
+        """Ours, as sysfs shows it."""
+        found = next((g.gid for g in self.port.gids if g.slot == self.gid_index), "")
+        return found or str(self.context.query_gid(self.port.port, self.gid_index))
+
     def describe(self, sending: bool) -> Json:
         """What the neighbour must know of one of the queue pairs."""
-        gid = next((g.gid for g in self.port.gids if g.slot == self.gid_index), "")
         qp = self._send_qp if sending else self._recv_qp
         return {
             "qpn": int(qp.qp_num),
-            "gid": gid or str(self.context.query_gid(self.port.port, self.gid_index)),
+            "gid": self.gid,
             "mtu": self.mtu,
             "addr": int(self._in.buf),
             "rkey": int(self._in.rkey),
             "hca": self.port.device,
         }
 
-    def connect(self, to_next: Json, from_prev: Json) -> None:
+    def connect(self, to_next: Json, from_prev: Json, say: Say) -> None:
         """Bring both queue pairs to RTS and post the first receives."""
         self._remote = to_next
-        self._to_rts(self._send_qp, to_next)
-        self._to_rts(self._recv_qp, from_prev)
+        self._to_rts(self._send_qp, to_next, say)
+        self._to_rts(self._recv_qp, from_prev, say)
         for _ in range(RECVS):
             self._post_recv()
 
-    def _to_rts(self, qp: Any, remote: Json) -> None:
+    def _to_rts(self, qp: Any, remote: Json, say: Say) -> None:
+        """What runs into a time-out is tried again, as NCCL does; `say` is told of each time."""
+        attempts = int(self._env.get("SPARK_LAB_QP_ATTEMPTS") or ATTEMPTS)
+        for attempt in range(1, attempts + 1):
+            try:
+                self._try_rts(qp, remote)
+                return
+            except Exception as error:
+                text = (
+                    f"Call to ibv_modify_qp failed with {_number(error)} {_reason(error)}, on dev "
+                    f"{self.port.device}:{self.port.port}, curr state INIT, next state RTR, "
+                    f"local GID index {self.gid_index}, local GID {_address(self.gid)}, "
+                    f"remote GID {_address(str(remote['gid']))}"
+                )
+                if _number(error) != errno.ETIMEDOUT or attempt == attempts:
+                    raise VerbsError(text) from error
+                pause = PAUSE * attempt
+                say(f"{text}, retrying {attempt}/{attempts} after {pause} msec of sleep")
+                time.sleep(pause / 1000)
+
+    def _try_rts(self, qp: Any, remote: Json) -> None:
         from pyverbs.addr import GID, AHAttr, GlobalRoute
         from pyverbs.qp import QPAttr
 
@@ -135,17 +178,10 @@ class Rail:
         attr.timeout = param(self._env, "NCCL_IB_TIMEOUT", 20)
         attr.retry_cnt = param(self._env, "NCCL_IB_RETRY_CNT", 7)
         attr.rnr_retry = 7
-        try:
-            route = GlobalRoute(dgid=GID(str(remote["gid"])), sgid_index=self.gid_index)
-            route.hop_limit = 255
-            attr.ah_attr = AHAttr(dlid=0, port_num=self.port.port, is_global=1, gr=route)
-            qp.to_rts(attr)
-        except Exception as error:
-            raise VerbsError(
-                f"Call to ibv_modify_qp failed with error {_reason(error)}, on dev "
-                f"{self.port.device}:{self.port.port}, curr state INIT, next state RTR, "
-                f"local GID index {self.gid_index}, remote GID {remote['gid']}"
-            ) from error
+        route = GlobalRoute(dgid=GID(str(remote["gid"])), sgid_index=self.gid_index)
+        route.hop_limit = 255
+        attr.ah_attr = AHAttr(dlid=0, port_num=self.port.port, is_global=1, gr=route)
+        qp.to_rts(attr)
 
     def _post_recv(self) -> None:
         from pyverbs.wr import SGE, RecvWR
@@ -232,7 +268,7 @@ class VerbsTransport:
 
     name = "IB"
 
-    def __init__(self, rails: Sequence[Rail], to_next: Wire, from_prev: Wire) -> None:
+    def __init__(self, rails: Sequence[Rail], to_next: Wire, from_prev: Wire, say: Say) -> None:
         self._rails = list(rails)
         # A reads the answer of B only after it has sent its own: no order can deadlock.
         to_next.send({"send": [rail.describe(sending=True) for rail in self._rails]})
@@ -244,7 +280,7 @@ class VerbsTransport:
         if len(theirs) != len(self._rails) or len(mine) != len(self._rails):
             raise VerbsError("NET/IB : Local and remote rank use a different number of devices")
         for rail, ahead, behind in zip(self._rails, theirs, mine, strict=True):
-            rail.connect(ahead, behind)
+            rail.connect(ahead, behind, say)
         # Nobody may write before the neighbour's queue pair can receive.
         to_next.send({"ready": 1})
         from_prev.send({"ready": 1})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from tests.lab.faults.driver import GUARD_SECONDS, Controller, Told
@@ -12,8 +12,10 @@ from tests.lab.faults.invariants import Known, Sights, lies, nothing_left, nothi
 from tests.lab.faults.sight import look
 from tests.lab.faults.spaces import eventually
 
-#: fault, phase → how often what happened; printed at the end of the test run.
-COUNTS: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+#: Keeps a word and a value with the report of the test that runs.
+Record = Callable[[str, object], None]
+
+COUNTED = "counted"
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Bench:
     known: Known
     state: str = ""
     complaints: list[str] = field(default_factory=list)
+    record: Record = lambda word, value: None
 
     # Before the fault
 
@@ -150,25 +153,28 @@ class Bench:
     def count(self, fault: str, phase: str, *words: str) -> None:
         """Into the table; fails the test if there was a complaint."""
         complaints, self.complaints = self.complaints, []
-        row = COUNTS[fault, phase]
-        row["runs"] += 1
-        row["wrong" if complaints else "converged"] += 1
-        row.update(words)
+        outcome = "wrong" if complaints else "converged"
+        self.record(COUNTED, [fault, phase, "runs", outcome, *words])
         if complaints:
             self.state = ""
         assert not complaints, "\n".join(complaints)
 
 
-def table() -> list[str]:
-    """The counts, a line for each fault in each phase."""
-    if not COUNTS:
+def table(counted: Iterable[list[str]]) -> list[str]:
+    """What `count` recorded, a line for each fault in each phase."""
+    rows: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for fault, phase, *words in counted:
+        rows[fault, phase].update(words)
+    if not rows:
         return []
+    total: Counter[str] = sum(rows.values(), Counter())
     first = ["runs", "converged", "wrong", "reverted"]
-    words = dict.fromkeys([*first, *sorted(word for row in COUNTS.values() for word in row)])
-    shown = [word for word in words if any(row[word] for row in COUNTS.values()) or word == "wrong"]
-    rows = [["fault", "phase", *shown]]
-    rows += [[*key, *(str(row[word]) for word in shown)] for key, row in COUNTS.items()]
-    total: Counter[str] = sum(COUNTS.values(), Counter())
-    rows.append(["all", "", *(str(total[word]) for word in shown)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    known = dict.fromkeys([*first, *sorted(total)])
+    shown = [word for word in known if total[word] or word == "wrong"]
+    lines = [["fault", "phase", *shown]]
+    lines += [[*key, *(str(row[word]) for word in shown)] for key, row in sorted(rows.items())]
+    lines.append(["all", "", *(str(total[word]) for word in shown)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in lines
+    ]

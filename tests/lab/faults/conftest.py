@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,9 +45,12 @@ def rack_bench() -> Iterator[benches.Bench]:
 
 
 @pytest.fixture
-def bench(rack_bench: benches.Bench) -> Iterator[benches.Bench]:
+def bench(
+    rack_bench: benches.Bench, record_property: Callable[[str, object], None]
+) -> Iterator[benches.Bench]:
     """The bench; what the test before complained of is its own affair."""
     rack_bench.complaints = []
+    rack_bench.record = record_property
     yield rack_bench
     if rack_bench.complaints:
         rack_bench.state = ""
@@ -55,7 +58,13 @@ def bench(rack_bench: benches.Bench) -> Iterator[benches.Bench]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The counts, after all tests."""
-    lines = benches.table()
+    reports = (report for found in terminalreporter.stats.values() for report in found)
+    lines = benches.table(
+        value
+        for report in reports
+        for word, value in getattr(report, "user_properties", ())
+        if word == benches.COUNTED and report.when == "call"
+    )
     if lines:
         terminalreporter.section("faults")
         for line in lines:
