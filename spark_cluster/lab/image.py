@@ -1,4 +1,4 @@
-"""The lab's image, in layers: the nodes' disk, the engine's container image, and both joined.
+"""The lab's image, in layers: the nodes' disk with the engine's system beside it, and both joined.
 
 Each is cached by the hash of all that goes into it, so that a change to the engine's stand-in
 does not install the nodes' packages again. Building needs root, as debootstrap does.
@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spark_cluster.core.error import LabError
-from spark_cluster.lab import layers, model, requirements, rootfs
+from spark_cluster.lab import layers, model, requirements, rootfs, subset
 from spark_cluster.lab.layers import Say
-from spark_cluster.lab.packages import DISABLED_UNITS, MASKED_UNITS, engine_packages, node_packages
+from spark_cluster.lab.packages import (
+    DISABLED_UNITS,
+    ENGINE_PACKAGES,
+    MASKED_UNITS,
+    node_packages,
+)
 from spark_cluster.lab.phases import phase
 from spark_cluster.lab.sources import Mirror
 
@@ -49,6 +54,11 @@ class Base:
         return self.folder / "disk.img"
 
     @property
+    def engine(self) -> Path:
+        """What the engine's container runs in, without the stand-in's programs, as a tar."""
+        return self.folder / "engine.tar"
+
+    @property
     def kernel(self) -> Path:
         return self.folder / "vmlinuz"
 
@@ -62,19 +72,14 @@ class Base:
 
 
 def base_key(mirror: Mirror) -> str:
-    sources = [Path(module.__file__ or "").read_text() for module in (rootfs, model)]
-    packages = node_packages(mirror.distro)
+    sources = [Path(module.__file__ or "").read_text() for module in (rootfs, subset, model)]
+    packages = node_packages(mirror.distro), ENGINE_PACKAGES
     guest = layers.digest_tree(rootfs.GUEST)
     links = rootfs.link_files()
     return layers.digest(
         mirror.distro, mirror.suite, mirror.components, packages, guest, links, DISABLED_UNITS,
         MASKED_UNITS, sources,
     )  # fmt: skip
-
-
-def engine_key(mirror: Mirror) -> str:
-    """The container's system; the stand-in's own programs are added when the layers are joined."""
-    return layers.digest(mirror.distro, mirror.suite, mirror.components, engine_packages(), 1)
 
 
 def programs_key() -> str:
@@ -88,6 +93,8 @@ def ensure_base(mirror: Mirror, say: Say) -> Base:
         with phase("nodes' disk", f"installs {mirror.suite} packages, only this once", say):
             rootfs.make_keys(work / "keys", log)
             rootfs.debootstrap(root, node_packages(mirror.distro), mirror, _debs(mirror), log)
+            rootfs.slim(root)
+            _write_system(root, work / "engine.tar")
             rootfs.populate(root, work / "keys", log)
             for name, pattern in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
                 shutil.copyfile(sorted((root / "boot").glob(pattern))[-1], work / name)
@@ -97,20 +104,10 @@ def ensure_base(mirror: Mirror, say: Say) -> Base:
     return Base(layers.layer("base", base_key(mirror), build, say))
 
 
-def ensure_engine(mirror: Mirror, say: Say) -> Path:
-    """The engine container's system, as a tar."""
-
-    def build(work: Path) -> None:
-        _need_root()
-        log, root = work / "build.log", work / "root"
-        with phase("engine's system", "installs what the engine's container runs in", say):
-            rootfs.debootstrap(root, engine_packages(), mirror, _debs(mirror), log)
-            rootfs.slim(root)
-            with tarfile.open(work / "root.tar", "w") as tar:
-                tar.add(root, ".", filter=_without_devices)
-            shutil.rmtree(root)
-
-    return layers.layer("engine", engine_key(mirror), build, say) / "root.tar"
+def _write_system(root: Path, target: Path) -> None:
+    with tarfile.open(target, "w") as tar:
+        for name in subset.paths(root, ENGINE_PACKAGES):
+            tar.add(root / name, f"./{name}", recursive=False, filter=_without_devices)
 
 
 def write_container_tar(system: Path, target: Path) -> None:

@@ -94,24 +94,22 @@ class Image:
     base: Base
     disk: Path
     """The node's disk with the engine's image in Docker."""
-    engine: Path
-    """The folder of the engine's own layer."""
 
     @property
     def key(self) -> str:
         return self.disk.parent.name
 
 
-def key(base: Base, system: Path) -> str:
+def key(base: Base) -> str:
     parts = (_script("", ""), _FORGET, "raw")
-    return layers.digest(base.key, system.parent.name, image.programs_key(), parts)
+    return layers.digest(base.key, image.programs_key(), parts)
 
 
-def ensure(base: Base, system: Path, way: Way, say: Say) -> Image:
+def ensure(base: Base, way: Way, say: Say) -> Image:
     """The image from the cache, or joined now in the way that nodes run here."""
 
     def build(work: Path) -> None:
-        image.write_container_tar(system, work / "container.tar")
+        image.write_container_tar(base.engine, work / "container.tar")
         image.write_host_tar(work / "host.tar")
         disk = work / "disk.img"
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", base.disk, disk], check=True)
@@ -124,9 +122,7 @@ def ensure(base: Base, system: Path, way: Way, say: Say) -> Image:
         for name in ("container.tar", "host.tar"):
             (work / name).unlink()
 
-    return Image(
-        base, layers.layer("node", key(base, system), build, say) / "disk.img", system.parent
-    )
+    return Image(base, layers.layer("node", key(base), build, say) / "disk.img")
 
 
 def _join_alone(kernel: Path, work: Path, disk: Path) -> None:

@@ -102,14 +102,13 @@ def build(options: Options, say: Say, *, keep: bool = True) -> Built:
     early = _kernel_early(options.accel, layers.existing("base", image.base_key(mirror)))
     with uml_kernel.beside(mirror, say, early=early, again=options.accel == "uml") as kernel:
         base = image.ensure_base(mirror, say)
-        system = image.ensure_engine(mirror, say)
         way = accel.choose(base, options.accel, kernel)
-        made = join.ensure(base, system, way, say)
+        made = join.ensure(base, way, say)
     saved = None
     if way.kernel is None and not options.fresh_boot:
         saved = snapshot.ensure_saved(made, way.accel, options.memory_mib, say)
     if not keep or state.load(state.folder()) is None:
-        kept = [made.base.folder, made.engine, made.disk.parent]
+        kept = [made.base.folder, made.disk.parent]
         kept += [saved.folder] if saved else []
         kept += [way.kernel.folder] if way.kernel else []
         layers.tidy(kept)

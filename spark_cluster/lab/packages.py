@@ -45,8 +45,8 @@ def node_packages(distro: str) -> tuple[str, ...]:
     return tuple(sorted((*_COMMON, *_KERNEL[distro])))
 
 
-def engine_packages() -> tuple[str, ...]:
-    return ("ibverbs-providers", "iproute2", "python3", "python3-pyverbs")
+ENGINE_PACKAGES = ("ibverbs-providers", "iproute2", "python3", "python3-pyverbs")
+"""Of a node's packages, those that the engine's container has too, with what they need."""
 
 
 DISABLED_UNITS = (

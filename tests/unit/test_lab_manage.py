@@ -75,12 +75,11 @@ def test_a_lab_of_which_nothing_runs_is_begun_anew(
     note(where, set())
     (where / "run").mkdir()
     base = Base(where / "base-1")
-    made = Image(base, where / "node-1" / "disk", where / "engine-1")
-    for name in ("base-1", "node-1", "engine-1", "saved-1"):
+    made = Image(base, where / "node-1" / "disk")
+    for name in ("base-1", "node-1", "saved-1"):
         (where / name).mkdir()
     monkeypatch.setattr(manage, "_kernel_early", lambda *_: False)
     monkeypatch.setattr(image, "ensure_base", lambda *_: base)
-    monkeypatch.setattr(image, "ensure_engine", lambda *_: made.engine / "root.tar")
     monkeypatch.setattr(join, "ensure", lambda *_: made)
     monkeypatch.setattr(snapshot, "ensure_saved", lambda *_: snapshot.Saved(where / "saved-1"))
     monkeypatch.setattr("spark_cluster.lab.accel.choose", lambda *_: Way("tcg", "no KVM"))

@@ -23,17 +23,16 @@ def ensure() -> tuple[image.Base, Path]:
     """The base and docker's folder, from the cache; built there if it is the first time."""
     mirror = sources.this_machine()
     base = image.ensure_base(mirror, print)
-    system = image.ensure_engine(mirror, print)
 
     def build(work: Path) -> None:
         with racked(base, None, work / "rack") as rack:
             host = next(iter(rack.hosts.values()))
-            image.write_container_tar(system, host.folder / "docker/engine.tar")
+            image.write_container_tar(base.engine, host.folder / "docker/engine.tar")
             if "imported" not in host.on(_IMPORT, seconds=300):
                 raise RuntimeError("docker did not take the engine's image")
             subprocess.run(["cp", "-a", host.folder / "docker", work / "docker"], check=True)
 
-    key = layers.digest(base.key, image.engine_key(mirror), image.programs_key())
+    key = layers.digest(base.key, image.programs_key())
     folder = layers.layer("faults", key, build, print)
     for old in layers.root().glob("faults-*"):
         if old != folder:
