@@ -31,4 +31,4 @@ def total(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(f" {total(Path(*sys.argv[1:2] or [FOLDER]))} ".center(80, "="))
+    print(f" {total(Path(sys.argv[1]) if sys.argv[1:] else FOLDER)} ".center(80, "="))
