@@ -44,7 +44,7 @@ def test_the_hardware_of_a_spark() -> None:
         "enp1s0f1np1", 200_000, "mlx5_core", 4, 16, 32.0, 32.0, False
     )
     assert found.nics["wlP9s9"].wifi
-    assert found.firmware["roceP2p1s0f1"] == "28.45.4028"
+    assert found.firmware["roceP2p1s0f1"] == "28.47.1088"
     assert {"uverbs0", "rdma_cm"} <= found.verbs
 
 
@@ -67,7 +67,7 @@ def test_routes_and_profiles() -> None:
 
 
 def test_login() -> None:
-    assert LOGIN.parse("RemoveIPC=yes\nRemoveIPC=no\nuid=0\nlinger=yes\n").remove_ipc is False
+    assert LOGIN.parse("RemoveIPC=yes\nRemoveIPC=no\nuid=0\n").remove_ipc is False
     assert LOGIN.parse("uid=1000\nmemlock=8192\n").uid == 1000
     assert LOGIN.parse("").remove_ipc
 
