@@ -250,9 +250,9 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "The kernel's own OOM killer comes too late on unified memory. earlyoom or systemd-oomd "
         "end the largest process while the host can still answer. earlyoom's own limit is a "
         "tenth of the memory, below which a full recipe runs by design: it would end the engine.",
-        'With nothing served, `apt install earlyoom`, put EARLYOOM_ARGS="-m 2 -s 100 --avoid '
-        "'^(systemd|sshd|dockerd|containerd)$'\" into /etc/default/earlyoom, and `systemctl "
-        "restart earlyoom`. It then acts when 2 percent are available, whatever swap there is.",
+        'With nothing served, `apt install earlyoom`, put EARLYOOM_ARGS="-m 2 -s 100" into '
+        "/etc/default/earlyoom, and `systemctl restart earlyoom`. It then acts when 2 percent are "
+        "available, whatever swap there is.",
     ),
     (
         "HOST021",
