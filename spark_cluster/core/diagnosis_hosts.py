@@ -64,8 +64,8 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "7.0.0-1019-nvidia and the HWE kernel 7.0.0-31, by several owners and in NVIDIA's kernel "
         "repository; not every such host fails.",
         "If launches fail in ibv_reg_mr: add kho=off to GRUB_CMDLINE_LINUX in /etc/default/grub, "
-        " `update-grub`, and reboot all hosts together; or take kernel "
-        "6.17.0-1031 with driver 580.173.02. If nothing fails, leave it.",
+        "`update-grub`, and reboot all hosts together; or take kernel 6.17.0-1031 with driver "
+        "580.173.02. If nothing fails, leave it.",
     ),
     (
         "HOST025",

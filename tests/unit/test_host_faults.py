@@ -1,4 +1,4 @@
-"""The facts of faults that owners report: their shell over a made-up host, and what is read of it."""
+"""The facts of faults that owners report: their shell over a made-up host, and what is read."""
 
 from __future__ import annotations
 
