@@ -28,7 +28,10 @@ def swap(cluster: Cluster) -> Iterator[Finding]:
         active = facts[SWAP].active
         if active:
             what = ", ".join(f"{name} ({human_bytes(size)})" for name, size in active.items())
-            yield find("HOST002", host.name, f"swap is on: {what}", fix="swapoff -a")
+            used = facts[SWAP].used
+            held = f", {human_bytes(used)} of it in use" if used else ""
+            fix = "with nothing served, swapoff -a" if used else "swapoff -a"
+            yield find("HOST002", host.name, f"swap is on: {what}{held}", fix=fix)
 
 
 def available(cluster: Cluster) -> Iterator[Finding]:
