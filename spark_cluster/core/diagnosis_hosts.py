@@ -11,11 +11,11 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "NET025",
         "Uncorrectable PCIe errors at the ConnectX",
         "The NIC or the port above it has counted errors that PCIe could not mend, or the kernel "
-        "logged some (AER). RDMA connections end with them, and the NIC may be reset, which "
-        "leaves it slow (NET026). The counters are the kernel's own; that a reboot helps is one "
-        "owner's report.",
+        "logged some (AER). RDMA connections end with them, and a NIC that was reset for them may "
+        "be slow (NET026). The counters are the kernel's own; that a reboot helps is one owner's "
+        "report.",
         "Look whether they grow: `spark-cluster watch` tells. Stop the job, shut all hosts of the "
-        "fabric down with the cables in, and start them together. If they come back, it is the "
+        "fabric down with the cables in, and start them together. If they come back, suspect the "
         "hardware: keep `spark-cluster evidence` for its maker. Do not rescan the PCIe bus: that "
         "has hung a host.",
     ),
@@ -25,8 +25,8 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "It was removed and added again (a cable was pulled, a peer rebooted, or it was reset), "
         "and mlx5_core got no answer about the slot's power. After that it delivers some 13 Gb/s "
         "until a cold start, while the link says 200G and all counters are clean. Two owners "
-        "report it alike, NVIDIA has not confirmed it. The line about insufficient power (27W) is "
-        "on healthy Sparks, too, and is not counted.",
+        "report it alike; no word of NVIDIA's on it is known here. The line about insufficient "
+        "power (27W) is on healthy Sparks, too, and is not counted.",
         "`spark-cluster verify-rdma --probe` shows whether it is slow. Then, on all hosts: disarm "
         "the hotplug (`mv /etc/nvidia/cx7-hotplug-enabled /etc/nvidia/cx7-hotplug-enabled.off`), "
         "leave the cables in, shut all down, and start them together. Pulling the cable brings "

@@ -222,7 +222,7 @@ def _rdma(context: ProbeContext) -> tuple[Item, ...]:
             f"{CONNECTX.script(context)}show ls -l /etc/nvidia\n{KERNEL_LOG.script(context)}"
             "for d in /sys/class/infiniband/*/device; do\n"
             '  grep -sH . "$d"/aer_dev_* "$d"/current_link_* "$d"/max_link_* "$d"/power/control\n'
-            "done",
+            "done\ntrue",
         ),
     )
 

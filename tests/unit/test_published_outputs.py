@@ -199,7 +199,7 @@ def test_a_netplan_file_for_both_halves() -> None:
     netplan = NETPLAN.parse(published("netplan.txt"))
     assert netplan.renderer == "NetworkManager"
     (file,) = netplan.effective
-    assert file.interfaces == {"enp1s0f1np1", "enP2p1s0f1np1"}
+    assert file.interfaces == frozenset({"enp1s0f1np1", "enP2p1s0f1np1"})
     assert not file.is_ours
 
 
