@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from spark_cluster.core import (
     diagnosis_doctor,
+    diagnosis_hosts,
     diagnosis_logs,
     diagnosis_models,
     diagnosis_monitor,
@@ -30,18 +31,24 @@ _TABLE = (
     Diagnosis(
         "NET001",
         "The interface is not there",
-        "A half of a QSFP port has no netdev. The kernel removes the interfaces of a port when its "
-        "cable is unplugged (dgx-spark-mlnx-hotplug), so an absent device usually means an absent "
-        "cable, or that the inventory names the other port.",
-        "Plug the cable into the port that the inventory names, or correct `interface:` in the "
-        "inventory. `ip -br link` on the host lists what is there.",
+        "A half of a QSFP port has no netdev. On today's DGX OS all four halves go 15 to 20 s "
+        "after a boot without any cable, or when the last one is pulled (dgx-spark-mlnx-hotplug); "
+        "with one cable in, the empty port stays and is DOWN. Older images keep all of them, "
+        "without a carrier. So none at all means no cable, a peer that is off, or a NIC that fell "
+        "off the bus; one port alone, that the inventory names an interface that is not there.",
+        "`ip -br link` on the host lists what is there. If others are there, correct `interface:` "
+        "in the inventory. If none is: shut the hosts down, see that the cable is in at both "
+        "ends, and start them together. A cable that is plugged into a running host may leave the "
+        "NIC at some 13 Gb/s (NET026).",
     ),
     Diagnosis(
         "NET002",
         "The interface has no carrier",
         "The netdev exists and the link is down: the other end is not plugged in, is plugged into "
         "the other port (port 1 goes to port 1), or the peer is off.",
-        "Check both ends of the cable: same port on both hosts, one cable between them.",
+        "See whether the peer is on, and look at both ends of the cable: same port on both hosts, "
+        "one cable between them. Pull or move it with the hosts off only: a NIC that loses its "
+        "cable while it runs may come back slow (NET026).",
     ),
     Diagnosis(
         "NET003",
@@ -112,7 +119,8 @@ _TABLE = (
         "The RDMA port is not ACTIVE",
         "A port that is DOWN or INIT carries nothing; NCCL skips it and, unless NCCL_NET=IB, falls "
         "back to sockets without an error.",
-        "Check the cable and `ip link` of the netdev; both ends must be up.",
+        "`ip link` of the netdev: both ends must be up, and the peer on. The cable's turn comes "
+        "last, with the hosts off (NET026).",
     ),
     Diagnosis(
         "RDMA003",
@@ -149,7 +157,8 @@ _TABLE = (
         "RDMA runs with errors or with the wrong volume",
         "Counters of retransmission or of lost packets grew during the run, or the bytes per token "
         "are far from what the model needs.",
-        "Check the cable and the MTU on both ends; look at the error columns of the table.",
+        "Look at the error columns of the table and at the MTU on both ends; `spark-cluster "
+        "doctor` tells of PCIe errors. Change the cable with the hosts off only (NET026).",
     ),
     Diagnosis(
         "RDMA013",
@@ -220,8 +229,11 @@ _TABLE = (
     Diagnosis(
         "HOST002",
         "Swap is in use",
-        "On unified memory a GPU process that is swapped out stalls the whole host.",
-        "`spark-cluster bootstrap` turns swap off.",
+        "On unified memory a GPU process that is swapped out stalls the whole host. Some tight "
+        "recipes are made to run with swap, and then it is meant.",
+        "With nothing served, `spark-cluster bootstrap` turns swap off; not while more is swapped "
+        "out than the memory has room for. For a recipe that needs it: `spark-cluster bootstrap "
+        "--set swap.state=keep`.",
     ),
     Diagnosis(
         "HOST003",
@@ -240,15 +252,19 @@ _TABLE = (
     Diagnosis(
         "DOCKER002",
         "Containers get no GPU",
-        "Docker knows no NVIDIA runtime, no CDI device and no GPU hook: `--gpus all` will fail.",
-        "Install nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker`, "
-        "and restart docker.",
+        "Containers are started with `--gpus all`. Docker fulfils it by NVIDIA's hook, from 29.2 "
+        "on by CDI where the GPU is described. Without either it fails, and also with the hook "
+        "where nvidia-container-runtime.mode is cdi and docker older (sources of both).",
+        "No toolkit: install nvidia-container-toolkit, then with nothing running `nvidia-ctk "
+        "runtime configure --runtime=docker` and restart docker. mode cdi: docker 29.2 or newer, "
+        "or `nvidia-ctk config --in-place --set nvidia-container-runtime.mode=auto`.",
     ),
     Diagnosis(
         "GPU001",
         "nvidia-smi sees no GPU",
         "The driver is not loaded or the GPU fell off the bus.",
-        "`nvidia-smi` on the host says why; a reboot reloads the driver.",
+        "`nvidia-smi` on the host says why; a reboot reloads the driver. Reboot all hosts of the "
+        "fabric together: one that goes down may take its peer's NIC off the bus (NET027).",
     ),
     Diagnosis(
         "SERVE001",
@@ -303,8 +319,8 @@ _TABLE = (
         "SERVE008",
         "Still there after teardown",
         "A container, a process or a port survived the removal.",
-        "`spark-cluster teardown --force`; if a process stays, reboot the host. docs/on-call.md "
-        "says what each line means.",
+        "`spark-cluster teardown --force`; if a process stays, reboot, all hosts of the fabric "
+        "together (NET027). docs/on-call.md says what each line means.",
     ),
     Diagnosis(
         "SERVE009",
@@ -341,35 +357,7 @@ _TABLE = (
         "are in use, than before the launch: other programs have grown since, or the driver has "
         "not given it back. `relaunch` and `failover` go on: the launch measures what it needs.",
         "Look at the processes that the line names. If none of them is large, the driver holds the "
-        "memory: reboot the host.",
-    ),
-    Diagnosis(
-        "RDMA020",
-        "A half delivers far less than its link",
-        "The link reports its full speed and a measurement with ib_write_bw reached less than half "
-        "of what such a half delivers (92 to 112 Gb/s at 200 Gb/s), or far less than the other "
-        "halves. Link speed is no proof: a bad unit showed 200G, clean counters and 13 Gb/s.",
-        "Make sure that nothing else used the link (`spark-cluster status`) and measure again. "
-        "Then swap the cable, and its ends; compare PCIe width and speed of the half (`lspci -vv`) "
-        "with the other host's. What stays with the host is the host.",
-    ),
-    Diagnosis(
-        "RDMA021",
-        "A half could not be measured",
-        "ib_write_bw gave no result, so nothing is known about this half. The usual causes: the "
-        "device or its address is missing, rdma_ucm is not loaded, memory cannot be locked, or a "
-        "firewall drops UDP port 4791.",
-        "`spark-cluster bootstrap` sets addresses and modules; the line names what ib_write_bw "
-        "said. Then measure again.",
-    ),
-    Diagnosis(
-        "RDMA022",
-        "Both halves together deliver little more than one",
-        "Each half is its own PCIe Gen5 x4 link, so both at once should reach nearly twice one "
-        "half (161 to 212 Gb/s). Less means that they share something: one route, one PCIe link, "
-        "or the CPU.",
-        "Check that each half has its own subnet and `ip route get PEER` names its own interface; "
-        "then the PCIe width of both halves (`lspci -vv`).",
+        "memory: reboot, all hosts of the fabric together (NET027).",
     ),
     Diagnosis(
         "SSH001",
@@ -383,6 +371,7 @@ _TABLE = (
 
 _MORE = (
     *diagnosis_doctor.ENTRIES,
+    *diagnosis_hosts.ENTRIES,
     *diagnosis_logs.ENTRIES,
     *diagnosis_models.ENTRIES,
     *diagnosis_recipes.ENTRIES,

@@ -18,33 +18,40 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "The cable is in the other port",
         "The port that the inventory names has no link, and a half of the other QSFP port has. "
         "Addresses and RDMA devices are set up on halves that nobody is connected to.",
-        "Move the cable to the port that the inventory names, on both hosts (port 1 goes to port "
-        "1), or correct `interface:` and `device:` in the inventory.",
+        "Correct `interface:` and `device:` in the inventory; `spark-cluster init` writes what is "
+        "cabled. Or shut both hosts down, move the cable to the port that the inventory names "
+        "(port 1 goes to port 1), and start them together: moved while they run, the NIC may stay "
+        "slow (NET026).",
     ),
     (
         "NET012",
         "One half of a port is missing",
         "Each QSFP port is two PCIe devices. One of them is there and the other is not, so half "
-        "of the bandwidth is gone and a job that names both devices fails.",
-        "`lspci | grep -i mellanox` shows four functions on a healthy Spark. Unplug the cable and "
-        "plug it in again; if the half stays away, `journalctl -k -g mlx5` says why, and a power "
-        "cycle brings it back.",
+        "of the bandwidth is gone and a job that names both devices fails. A cable takes both "
+        "halves or none, so this is the bus or the NIC.",
+        "`lspci | grep -i mellanox` shows four functions on a healthy Spark, and `journalctl -k -g "
+        "mlx5` may say why one went. Leave the cable in, shut all hosts down and start them "
+        "together. Do not pull the cable: that is the reported trigger of a NIC that stays at 13 "
+        "Gb/s (NET026). Do not rescan the PCIe bus: that has hung a host.",
     ),
     (
         "NET013",
         "The link is slower than 200 Gb/s",
-        "Each half of a linked QSFP port reports 200000 Mb/s. Less means a cable that is not made "
-        "for 200G, a switch port that is split, or a dirty or loose plug.",
-        "`ethtool NAME` shows what both ends can do. Use a QSFP56 200G cable; on a switch, set "
-        "the port to 200G.",
+        "Each half of a linked QSFP port reports 200000 Mb/s. Less means that the NIC came up "
+        "badly, for which a restart with the cable in is the reported cure, or a cable or switch "
+        "port that does no 200G.",
+        "`ethtool NAME` shows what both ends can do. If both can do 200G: disarm the hotplug "
+        "(NET027), shut all hosts down with the cables in, and start them together. On a switch, "
+        "set the port to 200G. Another cable (QSFP56, 200G) comes last, with the hosts off.",
     ),
     (
         "NET014",
         "The PCIe link of a half is narrow or slow",
         "A half is PCIe Gen5 x4 (32 GT/s a lane). With fewer or slower lanes it delivers a "
         "fraction of its bandwidth while the Ethernet link still says 200G.",
-        "`lspci -vv` shows LnkSta beside LnkCap. Power off, unplug AC for a minute, power on; if "
-        "it stays, update the firmware, then it is the hardware.",
+        "`lspci -vv` shows LnkSta beside LnkCap. Power all hosts off with the cables in, unplug AC "
+        "for a minute, start them together. If it stays: on an ASUS GX10 a system firmware before "
+        "0104 is reported to do this; update it by its maker's way, then it is the hardware.",
     ),
     (
         "NET015",
@@ -81,7 +88,8 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "NetworkManager has a connection of its own on a managed interface",
         "A profile such as 'Wired connection 1' runs on an interface that netplan configures. "
         "Whichever is activated last decides the addresses and the MTU, often after a reboot.",
-        "`nmcli connection delete NAME`, then `spark-cluster bootstrap`.",
+        "`nmcli connection delete NAME`, then `spark-cluster bootstrap`. Not over an SSH "
+        "connection that comes in on that interface: it would end, and its address with it.",
     ),
     (
         "NET020",
@@ -105,8 +113,9 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "Workers reach Ray's head on 6379, peers exchange RoCE on UDP 4791 (a ConnectX by itself, "
         "soft-RoCE through the kernel), clients reach the API on 8000. A filter that drops them "
         "makes the launch wait until its time is up.",
-        "Remove the rule that the finding names, or allow the port before it: "
-        "`iptables -I INPUT -p tcp --dport PORT -j ACCEPT`; with ufw, `ufw allow PORT`.",
+        "Remove the rule that the finding names, or allow the port on the rail before it: "
+        "`iptables -I INPUT -i RAIL -p tcp --dport PORT -j ACCEPT`; with ufw, `ufw allow in on "
+        "RAIL to any port PORT`. Not on all interfaces: whoever reaches Ray's ports runs code.",
     ),
     (
         "NET023",
@@ -121,8 +130,8 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "The RoCE v2 GID is for another address",
         "The device's GIDs map an address that is not the inventory's, so peers that look for the "
         "inventory's find no way. It happens after an address was changed by hand.",
-        "`spark-cluster bootstrap` sets the address. If the GID stays, set the link down and up: "
-        "`ip link set dev NAME down; ip link set dev NAME up`.",
+        "`spark-cluster bootstrap` sets the address. If the GID stays, with nothing served, set "
+        "the link down and up: `ip link set dev NAME down; ip link set dev NAME up`.",
     ),
     (
         "RDMA006",
@@ -143,15 +152,18 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "RDMA error counters are not zero",
         "Packets were lost or connections given up. The numbers are totals since boot, so they "
         "may tell of a cable that was mended long ago: what counts is whether they grow.",
-        "Note the number, run a job, look again. If it grows: cable, MTU of both ends, switch. "
-        "`spark-cluster verify-rdma` measures growth during a job.",
+        "Note the number, run a job, look again: `spark-cluster verify-rdma` measures growth "
+        "during a job. If it grows: MTU of both ends, switch, PCIe errors (NET025); another "
+        "cable last, with the hosts off (NET026).",
     ),
     (
         "RDMA009",
         "The ConnectX firmware differs between hosts",
         "Two firmware versions on one fabric have shown lower bandwidth and RoCE connections that "
         "end early.",
-        "Update both to the same: `fwupdmgr update` or NVIDIA's DGX dashboard, then reboot.",
+        "When nothing runs, with the cables in: update both to the same by NVIDIA's DGX dashboard "
+        "or `fwupdmgr update`, then shut both down and start them together. Not to 28.45.4028 "
+        "(RDMA037).",
     ),
     (
         "HOST010",
@@ -159,15 +171,17 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "Nothing is known about this host. What the other hosts say of their rails to it may be "
         "a consequence.",
         "See whether it has power and answers `ping`, then `ssh HOST`. A Spark whose memory ran "
-        "out hangs without a word and needs a power cycle.",
+        "out hangs without a word and needs a power cycle; its peers may lose their NIC "
+        "meanwhile, so take down what they serve and restart them with it (NET027).",
     ),
     (
         "HOST011",
         "Little memory is available",
         "CPU and GPU share one memory. A Spark that runs out freezes without an OOM kill and "
-        "needs a power cycle.",
-        "Stop what the finding names; `spark-cluster teardown` stops what is ours. Lower "
-        "gpu_memory_utilization if it is the model.",
+        "needs a power cycle. Owners of three-host clusters keep 4 GiB available at all times; "
+        "below that it is critical here.",
+        "Stop what the finding names if it is not wanted; `spark-cluster teardown` stops what is "
+        "ours. Lower gpu_memory_utilization if it is the model.",
     ),
     (
         "HOST012",
@@ -188,10 +202,11 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "HOST014",
         "logind removes a user's semaphores at logout",
         "With RemoveIPC=yes, the default, logind deletes shared memory and semaphores of a user "
-        "(uid 1000 or more) when the last session ends. A worker that runs as that user then "
-        "blocks for ever. What runs as root in a container is spared.",
-        "`loginctl enable-linger USER`, or RemoveIPC=no in /etc/systemd/logind.conf and "
-        "`systemctl restart systemd-logind`.",
+        "(uid 1000 or more) when the last session ends, unless the user lingers. A worker that "
+        "runs as that user with --ipc host then blocks for ever, or ends in SemLock with "
+        "FileNotFoundError. What runs as root in a container is spared.",
+        "`loginctl enable-linger USER`, which holds at once; or RemoveIPC=no in "
+        "/etc/systemd/logind.conf, which holds from the next boot.",
     ),
     (
         "HOST015",
@@ -218,8 +233,9 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "Little disk space is left",
         "An engine's image needs about 20 GiB twice while it is unpacked; docker, logs and "
         "downloads fail in odd ways on a full disk.",
-        "`docker system df` and `docker system prune` free images that nothing uses; "
-        "`du -xsh ~/.cache/huggingface/hub/*` shows the models.",
+        "`docker system df` shows what images take, `docker image rm NAME` frees one; "
+        "`spark-cluster model ls` shows the models, `model rm` frees one. `docker system prune` "
+        "also removes stopped containers, and with them the logs of a launch that failed.",
     ),
     (
         "HOST019",
@@ -232,8 +248,11 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "HOST020",
         "Nothing guards against running out of memory",
         "The kernel's own OOM killer comes too late on unified memory. earlyoom or systemd-oomd "
-        "end the largest process while the host can still answer.",
-        "`apt install earlyoom`; it starts by itself.",
+        "end the largest process while the host can still answer. earlyoom's own limit is a "
+        "tenth of the memory, below which a full recipe runs by design: it would end the engine.",
+        'With nothing served, `apt install earlyoom`, put EARLYOOM_ARGS="-m 2 -s 100" into '
+        "/etc/default/earlyoom, and `systemctl restart earlyoom`. It then acts when 2 percent are "
+        "available, whatever swap there is.",
     ),
     (
         "HOST021",
@@ -248,7 +267,9 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "The kernel differs between hosts",
         "Two kernels mean two mlx5 and NVIDIA driver builds: ranks behave differently, and a "
         "fault shows on one host only.",
-        "`apt update && apt full-upgrade` on both, then reboot both.",
+        "Install on one the kernel of the other that serves well (`apt install linux-image-…`), "
+        "then reboot all together. A full upgrade of all may bring 7.0.0-1019-nvidia or the HWE "
+        "kernel 7.0.0-31 (HOST024), or a driver 590 (GPU005): look before at what it would take.",
     ),
     (
         "HOST023",
@@ -269,7 +290,8 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "Docker differs between hosts",
         "Small differences do no harm; large ones change defaults, such as cgroups or the "
         "firewall.",
-        "Update docker to the same version on all hosts when nothing runs.",
+        "Update docker to the same version on all hosts when nothing runs: the update ends all "
+        "containers. docker 29 brings a lower limit of open files (HOST025).",
     ),
     (
         "DOCKER005",
@@ -283,8 +305,8 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "The GPU is stuck at a low clock",
         "After a crash or a power event a GB10 may stay near 700 MHz or 30 W under full load, at "
         "a third of its speed, until it loses all power.",
-        "Shut down, unplug AC and USB-C for some minutes, start again. Use NVIDIA's own 240 W "
-        "supply.",
+        "Shut all hosts of the fabric down, cables in, unplug AC and USB-C of this one for some "
+        "minutes, start them together. Use NVIDIA's own 240 W supply.",
     ),
     (
         "GPU003",
@@ -299,7 +321,8 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "The NVIDIA driver differs between hosts",
         "Two ranks with different drivers may load different kernels, run at different speeds, or "
         "fail in NCCL's handshake.",
-        "Install the same driver on all hosts and reboot them.",
+        "Install the same driver on all hosts, not one of the branch 590 (GPU005), and reboot them "
+        "together with the cables in.",
     ),
     (
         "SERVE010",

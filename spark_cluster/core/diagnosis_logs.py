@@ -1,4 +1,5 @@
-"""The diagnoses of what NCCL's log tells of a job: code, title, why it matters, how it is mended.
+"""The diagnoses of what a job's log and ib_write_bw tell: code, title, why it matters, how it is
+mended.
 
 Apart from core/diagnosis.py for its length; read them there.
 """
@@ -6,6 +7,38 @@ Apart from core/diagnosis.py for its length; read them there.
 from __future__ import annotations
 
 ENTRIES: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "RDMA020",
+        "A half delivers far less than its link",
+        "The link reports its full speed and a measurement with ib_write_bw reached less than half "
+        "of what such a half delivers (92 to 112 Gb/s at 200 Gb/s), or far less than the other "
+        "halves. Link speed is no proof. At some 13 Gb/s under clean counters it is most likely a "
+        "NIC that came back to the bus while the host ran (NET026), as several owners report; "
+        "cable and switch were not it.",
+        "Make sure that nothing else used the link (`spark-cluster status`) and measure again. "
+        "Then disarm the hotplug on all hosts (`mv /etc/nvidia/cx7-hotplug-enabled "
+        "/etc/nvidia/cx7-hotplug-enabled.off`), shut all down with the cables in, start them "
+        "together, and measure again. If it stays, compare the half's PCIe width and speed "
+        "(`lspci -vv`) with the other host's. Another cable comes last, and with the hosts off.",
+    ),
+    (
+        "RDMA021",
+        "A half could not be measured",
+        "ib_write_bw gave no result, so nothing is known about this half. The usual causes: the "
+        "device or its address is missing, rdma_ucm is not loaded, memory cannot be locked, or a "
+        "firewall drops UDP port 4791.",
+        "`spark-cluster bootstrap` sets addresses and modules; the line names what ib_write_bw "
+        "said. Then measure again.",
+    ),
+    (
+        "RDMA022",
+        "Both halves together deliver little more than one",
+        "Each half is its own PCIe Gen5 x4 link, so both at once should reach nearly twice one "
+        "half (161 to 212 Gb/s). Less means that they share something: one route, one PCIe link, "
+        "or the CPU.",
+        "Check that each half has its own subnet and `ip route get PEER` names its own interface; "
+        "then the PCIe width of both halves (`lspci -vv`).",
+    ),
     (
         "RDMA030",
         "An RDMA connection could not be made",
@@ -46,9 +79,11 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "The RDMA device failed while the job ran",
         "The NIC told of a fatal event: the device or a queue of it is of no more use to this "
         "process, and NCCL ends. The peers see transfers that end with an error.",
-        "Read `journalctl -k` of that host at that time for mlx5, AER and the cable's removal. "
-        "Once the port is ACTIVE again, `spark-cluster relaunch`; if the device does not come "
-        "back, reboot with the cable plugged in.",
+        "Read `journalctl -k` of that host at that time for mlx5, AER and the cable's removal, or "
+        "ask `spark-cluster doctor`. Once the port is ACTIVE again, `spark-cluster verify-rdma "
+        "--probe` (a device that came back may be slow, NET026), then `spark-cluster relaunch`. "
+        "If it is slow or does not come back: shut all hosts down with the cables in and start "
+        "them together.",
     ),
     (
         "RDMA034",

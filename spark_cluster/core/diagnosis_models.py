@@ -60,7 +60,7 @@ ENTRIES: tuple[tuple[str, str, str, str], ...] = (
         "The disk has too little room for the model",
         "Nothing was copied or downloaded: a full disk would stop docker and the logs, too.",
         "`spark-cluster model ls` shows what takes the room, `spark-cluster model rm` removes a "
-        "model; `docker system prune` removes unused images.",
+        "model; `docker image rm NAME` removes an image that nothing needs.",
     ),
     (
         "MODEL008",

@@ -30,6 +30,9 @@ CATALOGUE: dict[str, Entry] = {
     "NET012": Entry(CRITICAL),
     "NET013": Entry(WARNING),
     "NET014": Entry(WARNING),
+    "NET025": Entry(WARNING),
+    "NET026": Entry(WARNING),
+    "NET027": Entry(NOTE),
     # Addresses, MTU, owners, routes, filters
     "NET003": Entry(WARNING),
     "NET004": Entry(CRITICAL),
@@ -60,6 +63,7 @@ CATALOGUE: dict[str, Entry] = {
     "RDMA033": Entry(CRITICAL),
     "RDMA035": Entry(NOTE),
     "RDMA036": Entry(NOTE),
+    "RDMA037": Entry(NOTE),
     # The host
     "HOST001": Entry(CRITICAL),
     "HOST002": Entry(WARNING, "swap"),
@@ -78,6 +82,9 @@ CATALOGUE: dict[str, Entry] = {
     "HOST021": Entry(WARNING),
     "HOST022": Entry(WARNING),
     "HOST023": Entry(NOTE),
+    "HOST024": Entry(WARNING),
+    "HOST025": Entry(NOTE),
+    "HOST026": Entry(WARNING),
     # Docker and the GPU
     "DOCKER001": Entry(CRITICAL),
     "DOCKER002": Entry(CRITICAL),
@@ -88,6 +95,8 @@ CATALOGUE: dict[str, Entry] = {
     "GPU002": Entry(WARNING),
     "GPU003": Entry(WARNING),
     "GPU004": Entry(WARNING),
+    "GPU005": Entry(WARNING),
+    "GPU006": Entry(NOTE),
     # What serves, or should not
     "SERVE003": Entry(WARNING),
     "SERVE005": Entry(WARNING),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.cache import CACHE
 from spark_cluster.facts.clock import CLOCK
+from spark_cluster.facts.connectx import CONNECTX
 from spark_cluster.facts.docker import CONTAINERS, DOCKER
 from spark_cluster.facts.ended import SERVER_END
 from spark_cluster.facts.engine import ENGINE
@@ -16,6 +17,8 @@ from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.host import HOST
+from spark_cluster.facts.kernel_log import KERNEL_LOG
+from spark_cluster.facts.limits import LIMITS
 from spark_cluster.facts.links import LINKS, PING, Link
 from spark_cluster.facts.load import LOAD
 from spark_cluster.facts.login import LOGIN
@@ -31,7 +34,7 @@ from spark_cluster.inventory.models import Host, Inventory, Rail
 FACTS = (
     HOST, LINKS, HARDWARE, NETPLAN, ROUTES, FIREWALL, GIDS, ACCESS, COUNTERS, PING, MEMORY, SWAP,
     LOAD, LOGIN, CACHE, DOCKER, SOFTWARE, CONTAINERS, SERVER_END, ENGINE, NCCL, PORTS,
-    GPU, GPU_STATE, CLOCK,
+    GPU, GPU_STATE, CONNECTX, KERNEL_LOG, LIMITS, CLOCK,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from spark_cluster.doctor import (
     nccl,
     network,
     rdma,
+    reported,
     serving,
     software,
     storage,
@@ -33,7 +34,7 @@ def away(cluster: Cluster) -> Iterator[Finding]:
 RULES: tuple[Rule, ...] = (
     away, *fabric.RULES, *network.RULES, *filters.RULES, *rdma.RULES, *memory.RULES,
     *storage.RULES, *system.RULES, *software.RULES, *gpu.RULES, *serving.RULES,
-    *nccl.RULES,
+    *nccl.RULES, *reported.RULES,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from spark_cluster.doctor.cluster import Cluster
 from spark_cluster.doctor.finding import Finding, Severity
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.hardware import HARDWARE
+from spark_cluster.facts.kernel_log import KERNEL_LOG
 from spark_cluster.facts.links import LINKS
 from spark_cluster.inventory.models import Host, Rail
 
@@ -74,7 +75,15 @@ def _rail(host: Host, facts: Facts, rail: Rail) -> Iterator[Finding]:
     else:
         gone = rail.device not in facts[HARDWARE].firmware
         also = f", nor is its RDMA device {rail.device}: removed, or never there" if gone else ""
-        yield find("NET001", host.name, f"{name} is not there{also}")
+        yield find("NET001", host.name, f"{name} is not there{also}{_removed(facts)}")
+
+
+def _removed(facts: Facts) -> str:
+    """What the kernel says of the cable last, if that is its removal."""
+    gone, back = (facts[KERNEL_LOG].said.get(kind) for kind in ("removal", "plugin"))
+    if gone is None or gone.at is None or (back is not None and (back.at or 0.0) > gone.at):
+        return ""
+    return f"; the kernel's log ends with {gone.line}"
 
 
 def _switched_off(host: str, name: str) -> Finding:

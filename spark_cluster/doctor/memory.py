@@ -13,7 +13,8 @@ from spark_cluster.facts.load import GUARDS, LOAD
 from spark_cluster.facts.memory import MEMORY, SWAP
 
 #: Shares of MemTotal. Below a tenth a launch with the usual 0.85 utilisation is at its edge; at
-#: 3 percent (3.6 GiB of a 119.7 GiB Spark) the host is about to freeze.
+#: 3 percent (3.6 GiB of a 119.7 GiB Spark) the host is about to freeze, and so it is with less than
+#: 4 GiB on a Spark of whatever size (facts/memory.py).
 _LITTLE = 0.10
 _ALARM = 0.03
 
@@ -27,7 +28,10 @@ def swap(cluster: Cluster) -> Iterator[Finding]:
         active = facts[SWAP].active
         if active:
             what = ", ".join(f"{name} ({human_bytes(size)})" for name, size in active.items())
-            yield find("HOST002", host.name, f"swap is on: {what}", fix="swapoff -a")
+            used = facts[SWAP].used
+            held = f", {human_bytes(used)} of it in use" if used else ""
+            fix = "with nothing served, swapoff -a" if used else "swapoff -a"
+            yield find("HOST002", host.name, f"swap is on: {what}{held}", fix=fix)
 
 
 def available(cluster: Cluster) -> Iterator[Finding]:
@@ -35,7 +39,8 @@ def available(cluster: Cluster) -> Iterator[Finding]:
         memory = facts[MEMORY]
         if not memory.total or memory.available >= _LITTLE * memory.total:
             continue
-        severity = Severity.CRITICAL if memory.available < _ALARM * memory.total else None
+        alarm = memory.short or memory.available < _ALARM * memory.total
+        severity = Severity.CRITICAL if alarm else None
         share = 100 * memory.available / memory.total
         yield find(
             "HOST011",

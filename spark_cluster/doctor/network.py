@@ -15,6 +15,7 @@ from spark_cluster.doctor.fabric import PORTS
 from spark_cluster.doctor.finding import Finding, Severity
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.hardware import HARDWARE
+from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS, PING, Link
 from spark_cluster.facts.netplan import NETPLAN
 from spark_cluster.facts.routes import ROUTES
@@ -171,8 +172,7 @@ def owners(cluster: Cluster) -> Iterator[Finding]:
                         "NET019",
                         host.name,
                         f"NetworkManager keeps '{keyfile.name}' for {name} in {keyfile.path}",
-                        fix=f"nmcli connection delete '{keyfile.name}', then "
-                        f"`spark-cluster bootstrap`",
+                        fix=_delete(keyfile.name, name, facts),
                     )
             for profile in facts[ROUTES].profiles:
                 if profile.device == name and not profile.of_netplan:
@@ -181,9 +181,15 @@ def owners(cluster: Cluster) -> Iterator[Finding]:
                         host.name,
                         f"NetworkManager has '{profile.name}' active on {name}, "
                         f"which is not netplan's",
-                        fix=f"nmcli connection delete '{profile.name}', then "
-                        f"`spark-cluster bootstrap`",
+                        fix=_delete(profile.name, name, facts),
                     )
+
+
+def _delete(profile: str, interface: str, facts: Facts) -> str:
+    """How to get rid of a connection of NetworkManager's, without losing the host."""
+    from_here = facts[HOST].management != interface
+    way = "" if from_here else f"not over SSH by way of {interface}, which it takes down: "
+    return f"{way}nmcli connection delete '{profile}', then `spark-cluster bootstrap`"
 
 
 def leaves_by(cluster: Cluster) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ def docker(cluster: Cluster) -> Iterator[Finding]:
             yield find("DOCKER001", host.name, f"docker says: {fact.error}")
             continue
         if not fact.gpu:
-            yield find("DOCKER002", host.name, "docker has no NVIDIA runtime, CDI device or hook")
+            yield find("DOCKER002", host.name, fact.no_gpu)
         if not fact.in_group:
             user = facts[HOST].user
             yield find(

@@ -17,11 +17,10 @@ from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.rdma import ACCESS
 from spark_cluster.rdma.counters import number
 
-#: Uids of people begin here (SYS_UID_MAX 999 in login.defs(5)); logind spares those below.
-_PEOPLE = 1000
-
 #: Seconds between two hosts' clocks: logs of ranks no longer sort, tokens and certificates fail.
 _SKEW = 2.0
+
+_KEEP_IPC = "RemoveIPC=no in /etc/systemd/logind.conf, which holds from the next boot on"
 
 #: The one program whose absence other findings name better.
 _NAMED_ELSEWHERE = ("docker", "nvidia-smi")
@@ -54,20 +53,33 @@ def memlock(cluster: Cluster) -> Iterator[Finding]:
 
 
 def remove_ipc(cluster: Cluster) -> Iterator[Finding]:
+    """It harms who runs as a person and does not linger: a rank on the GPU, whoever that is; else
+    it is told of the SSH user, who may start one."""
     for host, facts in cluster.hosts():
         login = facts[LOGIN]
-        if not login.remove_ipc or login.linger or login.uid is None or login.uid < _PEOPLE:
-            continue
         user = facts[HOST].user
-        held = [owner for owner in facts[GPU_STATE].owners if owner.uid == login.uid]
-        risk = f"; process {held[0].pid} on the GPU is {user}'s" if held else ""
-        yield find(
-            "HOST014",
-            host.name,
-            f"RemoveIPC is yes, and the SSH user {user} has uid {login.uid}{risk}",
-            severity=Severity.WARNING if held else None,
-            fix=f"loginctl enable-linger {user}; or RemoveIPC=no in /etc/systemd/logind.conf",
-        )
+        held = {
+            owner.uid: owner.pid
+            for owner in reversed(facts[GPU_STATE].owners)
+            if login.loses_ipc(owner.uid)
+        }
+        for uid, pid in held.items():
+            who = user if uid == login.uid else f"uid {uid}"
+            yield find(
+                "HOST014",
+                host.name,
+                f"RemoveIPC is yes, and process {pid} on the GPU is {who}'s, who does not linger",
+                severity=Severity.WARNING,
+                fix=f"loginctl enable-linger {user if uid == login.uid else uid}; or {_KEEP_IPC}",
+            )
+        if not held and login.loses_ipc(login.uid):
+            yield find(
+                "HOST014",
+                host.name,
+                f"RemoveIPC is yes, and the SSH user {user} has uid {login.uid} and does not "
+                "linger",
+                fix=f"loginctl enable-linger {user}; or {_KEEP_IPC}",
+            )
 
 
 def clocks(cluster: Cluster) -> Iterator[Finding]:

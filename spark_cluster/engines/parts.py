@@ -148,7 +148,7 @@ def container(
         mounts=tuple(mounts),
         devices=() if alone else nccl.RDMA_DEVICES,
         capabilities=() if alone else nccl.RDMA_CAPABILITIES,
-        ulimits=nccl.RDMA_ULIMITS,
+        ulimits=nccl.ULIMITS,
         shm_size=recipe.shm_size,
         entrypoint=entrypoint,
         secrets=secrets,

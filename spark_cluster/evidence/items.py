@@ -8,8 +8,12 @@ from spark_cluster.core.shell import quote
 from spark_cluster.engines.ours import LABELS, NO_PORT, OURS, WHOSE
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import ProbeContext
+from spark_cluster.facts.connectx import CONNECTX
 from spark_cluster.facts.docker_records import HEADS, LOGS, PROCESSES, RECORDS
 from spark_cluster.facts.guard import FOLDER as GUARD_FOLDER
+from spark_cluster.facts.kernel_log import KERNEL_LOG
+from spark_cluster.facts.limits import LIMITS
+from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.rdma import COUNTERS, GIDS, NCCL
 
 #: Seconds between the two readings of the RDMA counters.
@@ -71,7 +75,7 @@ def items(context: ProbeContext, since: str = "") -> tuple[Item, ...]:
         *_kernel(since),
         *_rdma(context),
         *_network(context),
-        *_machine(),
+        *_machine(context),
     )
 
 
@@ -213,6 +217,13 @@ def _rdma(context: ProbeContext) -> tuple[Item, ...]:
             "show ibv_devinfo -v\nshow lsmod\nshow ls -l /dev/infiniband",
         ),
         Item("rdma/gids.txt", GIDS.script(context)),
+        Item(
+            "rdma/connectx.txt",
+            f"{CONNECTX.script(context)}show ls -l /etc/nvidia\n{KERNEL_LOG.script(context)}"
+            "for d in /sys/class/infiniband/*/device; do\n"
+            '  grep -sH . "$d"/aer_dev_* "$d"/current_link_* "$d"/max_link_* "$d"/power/control\n'
+            "done\ntrue",
+        ),
     )
 
 
@@ -239,7 +250,7 @@ def _network(context: ProbeContext) -> tuple[Item, ...]:
     )
 
 
-def _machine() -> tuple[Item, ...]:
+def _machine(context: ProbeContext) -> tuple[Item, ...]:
     return (
         Item("gpu/nvidia-smi.txt", "nvidia-smi; nvidia-smi -q; nvidia-smi topo -m", 20),
         Item(
@@ -247,6 +258,14 @@ def _machine() -> tuple[Item, ...]:
             "show cat /proc/meminfo\nshow cat /proc/swaps\nshow cat /proc/buddyinfo\n"
             "for f in /proc/pressure/*; do show cat $f; done\nshow cat /proc/vmstat\n"
             "ps -eo pid,user,rss,vsz,stat,etime,wchan:24,args --sort=-rss | head -n 60",
+        ),
+        Item(
+            "limits.txt",
+            f"{LIMITS.script(context)}{LOGIN.script(context)}show sysctl vm\n"
+            "show cat /proc/self/limits\n"
+            "for p in $(pidof dockerd containerd); do show cat /proc/$p/limits; done\n"
+            "show loginctl --no-pager list-users\nshow cat /proc/cmdline\n"
+            "show cat /etc/nvidia-container-runtime/config.toml",
         ),
         Item("disk.txt", "show df -hT\nshow df -i\nshow lsblk\nshow cat /proc/mounts"),
         Item(

@@ -12,6 +12,7 @@ from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
 from spark_cluster.engines.ours import WHOSE
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.docker_gpu import TOOLKIT_FILE, access, toolkit
 from spark_cluster.facts.docker_records import RECORDS
 from spark_cluster.facts.labels import checked
 from spark_cluster.rdma.counters import number
@@ -44,13 +45,15 @@ def log_of_this_start(
 
 @dataclass(frozen=True)
 class DockerFact:
-    """`version` is the daemon's, empty if it does not answer. `gpu` names how containers get the
-    GPU: runtime, cdi or hook; empty if they cannot. `in_group`: the SSH user may use docker."""
+    """`version` is the daemon's, empty if it does not answer. `gpu` names how `--gpus` gives
+    containers the GPU: runtime, hook or cdi; empty if it cannot, and `no_gpu` then says why.
+    `in_group`: the SSH user may use docker."""
 
     version: str = ""
     gpu: str = ""
     in_group: bool = False
     error: str = ""
+    no_gpu: str = ""
 
 
 def _docker_script(_: ProbeContext) -> str:
@@ -59,6 +62,7 @@ def _docker_script(_: ProbeContext) -> str:
 echo "info $({ASK_DOCKER} info --format {quote(template)} 2>&1 | tail -n 1)"
 ls /etc/cdi/nvidia*.yaml /var/run/cdi/nvidia*.yaml 2>/dev/null | sed 's/^/cdi /'
 command -v nvidia-container-runtime-hook | sed 's/^/hook /'
+sed -nE 's/^[[:space:]]*(\\[|mode|skip-mode-detection)/toolkit \\1/p' {TOOLKIT_FILE} 2>/dev/null
 echo "groups $(id -nG "$SPARK_USER")"
 """
 
@@ -67,15 +71,18 @@ _VERSION = re.compile(r"[0-9][0-9A-Za-z.+~_-]{0,63}", re.ASCII)
 
 
 def parse_docker(text: str) -> DockerFact:
-    lines = dict(line.partition(" ")[::2] for line in text.split("\n"))
+    every = [line.partition(" ")[::2] for line in text.split("\n")]
+    lines = dict(every)
     info = lines.get("info", "")
     version, _, runtimes = info.partition(" ")
     if not _VERSION.fullmatch(version):
         return DockerFact(error=info or f"docker info gave no answer within {ANSWER_SECONDS} s")
-    gpu = "runtime" if "nvidia" in runtimes.split(",") else ""
-    gpu = gpu or ("cdi" if "cdi" in lines else "") or ("hook" if "hook" in lines else "")
+    hook = "runtime" if "nvidia" in runtimes.split(",") else "hook" if "hook" in lines else ""
+    settings = toolkit(rest for kind, rest in every if kind == "toolkit")
+    gpu = access(version, hook, cdi="cdi" in lines, settings=settings)
     groups = lines.get("groups", "").split()
-    return DockerFact(version, gpu, "docker" in groups or "root" in groups)
+    in_group = "docker" in groups or "root" in groups
+    return DockerFact(version, gpu.way, in_group, no_gpu=gpu.why)
 
 
 DOCKER = Fact("docker", _docker_script, parse_docker)

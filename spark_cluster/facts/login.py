@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.rdma.counters import number
+
+#: Uids of people begin here (SYS_UID_MAX 999 in login.defs(5)); logind spares those below.
+PEOPLE = 1000
 
 
 @dataclass(frozen=True)
 class LoginFact:
     """`remove_ipc` is logind's RemoveIPC (yes if no file says otherwise, logind.conf(5)); `uid` is
-    the SSH user's; `linger`: the user's services go on after logout, and with them the IPC
-    objects. `memlock` is `unlimited` or a number of KiB, empty if unknown."""
+    the SSH user's; `lingering` are the uids of the users whose services go on after logout, and
+    with them their IPC objects. `memlock` is `unlimited` or a number of KiB, empty if unknown."""
 
     remove_ipc: bool = True
     uid: int | None = None
-    linger: bool = False
+    lingering: frozenset[int] = field(default_factory=frozenset)
     memlock: str = ""
+
+    def loses_ipc(self, uid: int | None) -> bool:
+        """Whether logind deletes that user's IPC objects at the end of the last session."""
+        return self.remove_ipc and uid is not None and uid >= PEOPLE and uid not in self.lingering
 
 
 def _script(_: ProbeContext) -> str:
@@ -28,22 +35,26 @@ grep -shE '^[[:space:]]*RemoveIPC' /usr/lib/systemd/logind.conf /etc/systemd/log
   /etc/systemd/logind.conf.d/*.conf
 echo "uid=$(id -u "$SPARK_USER")"
 echo "memlock=$(ulimit -l 2>/dev/null)"
-[ -e "/var/lib/systemd/linger/$SPARK_USER" ] && echo linger=yes
+for _f in /var/lib/systemd/linger/*; do
+  [ ! -e "$_f" ] || echo "lingers=$(id -u "${_f##*/}" 2>/dev/null)"
+done
 true
 """
 
 
 def parse(text: str) -> LoginFact:
-    values = {
-        key.strip(): value.strip()
+    given = [
+        (key.strip(), value.strip())
         for key, equals, value in (line.partition("=") for line in text.split("\n"))
         if equals
-    }
+    ]
+    values = dict(given)
+    lingering = (number(value) for key, value in given if key == "lingers")
     remove = values.get("RemoveIPC", "yes").lower()
     return LoginFact(
         remove_ipc=remove not in ("no", "false", "off", "0", "n", "f"),
         uid=number(values.get("uid", "")),
-        linger=values.get("linger") == "yes",
+        lingering=frozenset(uid for uid in lingering if uid is not None),
         memlock=values.get("memlock", ""),
     )
 

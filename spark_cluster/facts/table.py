@@ -8,6 +8,7 @@ from spark_cluster.facts.base import Fact
 from spark_cluster.facts.before import BEFORE
 from spark_cluster.facts.cache import CACHE
 from spark_cluster.facts.clock import CLOCK
+from spark_cluster.facts.connectx import CONNECTX
 from spark_cluster.facts.cpu import CPU
 from spark_cluster.facts.docker import CONTAINERS, DOCKER, IMAGE
 from spark_cluster.facts.ended import SERVER_END
@@ -19,6 +20,8 @@ from spark_cluster.facts.grants import GRANTS
 from spark_cluster.facts.guard import GUARD
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.host import HOST
+from spark_cluster.facts.kernel_log import KERNEL_LOG
+from spark_cluster.facts.limits import LIMITS
 from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.facts.load import LOAD
 from spark_cluster.facts.lock import LOCK
@@ -45,6 +48,6 @@ FACTS: dict[str, Fact[Any]] = {
         MODEL, DISK, FILES, PORTS, SECRETS, RAY, SERVER, COUNTERS, NCCL, ENGINE, GRANTS,
         HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CLOCK,
         MESH, CALLS, GUARD, MONITOR, SCRAPED, OBSERVABILITY, MODEL_CONFIG, CPU, LOCK,
-        BEFORE, TRACES, SUPERVISOR, SERVER_END,
+        BEFORE, TRACES, SUPERVISOR, SERVER_END, CONNECTX, KERNEL_LOG, LIMITS,
     )
 }  # fmt: skip

@@ -8,14 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from spark_cluster.facts.memory import LARGE, LEAST
 from spark_cluster.monitor.judgement import STILL_BYTES
 from spark_cluster.monitor.power import WORK_WATTS
 from spark_cluster.rdma.findings import LOSS_FRACTION
 
 #: Shares of MemTotal, as the doctor's (doctor/memory.py): with a tenth left a Spark that serves is
-#: at its edge, at 3 percent it is about to freeze without an OOM kill.
+#: at its edge, at 3 percent or with less than 4 GiB it is about to freeze without an OOM kill.
 _LITTLE = 0.10
 _CLIFF = 0.03
+
+_AVAILABLE_BYTES = (
+    "(max by (host) (node_memory_MemAvailable_bytes)"
+    " or max by (host) (spark_cluster_memory_available_bytes))"
+)
+_TOTAL_BYTES = (
+    "(max by (host) (node_memory_MemTotal_bytes) or max by (host) (spark_cluster_memory_bytes))"
+)
 
 #: How full the KV cache may be before requests wait for room.
 _KV_FULL = 0.95
@@ -122,7 +131,8 @@ ALERTS = (
         "30s",
         "critical",
         "{{ $labels.host }}: rail {{ $labels.interface }} ({{ $labels.device }}) is down",
-        "Check the cable at both ends: spark-cluster doctor.",
+        "See whether the peer is on, then what spark-cluster doctor finds; pull no cable while the "
+        "hosts run.",
         "RDMA002",
     ),
     Alert(
@@ -132,7 +142,8 @@ ALERTS = (
         "critical",
         "{{ $labels.host }} {{ $labels.device }}: {{ $labels.counter }} grew by "
         "{{ $value | humanize }} in ten minutes",
-        "Packets were lost or a connection broke: check the cable and the MTU of both ends.",
+        "Packets were lost or a connection broke: spark-cluster doctor looks at the MTU of both "
+        "ends and at PCIe errors.",
         "RDMA012",
     ),
     Alert(
@@ -144,7 +155,7 @@ ALERTS = (
         "warning",
         "{{ $labels.host }} {{ $labels.device }}: "
         "{{ $value | humanizePercentage }} of the packets were lost or repeated",
-        "Check the cable and the MTU of both ends.",
+        "Look at the MTU of both ends and at PCIe errors: spark-cluster doctor.",
         "RDMA012",
     ),
     Alert(
@@ -158,7 +169,8 @@ ALERTS = (
     ),
     Alert(
         "MemoryCliff",
-        f"{_AVAILABLE} < {_CLIFF}",
+        f"{_AVAILABLE} < {_CLIFF} or"
+        f" ({_AVAILABLE} and {_AVAILABLE_BYTES} < {LEAST} and {_TOTAL_BYTES} >= {LARGE})",
         "30s",
         "critical",
         "{{ $labels.host }}: {{ $value | humanizePercentage }} of the memory is left",

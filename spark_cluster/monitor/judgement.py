@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from spark_cluster.core.units import human_bytes
+from spark_cluster.facts.memory import LEAST
 from spark_cluster.monitor.power import KEPT, work_watts
 from spark_cluster.monitor.sights import EngineSight, HostSight, RankSight, Sight
 
@@ -61,7 +63,8 @@ FATAL: frozenset[Kind] = frozenset({"wedge", "dead-rank", "no-token", "silent", 
 #: A rail that carries less in an interval stands still: an idle engine sends nothing at all.
 STILL_BYTES = 64 * 1024
 
-#: Shares of MemTotal; at the second a Spark is about to freeze (doctor/memory.py).
+#: Shares of MemTotal; at the second a Spark is about to freeze (doctor/memory.py), and with less
+#: than LEAST, too.
 _LITTLE = 0.05
 _CLIFF = 0.03
 
@@ -268,6 +271,9 @@ def _moments(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
         for counter, count in host.grown.items():
             what = f"{counter} grew by {count}"
             yield _Sign("errors", name, counter, "RDMA012", "warning", what, held=until)
+        for address, count in host.pcie.items():
+            what = f"uncorrectable PCIe errors of the ConnectX at {address} grew by {count}"
+            yield _Sign("errors", name, f"PCIe {address}", "NET025", "warning", what, held=until)
 
 
 def _signs(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
@@ -280,9 +286,11 @@ def _signs(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
         if host.docker:
             what = f"docker says: {host.docker}"
             yield _Sign("docker", name, "", "DOCKER001", "warning", what, patience.docker)
-        if host.available is not None and host.available < _LITTLE:
-            grave: Severity = "critical" if host.available < _CLIFF else "warning"
+        if host.available is not None and (host.short or host.available < _LITTLE):
+            cliff = host.short or host.available < _CLIFF
+            grave: Severity = "critical" if cliff else "warning"
             what = f"{host.available:.1%} of the memory is available"
+            what += f", less than {human_bytes(LEAST)}" if host.short else ""
             yield _Sign("memory", name, "", "HOST011", grave, what)
         for rail, is_up in host.rails.items():
             if not is_up:

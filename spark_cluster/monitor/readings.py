@@ -11,6 +11,7 @@ from spark_cluster.engines.ours import OURS
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
 from spark_cluster.facts.clock import CLOCK
+from spark_cluster.facts.connectx import CONNECTX
 from spark_cluster.facts.docker import CONTAINERS, Container, log_of_this_start
 from spark_cluster.facts.ended import SERVER_END
 from spark_cluster.facts.engine import ENGINE
@@ -67,7 +68,8 @@ true
 PROGRESS = Fact("progress", _start_script, milestones.read)
 
 _FACTS: tuple[Fact[Any], ...] = (
-    HOST, CLOCK, LOCK, CONTAINERS, SERVER_END, SUPERVISOR, ENGINE, GPU, PROGRESS, *exporter.FACTS,
+    HOST, CLOCK, LOCK, CONTAINERS, SERVER_END, SUPERVISOR, ENGINE, GPU, PROGRESS, CONNECTX,
+    *exporter.FACTS,
 )  # fmt: skip
 
 #: What is read every interval, the exporter's among it, each once.
@@ -119,7 +121,7 @@ def look(
         if name in before
     }
     seen = {
-        name: _host(inventory.hosts[name], after[name], changes.get(name))
+        name: _host(inventory.hosts[name], before.get(name), after[name], changes.get(name))
         if name in after
         else None
         for name in hosts
@@ -172,7 +174,7 @@ def _rests(rank: RankSight) -> bool:
     return rank.watts is not None and limit is not None and rank.watts < limit
 
 
-def _host(host: Host, now: Facts, change: CounterDelta | None) -> HostSight:
+def _host(host: Host, then: Facts | None, now: Facts, change: CounterDelta | None) -> HostSight:
     memory = now[MEMORY]
     grown = {}
     for device in change.devices.values() if change is not None else ():
@@ -186,7 +188,23 @@ def _host(host: Host, now: Facts, change: CounterDelta | None) -> HostSight:
         rails={name: is_up for name, is_up in rails.items() if is_up is not None},
         grown=grown,
         docker=now[CONTAINERS].error,
+        short=memory.short,
+        pcie=_pcie(then, now) if change is not None and not change.rebooted else {},
     )
+
+
+def _pcie(then: Facts | None, now: Facts) -> dict[str, int]:
+    """How much the ConnectX's uncorrectable errors grew, where both readings have its counters: a
+    function that was added again counts from zero."""
+    before, after = (facts.get(CONNECTX) if facts is not None else None for facts in (then, now))
+    if before is None or after is None:
+        return {}
+    return {
+        address: grown
+        for address, counts in sorted(after.errors.items())
+        if address in before.errors
+        and (grown := counts.uncorrectable - before.errors[address].uncorrectable) > 0
+    }
 
 
 def start_of(found: Served) -> str:

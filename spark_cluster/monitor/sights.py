@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class HostSight:
-    """`available` is a share of MemTotal. `rails`: interface -> up, unknown ones left out.
-    `grown`: how much the grave error counters grew, by `device counter`. `docker` is what docker
-    says instead of an answer."""
+    """`available` is a share of MemTotal; `short`: it is less than a Spark needs (facts/memory.py).
+    `rails`: interface -> up, unknown ones left out. `grown`: how much the grave error counters
+    grew, by `device counter`; `pcie` the ConnectX's uncorrectable errors, by PCI address. `docker`
+    is what docker says instead of an answer."""
 
     boot_id: str = ""
     available: float | None = None
     rails: Mapping[str, bool] = field(default_factory=dict)
     grown: Mapping[str, int] = field(default_factory=dict)
     docker: str = ""
+    short: bool = False
+    pcie: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

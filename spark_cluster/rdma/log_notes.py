@@ -200,7 +200,7 @@ def _releases(ranks: Sequence[LogRank]) -> Iterator[str]:
     if len(versions) > 1 or len(builds) > 1:
         yield _differ(known, "releases" if len(versions) > 1 else "builds of one release")
     size = max((rank.witness.nranks or 0 for rank in ranks), default=0)
-    well = all(rank.witness.finished and not rank.witness.failed for rank in ranks)
+    well = all(rank.witness.ended_well for rank in ranks)
     if not well and _across(ranks):
         for rank in known:
             witness = rank.witness

@@ -72,7 +72,8 @@ _ACCESS = (
 _LOGS = "Read NCCL's lines in the logs of all ranks; NCCL_DEBUG=INFO gives more."
 _PEER = (
     "See the other rank first: its container's log, its kernel's (`journalctl -k`), whether its "
-    "host is up. If both are well: the cable, and the rails' addresses and MTU on both ends."
+    "host is up. If both are well: the rails' addresses and MTU on both ends, and PCIe errors "
+    "(`spark-cluster doctor`)."
 )
 
 #: In order of how much they explain: of several the first is a log's reason.
@@ -92,7 +93,7 @@ KINDS: tuple[Kind, ...] = (
         "The container needs unlimited memlock and IPC_LOCK (`ulimit -l` in it says unlimited). If "
         "it has them, look at `grep Cma /proc/meminfo` on the host: CmaTotal 0 with a CmaFree "
         "above it is a kernel whose KHO took that memory. Boot with kho=off, or take kernel "
-        "6.17.0-1031 with driver 580.173.02.",
+        "6.17.0-1031 with driver 580.173.02 (HOST024).",
     ),
     Kind(
         "modify-qp",
@@ -110,7 +111,8 @@ KINDS: tuple[Kind, ...] = (
         "the RDMA device or a queue of it failed",
         "RDMA033",
         "Read the kernel's log of that host (`journalctl -k`) at that time: mlx5, PCIe AER, a "
-        "cable's removal. Start the engine again once the port is ACTIVE.",
+        "cable's removal. Once the port is ACTIVE, measure it (`spark-cluster verify-rdma "
+        "--probe`) before the engine is started again: one that came back may be slow (NET026).",
     ),
     Kind(
         "release-mismatch",

@@ -95,6 +95,11 @@ class NcclWitness:
         return bool(chosen or self.events or self.channels or self.gids)
 
     @property
+    def ended_well(self) -> bool:
+        """Whether its job came to its end: then its release did not hang it."""
+        return self.finished and not self.failed
+
+    @property
     def channels(self) -> int:
         """Channels to other hosts."""
         return self.channels_ib + self.channels_socket

@@ -118,13 +118,15 @@ _CAUSES = (
     _sign(
         r"No available memory for the cache blocks",
         "no memory was left for the KV cache after loading the model",
-        "Raise gpu_memory_utilization, or choose a smaller model or more hosts.",
+        "Raise gpu_memory_utilization while 4 GiB of the host's memory stay available, or choose "
+        "a smaller model or more hosts.",
     ),
     _sign(
         r"To serve at least one request with the models?'s max seq len \((\d+)\)"
         r"(?:.*estimated maximum model length is (\d+))?",
         "the KV cache is too small for one request of {0} tokens",
-        "Lower max_model_len of the recipe, or raise gpu_memory_utilization.",
+        "Lower max_model_len of the recipe, or raise gpu_memory_utilization while 4 GiB of the "
+        "host's memory stay available.",
     ),
     _sign(
         r"LocalEntryNotFoundError|OfflineModeIsEnabled|outgoing traffic has been disabled"
@@ -144,9 +146,10 @@ _CAUSES = (
         # vLLM warns of it in backticks wherever the limit is below its wish.
         r"(?<!`)OSError: \[Errno 24\]|ZMQError: Too many open files",
         "too many files are open at once (nofile)",
-        "Raise the limit: --ulimit nofile=1048576:1048576 on the container, or LimitNOFILE of "
-        "docker.service; then start again.",
+        "Give the container --ulimit nofile=1048576:1048576, as `spark-cluster launch` does, or "
+        "docker default-ulimits in /etc/docker/daemon.json; then start again.",
         final=False,
+        code="HOST025",
     ),
     _sign(
         r"(?:vllm|api_server\.py)[^\n]{0,40}: error: ([^\n]{1,160})",
@@ -190,8 +193,7 @@ _LESS_CERTAIN = (
         "logind removes a user's when the last session ends (RemoveIPC), or the process that made "
         "it had ended",
         "On every host `loginctl enable-linger USER` for the user that the container runs as, or "
-        "RemoveIPC=no in /etc/systemd/logind.conf and `systemctl restart systemd-logind`; then "
-        "launch again.",
+        "RemoveIPC=no in /etc/systemd/logind.conf and a reboot; then launch again.",
         final=False,
         code="HOST014",
     ),

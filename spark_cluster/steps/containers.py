@@ -119,7 +119,7 @@ def by_hand(view: View) -> str:
     remove = f"sudo docker rm --force {names}".strip() if names else "sudo docker ps --all"
     return (
         f"On {view.name}: `sudo systemctl restart docker`, then `{remove}`; a process that "
-        "outlives that (state D in `ps`) ends with `sudo reboot` only."
+        "outlives that (state D in `ps`) ends with `sudo reboot` only, of all hosts together."
     )
 
 

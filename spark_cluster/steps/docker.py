@@ -24,7 +24,7 @@ def assess(view: View, params: Params) -> Assessment:
         return Assessment(problems=(problem("DOCKER001", f"docker says: {docker.error}"),))
     problems: tuple[Problem, ...] = ()
     if not docker.gpu:
-        problems = (problem("DOCKER002", "docker knows no way to give containers the GPU"),)
+        problems = (problem("DOCKER002", docker.no_gpu),)
     changes: tuple[Change, ...] = ()
     user = view.facts[HOST].user
     if params.group and not docker.in_group:

@@ -123,7 +123,8 @@ def disk_space(view: View, _: NoParams) -> Assessment:
         problem(
             "SERVE002",
             f"{human_bytes(free)} free on {path}, {human_bytes(wanted)} needed",
-            f"Free space on {path} of {view.name}: `docker system prune` removes unused images.",
+            f"Free space on {path} of {view.name}: `docker image rm` removes an image, "
+            "`spark-cluster model rm` a model.",
         )
         for path, free in view.facts[DISK].free.items()
         if free < wanted

@@ -11,7 +11,7 @@ from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, Step, found, skip
 from spark_cluster.core.units import human_bytes
 from spark_cluster.document import Document
-from spark_cluster.facts.memory import MEMORY, SWAP
+from spark_cluster.facts.memory import LARGE, LEAST, MEMORY, SWAP
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.view import View
 
@@ -35,7 +35,22 @@ def assess(view: View, params: Params) -> Assessment:
         return skip("left as it is")
     if not view.facts[SWAP].read:
         return found(problem("HOST003", "/proc/swaps could not be read"))
+    if params.state == "off" and (full := _no_room(view)):
+        return found(problem("SERVE001", full))
     return Assessment(changes=(*_now(view, params), *_at_boot(view, params)))
+
+
+def _no_room(view: View) -> str:
+    """Why swap cannot be turned off: what is swapped out comes back into memory, and a Spark that
+    runs out of that freezes."""
+    memory, used = view.facts[MEMORY], view.facts[SWAP].used
+    least = LEAST if memory.total >= LARGE else 0
+    if not used or not memory.total or memory.available - used >= least:
+        return ""
+    return (
+        f"{human_bytes(used)} are swapped out and {human_bytes(memory.available)} of memory are "
+        "available: turning swap off would leave too little"
+    )
 
 
 def _now(view: View, params: Params) -> Iterator[Change]:
@@ -72,7 +87,7 @@ STEP = Step(
     name="swap",
     title="Swap",
     params=Params,
-    reads=(SWAP.name,),
+    reads=(SWAP.name, MEMORY.name),
     assess=assess,
     affects=(SWAP.name, MEMORY.name),
     timeout=600.0,

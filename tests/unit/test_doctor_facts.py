@@ -16,9 +16,12 @@ from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.cache import CACHE, Space
 from spark_cluster.facts.clock import CLOCK
+from spark_cluster.facts.connectx import CONNECTX
 from spark_cluster.facts.firewall import FIREWALL, FirewallFact
 from spark_cluster.facts.gpu_state import GPU_STATE, GpuOwner
 from spark_cluster.facts.hardware import HARDWARE, Nic
+from spark_cluster.facts.kernel_log import KERNEL_LOG
+from spark_cluster.facts.limits import LIMITS
 from spark_cluster.facts.load import LOAD
 from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.routes import ROUTES, Route
@@ -28,7 +31,10 @@ from . import world
 from .test_doctor import text
 
 FOLDER = world.DATA / "doctor"
-OWN = (HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CLOCK)
+OWN = (
+    HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CONNECTX, KERNEL_LOG,
+    LIMITS, CLOCK,
+)  # fmt: skip
 
 
 def recorded(path: str) -> str:
@@ -44,7 +50,7 @@ def test_the_hardware_of_a_spark() -> None:
         "enp1s0f1np1", 200_000, "mlx5_core", 4, 16, 32.0, 32.0, False
     )
     assert found.nics["wlP9s9"].wifi
-    assert found.firmware["roceP2p1s0f1"] == "28.45.4028"
+    assert found.firmware["roceP2p1s0f1"] == "28.47.1088"
     assert {"uverbs0", "rdma_cm"} <= found.verbs
 
 
@@ -67,7 +73,7 @@ def test_routes_and_profiles() -> None:
 
 
 def test_login() -> None:
-    assert LOGIN.parse("RemoveIPC=yes\nRemoveIPC=no\nuid=0\nlinger=yes\n").remove_ipc is False
+    assert LOGIN.parse("RemoveIPC=yes\nRemoveIPC=no\nuid=0\n").remove_ipc is False
     assert LOGIN.parse("uid=1000\nmemlock=8192\n").uid == 1000
     assert LOGIN.parse("").remove_ipc
 
@@ -139,6 +145,9 @@ def test_a_parser_never_raises(fact: Fact[object]) -> None:
     @example('@@nft\n{"nftables": [{"chain": {"family": "ip", "hook": 3}}, {"rule": null}]}')
     @example("@@nft\n" + "[" * 5000)
     @example("route\nroute dev\nprofile :\nforwarding ²")
+    @example("lines 1\nsaid aer " + "9" * 400 + " [" + "9" * 400)
+    @example("/sys/devices/x/0000:01:00.0/aer_dev_fatal:TOTAL_ERR_FATAL " + "9" * 400)
+    @example("swappiness ²\ncontainerd " + "9" * 400 + '\ndocker "Soft":--1')
     def run(given: str) -> None:
         fact.parse(given)
         fact.parse(f"cache x\n{given}")
@@ -228,7 +237,9 @@ def test_a_verdict_never_raises(lines: list[str]) -> None:
 def test_the_probe_runs_in_sh_and_ends() -> None:
     inventory = world.inventory()
     context = ProbeContext(inventory.hosts["spark-2"], inventory)
-    script = probe.script([HARDWARE, ROUTES, LOGIN, LOAD, CACHE, CLOCK], context)
+    script = probe.script(
+        [HARDWARE, ROUTES, LOGIN, LOAD, CACHE, CONNECTX, KERNEL_LOG, LIMITS, CLOCK], context
+    )
     done = subprocess.run(["/bin/sh"], input=script, text=True, capture_output=True, timeout=60)
     assert probe.complete(done.stdout)
     found = probe.parse(done.stdout, [LOAD, CLOCK])

@@ -236,10 +236,11 @@ def test_a_second_run_makes_the_same_specs(name: str) -> None:
     ]
 
 
-def test_the_digest_of_the_first_recipe_is_what_it_was_before_there_were_others() -> None:
+def test_the_digest_of_the_first_recipe_is_what_it_was() -> None:
+    """A change here makes every running container of it one that differs from its recipe."""
     assert [spec.digest for spec in world.deployment().containers] == [
-        "09571b2a4bf8",
-        "d357c9027735",
+        "5e0c2505231d",
+        "9b91a5e1192c",
     ]
 
 
@@ -307,6 +308,7 @@ def test_a_rank_has_all_that_rdma_needs(rank: int) -> None:
     assert "--device=/dev/infiniband" in words
     assert "--cap-add=IPC_LOCK" in words
     assert words[words.index("memlock=-1") - 1] == "--ulimit"
+    assert words[words.index("nofile=1048576") - 1] == "--ulimit"
     assert words[words.index("--network") + 1] == "host"
     assert words[words.index("--ipc") + 1] == "host"
     assert words[words.index("--gpus") + 1] == "all"

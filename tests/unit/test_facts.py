@@ -82,7 +82,8 @@ def test_the_swap_lines_of_fstab(tmp_path: Path, line: str, found: bool) -> None
     ("text", "version", "gpu", "in_group"),
     [
         ("info 28.5.1 io.containerd.runc.v2,nvidia,runc,\ngroups a docker", "28.5.1", "runtime", 1),
-        ("info 28.5.1 runc,\ncdi /etc/cdi/nvidia.yaml\ngroups a", "28.5.1", "cdi", 0),
+        ("info 29.2.1 runc,\ncdi /etc/cdi/nvidia.yaml\ngroups a", "29.2.1", "cdi", 0),
+        ("info 28.5.1 runc,\ncdi /etc/cdi/nvidia.yaml\ngroups a", "28.5.1", "", 0),
         ("info 27.0.3 runc,\nhook /usr/bin/x\ngroups root", "27.0.3", "hook", 1),
         ("info 27.0.3 runc,\ngroups a dockers", "27.0.3", "", 0),
     ],
@@ -91,6 +92,44 @@ def test_docker_info(text: str, version: str, gpu: str, in_group: int) -> None:
     fact = DOCKER.parse(text)
     assert (fact.version, fact.gpu, fact.in_group) == (version, gpu, bool(in_group))
     assert fact.error == ""
+
+
+_CDI = "cdi /etc/cdi/nvidia.yaml\n"
+_MODE = 'toolkit [nvidia-container-cli]\ntoolkit [nvidia-container-runtime]\ntoolkit mode = "{}"\n'
+_SKIP = "toolkit [nvidia-container-runtime-hook]\ntoolkit skip-mode-detection = true\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "lines", "gpu"),
+    [
+        ("28.5.1", _CDI + _MODE.format("auto"), "runtime"),
+        ("28.5.1", _CDI + _MODE.format("legacy"), "runtime"),
+        ("28.5.1", _CDI + _MODE.format("cdi"), ""),
+        ("29.1.5", _CDI + _MODE.format("cdi"), ""),
+        ("29.2.1", _CDI + _MODE.format("cdi"), "cdi"),
+        ("29.2.1", _MODE.format("cdi"), ""),
+        ("28.5.1", _CDI + _MODE.format("cdi") + _SKIP, "runtime"),
+        # The mode of something else.
+        ("28.5.1", 'toolkit [nvidia-container-cli]\ntoolkit mode = "cdi"\n', "runtime"),
+        ("28.5.1", "toolkit mode = \ntoolkit [\ntoolkit [nvidia\n", "runtime"),
+    ],
+)
+def test_the_toolkits_mode_decides_whether_gpus_works(version: str, lines: str, gpu: str) -> None:
+    fact = DOCKER.parse(f"info {version} io.containerd.runc.v2,nvidia,runc,\n{lines}groups a\n")
+    assert fact.gpu == gpu
+    assert bool(fact.no_gpu) != bool(gpu)
+
+
+def test_docker_reads_the_toolkits_mode_where_it_stands(tmp_path: Path) -> None:
+    config = write(
+        tmp_path / "config.toml",
+        'disable-require = false\n[nvidia-container-runtime]\n#mode = "csv"\nmode = "cdi"\n'
+        '[nvidia-container-runtime.modes.cdi]\ndefault-kind = "nvidia.com/gpu"\n',
+    )
+    line = next(line for line in DOCKER.script(context()).split("\n") if "skip-mode" in line)
+    told = sh(line.replace("/etc/nvidia-container-runtime/config.toml", str(config)))
+    fact = DOCKER.parse(f"info 28.5.1 nvidia,\n{told}")
+    assert "nvidia-container-runtime.mode is cdi" in fact.no_gpu
 
 
 def test_docker_down_says_what_docker_says() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from spark_cluster.doctor.examine import examine, exit_code
 from spark_cluster.engines import nccl
 from spark_cluster.engines.placement import place
 from spark_cluster.inventory.loader import load as load_inventory
@@ -21,6 +22,7 @@ from spark_cluster.recipes.loader import load as load_recipe
 from tests.command_line import Cli, Said
 
 from . import world
+from .test_doctor import cluster
 
 FOLDER = world.DATA / "reports"
 
@@ -56,6 +58,16 @@ def nccl_environment(cli: Cli, folder: Path, name: str, inventory: str, group: s
     return " | ".join(" ".join(f"{key}={value}" for key, value in env.items()) for env in ranks)
 
 
+def doctor(_: Cli, folder: Path, *words: str) -> str:
+    """What the doctor finds when on spark-2, else healthy, each `fact` prints what its file holds.
+    The words are FACT FILE, as often as needed."""
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    texts = {fact: {"text": (folder / name).read_text("utf-8")} for fact, name in given.items()}
+    found = examine(cluster({"spark-2": texts}))
+    told = (f"{f.code} {f.host} {f.severity.value} {f.what}. {f.fix}" for f in found)
+    return f"exit {exit_code(found)} {' | '.join(told)}"
+
+
 #: How an input is tried. Each gets the command line, the case's folder and the words of `input`,
 #: and gives what was said.
 KINDS: dict[str, Callable[..., str]] = {
@@ -63,6 +75,7 @@ KINDS: dict[str, Callable[..., str]] = {
     "inventory": inventory,
     "launch": launch,
     "nccl-environment": nccl_environment,
+    "doctor": doctor,
 }
 
 CASES: list[tuple[str, dict[str, Any]]] = [

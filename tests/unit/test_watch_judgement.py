@@ -248,6 +248,16 @@ CASES = [
         [("errors", "spark-2", "warning")],
     ),
     Case(
+        "PCIe errors grow",
+        [(15, sight(spark_2=replace(HOST, pcie={"0000:00:00.0": 3, "0000:01:00.0": 1})))],
+        [("errors", "spark-2", "warning"), ("errors", "spark-2", "warning")],
+    ),
+    Case(
+        "less than 4 GiB of a host where that is more than its share",
+        [(15, sight(spark_2=replace(HOST, available=0.06, short=True)))],
+        [("memory", "spark-2", "critical")],
+    ),
+    Case(
         "and no longer",
         [
             (15, sight(spark_2=replace(HOST, grown={"rocep1s0f1 packet_seq_err": 3}))),

@@ -328,6 +328,37 @@ def test_errors_grow_and_a_lock_is_held() -> None:
     assert look.sight.busy
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "grown"),
+    [(2, 5, {"0000:01:00.0": 3}), (5, 5, {}), (5, 0, {}), (None, 5, {}), (5, None, {})],
+)
+def test_pcie_errors_grow(first: int | None, second: int | None, grown: dict[str, int]) -> None:
+    """A counter that is new, gone or smaller says nothing: the device was added again."""
+    hosts = pair()
+    at = "/sys/devices/pci0000:00/0000:00:00.0/0000:01:00.0/aer_dev_nonfatal:TOTAL_ERR_NONFATAL"
+    values = iter((first, second))
+
+    def probe(script: str) -> str:
+        value = next(values)
+        hosts[1].texts["connectx"] = "" if value is None else f"{at} {value}\n"
+        return hosts[1].probe(script)
+
+    hosts[1].on(MARK, probe)
+    host = seen(hosts).sight.hosts["spark-3"]
+    assert host is not None
+    assert host.pcie == grown
+
+
+def test_a_large_host_with_less_than_4_gib_is_short() -> None:
+    hosts = pair()
+    hosts[1].texts["memory"] = "MemTotal: 125513676 kB\nMemAvailable: 4100000 kB\n"
+    looked = seen(hosts).sight.hosts
+    assert {name: host.short for name, host in looked.items() if host} == {
+        "spark-2": False,
+        "spark-3": True,
+    }
+
+
 def test_how_far_a_start_is() -> None:
     hosts = pair(engine="")
     hosts[0].texts["progress"] = (

@@ -1,0 +1,173 @@
+"""Faults that owners of Sparks report of firmware, kernels, drivers and settings.
+
+What is read here is sure; what follows from it is a report, and how sure that is, core/diagnosis
+says of each code. What could not be read is not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spark_cluster.core.units import count, human_age, human_bytes
+from spark_cluster.doctor.catalogue import find
+from spark_cluster.doctor.cluster import Cluster
+from spark_cluster.doctor.finding import Finding, Severity
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.clock import CLOCK
+from spark_cluster.facts.connectx import CONNECTX, MARKER, Hotplug
+from spark_cluster.facts.gpu import GPU
+from spark_cluster.facts.hardware import HARDWARE
+from spark_cluster.facts.host import HOST
+from spark_cluster.facts.kernel_log import KERNEL_LOG, Said
+from spark_cluster.facts.limits import LIMITS
+from spark_cluster.facts.memory import MEMORY, SWAP
+
+#: The ConnectX firmware of which NICs that vanish are reported, and the one that is said to help.
+FIRMWARE, FIRMWARE_CURE = "28.45.4028", "28.47.1088"
+
+#: The branch of drivers of which a deadlock at graph capture is reported, and releases without it.
+DRIVER, DRIVER_CURE = "590.", "580.159.03 or 580.173.02"
+
+#: Open files that an engine gets from its usual launchers; below the least, loading has failed.
+OPEN_FILES, _LEAST_FILES = 1_048_576, 65_536
+
+#: PCIe errors so long ago are no longer called growing, in seconds.
+_GROWING = 3600.0
+
+
+def cma(cluster: Cluster) -> Iterator[Finding]:
+    """More contiguous memory free than there is: the kernel has given it away twice."""
+    for host, facts in cluster.hosts():
+        memory = facts[MEMORY]
+        total, free = memory.cma_total, memory.cma_free
+        if total is not None and free is not None and free > total:
+            yield find(
+                "HOST024",
+                host.name,
+                f"CmaTotal is {human_bytes(total)} and CmaFree {human_bytes(free)} (kernel "
+                f"{facts[HOST].kernel or 'unknown'})",
+            )
+
+
+def pcie_errors(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        counted = [
+            f"{address} has {count(errors.uncorrectable, 'error')} ({errors.fatal} fatal)"
+            for address, errors in sorted(facts[CONNECTX].errors.items())
+            if errors.uncorrectable
+        ]
+        said = facts[KERNEL_LOG].said.get("aer")
+        if not counted and said is None:
+            continue
+        told = ", ".join(counted) or "its counters are at zero: it was reset since"
+        ago = _ago(facts, said)
+        when = ""
+        if said is not None:
+            age = f", the last {human_age(ago)} ago" if ago is not None else ""
+            when = f"; the kernel's log has {count(said.count, 'line')}{age}: {said.line[:160]}"
+        recent = ago is not None and ago < _GROWING
+        yield find(
+            "NET025",
+            host.name,
+            f"uncorrectable PCIe errors at the ConnectX: {told}{when}",
+            severity=Severity.CRITICAL if recent else None,
+        )
+
+
+def _ago(facts: Facts, said: Said | None) -> float | None:
+    """Seconds between the line and the probe's end; None if either time is unknown."""
+    now = facts[CLOCK].uptime
+    if said is None or said.at is None or not now:
+        return None
+    return max(0.0, now - said.at)
+
+
+def readded(cluster: Cluster) -> Iterator[Finding]:
+    """A ConnectX that came back to the bus while the host ran."""
+    for host, facts in cluster.hosts():
+        said = facts[KERNEL_LOG].said.get("readded")
+        if said is None:
+            continue
+        ago = _ago(facts, said)
+        when = f" {human_age(ago)} ago" if ago is not None else " since boot"
+        yield find(
+            "NET026",
+            host.name,
+            f"the ConnectX came back to the PCIe bus{when}, without the slot's power: {said.line}; "
+            f"{_state(facts[CONNECTX].hotplug)}",
+        )
+
+
+def hotplug(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        found = facts[CONNECTX].hotplug
+        if host.rails and (found.armed or (found.armed is None and found.marker)):
+            removed = facts[KERNEL_LOG].count("removal")
+            times = f"; it took the ConnectX away {count(removed, 'time')} since boot"
+            yield find("NET027", host.name, _state(found) + (times if removed else ""))
+
+
+def _state(found: Hotplug) -> str:
+    """`hotplug is armed, and will be at the next boot; the ConnectX has power`."""
+    if found.armed is None:
+        now = "the kernel does not tell whether hotplug is armed"
+    else:
+        now = "hotplug is armed" if found.armed else "hotplug is not armed"
+    after = {True: f"{MARKER} is there", False: f"{MARKER} is not there", None: ""}[found.marker]
+    power = {True: "the ConnectX has power", False: "the ConnectX has no power", None: ""}
+    return "; ".join(part for part in (now, after, power[found.powered]) if part)
+
+
+def firmware(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        named = [r.device for r in host.rails if facts[HARDWARE].firmware.get(r.device) == FIRMWARE]
+        if named:
+            yield find("RDMA037", host.name, f"{', '.join(named)} runs firmware {FIRMWARE}")
+
+
+def driver(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        if facts[GPU].driver.startswith(DRIVER):
+            yield find("GPU005", host.name, f"the NVIDIA driver is {facts[GPU].driver}")
+
+
+def driver_memory(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        said = facts[KERNEL_LOG].said.get("nvrm")
+        if said is not None:
+            yield find(
+                "GPU006",
+                host.name,
+                f"the NVIDIA driver has logged NV_ERR_NO_MEMORY {count(said.count, 'time')} since "
+                f"boot; {human_bytes(facts[MEMORY].available)} of memory are available",
+            )
+
+
+def open_files(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        files = facts[LIMITS].open_files
+        if files is not None and files < _LEAST_FILES:
+            yield find(
+                "HOST025",
+                host.name,
+                f"a container that asks for no limit may open {files} files; `spark-cluster "
+                f"launch` asks for {OPEN_FILES}",
+            )
+
+
+def swappiness(cluster: Cluster) -> Iterator[Finding]:
+    for host, facts in cluster.hosts():
+        if facts[LIMITS].swappiness == 0:
+            swap = facts[SWAP]
+            off = swap.read and not swap.active
+            yield find(
+                "HOST026",
+                host.name,
+                "vm.swappiness is 0" + ("; swap is off, so it does nothing now" if off else ""),
+                severity=Severity.NOTE if off else None,
+            )
+
+
+RULES = (
+    cma, pcie_errors, readded, hotplug, firmware, driver, driver_memory, open_files, swappiness,
+)  # fmt: skip
