@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -228,7 +229,7 @@ class Builder:
             tar.add(lib, f"usr/lib/modules/{lib.name}", filter=_not_the_links)
         shutil.copy2(made / "linux", work / "linux")
         said = first_words(work / "linux")
-        if "Kernel panic" not in said or "Unable to mount root" not in said:
+        if not starts(said):
             raise LabError("it does not start", stderr=said[-800:], remedy="see build.log")
         for folder in (source, made):
             shutil.rmtree(folder)
@@ -295,13 +296,19 @@ def first_words(program: Path, *, limit: float = 20.0) -> str:
     script = (
         f'{SHM} && exec timeout {limit:.0f} "$0" mem=96M con0=null,fd:1 con=null ssl=null noreboot'
     )
-    done = subprocess.run(
-        [*new_namespace(), "sh", "-c", script, str(program)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "TMPDIR": "/dev/shm"},
-    )
+    with tempfile.TemporaryDirectory() as home:  # without one it ends before it looks for a disk
+        done = subprocess.run(
+            [*new_namespace(), "sh", "-c", script, str(program)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env={"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": "/dev/shm", "HOME": home},
+        )
     return done.stdout + done.stderr
+
+
+def starts(said: str) -> bool:
+    """Whether these first words are those of a kernel that came as far as it can without a disk."""
+    return "Kernel panic" in said and "Unable to mount root" in said
