@@ -1,4 +1,5 @@
-# `make demo` and `make test` set up everything that they need, on a fresh Debian or Ubuntu machine.
+# `make demo` and `make test` set up everything that they need, on a fresh machine with Debian 12,
+# Ubuntu 24.04 or newer.
 SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python

@@ -31,7 +31,7 @@ _whose() {{
     return 0
   case $_of in
     *'"{LABEL}.recipe":'*) _is=theirs ;;
-    null | {{*}}) _is=ours ;;
+    null | '{{'*'}}') _is=ours ;;
   esac
 }}
 """

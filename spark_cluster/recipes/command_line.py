@@ -52,13 +52,17 @@ _SWITCHES = frozenset(
     }
 )
 
+#: Arguments that keep every value when they are given again (vllm/entrypoints/openai/cli_args.py,
+#: tensorrt_llm/commands/serve.py); so do those that end in + (vllm/utils/argparse_utils.py).
+_COLLECTED = frozenset({"middleware", "custom-module-dirs"})
+
 
 @dataclass(frozen=True)
 class CommandLine:
     """`args` by name without the dashes, True for one without a value; the last one given
     counts, as it does for argparse. `rest` are words that belong to no argument, `several`
-    arguments that have more than one value, `unknown` words with one dash that vLLM does not
-    know."""
+    arguments that have more than one value or collect them when given again, `unknown` words with
+    one dash that vLLM does not know."""
 
     args: Mapping[str, Value]
     rest: tuple[str, ...] = ()
@@ -76,6 +80,8 @@ def parse(words: Sequence[str]) -> CommandLine:
     for word in _with_level(words):
         if _is_name(word):
             name, equals, value = _name(word).partition("=")
+            if name in args and (name in _COLLECTED or name.endswith("+")):
+                several.append(name)
             args[name] = value if equals else True
             open_name = "" if equals or _is_switch(name) else name
         elif not open_name:

@@ -24,6 +24,7 @@ from spark_cluster.steps import registry
 
 from . import world
 from .cases import write
+from .shell import shellcheck
 
 RUN = world.RUN
 NEW = Change("/etc/netplan/40-cx7.yaml", "absent", "there", "echo new > ./40-cx7.yaml\n")
@@ -512,26 +513,6 @@ def scripts() -> dict[str, str]:
     return found
 
 
-#: Not faults of ours: variables of a prelude that not every script uses (SC2034), or that another
-#: script sets (SC2154), a file that is sourced (SC1091), ping's `-M do` (SC1010).
-ACCEPTED = "SC2034,SC2154,SC1091,SC1010"
-
-
-#: Scripts in which shellcheck finds something, and what is to be done.
-@pytest.mark.parametrize(
-    "name",
-    list(scripts()),
-)
+@pytest.mark.parametrize("name", list(scripts()))
 def test_shellcheck_finds_nothing(name: str) -> None:
-    if shutil.which("shellcheck") is None:
-        pytest.skip("no shellcheck on this machine (apt install shellcheck)")
-    done = subprocess.run(
-        ["shellcheck", "-s", "sh", "-S", "warning", "-e", ACCEPTED, "-"],
-        # The locked memory's limit is not in POSIX (SC3045), and dash has it.
-        input=scripts()[name].replace("ulimit -l", "ulimit -f"),
-        text=True,
-        capture_output=True,
-        env={**os.environ, "LC_ALL": "C.UTF-8"},
-    )
-    assert done.stdout == ""
-    assert done.returncode == 0
+    assert shellcheck(scripts()[name]) == ""

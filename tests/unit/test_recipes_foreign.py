@@ -427,6 +427,8 @@ def test_any_file_becomes_a_recipe_or_an_error_with_a_place(data: dict[str, obje
         ("--no-enable-x m", CommandLine({"no-enable-x": True}, ("m",))),
         ("--a 1 --a 2", CommandLine({"a": "2"})),
         ("--a 1 2", CommandLine({"a": "1"}, (), ("a",))),
+        ("--middleware a --middleware b", CommandLine({"middleware": "b"}, (), ("middleware",))),
+        ("--x.y+ 1 --x.y+=2", CommandLine({"x.y+": "2"}, (), ("x.y+",))),
         ("-cc.mode=3", CommandLine({"compilation-config.mode": "3"})),
     ],
 )

@@ -25,6 +25,7 @@ from spark_cluster.services.compose import digest_of
 from spark_cluster.services.service import LABEL, MARK, Service
 from spark_cluster.services.table import SERVICES
 from spark_cluster.steps.services import Params, files, running
+from tests import compose_program
 
 from . import world
 
@@ -98,31 +99,13 @@ def test_another_file_is_another_digest() -> None:
 # The real programs read them
 
 
-def compose_v2() -> list[str] | None:
-    """`docker compose` of version 2 on this machine."""
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]):
-            done = subprocess.run(
-                [*command, "version", "--short"], capture_output=True, text=True, timeout=30
-            )
-            version = done.stdout.strip().lstrip("v")
-            if done.returncode == 0 and re.match(r"([2-9]|\d\d)\.", version):
-                return command
-    return None
-
-
 @pytest.mark.parametrize("service", COMPOSED, ids=lambda service: service.name)
 def test_docker_compose_accepts_the_file(service: Service, tmp_path: Path) -> None:
-    command = compose_v2()
-    if command is None:
-        pytest.skip("no docker compose 2 on this machine (apt-get install docker-compose-v2)")
+    program = compose_program.needed(2)
     (tmp_path / "docker-compose.yml").write_text(text_of(service))
     secrets = "".join(f"{s.name}={s.prefix}{'5a' * s.size}\n" for s in service.secrets)
     (tmp_path / ".env").write_text(secrets)
-    done = subprocess.run(
-        [*command, "--file", "docker-compose.yml", "config", "--services"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    done = program.run("--file", "docker-compose.yml", "config", "--services", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == set(service.parts)
     assert "variable is not set" not in done.stderr

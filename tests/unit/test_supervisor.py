@@ -3,11 +3,9 @@ befalls them."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +21,9 @@ from spark_cluster.steps.view import View
 
 from . import world
 from .cases import write
+from .shell import shellcheck
 from .supervised_rank import Rank, wait_for
 from .test_engines import recipe
-from .test_guard_and_lock_scripts import ACCEPTED
 
 if sys.platform != "linux":
     pytest.skip("/proc and 127.0.0.2 are Linux's", allow_module_level=True)
@@ -386,14 +384,5 @@ def test_in_a_ring_a_rank_waits_for_its_link_and_for_both_neighbours() -> None:
     ],
 )
 def test_shellcheck_finds_nothing(host: str, recipe: str) -> None:
-    if shutil.which("shellcheck") is None:
-        pytest.skip("no shellcheck on this machine (apt install shellcheck)")
     script = supervisor.script(world.view(host, recipe=recipe), port=29477, swap="off")
-    done = subprocess.run(
-        ["shellcheck", "-s", "sh", "-S", "warning", "-e", ACCEPTED, "-"],
-        input=script,
-        text=True,
-        capture_output=True,
-        env={**os.environ, "LC_ALL": "C.UTF-8"},
-    )
-    assert (done.stdout, done.returncode) == ("", 0)
+    assert shellcheck(script) == ""

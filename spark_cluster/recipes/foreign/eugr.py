@@ -25,7 +25,7 @@ def convert(theirs: Theirs) -> dict[str, Any]:
     if theirs.data.get("build_args"):
         remark_build(theirs, container)
     solo, cluster = theirs.flag("solo_only"), theirs.flag("cluster_only")
-    defaults = theirs.mapping("defaults")
+    defaults = theirs.defaults()
     if solo:  # its own --solo does the same
         defaults = {**defaults, "tensor_parallel": 1, "pipeline_parallel": 1}
     model = theirs.text("model", "")

@@ -98,12 +98,12 @@ def convert(theirs: Theirs) -> dict[str, Any]:
         raise theirs.refuse(
             ("model",), f"{model}: no engine of ours serves GGUF files", "Name another release."
         )
-    values = {**theirs.mapping("defaults"), "model": model}
+    values = {**theirs.defaults(), "model": model}
     runtime = _runtime(theirs)
     set_before, words = _words(theirs, runtime, values)
     served = values.get("served_model_name")
     if served and "--served-model-name" not in words and runtime in ("vllm", "sglang"):
-        words += ["--served-model-name", str(served)]
+        words += ["--served-model-name", *str(served).split()]
     revision = theirs.text("model_revision", "")
     if revision and "--revision" not in words:
         words += ["--revision", revision]
@@ -158,7 +158,7 @@ def _made(theirs: Theirs, runtime: str, values: dict[str, Any]) -> list[str]:
     flags = _FLAGS[runtime]
     words = list(_PROGRAMS[runtime])
     words += ["--model-path", values["model"]] if runtime == "sglang" else [values["model"]]
-    for key, value in theirs.mapping("defaults").items():
+    for key, value in theirs.defaults().items():
         if key not in flags:
             raise theirs.refuse(
                 ("defaults", key),
@@ -171,7 +171,11 @@ def _made(theirs: Theirs, runtime: str, values: dict[str, Any]) -> list[str]:
             template.refuse_leftovers(str(value))
         except template.BadTemplate as bad:
             raise theirs.refuse(("defaults", key), str(bad), bad.remedy) from bad
-        words += [f"--{flags[key]}"] if value is True else [f"--{flags[key]}", str(value)]
+        words += [f"--{flags[key]}"]
+        if value is not True:
+            # Names hold no blanks: what has some is several.
+            names = str(value).split() if key == "served_model_name" else []
+            words += names or [str(value)]
     return words
 
 

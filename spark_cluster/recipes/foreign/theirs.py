@@ -126,6 +126,20 @@ class Theirs:
             raise self.refuse((name,), "must hold fields", f"The value there is {value!r}.")
         return {str(key): inner for key, inner in value.items()}
 
+    def defaults(self) -> dict[str, Any]:
+        """The values for the command, each a single one. A list or a mapping would reach the
+        engine in Python's notation: refused."""
+        found = self.mapping("defaults")
+        for key, value in found.items():
+            if isinstance(value, list | dict):
+                raise self.refuse(
+                    ("defaults", key),
+                    f"holds {'a list' if isinstance(value, list) else 'fields'}, and an argument "
+                    f"takes one text",
+                    f"Write it as the engine reads it, in quotes; the value there is {value!r}.",
+                )
+        return found
+
     def title(self) -> str:
         given = self.data.get("description") or self.mapping("metadata").get("description")
         return str(given or self.data.get("name") or self.source.path.stem).strip()

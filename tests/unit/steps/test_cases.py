@@ -16,6 +16,7 @@ from spark_cluster.steps import registry
 from spark_cluster.steps.view import Options, View
 
 from .. import world
+from ..shell import shellcheck
 
 FOLDER = Path(__file__).parent / "cases"
 
@@ -136,6 +137,14 @@ def test_a_step_has_a_case_in_which_all_is_well_and_one_in_which_it_is_not(path:
         for case in load(path)
     }
     assert kinds == {True, False}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shellcheck_finds_nothing_in_a_steps_changes(path: Path) -> None:
+    cases = [case for case in load(path) if not case.get("bug")]
+    scripts = {change.commands for case in cases for change in assess(path.stem, case).changes}
+    for script in sorted(scripts):
+        assert shellcheck(script) == ""
 
 
 @pytest.mark.parametrize(("step", "case"), parameters())
