@@ -7,6 +7,7 @@ for is counted before anything is made of it.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import cache
 from typing import Any
 
 import yaml
@@ -42,7 +43,27 @@ def parse(text: str) -> tuple[yaml.Node | None, Any]:
     """The root node (None for an empty text) and the value. Raises as `load` does."""
     if len(text) > SIZE_LIMIT:
         raise yaml.YAMLError(f"more than {SIZE_LIMIT // 1024} KiB")
-    loader = _Loader(text)
+    if yaml.__with_libyaml__:
+        try:
+            _weigh(text)
+            return _read(_quick_loader()(text))
+        except (yaml.YAMLError, *LOADER_FAULTS):
+            pass  # read again, by the loader whose errors quote the line
+    return _read(_Loader(text))
+
+
+def _weigh(text: str) -> None:
+    """Counts nodes and levels before libyaml makes anything of them: it would go down any depth."""
+    nodes = depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        nodes += isinstance(event, yaml.NodeEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if nodes > NODE_LIMIT or depth >= DEPTH_LIMIT:
+            raise yaml.YAMLError("too large")
+
+
+def _read(loader: Any) -> tuple[yaml.Node | None, Any]:
     try:
         root = loader.get_single_node()
         if root is None:
@@ -73,25 +94,8 @@ def _count(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> in
     return known[id(node)]
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with bounds; a key given twice is refused: YAML would silently take the last."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._nodes = 0
-        self._depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self._nodes += 1
-        self._depth += 1
-        if self._nodes > NODE_LIMIT or self._depth > DEPTH_LIMIT:
-            bound = f"{NODE_LIMIT} values" if self._nodes > NODE_LIMIT else f"{DEPTH_LIMIT} levels"
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem=f"more than {bound}", problem_mark=mark)
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self._depth -= 1
+class _Checked(yaml.constructor.SafeConstructor):
+    """A key given twice is refused: YAML would silently take the last."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag in _NUMBERS and len(node.value) > _DIGITS:
@@ -114,3 +118,32 @@ class _Loader(yaml.SafeLoader):
                 raise _refusal(f"{key!r} is given twice (first on line {first})", key_node)
             seen[key] = key_node.start_mark.line
         return super().construct_mapping(node, deep)
+
+
+class _Loader(_Checked, yaml.SafeLoader):
+    """SafeLoader with bounds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = 0
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._nodes += 1
+        self._depth += 1
+        if self._nodes > NODE_LIMIT or self._depth > DEPTH_LIMIT:
+            bound = f"{NODE_LIMIT} values" if self._nodes > NODE_LIMIT else f"{DEPTH_LIMIT} levels"
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=f"more than {bound}", problem_mark=mark)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
+@cache
+def _quick_loader() -> Any:
+    class _QuickLoader(_Checked, yaml.CSafeLoader):
+        """libyaml's parser, some ten times as fast. Not all builds of PyYAML have it."""
+
+    return _QuickLoader

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -100,9 +101,15 @@ def run(arguments: list[str]) -> int:
         return code
 
 
+@cache
+def _program() -> Any:
+    """All verbs with their options: to make them takes a good part of a short command's time."""
+    return typer.main.get_command(app)
+
+
 def _run(arguments: list[str]) -> int:
     try:
-        result = app(arguments, standalone_mode=False)
+        result = _program()(arguments, standalone_mode=False)
     except SparkError as error:
         show_error(error, as_json="--json" in arguments)
         return error.exit_code

@@ -116,3 +116,33 @@ def test_a_file_outside_the_recipes_folder_is_refused(
     assert "outside the recipe's folder" in said.err
     assert f"{path}:8" in said.err
     assert "secret-of-the-controller" not in said.out + said.err
+
+
+FILES = sorted(
+    path
+    for folder in ("inventory", "playbooks", "netplan", "tests/unit")
+    for path in (Path(__file__).parents[2] / folder).rglob("*.y*ml")
+)
+
+
+def test_both_parsers_read_the_same_of_every_file_here() -> None:
+    assert len(FILES) > 100
+    for path in FILES:
+        text = path.read_text(errors="replace")
+        try:
+            root, value = bounded_yaml._read(bounded_yaml._Loader(text))
+        except (yaml.YAMLError, *bounded_yaml.LOADER_FAULTS):
+            with pytest.raises((yaml.YAMLError, *bounded_yaml.LOADER_FAULTS)):
+                bounded_yaml.parse(text)
+            continue
+        quick_root, quick = bounded_yaml.parse(text)
+        assert quick == value, path
+        assert type(quick_root) is type(root)
+        if root and quick_root:
+            assert quick_root.start_mark.line == root.start_mark.line
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "- " * 100_000, "{a: " * 60_000])
+def test_any_depth_is_refused_before_anything_is_made_of_it(text: str) -> None:
+    with pytest.raises(yaml.YAMLError, match="more than 64 levels"):
+        bounded_yaml.parse(text)
