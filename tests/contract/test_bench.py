@@ -269,8 +269,9 @@ def test_ctrl_c_keeps_the_levels_that_are_over(
     tmp_path: Path, start: Start, number: signal.Signals
 ) -> None:
     server = start()
-    reset = (
-        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # it may be ignored here
+    reset = (  # they may be ignored here
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
     )
     code = reset + "import sys; from spark_cluster.cli.app import main; main()"
     arguments = ["bench", *sweep(server, "--levels", "1,2", "--warm-up", "0", "--json")]
