@@ -37,7 +37,7 @@ def test_big_output() -> None:
 
 @needs_timeout
 def test_big_script() -> None:
-    """Half a megabyte; not by commands alone: dash of Ubuntu 24.04 dies of 100 000 in one script."""
+    """Half a megabyte of few commands: Ubuntu's dash dies of 100 000 of them in one script."""
     line = f": {'x' * 100}\n"
     assert run(line * 5_000 + "echo end").stdout == "end\n"
 
