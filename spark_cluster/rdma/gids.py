@@ -65,7 +65,8 @@ def probe_script(devices: Sequence[str], *, sys: str = "/sys") -> str:
         lines += [
             f"_gids=$(grep -sHvxF {EMPTY_GID} {_words(tables)} </dev/null) || :",
             "printf '%s\\n' \"$_gids\"",
-            f"grep -sH . $(printf '%s\\n' \"$_gids\" | sed -nE {quote(attributes)}) \\",
+            f"_gids=$(printf '%s\\n' \"$_gids\" | sed -nE {quote(attributes)})",
+            "grep -sH . $_gids \\",
             f"  {_words(parents)} </dev/null || :",
         ]
     return "\n".join(lines) + "\n"

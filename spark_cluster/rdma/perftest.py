@@ -29,6 +29,9 @@ FIRST_PORT = 18515
 #: How many ports are tried.
 PORTS = 200
 
+#: What it says instead of a result where its samples of the clock do not agree (get_clock.c).
+NO_CLOCK = "Can't produce a report"
+
 _MARK = f"{READ}spark-cluster-test"
 
 

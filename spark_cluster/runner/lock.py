@@ -42,13 +42,21 @@ class Holder:
 
 
 def script(
-    holder: Holder, *, preempt: tuple[str, ...] = (), wait: int = 0, file: str = RUN_LOCK
+    holder: Holder,
+    *,
+    preempt: tuple[str, ...] = (),
+    again: bool = False,
+    wait: int = 0,
+    file: str = RUN_LOCK,
 ) -> str:
     """Take the lock `file`, waiting at most `wait` seconds, and hold it until standard input ends.
 
-    First line: `taken`, `taken-from WHO` or `held WHO`.
+    `preempt`: verbs that it may be taken from; `again`: also from `holder` itself. First line:
+    `taken`, `taken-from WHO` or `held WHO`.
     """
-    patterns = "|".join(f"{quote(verb)}\\ by\\ *" for verb in preempt)
+    patterns = "|".join(
+        [*(f"{quote(verb)}\\ by\\ *" for verb in preempt), *([quote(str(holder))] if again else [])]
+    )
     takes_over = f"""\
   case "$_who" in {patterns})
     _pid=$(cat {file}.pid)
@@ -63,7 +71,7 @@ _how=taken
 if ! flock -w {wait} 9; then
   _how=
   _who=$(cat {file}.holder 2>/dev/null)
-{takes_over if preempt else ""}  [ -n "$_how" ] || {{ echo "held $_who"; exit 75; }}
+{takes_over if patterns else ""}  [ -n "$_how" ] || {{ echo "held $_who"; exit 75; }}
 fi
 printf '%s\\n' {quote(str(holder))} > {file}.holder
 echo $$ > {file}.pid
@@ -77,6 +85,7 @@ def take(
     holder: Holder,
     *,
     preempt: tuple[str, ...] = (),
+    again: bool = False,
     wait: int = 0,
     file: str = RUN_LOCK,
 ) -> tuple[Held, str | None]:
@@ -84,7 +93,7 @@ def take(
 
     Raises Locked naming the holder.
     """
-    held = lane.open.hold(script(holder, preempt=preempt, wait=wait, file=file))
+    held = lane.open.hold(script(holder, preempt=preempt, again=again, wait=wait, file=file))
     word, _, rest = held.first_line.partition(" ")
     if word == "taken":
         return held, None
@@ -168,5 +177,6 @@ class Locks:
         )
 
     def take_again(self, lane: Lane) -> None:
-        """The lock went with the old connection: take it over the new one."""
-        self._held[lane.name], _ = take(lane, self._holder, wait=15)
+        """The lock went with the old connection, or the host does not know yet that it is gone: take
+        it over the new one."""
+        self._held[lane.name], _ = take(lane, self._holder, again=True, wait=5)

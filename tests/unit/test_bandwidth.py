@@ -156,6 +156,17 @@ def test_a_client_that_fails_is_tried_again_and_then_a_finding(probe: Cli) -> No
     assert all(held.released for host in hosts for held in host.held)
 
 
+def test_a_host_too_busy_for_a_clock_is_asked_more_often(probe: Cli) -> None:
+    hosts = pair()
+    said = "@@spark-cluster-test 0\n Can't produce a report\n"
+    hosts[0].on("/exe ]; do sleep", said)
+    code, out, _ = run(probe, hosts, "--no-both", "--json")
+    assert code == 4
+    assert data_of(out)["bandwidth"][0]["notes"] == ["spark-2: Can't produce a report"]
+    tries = [script for script in hosts[0].scripts if "/exe ]; do sleep" in script]
+    assert len(tries) == 2 * bandwidth.BUSY_ATTEMPTS
+
+
 def test_a_server_that_does_not_start_says_why(probe: Cli) -> None:
     hosts = pair()
     hosts[1].on("_listens()", Completed(71, "failed IB device rocep1s0f1 not found\n", ""))

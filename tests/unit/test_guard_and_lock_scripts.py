@@ -402,8 +402,16 @@ class Host:
         self.file = folder / "spark-cluster.lock"
         self.runs: list[Run] = []
 
-    def take(self, verb: str, who: str = "me", preempt: Sequence[str] = (), wait: int = 0) -> Run:
-        script = lock.script(lock.Holder(verb, who), preempt=tuple(preempt), wait=wait)
+    def take(
+        self,
+        verb: str,
+        who: str = "me",
+        preempt: Sequence[str] = (),
+        wait: int = 0,
+        again: bool = False,
+    ) -> Run:
+        holder = lock.Holder(verb, who)
+        script = lock.script(holder, preempt=tuple(preempt), again=again, wait=wait)
         script = script.replace("/run/spark-cluster.lock", str(self.file))
         # The script comes as an argument, and the standard input stays open, as over SSH.
         process = subprocess.Popen(
@@ -448,6 +456,16 @@ def test_a_killed_holder_lets_go(host: Host) -> None:
     first.process.kill()
     first.process.wait()
     assert host.take("bootstrap").first_line == "taken"
+
+
+def test_a_run_takes_its_lock_from_its_own_connection_that_the_host_believes_alive(
+    host: Host,
+) -> None:
+    assert host.take("bootstrap", "me (pid 7) since noon").first_line == "taken"
+    other = host.take("bootstrap", "me (pid 8) since noon", again=True)
+    assert other.first_line == "held bootstrap by me (pid 7) since noon"
+    again = host.take("bootstrap", "me (pid 7) since noon", again=True)
+    assert again.first_line == "taken-from bootstrap by me (pid 7) since noon"
 
 
 def test_one_that_waits_gets_it_when_the_first_ends(host: Host) -> None:

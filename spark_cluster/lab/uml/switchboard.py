@@ -77,13 +77,16 @@ async def hand_out(ear: socket.socket, leases: dict[str, str], gateway: str) -> 
 
 
 async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Everything from one side to the other, its end too."""
-    with suppress(OSError):
+    """Everything from one side to the other, its end too; a side that breaks off takes the other
+    with it."""
+    try:
         while data := await source.read(_CHUNK):
             target.write(data)
             await target.drain()
         if target.can_write_eof():
             target.write_eof()
+    except OSError:
+        target.close()
 
 
 async def join(
