@@ -1,10 +1,11 @@
-"""The data files that the package carries, read when they are first asked for."""
+"""The data files that the package carries, read when they are first asked for. What reads them is
+imported then, too: every command imports this module, and most read no file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from importlib import resources
 from typing import Any, Generic, TypeVar
 
 EntryT = TypeVar("EntryT")
@@ -12,6 +13,8 @@ EntryT = TypeVar("EntryT")
 
 def read_text(package: str, *path: str) -> str:
     """The file at `path` below the folder of `package`: `read_text("spark_cluster.core", "x")`."""
+    from importlib import resources
+
     return resources.files(package).joinpath(*path).read_text(encoding="utf-8")
 
 
