@@ -19,7 +19,6 @@ from spark_cluster.facts.monitor import MONITOR, SCRAPED, ScrapedFact
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitor import config, ports
-from spark_cluster.monitor.dashboard import UID
 from spark_cluster.monitor.stack import SERVICES
 from spark_cluster.monitor.targets import from_outside
 from spark_cluster.steps import monitor, monitor_services
@@ -106,7 +105,7 @@ def urls(inventory: Inventory, server: str, facts: Facts) -> dict[str, Any]:
     ready = facts[MONITOR].ready if MONITOR in facts else frozenset()
     found: dict[str, Any] = {"host": server}
     if "grafana" in ready:
-        found["grafana"] = f"http://{address}:{ports.GRAFANA}/d/{UID}"
+        found["grafana"] = f"http://{address}:{ports.GRAFANA}/d/{config.UID}"
     if "prometheus" in ready:
         found["prometheus"] = f"http://{address}:{ports.PROMETHEUS}"
     if SCRAPED in facts:

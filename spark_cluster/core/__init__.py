@@ -1,1 +1,2 @@
-"""The words of the house: steps, plans, results, events, errors, secrets. No I/O."""
+"""The words of the house: steps, plans, results, events, errors, secrets. No I/O but that
+data_files.py reads what the package carries."""

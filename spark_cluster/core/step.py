@@ -38,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Problem:
-    """A state that this step cannot or must not mend; `code` is explained by core/diagnosis.py.
+    """A state that this step cannot or must not mend; `code` is explained by core/diagnoses.yaml.
     `unknown`: it is not the state that is bad, nobody could find it out."""
 
     code: str

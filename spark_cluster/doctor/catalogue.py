@@ -1,4 +1,4 @@
-"""The findings' usual severity and repair, by code. The texts stand in core/diagnosis.py.
+"""The findings' usual severity and repair, by code. The texts stand in core/diagnoses.yaml.
 
 A rule may say another severity where the numbers are worse or better than usual.
 """

@@ -1,4 +1,4 @@
-"""`python -m spark_cluster.doctor.document` writes docs/diagnoses.md from the tables."""
+"""`python -m spark_cluster.doctor.document` writes docs/diagnoses.md from core/diagnoses.yaml."""
 
 from __future__ import annotations
 

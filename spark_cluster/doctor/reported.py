@@ -1,7 +1,7 @@
 """Faults that owners of Sparks report of firmware, kernels, drivers and settings.
 
-What is read here is sure; what follows from it is a report, and how sure that is, core/diagnosis
-says of each code. What could not be read is not told.
+What is read here is sure; what follows from it is a report, and how sure that is,
+core/diagnoses.yaml says of each code. What could not be read is not told.
 """
 
 from __future__ import annotations

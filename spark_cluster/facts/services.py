@@ -9,8 +9,8 @@ from spark_cluster.core.shell import ASK_DOCKER, quote
 from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import NO_ANSWER
-from spark_cluster.services.phoenix import VENV
-from spark_cluster.services.service import FOLDER_MARK, LABEL, MARK, Service
+from spark_cluster.services.compose import LABEL, MARK
+from spark_cluster.services.service import FOLDER_MARK, Service
 from spark_cluster.services.table import SERVICES
 
 _CURL = "curl -s --noproxy '*' -m 5 -o /dev/null -w '%{http_code}'"
@@ -145,12 +145,13 @@ def _lines(service: Service) -> list[str]:
     if service.kind == "compose":
         return lines
     folder = host_path(service.folder)
+    installed = f"lib/python3*/site-packages/{service.package.replace('-', '_')}-*.dist-info"
     return [
         *lines,
         f'echo "{name} unit $(_user systemctl --user is-active {name} 2>/dev/null)"',
         f'[ "$(_user systemctl --user show -p NeedDaemonReload --value {name} 2>/dev/null)" '
         f"!= yes ] || echo '{name} stale'",
-        f"for _d in {host_path(VENV)}/lib/python3*/site-packages/arize_phoenix-*.dist-info; do "
+        f"for _d in {host_path(service.venv)}/{installed}; do "
         f'[ -d "$_d" ] && echo "{name} version $(basename "$_d" .dist-info)"; done',
         f"if [ -e {folder}/{FOLDER_MARK} ]; then echo '{name} data ours'; "
         f"elif [ -d {folder} ]; then echo '{name} data'; fi",
@@ -194,7 +195,7 @@ def _service(rows: list[list[str]]) -> ServiceFact:
         other_data=False in marked,
         unit=values.get("unit", "") if values.get("unit") != "yes" else "",
         stale="stale" in values,
-        version=values.get("version", "").removeprefix("arize_phoenix-"),
+        version=values.get("version", "").rpartition("-")[2],
         answer=int(answer) if answer.isascii() and answer.isdigit() and len(answer) == 3 else 0,
     )
 

@@ -1,4 +1,8 @@
-"""The configuration files of Prometheus, Grafana and dcgm-exporter, as texts by their path."""
+"""The configuration files of Prometheus, Grafana and dcgm-exporter, as texts by their path.
+
+The alerts (rules.yml) and the dashboard (dashboard.json) are files beside this one; what depends on
+the inventory and the ports is made here.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,12 @@ from typing import Any
 
 import yaml
 
-from spark_cluster.monitor import alerts, ports
-from spark_cluster.monitor.dashboard import UID, dashboard
+from spark_cluster.core.data_files import read_text
+from spark_cluster.monitor import ports
 from spark_cluster.monitor.targets import Targets
+
+#: The dashboard's, as in its file: the seeds' name of it, so that links and bookmarks keep working.
+UID = "vllm-spark"
 
 #: The files have the same paths on the host and inside the containers.
 FOLDER = "/etc/spark-cluster/monitor"
@@ -46,9 +53,9 @@ def server_files(targets: Targets, *, grafana: bool) -> dict[str, str]:
     """The files of the host with Prometheus and, if `grafana`, Grafana."""
     files = {
         PROMETHEUS: _yaml(prometheus(targets)),
-        RULES: _yaml(alerts.rules()),
+        RULES: _HEAD + _shipped("rules.yml"),
         # Also without Grafana there: to be imported into another one.
-        DASHBOARD: json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n",
+        DASHBOARD: _shipped("dashboard.json"),
     }
     for job, entries in targets.jobs.items():
         data = [target.as_dict() for target in entries]
@@ -58,6 +65,10 @@ def server_files(targets: Targets, *, grafana: bool) -> dict[str, str]:
         files[f"{provisioning}/datasources/spark-cluster.yml"] = _yaml(_datasource())
         files[f"{provisioning}/dashboards/spark-cluster.yml"] = _yaml(_provider())
     return files
+
+
+def _shipped(name: str) -> str:
+    return read_text("spark_cluster.monitor", name)
 
 
 def exporter_files(*, dcgm: bool) -> dict[str, str]:

@@ -91,7 +91,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Finding:
-    """`code` is explained by core/diagnosis.py."""
+    """`code` is explained by core/diagnoses.yaml."""
 
     code: str
     what: str

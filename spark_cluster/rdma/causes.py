@@ -36,7 +36,7 @@ class Grants:
 
 @dataclass(frozen=True)
 class Cause:
-    """`code` is explained by core/diagnosis.py; `what` is a sentence."""
+    """`code` is explained by core/diagnoses.yaml; `what` is a sentence."""
 
     code: str
     what: str

@@ -44,7 +44,7 @@ __all__ = ["Kind", "Rail", "RailRow", "Rank", "Verdict", "Work", "judge"]
 
 Kind = Literal["rdma", "socket", "partial", "degraded", "idle", "unknown"]
 
-#: The diagnosis that explains each verdict (core/diagnosis.py).
+#: The diagnosis that explains each verdict (core/diagnoses.yaml).
 CODES: dict[Kind, str] = {
     "socket": "RDMA010",
     "partial": "RDMA011",

@@ -12,7 +12,7 @@ Loc = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Finding:
-    """`loc` is the field in the recipe; `code` is explained by core/diagnosis.py; `source` says
+    """`loc` is the field in the recipe; `code` is explained by core/diagnoses.yaml; `source` says
     who saw it, where the reason alone does not convince."""
 
     severity: Literal["error", "warning"]

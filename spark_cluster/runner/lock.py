@@ -177,6 +177,6 @@ class Locks:
         )
 
     def take_again(self, lane: Lane) -> None:
-        """The lock went with the old connection, or the host does not know yet that it is gone: take
-        it over the new one."""
+        """Over a new connection, where the old one took the lock along, or keeps it because the
+        host does not know yet that it is gone."""
         self._held[lane.name], _ = take(lane, self._holder, again=True, wait=5)

@@ -1,4 +1,5 @@
-"""Observability services beside the cluster: the files of Phoenix, Langfuse and Helicone.
+"""Observability services beside the cluster: a folder each, with service.yaml (what it needs, its
+secrets by name, what is told of it) and the compose file or systemd unit that a host gets.
 
-All pure. steps/services.py puts them on a host; their secrets are made there and never leave it.
+steps/services.py puts them on a host; their secrets are made there and never leave it.
 """

@@ -14,9 +14,8 @@ from spark_cluster.document import Document
 from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.services import AS_USER, OBSERVABILITY, ServiceFact
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.services.compose import digest_of
-from spark_cluster.services.phoenix import VENV, VERSION
-from spark_cluster.services.service import FOLDER_MARK, LABEL, Generated, Listen, Service
+from spark_cluster.services.compose import LABEL, digest_of
+from spark_cluster.services.service import FOLDER_MARK, Generated, Listen, Service
 from spark_cluster.services.table import SERVICES
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.view import View
@@ -197,17 +196,17 @@ def _compose_up(service: Service, fact: ServiceFact, text: str) -> tuple[Change,
 
 def _unit_up(service: Service, fact: ServiceFact) -> tuple[Change, ...]:
     changes: list[Change] = []
-    if fact.version != VERSION:
-        venv = host_path(VENV)
+    if fact.version != service.version:
+        venv = host_path(service.venv)
         folder = host_path(service.folder)
         commands = (
             f"{AS_USER}if [ ! -e {folder} ]; then\n"
             f"  _user mkdir -p {folder}\n  _user touch {folder}/{FOLDER_MARK}\nfi\n"
             f"_user python3 -m venv {venv}\n"
             f"_user {venv}/bin/pip install --quiet --disable-pip-version-check "
-            f"{quote(f'arize-phoenix=={VERSION}')}\n"
+            f"{quote(f'{service.package}=={service.version}')}\n"
         )
-        changes.append(Change(VENV, fact.version or "absent", VERSION, commands))
+        changes.append(Change(service.venv, fact.version or "absent", service.version, commands))
     if fact.unit not in ("active", "activating") or fact.stale or changes:
         commands = (
             f'{AS_USER}loginctl enable-linger "$SPARK_USER"\n'

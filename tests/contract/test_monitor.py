@@ -31,13 +31,12 @@ from spark_cluster.facts.base import Facts
 from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.lab.requirements import find_program
 from spark_cluster.monitor import config
-from spark_cluster.monitor.alerts import ALERTS, rules
 from spark_cluster.monitor.exporter import SeenVerdict, Snapshot, SnapshotCollector
 from spark_cluster.monitor.judgement import Condition
-from spark_cluster.monitor.panels import PANELS, Panel
 from spark_cluster.monitor.stack import NODE_EXPORTER
 from spark_cluster.monitor.targets import Target, Targets
 from spark_cluster.monitor.watch_families import Watching, WatchingCollector
+from tests.monitor_files import ALERTS, PANELS, RULES, Panel
 from tests.unit import world
 from tests.unit.test_engine_standin_cluster import BIN, MODEL, Cluster, free_port, until
 
@@ -87,22 +86,39 @@ def test_promtool_accepts_the_configuration_and_the_rules(
     status, said = promtool(programs, "check", "config", "prometheus.yml", folder=tmp_path)
     assert status == 0, said
     assert "1 rule files found" in said
-    status, said = promtool(programs, "check", "rules", "rules.yml", folder=tmp_path)
-    assert status == 0, said
-    assert f"{len(ALERTS)} rules found" in said
+    for rules in ("rules.yml", str(RULES)):  # the host's file, and the very one that is shipped
+        status, said = promtool(programs, "check", "rules", rules, folder=tmp_path)
+        assert status == 0, said
+        assert f"{len(ALERTS)} rules found" in said
+
+
+def with_first_expression(expr: str) -> str:
+    """The rules, but for the first alert's expression."""
+    content = yaml.safe_load(RULES.read_text())
+    content["groups"][0]["rules"][0]["expr"] = expr
+    return yaml.safe_dump(content, width=1000)
 
 
 def test_promtool_refuses_a_broken_rule(programs: dict[str, str], tmp_path: Path) -> None:
-    written(tmp_path, Targets({}))
-    broken = rules()
-    broken["groups"][0]["rules"][0]["expr"] += " and ("
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(broken))
+    (tmp_path / "rules.yml").write_text(with_first_expression(f"{ALERTS[0].expr} and ("))
     assert promtool(programs, "check", "rules", "rules.yml", folder=tmp_path)[0] != 0
 
 
-def alerts_tested(programs: dict[str, str], folder: Path, content: dict[str, Any]) -> int:
+def test_promtool_parses_every_query_of_every_panel(
+    programs: dict[str, str], tmp_path: Path
+) -> None:
+    queries = [query for panel in PANELS for query in panel.queries]
+    recorded = [{"record": f"query:{at}", "expr": promql(q)} for at, q in enumerate(queries)]
+    for rules, accepted in ((recorded, True), ([{"record": "a", "expr": "sum("}], False)):
+        content = {"groups": [{"name": "panels", "rules": rules}]}
+        (tmp_path / "panels.yml").write_text(yaml.safe_dump(content, width=1000))
+        status, said = promtool(programs, "check", "rules", "panels.yml", folder=tmp_path)
+        assert (status == 0) == accepted, said
+
+
+def alerts_tested(programs: dict[str, str], folder: Path, rules: str) -> int:
     shutil.copy(DATA / "alerts.yaml", folder)
-    (folder / "rules.yml").write_text(yaml.safe_dump(content, width=1000))
+    (folder / "rules.yml").write_text(rules)
     status, said = promtool(programs, "test", "rules", "alerts.yaml", folder=folder)
     print(said)
     return status
@@ -111,7 +127,7 @@ def alerts_tested(programs: dict[str, str], folder: Path, content: dict[str, Any
 def test_each_alert_is_raised_by_its_fault_and_by_nothing_else(
     programs: dict[str, str], tmp_path: Path
 ) -> None:
-    assert alerts_tested(programs, tmp_path, rules()) == 0
+    assert alerts_tested(programs, tmp_path, RULES.read_text()) == 0
 
 
 def test_every_alert_is_expected_somewhere_and_one_that_never_comes_is_noticed(
@@ -122,10 +138,8 @@ def test_every_alert_is_expected_somewhere_and_one_that_never_comes_is_noticed(
         raised |= {t["alertname"] for t in test.get("alert_rule_test", ()) if t["exp_alerts"]}
         samples = [s for t in test.get("promql_expr_test", ()) for s in t["exp_samples"]]
         raised |= {re.search(r'alertname="(\w+)"', s["labels"])[1] for s in samples}  # type: ignore[index]
-    assert raised == {alert.name for alert in ALERTS}
-    content = rules()
-    content["groups"][0]["rules"][0]["expr"] = "vector(0) > 1"
-    assert alerts_tested(programs, tmp_path, content) != 0
+    assert raised == {alert.alert for alert in ALERTS}
+    assert alerts_tested(programs, tmp_path, with_first_expression("vector(0) > 1")) != 0
 
 
 # The panels, through Prometheus
@@ -306,21 +320,21 @@ def promql(expr: str) -> str:
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)
 def test_each_panel_has_data(scraped: Prometheus, panel: Panel) -> None:
-    found = {query.expr: scraped.values(promql(query.expr)) for query in panel.queries}
+    found = {query: scraped.values(promql(query)) for query in panel.queries}
     if panel.title == "Network RDMA":  # its third query is soft-RoCE's
-        assert found.pop(panel.queries[2].expr) == []
+        assert found.pop(panel.queries[2]) == []
     assert all(found.values()), found
     for numbers in found.values():
         assert all(number >= 0 for number in numbers)
-        if panel.maximum is not None:
-            assert all(number <= panel.maximum for number in numbers)
+        if panel.fields.defaults.max is not None:
+            assert all(number <= panel.fields.defaults.max for number in numbers)
 
 
 def test_the_numbers_are_those_of_the_sources(scraped: Prometheus) -> None:
     by_title = {panel.title: panel for panel in PANELS}
 
     def first(title: str) -> list[float]:
-        return scraped.values(promql(by_title[title].queries[0].expr))
+        return scraped.values(promql(by_title[title].queries[0]))
 
     assert first("GPU power") == [61.235, 61.2]  # spark-2 by dcgm-exporter, spark-3 by ours
     assert first("GPU temperature") == [64.0, 64.0]
@@ -328,7 +342,7 @@ def test_the_numbers_are_those_of_the_sources(scraped: Prometheus) -> None:
     assert rates
     assert all(0 < rate < 1.2e9 for rate in rates)
     assert first("Generation throughput")[0] > 0
-    memory = scraped.values(promql(by_title["Memory"].queries[0].expr))
+    memory = scraped.values(promql(by_title["Memory"].queries[0]))
     assert len(memory) == 2  # node_exporter's for spark-2, ours for spark-3
 
 
@@ -352,7 +366,7 @@ def test_every_metric_of_a_panel_and_an_alert_is_known(scraped: Prometheus) -> N
         "node_infiniband_port_data_transmitted_bytes_total",  # needs an mlx5 device
         "node_infiniband_port_data_received_bytes_total",
     }
-    texts = [query.expr for panel in PANELS for query in panel.queries]
+    texts = [query for panel in PANELS for query in panel.queries]
     texts += [alert.expr for alert in ALERTS]
     pattern = r"\b(?:vllm:|node_|spark_cluster_|DCGM_)\w+"
     named = {name for text in texts for name in re.findall(pattern, text)}

@@ -24,8 +24,8 @@ import pytest
 import yaml
 
 from spark_cluster.lab import requirements
-from spark_cluster.monitor.panels import PANELS
 from tests.lab.conftest import PROGRAM, Cluster, wait_for
+from tests.monitor_files import PANELS
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
@@ -189,7 +189,7 @@ def test_metrics_and_every_panel_of_the_dashboard(
         def filled() -> bool:
             for panel in [panel for panel in PANELS if panel.title in empty]:
                 for query in panel.queries:
-                    expr = query.expr.replace("$__rate_interval", "4m").replace("$model", ".*")
+                    expr = query.replace("$__rate_interval", "4m").replace("$model", ".*")
                     quoted = expr.replace("'", "'\\''")
                     answer = json.loads(get(
                         ring, THIRD,

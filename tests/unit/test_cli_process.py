@@ -205,7 +205,10 @@ def test_a_closed_standard_output_is_not_given_to_a_connection(tmp_path: Path) -
 # What is imported
 
 
-HEAVY = ("paramiko", "fabric", "jinja2", "pyroute2", "rich.console", "rich.markdown", "pydantic")
+#: yaml: the diagnoses are read by whoever needs a text of theirs.
+HEAVY = (
+    "paramiko", "fabric", "jinja2", "pyroute2", "rich.console", "rich.markdown", "yaml", "pydantic",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -207,13 +207,6 @@ def test_every_code_is_explained(code: str) -> None:
         assert "!" not in words
 
 
-def test_codes_are_unique() -> None:
-    from spark_cluster.core import diagnosis
-
-    entries = [*(d.code for d in diagnosis._TABLE), *(e[0] for e in diagnosis._MORE)]
-    assert len(entries) == len(set(entries)) == len(DIAGNOSES)
-
-
 def test_the_doctor_reads_facts_of_the_table() -> None:
     assert {fact.name for fact in FACTS} <= set(TABLE)
     assert FACTS[0].name == "host"

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 
+import spark_cluster
+from spark_cluster import bounded_yaml
+from spark_cluster.core import diagnosis
+from spark_cluster.core.data_files import read_text
 from spark_cluster.core.diagnosis import DIAGNOSES
 from tests.command_line import Cli, assert_told
 
@@ -43,3 +50,42 @@ def test_every_diagnosis_says_why_and_how_it_is_mended() -> None:
         assert entry.title
         assert len(entry.why) > 30
         assert len(entry.fix) > 15
+
+
+# The file
+
+
+def test_no_code_is_given_twice() -> None:
+    """bounded_yaml refuses a key given twice; the parser that the program uses takes the last."""
+    text = read_text("spark_cluster.core", "diagnoses.yaml")
+    assert list(bounded_yaml.load(text)) == list(DIAGNOSES)
+    code = next(iter(DIAGNOSES))
+    with pytest.raises(yaml.YAMLError, match=f"'{code}' is given twice"):
+        bounded_yaml.load(f"{text}{code}: {{title: a, why: b, fix: c}}\n")
+
+
+def test_the_codes_that_the_program_names_are_those_of_the_file() -> None:
+    prefixes = {code.rstrip("0123456789") for code in DIAGNOSES}
+    form = re.compile(rf"\b(?:{'|'.join(sorted(prefixes))})\d{{3}}\b", re.ASCII)
+    named: set[str] = set()
+    for path in Path(spark_cluster.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named.update(form.findall(node.value))
+    assert named == set(DIAGNOSES)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("NET1: {title: a, why: b, fix: c}", "'NET1' is no code"),
+        ("NET001: a", "NET001: needs title, why, fix"),
+        ("NET001: {title: a, why: b}", "NET001: needs title, why, fix"),
+        ("NET001: {title: a, why: b, fix: c, more: d}", "NET001: needs title, why, fix"),
+        ("NET001: {title: a, why: b, fix: 3}", "NET001: each of"),
+        ("NET001: {title: a, why: b, fix: ' '}", "NET001: each of"),
+    ],
+)
+def test_an_entry_that_is_not_whole_is_refused(text: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        diagnosis.parse(text)

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.shell import ASK_DOCKER
+from spark_cluster.doctor import gpu, memory
 from spark_cluster.engines.spec import LABEL
+from spark_cluster.facts.memory import LARGE, LEAST
 from spark_cluster.facts.monitor import (
     MONITOR,
     SCRAPED,
@@ -29,11 +31,12 @@ from spark_cluster.facts.monitor import (
 from spark_cluster.facts.services import parse as parse_services
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitor import config, ports, stack
-from spark_cluster.monitor.alerts import ALERTS, rules
-from spark_cluster.monitor.dashboard import UID, dashboard
-from spark_cluster.monitor.panels import PANELS
+from spark_cluster.monitor.judgement import STILL_BYTES
+from spark_cluster.monitor.power import WORK_WATTS
 from spark_cluster.monitor.targets import Target, Targets, from_outside, targets, way
+from spark_cluster.rdma.findings import LOSS_FRACTION
 from spark_cluster.steps import monitor
+from tests.monitor_files import ALERTS, DASHBOARD, PANELS, RULES, THE_DASHBOARD
 
 from . import world
 
@@ -133,19 +136,44 @@ def test_a_file_of_targets_is_what_file_sd_reads() -> None:
 
 
 def test_the_alerts_are_explained() -> None:
-    names = [rule["alert"] for rule in rules()["groups"][0]["rules"]]
-    assert len(set(names)) == len(ALERTS)
+    assert len({alert.alert for alert in ALERTS}) == len(ALERTS)
     for alert in ALERTS:
-        assert not alert.code or alert.code in DIAGNOSES
-        assert alert.summary
-        assert alert.do.endswith(".")
+        code, said = alert.labels.code, alert.annotations.description
+        assert not code or code in DIAGNOSES
+        more = f" More: spark-cluster explain {code}" if code else ""
+        assert said.endswith(more)
+        assert said.removesuffix(more).endswith(".")
+        assert ("spark-cluster explain" in said.removesuffix(more)) == ("$labels.code" in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [
+        ("EngineWedged", [0, 0, *[WORK_WATTS["GB10"]] * 2, *[STILL_BYTES] * 2]),
+        ("RdmaLosses", [LOSS_FRACTION]),
+        ("MemoryCliff", [memory._ALARM, LEAST, LARGE]),
+        ("MemoryFalls", [0, memory._LITTLE]),
+        ("GpuStuckSlow", [gpu._STUCK_MHZ * 1e6, gpu._BUSY_PERCENT / 100]),
+    ],
+)
+def test_the_bounds_of_an_alert_are_those_of_the_program(name: str, bounds: list[float]) -> None:
+    (expr,) = [alert.expr for alert in ALERTS if alert.alert == name]
+    assert [float(number) for number in re.findall(r"[<>=]=? ([\d.]+)", expr)] == bounds
+
+
+def test_a_host_gets_the_files_that_are_shipped() -> None:
+    files = config.server_files(Targets({}), grafana=False)
+    head, _, rules = files[config.RULES].partition("\n")
+    assert head.startswith("# Written by `spark-cluster monitor up`")
+    assert rules == RULES.read_text(encoding="utf-8")
+    assert files[config.DASHBOARD] == DASHBOARD.read_text(encoding="utf-8")
 
 
 def test_the_document_lists_every_alert_and_panel() -> None:
     text = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
     for alert in ALERTS:
-        code = alert.code or "-"
-        assert re.search(rf"^\| {alert.name} \|.*\| {alert.severity} \| {code} \|$", text, re.M)
+        severity, code = alert.labels.severity, alert.labels.code or "-"
+        assert re.search(rf"^\| {alert.alert} \|.*\| {severity} \| {code} \|$", text, re.M)
     for panel in PANELS:
         assert panel.title in text
     for service in stack.SERVICES:
@@ -154,34 +182,47 @@ def test_the_document_lists_every_alert_and_panel() -> None:
 
 
 def test_the_dashboard_is_that_of_the_seeds() -> None:
-    found = json.loads(json.dumps(dashboard()))
-    assert found["uid"] == UID == "vllm-spark"
-    assert len(found["panels"]) == 20
-    assert len({panel["title"] for panel in found["panels"]}) == 20
-    assert {panel["id"] for panel in found["panels"]} == set(range(1, 21))
+    assert THE_DASHBOARD.uid == config.UID == "vllm-spark"
+    assert len(PANELS) == 20
+    assert len({panel.title for panel in PANELS}) == 20
+    assert {panel.id for panel in PANELS} == set(range(1, 21))
+
+
+def test_the_variables_of_the_queries_are_those_of_the_dashboard() -> None:
+    names = {variable.name for variable in THE_DASHBOARD.templating.list}
+    assert names == {"datasource", "model"}
+    queries = [query for panel in PANELS for query in panel.queries]
+    used = {name for query in queries for name in re.findall(r"\$\{?(\w+)", query)}
+    assert used == {"model", "__rate_interval"}
+
+
+def test_each_panel_names_its_queries_once_and_has_the_options_of_its_kind() -> None:
+    for panel in PANELS:
+        refs = [target.ref for target in panel.targets]
+        assert len(set(refs)) == len(refs)
+        assert {override.matcher.options for override in panel.fields.overrides} <= set(refs)
+        assert hasattr(panel.options, "legend") == (panel.type == "timeseries")
 
 
 def test_no_panel_lies_over_another() -> None:
     cells: Counter[tuple[int, int]] = Counter()
-    for panel in dashboard()["panels"]:
-        place = panel["gridPos"]
-        assert place["x"] + place["w"] <= 24
+    for panel in PANELS:
+        place = panel.place
+        assert place.x + place.w <= 24
         cells.update(
             (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            for x in range(place.x, place.x + place.w)
+            for y in range(place.y, place.y + place.h)
         )
     assert set(cells.values()) == {1}
 
 
-def test_every_query_takes_its_datasource_and_window_from_grafana() -> None:
-    for panel in dashboard()["panels"]:
-        assert panel["targets"]
-        for target in panel["targets"]:
-            assert target["datasource"]["uid"] == "${datasource}"
-            assert "rate(" not in target["expr"] or "[$__rate_interval]" in target["expr"]
-            if "vllm:" in target["expr"]:
-                assert 'model_name=~"$model"' in target["expr"]
+def test_every_query_takes_its_model_and_window_from_grafana() -> None:
+    """Its data source, too: tests/monitor_files.py knows no other."""
+    for query in (query for panel in PANELS for query in panel.queries):
+        assert "rate(" not in query or "[$__rate_interval]" in query
+        if "vllm:" in query:
+            assert 'model_name=~"$model"' in query
 
 
 # Programs

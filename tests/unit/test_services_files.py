@@ -13,7 +13,9 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from spark_cluster import bounded_yaml, services
 from spark_cluster.cli.services import _NAMES
 from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.core.step import Change
@@ -21,14 +23,15 @@ from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.docker import NO_ANSWER
 from spark_cluster.facts.probe import PRELUDE
 from spark_cluster.facts.services import OBSERVABILITY, Part, ServicesFact
-from spark_cluster.services.compose import digest_of
-from spark_cluster.services.service import LABEL, MARK, Service
+from spark_cluster.services.compose import LABEL, MARK, digest_of
+from spark_cluster.services.service import Service, reached
 from spark_cluster.services.table import SERVICES
 from spark_cluster.steps.services import Params, files, running
 from tests import compose_program
 
 from . import world
 
+FOLDER = Path(services.__file__).parent
 COMPOSED = [service for service in SERVICES.values() if service.kind == "compose"]
 
 
@@ -96,19 +99,102 @@ def test_another_file_is_another_digest() -> None:
     assert digest_of(one) == digest_of(langfuse.render("0.0.0.0", "a"))
 
 
+@pytest.mark.parametrize("service", COMPOSED, ids=lambda service: service.name)
+def test_a_host_gets_the_file_that_is_shipped_with_our_marks(service: Service) -> None:
+    text = (FOLDER / service.name / service.file).read_text(encoding="utf-8")
+    text = text.replace("${LISTEN}", "0.0.0.0").replace("${ADDRESS}", "192.168.102.10")
+    wanted = {key: value for key, value in yaml.safe_load(text).items() if key[:2] != "x-"}
+    rendered = service.render("0.0.0.0", "192.168.102.10")
+    marks = {"labels": {LABEL: digest_of(rendered)}, "restart": "unless-stopped"}
+    wanted["services"] = {name: part | marks for name, part in wanted["services"].items()}
+    wanted["volumes"] = {key: {"labels": {LABEL: service.name}} for key in wanted["volumes"]}
+    assert yaml.safe_load(rendered) == wanted
+    assert "&id" not in rendered
+
+
+def test_the_ports_of_the_unit_are_those_that_are_checked() -> None:
+    phoenix = SERVICES["phoenix"]
+    ports = re.findall(r"PHOENIX_(?:GRPC_)?PORT=(\d+)", text_of(phoenix))
+    assert [int(port) for port in ports] == list(phoenix.ports)
+    assert "PHOENIX_HOST=127.0.0.1 " in phoenix.render("127.0.0.1", "h")
+
+
+# The folders
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*/*.y*ml")), ids=lambda p: p.parent.name)
+def test_no_field_of_a_folder_is_given_twice(path: Path) -> None:
+    bounded_yaml.load(path.read_text(encoding="utf-8"))
+
+
+def test_a_folder_has_its_description_and_one_file() -> None:
+    folders = {path for path in FOLDER.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert {folder.name for folder in folders} == set(SERVICES)
+    for folder in folders:
+        wanted = {"service.yaml", SERVICES[folder.name].file}
+        assert {path.name for path in folder.iterdir() if path.name != "__pycache__"} == wanted
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"version": ""}, "a unit, and no compose file, has package and version"),
+        ({"kind": "compose"}, "a unit, and no compose file, has package and version"),
+        ({"port": 6007}, "port is one of ports"),
+        ({"health": "healthz"}, "health"),
+        ({"foldr": "~/x"}, "foldr"),
+        ({"secrets": [{"name": "lower"}]}, "secrets"),
+    ],
+)
+def test_a_description_that_is_wrong_is_refused(changed: dict[str, Any], fault: str) -> None:
+    fields = SERVICES["phoenix"].model_dump()
+    assert Service.model_validate(fields) == SERVICES["phoenix"]
+    with pytest.raises(ValidationError, match=fault):
+        Service.model_validate({**fields, **changed})
+
+
 # The real programs read them
 
 
 @pytest.mark.parametrize("service", COMPOSED, ids=lambda service: service.name)
 def test_docker_compose_accepts_the_file(service: Service, tmp_path: Path) -> None:
-    program = compose_program.needed(2)
     (tmp_path / "docker-compose.yml").write_text(text_of(service))
-    secrets = "".join(f"{s.name}={s.prefix}{'5a' * s.size}\n" for s in service.secrets)
-    (tmp_path / ".env").write_text(secrets)
-    done = program.run("--file", "docker-compose.yml", "config", "--services", folder=tmp_path)
+    read = read_by_compose(service, tmp_path / "docker-compose.yml", tmp_path)
+    assert set(read["services"]) == set(service.parts)
+
+
+@pytest.mark.parametrize("service", COMPOSED, ids=lambda service: service.name)
+def test_what_is_shipped_is_what_a_host_gets_but_for_our_marks(
+    service: Service, tmp_path: Path
+) -> None:
+    (tmp_path / "docker-compose.yml").write_text(text_of(service))
+    shipped = read_by_compose(service, FOLDER / service.name / service.file, tmp_path)
+    written = read_by_compose(service, tmp_path / "docker-compose.yml", tmp_path)
+    for part in written["services"].values():
+        assert part.pop("labels")
+        assert part.pop("restart") == "unless-stopped"
+    assert shipped["services"] == written["services"]
+    assert set(shipped["volumes"]) == set(written["volumes"])
+    assert shipped.get("name") == written.get("name")
+
+
+def read_by_compose(service: Service, path: Path, home: Path) -> dict[str, Any]:
+    """What `docker compose config` makes of the file, with a .env that is written to `home`."""
+    program = compose_program.needed(1)
+    if program.version < (2,):  # it knows no `name`
+        text = path.read_text(encoding="utf-8")
+        path = home / "without-name.yml"
+        path.write_text(text.replace(f"\nname: {service.name}\n", "\n"))
+    listen = service.listen("")
+    values = {s.name: f"{s.prefix}{'5a' * s.size}" for s in service.secrets}
+    values |= {"LISTEN": listen, "ADDRESS": reached(listen, "192.168.102.10")}
+    (home / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    given = ("--env-file", str(home / ".env"), "--file", str(path))
+    done = program.run(*given, "config", folder=home)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == set(service.parts)
     assert "variable is not set" not in done.stderr
+    read: dict[str, Any] = yaml.safe_load(done.stdout)
+    return read
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:

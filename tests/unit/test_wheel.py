@@ -49,7 +49,9 @@ def test_the_wheel_carries_all_data_files(wheel: Path) -> None:
         for path in files:
             if "__pycache__" not in path.parts:
                 assert f"spark_cluster/_data/{path.relative_to(ROOT)}" in names
-    assert "spark_cluster/cli/app.py" in names
+    for path in (ROOT / "spark_cluster").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert str(path.relative_to(ROOT)) in names
     assert not any(name.startswith(("tests/", "bench/")) for name in names)
 
 
@@ -59,12 +61,21 @@ def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
         archive.extractall(tmp_path / "site")
     here = tmp_path / "empty"
     here.mkdir()
+    shown = ran(tmp_path / "site", here, "recipes", "show", "qwen3-vl-235b")
+    assert str(tmp_path / "site/spark_cluster/_data/playbooks/recipes/qwen3-vl-235b.yaml") in shown
+    assert "sitecustomize.py" in shown
+    assert "Why it matters" in ran(tmp_path / "site", here, "explain", "NET004")
+
+
+def ran(site: Path, here: Path, *arguments: str) -> str:
+    """What the program of the folder `site` prints in the folder `here`."""
     done = subprocess.run(
         [
             sys.executable,
             "-c",
             "import sys, spark_cluster\nfrom spark_cluster.cli.app import run\n"
-            "print(spark_cluster.__file__)\nsys.exit(run(['recipes', 'show', 'qwen3-vl-235b']))",
+            "print(spark_cluster.__file__)\nsys.exit(run(sys.argv[1:]))",
+            *arguments,
         ],
         text=True,
         capture_output=True,
@@ -72,13 +83,11 @@ def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(here),
-            "PYTHONPATH": str(tmp_path / "site"),
+            "PYTHONPATH": str(site),
             "PYTHONSAFEPATH": "1",
         },
     )
     assert done.returncode == 0, done.stderr
-    first, *rest = done.stdout.splitlines()
-    assert first.startswith(str(tmp_path / "site"))
-    shown = "\n".join(rest)
-    assert str(tmp_path / "site/spark_cluster/_data/playbooks/recipes/qwen3-vl-235b.yaml") in shown
-    assert "sitecustomize.py" in shown
+    first, _, shown = done.stdout.partition("\n")
+    assert first.startswith(str(site))
+    return shown
