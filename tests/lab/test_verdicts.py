@@ -329,19 +329,28 @@ def test_wrong_nccl_ib_hca_and_traffic_on_the_management_nic(
     assert all(row["tx"] == 0 for row in found["rows"] if row["tx"] is not None)
 
 
+def gid_index(cluster: Cluster, node: str) -> int:
+    """Where the rail's IPv4 address stands: after addresses came and went it may be anywhere."""
+    found = cluster.on(node, f"grep -l :ffff:c0a8:64 /sys/class/infiniband/{RAIL}/ports/1/gids/*")
+    return int(found.split()[0].rpartition("/")[2])
+
+
 def test_one_direction_only(cluster: Cluster) -> None:
     """Somebody else's RDMA goes one way over the rail while the job uses sockets: no proof."""
     # Few and small writes in flight: a queue longer than the timer brings errors of its own.
-    wait = f"timeout 120 ib_write_bw -d {RAIL} -x 1 -D 60 -p 18515 -s 4096 -t 8"
+    wait = "timeout 120 ib_write_bw -d {} -x {} -D 60 -p 18515 -s 4096 -t 8"
     server = subprocess.Popen(
-        ["ssh", "-F", str(cluster.lab / "ssh_config"), "-o", "BatchMode=yes", WORKER, wait],
+        [
+            "ssh", "-F", str(cluster.lab / "ssh_config"), "-o", "BatchMode=yes", WORKER,
+            wait.format(RAIL, gid_index(cluster, WORKER)),
+        ],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     wait_for(lambda: ":18515" in cluster.on(WORKER, "ss -Hltn"), 60, "ib_write_bw listens")
     client = subprocess.Popen(
         [
             "ssh", "-F", str(cluster.lab / "ssh_config"), "-o", "BatchMode=yes", HEAD,
-            f"{wait} 192.168.100.11",
+            f"{wait.format(RAIL, gid_index(cluster, HEAD))} 192.168.100.11",
         ],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
