@@ -47,7 +47,7 @@ def evidence(
     loaded = load_inventory(inventory)
     with looking(loaded, select(loaded, split(hosts))) as session:
         if not as_json:
-            say(f"collecting from {', '.join(session.lanes)}: up to 90 s each, all at once")
+            say(f"collecting from {', '.join(session.hosts)}: up to 90 s each, all at once")
         told = gather(session, loaded, output or default_path(), since=since)
     if as_json:
         say_json(told)

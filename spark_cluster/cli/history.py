@@ -103,11 +103,11 @@ def _nodes(
     from spark_cluster.cli.running import load_inventory, read_hosts
     from spark_cluster.cli.terminal import Console
     from spark_cluster.core.error import SparkError
-    from spark_cluster.facts.story import LINES, story
+    from spark_cluster.facts.host_journal import LINES, host_journal
     from spark_cluster.inventory.loader import select
 
     loaded = load_inventory(inventory)
-    fact = story(max(limit, LINES))
+    fact = host_journal(max(limit, LINES))
     found = read_hosts(loaded, select(loaded, chosen), (fact,))
     away = [name for name, facts in found.items() if isinstance(facts, SparkError)]
     lines = {

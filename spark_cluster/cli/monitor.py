@@ -91,7 +91,7 @@ def up(
     asked = replace(asked, note=note)
 
     def end(active: Active) -> End:
-        facts = active.session.lanes[server].facts
+        facts = active.session.hosts[server].facts
         return End(urls(loaded, server, facts), told(loaded, server, facts))
 
     return run_playbook(asked, dry_run=dry_run, commands=verbose, end=end)

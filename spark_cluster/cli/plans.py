@@ -49,7 +49,7 @@ def show(
     """
     for planned, assessments in plan:
         step = planned.step
-        if step.stimulus is not None:
+        if step.traffic is not None:
             console.line("  ", ("when run", "dim"), "    ", (step.title, "bold"))
             continue
         busy = {h: a for h, a in assessments.items() if a.changes or a.problems}

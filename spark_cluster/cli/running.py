@@ -28,7 +28,7 @@ from spark_cluster.runner.bus import Bus
 from spark_cluster.runner.interrupt import heed
 from spark_cluster.runner.journal import Journal, new_run
 from spark_cluster.runner.run import Run
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
 from spark_cluster.steps.view import Options
 from spark_cluster.transport.protocol import Become, Connector
@@ -149,8 +149,8 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
     if book is not None:
         listeners.append(book)
     bus = Bus(listeners)
-    lanes = [
-        Lane(
+    hosts = [
+        HostSession(
             inventories.target(request.inventory, name),
             ProbeContext(request.inventory.hosts[name], request.inventory, request.deployment),
         )
@@ -159,7 +159,7 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
     become = ask_password()
     if request.deployment is not None:
         become.secrets += request.deployment.secret_values.values()
-    session = Session(lanes, connector(), become)
+    session = Session(hosts, connector(), become)
     started = time.monotonic()
     bus(
         RunStarted(
@@ -212,14 +212,14 @@ def looking(
     inventory: Inventory, names: list[str], deployment: Deployment | None = None
 ) -> Iterator[Session]:
     """A connected session for one look: no run, no lock, no journal."""
-    lanes = [
-        Lane(
+    hosts = [
+        HostSession(
             inventories.target(inventory, name),
             ProbeContext(inventory.hosts[name], inventory, deployment),
         )
         for name in names
     ]
-    session = Session(lanes, connector(), ask_password())
+    session = Session(hosts, connector(), ask_password())
     try:
         session.connect(lambda _: None)
         yield session
@@ -235,7 +235,7 @@ def read_hosts(
 ) -> dict[str, Facts | SparkError]:
     """These facts of each host in one exec each; the error of a host that is away."""
     with looking(inventory, names, deployment) as session:
-        found = session.each(session.alive, lambda lane: lane.read(facts))
+        found = session.each(session.alive, lambda host: host.read(facts))
         return {name: session.lost.get(name) or found[name] for name in names}
 
 

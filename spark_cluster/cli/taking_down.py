@@ -16,7 +16,7 @@ from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.runner.lock import PREEMPTIBLE
-from spark_cluster.steps.gone import NOT_BACK
+from spark_cluster.steps.teardown_check import NOT_BACK
 from spark_cluster.steps.view import Options
 
 #: With --force the kernel gets less time to give everything back: the run ends within a bound.

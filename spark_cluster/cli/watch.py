@@ -172,7 +172,7 @@ def _watch(
     from spark_cluster.runner.bus import Bus
     from spark_cluster.runner.interrupt import heed
     from spark_cluster.runner.journal import Journal, new_run
-    from spark_cluster.runner.responder import Means, Responder
+    from spark_cluster.runner.responder import Remedies, Responder
     from spark_cluster.runner.watcher import Settings, Watcher
 
     registry = CollectorRegistry(auto_describe=False)
@@ -183,13 +183,13 @@ def _watch(
     book = Journal(run, "watch", printer)
     bus = Bus([printer, book])
     with looking(inventory, names) as session, heed(session, bus):
-        means = Means(
+        remedies = Remedies(
             lambda: _evidence(inventory, session),
             command,
             restarting.restarter(inventory, _shower(as_json=as_json)) if cap else None,
             restarting.lacks(inventory),
         )
-        responder = Responder(means, bus, Restarts(cap))
+        responder = Responder(remedies, bus, Restarts(cap))
         watcher = Watcher(session, inventory, responder, bus, Settings(interval))
         registry.register(watcher.snapshots)
         registry.register(watcher.findings)
@@ -243,7 +243,7 @@ def _evidence(inventory: Inventory, watching: Session) -> str:
 
     folder = places.state_dir() / "evidence"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with looking(inventory, list(watching.lanes)) as session:
+    with looking(inventory, list(watching.hosts)) as session:
         session.become.password = watching.become.password
         session.become.ask = None
         path = folder / f"watch-{default_path().name}"

@@ -80,7 +80,7 @@ def found(*problems: Problem, notes: tuple[str, ...] = ()) -> Assessment:
 
 
 @dataclass(frozen=True)
-class Stimulus:
+class Traffic:
     """Traffic made between two readings: a script for one host, its output kept as `output`."""
 
     host: str
@@ -98,7 +98,7 @@ class Step(Generic[ViewT]):
     guarded    its changes go through the network guard (runner/guard.py)
     keeps_peers  a guarded change is taken back if a peer no longer answers
     wait       seconds to keep reading until `waiting` is empty; None: it does not wait
-    stimulus   traffic to make between a first and a second reading (verify-rdma)
+    traffic   traffic to make between a first and a second reading (verify-rdma)
     timeout    seconds that the commands of its changes may take on a host
     """
 
@@ -112,5 +112,5 @@ class Step(Generic[ViewT]):
     guarded: bool = False
     keeps_peers: bool = True
     wait: Callable[[Any], float] | None = None
-    stimulus: Callable[[ViewT, Any], Stimulus | None] | None = None
+    traffic: Callable[[ViewT, Any], Traffic | None] | None = None
     timeout: float = 120.0

@@ -18,8 +18,8 @@ from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.serving import RAY, SERVER
+from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.facts.traces import TRACES
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.secrets import start
 from spark_cluster.steps.view import View
@@ -178,7 +178,7 @@ STEP = Step(
         GPU.name,
         RAY.name,
         SERVER.name,
-        TRACES.name,
+        SHARED_MEMORY.name,
     ),
     timeout=900.0,
 )

@@ -24,7 +24,7 @@ class Options:
 @dataclass(frozen=True)
 class View:
     """`facts` are this host's newest readings, `all_facts` those of every host of the run, `first`
-    those of the run's beginning. `before` and `output` are there after a stimulus."""
+    those of the run's beginning. `before` and `output` are there after the traffic."""
 
     host: Host
     inventory: Inventory

@@ -33,12 +33,12 @@ from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.labels import CHECKS
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.rdma import COUNTERS, NCCL
+from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.facts.table import FACTS as FACT_TABLE
-from spark_cluster.facts.traces import TRACES
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.monitor.readings import PROGRESS
-from spark_cluster.runner.session import Lane
+from spark_cluster.runner.session import HostSession
 from spark_cluster.transport.exec import Exchange, Way
 from spark_cluster.transport.protocol import Become, Connection, Target
 from spark_cluster.transport.ssh import connect
@@ -116,12 +116,12 @@ class World:
 
     def read(self, *facts: Any) -> Facts:
         """The facts in one exec, as a run reads them."""
-        lane = Lane(Target(HOST, HOST), self.context)
-        lane.connection = self.connect(lane.target, Become())
+        host = HostSession(Target(HOST, HOST), self.context)
+        host.connection = self.connect(host.target, Become())
         try:
-            return lane.read(facts)
+            return host.read(facts)
         finally:
-            lane.close()
+            host.close()
             assert not self.pwned.exists(), "a command ran"
 
     def add(self, name: str, number: int, *, noted: bool = True, **more: Any) -> dict[str, Any]:
@@ -321,7 +321,7 @@ FORGERIES = {
     "ports": "LISTEN 0 1 0.0.0.0:1 0.0.0.0:*",
     ".": "",
 }
-FACTS = (MEMORY, TRACES, CONTAINERS, IMAGE, PORTS, COUNTERS, NCCL, ENGINE, PROGRESS)
+FACTS = (MEMORY, SHARED_MEMORY, CONTAINERS, IMAGE, PORTS, COUNTERS, NCCL, ENGINE, PROGRESS)
 
 
 def forgeries() -> list[str]:
@@ -466,7 +466,7 @@ def test_a_name_in_shared_memory_removes_no_stranger(world: World) -> None:
 def test_a_name_in_shared_memory_is_one_name(world: World) -> None:
     name = "x\nsegment 99999\nsemaphores 99999\nused y\nhugepages 9\nprocess S 99999 1 init"
     (world.folder / "root/dev/shm" / name).touch()
-    found = world.read(TRACES)[TRACES]
+    found = world.read(SHARED_MEMORY)[SHARED_MEMORY]
     assert set(found.shm) == {name.replace("\n", "?")}
     assert 99999 not in (*found.segments, *found.semaphores, *found.processes)
 
@@ -525,14 +525,14 @@ def test_the_note_is_written_by_the_very_commands_of_launch(world: World) -> Non
     identity = f"{1:064x}"
     world.add("new", 1, noted=False, image_labels={f"{LABEL}.recipe": "x"})
     change = Change("c", "absent", "running", f"_id=$(echo {identity})\n{note(TRUE['run'])}")
-    lane = Lane(Target(HOST, HOST), world.context)
-    lane.connection = world.connect(lane.target, Become())
+    host = HostSession(Target(HOST, HOST), world.context)
+    host.connection = world.connect(host.target, Become())
     assert world.read(CONTAINERS)[CONTAINERS].containers == ()
-    assert lane.run(f"set -eu\n{change.commands}", timeout=10).ok
+    assert host.run(f"set -eu\n{change.commands}", timeout=10).ok
     assert [each.name for each in world.read(CONTAINERS)[CONTAINERS].containers] == ["new"]
-    assert lane.run(f"set -eu\n{forget(identity)}", timeout=10).ok
+    assert host.run(f"set -eu\n{forget(identity)}", timeout=10).ok
     assert world.read(CONTAINERS)[CONTAINERS].containers == ()
-    lane.close()
+    host.close()
 
 
 # Every parser, whatever a host has written

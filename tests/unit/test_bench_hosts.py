@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from spark_cluster.bench import vllm_serve
-from spark_cluster.bench.beside import HostFacts, Sampler, figures
+from spark_cluster.bench.host_samples import HostFacts, Sampler, figures
 from spark_cluster.bench.plan import Settings, steps
 from spark_cluster.bench.results import Server
 from spark_cluster.facts.base import Fact, Facts

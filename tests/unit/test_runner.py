@@ -11,7 +11,7 @@ from spark_cluster.core.event import StepFinished
 from spark_cluster.core.result import Result, Status, exit_code
 from spark_cluster.core.step import Assessment, Change
 from spark_cluster.facts.probe import BEGIN
-from spark_cluster.runner.judge import judge
+from spark_cluster.runner.outcome import result_of
 from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
 
@@ -277,6 +277,6 @@ def test_what_a_changed_step_left_alone_is_told_beside_what_it_did() -> None:
     note = "1 shared memory segment left alone"
     gone = Change("/dev/shm/psm_1", "left behind", "gone", "true\n")
     planned = stage(sparks("spark-2")).run.playbook.steps[0]
-    result = judge("spark-2", planned, Assessment(notes=(note,)), [gone])
+    result = result_of("spark-2", planned, Assessment(notes=(note,)), [gone])
     assert result.status is Status.CHANGED
     assert result.details == ("/dev/shm/psm_1: left behind -> gone", note)

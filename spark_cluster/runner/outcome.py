@@ -76,7 +76,7 @@ def present_addresses(
     return frozenset(given | there)
 
 
-def judge(
+def result_of(
     name: str, planned: PlannedStep, assessment: Assessment, changed: Sequence[Change]
 ) -> Result:
     """The result that the last assessment allows to claim."""
