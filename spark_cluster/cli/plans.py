@@ -50,14 +50,14 @@ def show(
     for planned, assessments in plan:
         step = planned.step
         if step.traffic is not None:
-            console.line("  ", ("when run", "dim"), "    ", (step.title, "bold"))
+            console.line("  ", ("when run", "dim"), "    ", (planned.title, "bold"))
             continue
         busy = {h: a for h, a in assessments.items() if a.changes or a.problems}
         idle = [host for host in assessments if host not in busy]
         if idle:
             words = "skipped" if all(assessments[h].skipped for h in idle) else "no change"
             console.line(
-                "  ", (f"{words:<11}", "dim"), " ", (step.title, "bold"), f"  {', '.join(idle)}"
+                "  ", (f"{words:<11}", "dim"), " ", (planned.title, "bold"), f"  {', '.join(idle)}"
             )
         for host, assessment in busy.items():
             way = "in the way" if (step.name, host) in refused else "now"
@@ -76,7 +76,7 @@ def _show_host(
     commands: bool,
 ) -> None:
     word = "would change" if assessment.changes else "would check"
-    console.line("  ", (f"{word:<11}", "yellow"), " ", (planned.step.title, "bold"), f"  {host}")
+    console.line("  ", (f"{word:<11}", "yellow"), " ", (planned.title, "bold"), f"  {host}")
     for change in assessment.changes:
         console.line(f"                {change.what}: {change.before} -> {change.after}")
         for line in change.diff:

@@ -171,7 +171,7 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
             request.note,
         )
     )
-    for warning in request.warnings:
+    for warning in (*playbook.notes, *request.warnings):
         bus(Note(warning))
     try:
         with heed(session, bus):
@@ -248,11 +248,10 @@ def refuse(active: Active, plan: Plan) -> list[Result]:
     active.run.heed_others(refused)
     from spark_cluster.core.event import StepFinished
 
-    titles = {planned.step.name: planned.step.title for planned in plan.steps}
     for result in refused:
         active.bus(
             StepFinished(
-                result.host, result.step, titles[result.step], result.status.value,
+                result.host, result.step, result.title, result.status.value,
                 result.summary, result.details, result.seconds, result.error,
             )
         )  # fmt: skip

@@ -14,12 +14,14 @@ class PlannedStep:
     """A step with its parameters; `index` is its place in the playbook, from 0."""
 
     index: int
-    step: Step[Any]
+    step: Step[Any, Any]
     params: Any
 
     @property
-    def label(self) -> str:
-        return self.step.name
+    def title(self) -> str:
+        """What the step does with these parameters."""
+        titled = self.step.titled
+        return titled(self.params) if titled is not None else self.step.title
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,14 @@ from spark_cluster.playbook.models import Playbook
 
 @dataclass(frozen=True)
 class BoundPlaybook:
-    """A playbook whose steps and parameters are known to be right."""
+    """A playbook whose steps and parameters are known to be right. `notes` tell what of it will not
+    work in a later release."""
 
     path: Path
     name: str
     title: str
     steps: tuple[PlannedStep, ...]
+    notes: tuple[str, ...] = ()
 
 
 def find(name: str) -> Path:
@@ -41,28 +43,49 @@ def find(name: str) -> Path:
 
 
 def load(
-    path: Path, registry: Mapping[str, Step[Any]], settings: Sequence[str] = ()
+    path: Path, registry: Mapping[str, Step[Any, Any]], settings: Sequence[str] = ()
 ) -> BoundPlaybook:
-    """Read and bind. `settings` are `step.parameter=value` of the command line; they win.
+    """Read and bind. `settings` are `step.parameter=value` of the command line; they win. A step
+    may be called by a name that it had before, which is noted.
 
     Raises InputError with file, line and field.
     """
     source = read(path)
     playbook = validate(source, Playbook)
-    overrides = _parse_settings(settings, playbook)
+    names = _Names(registry)
+    used = [names.current(line.step, source.place(("steps", index, "step")))
+            for index, line in enumerate(playbook.steps)]  # fmt: skip
+    overrides = _parse_settings(settings, playbook.name, used, names)
     steps = []
-    for index, line in enumerate(playbook.steps):
-        step = registry.get(line.step)
+    for index, (name, line) in enumerate(zip(used, playbook.steps, strict=True)):
+        step = registry.get(name)
         if step is None:
             raise source.error(
                 ("steps", index, "step"),
                 f"there is no step {line.step!r}",
                 suggest(line.step, list(registry), "steps"),
             )
-        settings_here = overrides.get(line.step, {})
+        settings_here = overrides.get(name, {})
         params = _params(source, index, step, line.parameters, settings_here)
         steps.append(PlannedStep(index, step, params))
-    return BoundPlaybook(path, playbook.name, playbook.title, tuple(steps))
+    return BoundPlaybook(path, playbook.name, playbook.title, tuple(steps), tuple(names.notes))
+
+
+class _Names:
+    """The steps' names, old and new; `notes` tell of the old ones that were used."""
+
+    def __init__(self, registry: Mapping[str, Step[Any, Any]]) -> None:
+        self._renamed = {old: step.name for step in registry.values() for old in step.formerly}
+        self.notes: list[str] = []
+
+    def current(self, name: str, place: str) -> str:
+        """The step's name of today; `place` is where it is written."""
+        now = self._renamed.get(name)
+        if now is None:
+            return name
+        note = f"{place}: the step {name} is now called {now}; the next release knows only that"
+        self.notes.append(note)
+        return now
 
 
 class _WithSettings(Source):
@@ -83,7 +106,7 @@ class _WithSettings(Source):
 def _params(
     source: Source,
     index: int,
-    step: Step[Any],
+    step: Step[Any, Any],
     written: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> Any:
@@ -92,9 +115,11 @@ def _params(
     return validate_data(with_settings, step.params, {**written, **settings}, at=at)
 
 
-def _parse_settings(settings: Sequence[str], playbook: Playbook) -> dict[str, dict[str, Any]]:
+def _parse_settings(
+    settings: Sequence[str], playbook: str, used: Sequence[str], names: _Names
+) -> dict[str, dict[str, Any]]:
     overrides: dict[str, dict[str, Any]] = {}
-    names = sorted({line.step for line in playbook.steps})
+    known = sorted(set(used))
     for setting in settings:
         target, equals, value = setting.partition("=")
         step, dot, parameter = target.partition(".")
@@ -103,10 +128,11 @@ def _parse_settings(settings: Sequence[str], playbook: Playbook) -> dict[str, di
                 f"--set {setting}: not of the form STEP.PARAMETER=VALUE",
                 remedy="For example --set swap.at_boot=off.",
             )
-        if step not in names:
+        step = names.current(step, f"--set {setting}")
+        if step not in known:
             raise InputError(
-                f"--set {setting}: the playbook {playbook.name} has no step {step!r}",
-                remedy=suggest(step, names, "steps"),
+                f"--set {setting}: the playbook {playbook} has no step {step!r}",
+                remedy=suggest(step, known, "steps"),
             )
         overrides.setdefault(step, {})[parameter] = _scalar(setting, value)
     return overrides

@@ -206,7 +206,7 @@ class Run:
     def _step(self, planned: PlannedStep) -> None:
         step = planned.step
         names = self.session.alive
-        self.listener(StepStarted(step.name, step.title, tuple(names)))
+        self.listener(StepStarted(step.name, planned.title, tuple(names)))
         if step.traffic is None:
             self._refresh(planned, names)
         else:
@@ -367,12 +367,11 @@ class Run:
         self.results.append(result)
         if not result.status.good:
             self._failed.add(result.host)
-        title = next(p.step.title for p in self.playbook.steps if p.step.name == result.step)
         self.listener(
             StepFinished(
                 result.host,
                 result.step,
-                title,
+                result.title,
                 result.status.value,
                 result.summary,
                 result.details,

@@ -11,7 +11,7 @@ from typing import Any
 from spark_cluster.core.step import Step
 
 
-def registry() -> dict[str, Step[Any]]:
+def registry() -> dict[str, Step[Any, Any]]:
     """Every step by the name that playbooks use."""
     from spark_cluster.steps import (
         containers,
@@ -50,6 +50,6 @@ def registry() -> dict[str, Step[Any]]:
         secrets, shared_memory, swap, teardown_check,
     )  # fmt: skip
     several = (preflight, serving, mesh, netplan_undo, monitor, monitor_services, services)
-    steps: list[Step[Any]] = [module.STEP for module in modules]
+    steps: list[Step[Any, Any]] = [module.STEP for module in modules]
     steps += [step for module in several for step in module.STEPS]
     return {step.name: step for step in steps}

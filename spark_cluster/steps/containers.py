@@ -34,6 +34,13 @@ class Params(Document):
     stop_seconds: int = Field(default=20, ge=0, le=600)
 
 
+def _titled(params: Params) -> str:
+    if params.state == "absent":
+        return "Remove the containers"
+    whose = {"head": "the head's container", "worker": "the workers' containers"}
+    return f"Start {whose.get(params.role, 'the containers')}"
+
+
 def assess(view: View, params: Params) -> Assessment:
     if params.state == "absent":
         return _absent(view, params)
@@ -167,7 +174,8 @@ def _kill(container: Container) -> str:
 
 STEP = Step(
     name="containers",
-    title="Containers",
+    title="Start the containers",
+    titled=_titled,
     params=Params,
     reads=(CONTAINERS.name, SECRETS.name, SERVER.name),
     assess=assess,

@@ -12,6 +12,7 @@ from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT, NOTE, LaunchSnapshotFact
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.shared_memory import SHARED_MEMORY
+from spark_cluster.steps.base import by_state
 from spark_cluster.steps.view import View
 
 
@@ -68,10 +69,15 @@ def _restored(view: View) -> Assessment:
 
 
 STEP = Step(
-    name="as-before",
-    title="The host as before the launch",
+    name="launch-snapshot",
+    title="Record the host's state before the launch",
     params=Params,
     reads=(LAUNCH_SNAPSHOT.name, SWAP.name, CONTAINERS.name, MEMORY.name, SHARED_MEMORY.name),
     assess=assess,
     timeout=300.0,
+    titled=by_state(
+        noted="Record the host's state before the launch",
+        restored="Restore the host's state from before the launch",
+    ),
+    formerly=("as-before",),
 )

@@ -190,7 +190,7 @@ def _armed(view: View) -> Iterator[Problem]:
 
 STEP = Step(
     name="netplan",
-    title="Network configuration (netplan, guarded)",
+    title="Configure the network (netplan, guarded)",
     params=Params,
     reads=(HOST.name, NETPLAN.name, LINKS.name, GUARD.name),
     assess=assess,

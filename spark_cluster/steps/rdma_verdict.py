@@ -256,7 +256,7 @@ def assess(view: View, _: Params) -> Assessment:
 
 STEP = Step(
     name="rdma-verdict",
-    title="Tokens travel by RDMA on every rank",
+    title="Check that tokens travel by RDMA on every rank",
     params=Params,
     reads=tuple(fact.name for fact in (*MOVING, *STANDING)),
     assess=assess,

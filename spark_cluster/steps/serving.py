@@ -255,7 +255,7 @@ _SERVER_FACTS = (SERVER.name, CONTAINERS.name, CLOCK.name)
 STEPS = (
     Step(
         "ray-head",
-        "Ray's head answers",
+        "Wait for Ray's head",
         Patience,
         (RAY.name, *_SERVER_FACTS),
         ray_head,
@@ -263,7 +263,7 @@ STEPS = (
     ),
     Step(
         "ray-joined",
-        "All hosts and GPUs have joined Ray",
+        "Wait until all hosts and GPUs have joined Ray",
         Patience,
         (RAY.name, *_SERVER_FACTS),
         ray_joined,
@@ -271,7 +271,7 @@ STEPS = (
     ),
     Step(
         "serve",
-        "The server is started",
+        "Start the server",
         NoParams,
         (CONTAINERS.name,),
         serve,
@@ -279,7 +279,7 @@ STEPS = (
     ),
     Step(
         "ready",
-        "The model is loaded and the server answers",
+        "Wait until the model is loaded and the server answers",
         Ready,
         _SERVER_FACTS,
         ready,
@@ -287,7 +287,7 @@ STEPS = (
     ),
     Step(
         "canary",
-        "The server gives a token",
+        "Ask the server for a token",
         FirstToken,
         (CONTAINERS.name,),
         canary,

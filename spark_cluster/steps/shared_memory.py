@@ -60,10 +60,11 @@ def _left(what: str, option: str, ids: frozenset[int]) -> list[str]:
 
 
 STEP = Step(
-    name="traces",
-    title="Shared memory that the engine left",
+    name="shared-memory",
+    title="Remove shared memory that the engine left",
     params=NoParams,
     reads=(LAUNCH_SNAPSHOT.name, SHARED_MEMORY.name, CONTAINERS.name),
     assess=assess,
     affects=(SHARED_MEMORY.name, MEMORY.name),
+    formerly=("traces",),
 )

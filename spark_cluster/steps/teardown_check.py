@@ -134,8 +134,8 @@ def _pids(view: View) -> set[int]:
 
 
 STEP = Step(
-    name="gone",
-    title="Containers, processes, ports gone; memory back",
+    name="teardown-check",
+    title="Check that containers, processes and ports are gone and the memory is back",
     params=Params,
     reads=(
         CONTAINERS.name,
@@ -146,5 +146,6 @@ STEP = Step(
         LAUNCH_SNAPSHOT.name,
     ),
     assess=assess,
-    wait=lambda params: float(params.seconds),
+    wait=lambda params: params.seconds,
+    formerly=("gone",),
 )

@@ -210,7 +210,7 @@ def test_no_label_keeps_a_teardown_from_its_end(world: World, field: str) -> Non
     strange = world.folder / f"containers/{0xF:064x}.json"
     plain = {**json.loads(strange.read_text()), "labels": {"com.example": "x"}}
     strange.write_text(json.dumps(plain))
-    said = world.run("teardown", "--set", "gone.seconds=0.1")
+    said = world.run("teardown", "--set", "teardown-check.seconds=0.1")
     assert world.there == {"stranger"}, said
     assert "is still" not in said.out
 
@@ -246,7 +246,7 @@ def test_a_foreign_image_s_labels_make_no_container_ours(world: World) -> None:
     assert "forged" not in world.run("logs").out
     fact = world.read(CONTAINERS)[CONTAINERS]
     assert {each.name for each in fact.containers} == {"ours", "earlier-release", "composed"}
-    said = world.run("teardown", "--set", "gone.seconds=0.1")
+    said = world.run("teardown", "--set", "teardown-check.seconds=0.1")
     assert world.there == {"theirs"}
     assert "not ours and left alone, its image has our labels: theirs" in said.out
     assert list((world.folder / "root/var/lib").glob("**/containers/*")) == []
@@ -272,7 +272,7 @@ def test_what_nobody_can_read_is_unknown_and_not_absent(
 ) -> None:
     world.add("ours", 1)
     world.add("odd", 2, noted=noted, **broken)
-    said = world.run("teardown", "--set", "gone.seconds=0.1")
+    said = world.run("teardown", "--set", "teardown-check.seconds=0.1")
     assert said.code == 3
     assert world.there == {"odd"}
     assert "nothing of ours runs" not in said.out
@@ -458,7 +458,7 @@ def test_a_name_in_shared_memory_removes_no_stranger(world: World) -> None:
     for number, text in enumerate(forgeries()):
         name = f"{number}{text}".replace("/", "|").encode()[:255]
         Path(os.fsdecode(bytes(world.folder / "root/dev/shm") + b"/" + name)).touch()
-    said = world.run("teardown", "--set", "gone.seconds=0.1")
+    said = world.run("teardown", "--set", "teardown-check.seconds=0.1")
     assert world.there == {"stranger"}
     assert "stranger" not in said.out
 

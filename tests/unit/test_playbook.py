@@ -152,3 +152,75 @@ def test_any_set_gives_a_playbook_or_an_input_error(setting: str) -> None:
         load(BOOTSTRAP, registry(), [setting])
     except InputError as error:
         assert error.remedy
+
+
+# Steps that had another name before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("as-before", "launch-snapshot"), ("gone", "teardown-check"), ("traces", "shared-memory")],
+)
+def test_a_step_keeps_its_former_name_for_one_release(old: str, new: str, tmp_path: Path) -> None:
+    parameters = "    with: {state: noted}\n" if old == "as-before" else ""
+    text = f"name: mine\ntitle: M\nsteps:\n  - step: {old}\n{parameters}"
+    path = write(tmp_path / "mine.yaml", text)
+    bound = load(path, registry())
+    assert [planned.step.name for planned in bound.steps] == [new]
+    assert bound.notes == (
+        f"{path}:4: the step {old} is now called {new}; the next release knows only that",
+    )
+
+
+def test_set_takes_the_former_name_and_the_new_one_alike(tmp_path: Path) -> None:
+    text = "name: mine\ntitle: M\nsteps:\n  - step: gone\n"
+    path = write(tmp_path / "mine.yaml", text)
+    shipped = places.shipped("playbooks") / "teardown.yaml"
+    for book, setting in (
+        (path, "gone.seconds=7"),
+        (path, "teardown-check.seconds=7"),
+        (shipped, "gone.seconds=7"),
+        (shipped, "teardown-check.seconds=7"),
+    ):
+        bound = load(book, registry(), [setting])
+        assert params(bound, "teardown-check").seconds == 7
+        told = [note for note in bound.notes if note.startswith(f"--set {setting}")]
+        assert bool(told) == setting.startswith("gone")
+
+
+def test_the_shipped_playbooks_use_the_steps_names_of_today() -> None:
+    assert [note for path in SHIPPED for note in load(path, registry()).notes] == []
+
+
+def test_no_former_name_is_a_name_of_today() -> None:
+    former = [name for step in registry().values() for name in step.formerly]
+    assert len(former) == len(set(former))
+    assert not set(former) & set(registry())
+
+
+def test_a_title_says_what_the_parameters_make_of_the_step() -> None:
+    launch = load(places.shipped("playbooks") / "launch.yaml", registry())
+    teardown = load(places.shipped("playbooks") / "teardown.yaml", registry())
+    assert [planned.title for planned in launch.steps if planned.step.name == "containers"] == [
+        "Start the head's container",
+        "Start the workers' containers",
+    ]
+    titles = {planned.step.name: planned.title for planned in teardown.steps}
+    assert titles["containers"] == "Remove the containers"
+    assert titles["launch-snapshot"] == "Restore the host's state from before the launch"
+
+
+@pytest.mark.parametrize("name", registry())
+def test_every_state_that_a_step_knows_has_a_title(name: str) -> None:
+    step = registry()[name]
+    field = step.params.model_fields.get("state")
+    if step.titled is None or field is None:
+        return
+    titles = {step.titled(step.params.model_construct(**{**_defaults(step), "state": state}))
+              for state in field.annotation.__args__}  # fmt: skip
+    assert all(titles)
+    assert len(titles) > 1
+
+
+def _defaults(step: Any) -> dict[str, Any]:
+    return {name: field.default for name, field in step.params.model_fields.items()}
