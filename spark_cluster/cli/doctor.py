@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FixOption = Annotated[
     bool,
-    typer.Option("--fix", help="Run the bootstrap steps that repair findings, then look again."),
+    typer.Option("--fix", help="Run the bootstrap steps that repair findings, then examine again."),
 ]
 
 

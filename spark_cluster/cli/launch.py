@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def launch(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")],
     group: GroupOption = None,
     profile: ProfileOption = None,
     options: WithOption = None,
@@ -49,19 +49,22 @@ def launch(
     anyway: Annotated[
         bool,
         typer.Option(
-            "--anyway", help="Also a recipe that is known not to work, or that lint refuses."
+            "--anyway", help="Launch even if the recipe is known to be broken or lint rejects it."
         ),
     ] = False,
     dry_run: DryRunOption = False,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Return once the server is started.")
+        bool,
+        typer.Option(
+            "--no-wait", help="Return once the server is started, without waiting for a token."
+        ),
     ] = False,
     restart_at_boot: Annotated[
         bool | None,
         typer.Option(
             "--restart-at-boot/--no-restart-at-boot",
-            help="Have the hosts start the ranks again after a reboot, or when one ends; "
-            "default: as the last launch of this recipe had it. teardown ends it.",
+            help="Restart the ranks after a reboot or when one ends; "
+            "default: as in the last launch of this recipe. Removed by teardown.",
             show_default=False,
         ),
     ] = None,
@@ -70,7 +73,7 @@ def launch(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Serve a model on a group of hosts; ready only when a real token came back."""
+    """Serve a model on a group of hosts. Ready only when a real token came back."""
     from spark_cluster.cli.deploying import Choices, chosen_options
     from spark_cluster.cli.running import load_inventory
 

@@ -33,25 +33,31 @@ def register(app: typer.Typer) -> None:
 
 def logs(
     ranks: Annotated[
-        list[int] | None, typer.Argument(metavar="[RANK]...", help="Only these ranks.")
+        list[int] | None, typer.Argument(metavar="[RANK]...", help="Limit to these ranks.")
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on; Ctrl-C detaches and stops nothing.")
+        bool,
+        typer.Option("--follow", "-f", help="Follow the logs; Ctrl-C detaches and stops nothing."),
     ] = False,
     since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="10m, 2h, or 2026-11-21T03:15:00.")
+        str,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Show lines since this time: 10m, 2h, 2026-11-21T03:15:00.",
+        ),
     ] = "",
     tail: Annotated[
-        int | None, typer.Option("--tail", "-n", min=0, help="So many last lines of each rank.")
+        int | None, typer.Option("--tail", "-n", min=0, help="Lines to show per rank.")
     ] = None,
     grep: Annotated[
-        str | None, typer.Option("--grep", metavar="REGEX", help="Only lines that match.")
+        str | None, typer.Option("--grep", metavar="REGEX", help="Show only lines that match.")
     ] = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the logs of all ranks, merged by time; each line names its rank and host."""
+    """Show the logs of all ranks, merged by time. Each line names its rank and host."""
     from spark_cluster.cli.running import load_inventory, looking
     from spark_cluster.inventory.loader import select
     from spark_cluster.serving import logs as reading

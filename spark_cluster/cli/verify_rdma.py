@@ -30,17 +30,19 @@ def register(app: typer.Typer) -> None:
 def verify_rdma(
     more: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="--from-log: further files.", show_default=False),
+        typer.Argument(
+            metavar="[FILE]...", help="Further log files (with --from-log).", show_default=False
+        ),
     ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option("--tokens", min=1, max=100_000, help="How many tokens to generate."),
+        typer.Option("--tokens", min=1, max=100_000, help="Number of tokens to generate."),
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Judge the traffic that is there; generate nothing.")
+        bool, typer.Option("--live", help="Judge existing traffic instead of generating tokens.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Like --live, a line per interval until Ctrl-C.")
+        bool, typer.Option("--watch", help="Like --live, one line per interval until Ctrl-C.")
     ] = False,
     interval: Annotated[
         float | None,
@@ -53,12 +55,12 @@ def verify_rdma(
         typer.Option(
             "--from-log",
             metavar="FILE",
-            help="Read NCCL's and the engine's logs alone; - is stdin.",
+            help="Judge from NCCL and engine logs only; - reads standard input.",
         ),
     ] = None,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Measure the links with ib_write_bw; needs no model."),
+        typer.Option("--probe", help="Measure the links with ib_write_bw (no model needed)."),
     ] = False,
     duration: Annotated[
         int | None,
@@ -70,7 +72,7 @@ def verify_rdma(
         bool | None,
         typer.Option(
             "--both/--no-both",
-            help="--probe: also both halves of a port at once; default: both.",
+            help="--probe: also measure both halves of a port at once (default).",
             show_default=False,
         ),
     ] = None,
