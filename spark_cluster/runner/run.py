@@ -149,8 +149,12 @@ class Run:
         return [self.facts[name] for name in names]
 
     def _assess(self, planned: PlannedStep, name: str) -> Assessment:
-        assessment: Assessment = planned.step.assess(self.view(name), planned.params)
+        assessment: Assessment = planned.step.assess(self._seen(planned, name), planned.params)
         return assessment
+
+    def _seen(self, planned: PlannedStep, name: str) -> View:
+        """What this step may see: the facts that it declares."""
+        return self.view(name).seen_by(planned.step.name, planned.step.reads)
 
     def view(self, name: str) -> View:
         """What the steps see of this host now."""
@@ -250,7 +254,9 @@ class Run:
         self._read(planned, names)
         self.before, self.output = self.session.all_facts(), None
         for name in self.session.alive:
-            traffic = planned.step.traffic and planned.step.traffic(self.view(name), planned.params)
+            traffic = planned.step.traffic and planned.step.traffic(
+                self._seen(planned, name), planned.params
+            )
             if traffic is not None:
                 self._make_traffic(planned, traffic)
         self._read(planned, self.session.alive)
