@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from spark_cluster.inventory.models import Inventory
     from spark_cluster.recipes.models import Recipe
 
-#: The steps after which the server is started and only waited for.
-_WAITS = ("ready", "canary", "rdma-verdict")
+#: The steps after which the server is started and only waited for, and what each of them proves.
+_VERDICT = "rdma-verdict"
+_PROOFS = {
+    "ready": "that the model is loaded and the server answers",
+    "canary": "that the server gives a token",
+    _VERDICT: "that its tokens travel by RDMA",
+}
 
 #: What --restart-at-boot and its opposite set in the playbook.
 _RESTART = {True: ["restart-at-boot.state=on"], False: ["restart-at-boot.state=off"], None: []}
@@ -97,8 +102,10 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
     deployment = request.deployment
     assert deployment is not None
     with activate(request, journal=not dry_run) as active:
+        proofs = [step for step in _PROOFS if step != _VERDICT or len(deployment.hosts) > 1]
+        unproven = active.run.playbook.lacks(proofs)
         if no_wait:
-            active.run.leave_out(_WAITS)
+            active.run.leave_out(tuple(_PROOFS))
         plan = active.run.plan()
         if dry_run:
             return show_plan(active, plan, commands=request.verbose)
@@ -125,12 +132,14 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
             "model": model,
             "already_up": was_up,
             "restarts_at_boot": bool(restarts),
+            "not_verified": list(proofs if no_wait else unproven),
         }
         verdict = judged(active, results)
         code = active.finish(results, data={**data, **verdict})
         if code == 0:
-            state = "started, not yet ready" if no_wait else "ready"
-            active.say(f"{name} is {'already up' if was_up else state}: {endpoint}")
+            active.say(f"{name} is {_state(was_up, no_wait, unproven)}: {endpoint}")
+            for step in () if no_wait else unproven:
+                active.say(f"not verified: {_PROOFS[step]}; the playbook has no step {step}")
             chat = address + APIS[deployment.api].chat
             active.say(curl_line(chat, model, has_key=deployment.containers[0].has_key))
             if restarts:
@@ -152,6 +161,17 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
         if code != 0:
             _warn_of_boots(active, name)
         return code
+
+
+def _state(was_up: bool, no_wait: bool, unproven: Sequence[str]) -> str:
+    """What may be said of a launch that ended well."""
+    if no_wait:
+        return "already up" if was_up else "started, not yet ready"
+    if not unproven:
+        return "already up" if was_up else "ready"
+    answers = not {"ready", "canary"} & set(unproven)
+    said = "ready" if answers else "started"
+    return f"{'already up' if was_up else said}, but not verified"
 
 
 def _warn_of_boots(active: Active, name: str) -> None:

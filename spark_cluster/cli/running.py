@@ -36,7 +36,8 @@ from spark_cluster.transport.protocol import Become, Connector
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asked for; `playbook` is empty for a verb that has none."""
+    """What the command line asked for; `playbook` is empty for a verb that has none. `needs` are
+    steps that the playbook must have."""
 
     verb: str
     playbook: str
@@ -53,6 +54,7 @@ class Request:
     preempt: tuple[str, ...] = ()
     carry_on: bool = False
     needs_lock: bool = True
+    needs: tuple[str, ...] = ()
     run: str = field(default_factory=new_run)
 
 
@@ -138,7 +140,7 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
     """
     if request.playbook:
         path = playbooks.find(request.playbook)
-        playbook = playbooks.load(path, registry(), request.settings)
+        playbook = playbooks.load(path, registry(), request.settings, request.needs)
     else:
         playbook = playbooks.BoundPlaybook(request.inventory.path, request.verb, request.verb, ())
     if journal and not endless:

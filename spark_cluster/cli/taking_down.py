@@ -16,7 +16,7 @@ from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.runner.lock import PREEMPTIBLE
-from spark_cluster.steps import teardown_check
+from spark_cluster.steps import containers, teardown_check
 from spark_cluster.steps.view import Options
 
 #: With --force the kernel gets less time to give everything back: the run ends within a bound.
@@ -53,6 +53,7 @@ def teardown_request(
         preempt=PREEMPTIBLE,
         carry_on=True,
         needs_lock=not force,
+        needs=(containers.STEP.name, teardown_check.STEP.name),
     )
 
 

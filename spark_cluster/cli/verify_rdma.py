@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -151,10 +152,10 @@ def _verify(request: Request) -> int:
     """Counters, tokens of our own, counters."""
     from spark_cluster.cli.running import activate
     from spark_cluster.core.result import exit_code
-    from spark_cluster.steps.rdma_verdict import verdict
+    from spark_cluster.steps.rdma_verdict import STEP, verdict
     from spark_cluster.steps.served import to_verify
 
-    with activate(request) as active:
+    with activate(replace(request, needs=(STEP.name,))) as active:
         results = active.run.apply(active.run.plan())
         facts = active.session.all_facts()
         found = to_verify(facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,19 @@ from spark_cluster.playbook.models import Playbook
 
 @dataclass(frozen=True)
 class BoundPlaybook:
-    """A playbook whose steps and parameters are known to be right. `notes` tell what of it will not
-    work in a later release."""
+    """A playbook whose steps and parameters are known to be right. `notes` tell where it is, if it
+    is not the one that ships, and what of it will not work in a later release."""
 
     path: Path
     name: str
     title: str
     steps: tuple[PlannedStep, ...]
     notes: tuple[str, ...] = ()
+
+    def lacks(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of the steps that are not in it."""
+        there = {planned.step.name for planned in self.steps}
+        return tuple(name for name in names if name not in there)
 
 
 def find(name: str) -> Path:
@@ -43,10 +48,14 @@ def find(name: str) -> Path:
 
 
 def load(
-    path: Path, registry: Mapping[str, Step[Any, Any]], settings: Sequence[str] = ()
+    path: Path,
+    registry: Mapping[str, Step[Any, Any]],
+    settings: Sequence[str] = (),
+    needs: Sequence[str] = (),
 ) -> BoundPlaybook:
     """Read and bind. `settings` are `step.parameter=value` of the command line; they win. A step
-    may be called by a name that it had before, which is noted.
+    may be called by a name that it had before, which is noted. So is a file that is not ours.
+    `needs` are steps without which the verb cannot say what it says at its end.
 
     Raises InputError with file, line and field.
     """
@@ -55,6 +64,13 @@ def load(
     names = _Names(registry)
     used = [names.current(line.step, source.place(("steps", index, "step")))
             for index, line in enumerate(playbook.steps)]  # fmt: skip
+    for name in needs:
+        if name not in used:
+            raise source.error(
+                ("steps",),
+                f"{playbook.name} needs the step {name}, and this playbook has none",
+                f"Add `- step: {name}`; the playbook that ships has it: {_shipped(path.name)}",
+            )
     overrides = _parse_settings(settings, playbook.name, used, names)
     steps = []
     for index, (name, line) in enumerate(zip(used, playbook.steps, strict=True)):
@@ -68,7 +84,19 @@ def load(
         settings_here = overrides.get(name, {})
         params = _params(source, index, step, line.parameters, settings_here)
         steps.append(PlannedStep(index, step, params))
-    return BoundPlaybook(path, playbook.name, playbook.title, tuple(steps), tuple(names.notes))
+    notes = [*_foreign(path), *names.notes]
+    return BoundPlaybook(path, playbook.name, playbook.title, tuple(steps), tuple(notes))
+
+
+def _foreign(path: Path) -> list[str]:
+    """Which playbook is used, if it is not the one that ships."""
+    if path.resolve() == _shipped(path.name).resolve():
+        return []
+    return [f"uses the playbook {places.short(path)}, which is not the one that ships"]
+
+
+def _shipped(name: str) -> Path:
+    return places.shipped("playbooks") / name
 
 
 class _Names:

@@ -13,9 +13,11 @@ from spark_cluster import places
 from spark_cluster.core.error import InputError
 from spark_cluster.playbook.loader import BoundPlaybook, find, load
 from spark_cluster.steps import registry
+from tests.command_line import Cli
 
 from . import world
 from .cases import refused, refused_as_its_head_says, write
+from .world import Spark, launching, unlimited
 
 CASES = sorted((world.DATA / "playbooks").glob("*.yaml"))
 SHIPPED = sorted(places.shipped("playbooks").glob("*.yaml"))
@@ -167,7 +169,7 @@ def test_a_step_keeps_its_former_name_for_one_release(old: str, new: str, tmp_pa
     path = write(tmp_path / "mine.yaml", text)
     bound = load(path, registry())
     assert [planned.step.name for planned in bound.steps] == [new]
-    assert bound.notes == (
+    assert bound.notes[1:] == (
         f"{path}:4: the step {old} is now called {new}; the next release knows only that",
     )
 
@@ -224,3 +226,112 @@ def test_every_state_that_a_step_knows_has_a_title(name: str) -> None:
 
 def _defaults(step: Any) -> dict[str, Any]:
     return {name: field.default for name, field in step.params.model_fields.items()}
+
+
+# A playbook that is not the one that ships
+
+
+def _own(name: str, *without: str) -> Path:
+    """A playbook in the current folder: ours, but for some steps."""
+    text = (places.shipped("playbooks") / f"{name}.yaml").read_text()
+    head, *steps = text.split("\n  - step: ")
+    kept = [step for step in steps if step.split()[0] not in without]
+    assert len(kept) < len(steps) or not without
+    return write(Path("playbooks") / f"{name}.yaml", "\n  - step: ".join([head, *kept]))
+
+
+USES = "note                   uses the playbook playbooks/{}, which is not the one that ships"
+
+
+def test_every_run_names_a_playbook_that_is_not_ours(cli: Cli) -> None:
+    hosts = [Spark("spark-1"), Spark("spark-2"), Spark("spark-3")]
+    ours = cli("bootstrap", "-i", world.INVENTORY, hosts=hosts)
+    assert "uses the playbook" not in ours.out
+    _own("bootstrap")
+    for words in (("bootstrap",), ("bootstrap", "--dry-run"), ("plan", "bootstrap")):
+        said = cli(*words, "-i", world.INVENTORY, hosts=hosts)
+        assert said.code == 0
+        assert USES.format("bootstrap.yaml") in said.out
+    told = cli("bootstrap", "--json", "-i", world.INVENTORY, hosts=hosts).lines
+    notes = [line["message"] for line in told if line["kind"] == "note"]
+    assert any("uses the playbook playbooks/bootstrap.yaml" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("without", "state", "proofs"),
+    [
+        (("rdma-verdict",), "ready, but not verified", ["that its tokens travel by RDMA"]),
+        (("canary",), "started, but not verified", ["that the server gives a token"]),
+        (
+            ("canary", "rdma-verdict"),
+            "started, but not verified",
+            ["that the server gives a token", "that its tokens travel by RDMA"],
+        ),
+        (
+            ("ready", "canary", "rdma-verdict"),
+            "started, but not verified",
+            ["that the model is loaded and the server answers"],
+        ),
+    ],
+)
+def test_a_launch_says_what_its_playbook_did_not_verify(
+    cli: Cli, without: tuple[str, ...], state: str, proofs: list[str]
+) -> None:
+    _own("launch", *without)
+    hosts = [launching("spark-2"), launching("spark-3")]
+    said = cli("launch", "qwen3-vl-235b", "-i", world.INVENTORY, hosts=hosts)
+    assert said.code == 0
+    assert f"qwen3-vl-235b is {state}: http://" in said.out
+    assert "is ready:" not in said.out
+    for proof in proofs:
+        assert f"not verified: {proof}; the playbook has no step" in said.out
+    hosts = [launching("spark-2"), launching("spark-3")]
+    told = cli("launch", "qwen3-vl-235b", "--json", "-i", world.INVENTORY, hosts=hosts)
+    assert told.data["not_verified"] == list(without)
+
+
+def test_a_launch_by_our_playbook_has_verified_all(cli: Cli) -> None:
+    hosts = [launching("spark-2"), launching("spark-3")]
+    said = cli("launch", "qwen3-vl-235b", "--json", "-i", world.INVENTORY, hosts=hosts)
+    assert said.data["not_verified"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "playbook", "step"),
+    [
+        (("teardown",), "teardown", "teardown-check"),
+        (("teardown", "--force"), "teardown", "teardown-check"),
+        (("plan", "teardown"), "teardown", "containers"),
+        (("verify-rdma",), "verify-rdma", "rdma-verdict"),
+        (("verify-rdma", "--tokens", "8"), "verify-rdma", "rdma-verdict"),
+    ],
+)
+def test_a_verb_says_which_step_it_needs(
+    cli: Cli, words: tuple[str, ...], playbook: str, step: str
+) -> None:
+    if playbook == "verify-rdma":
+        text = "name: verify-rdma\ntitle: V\nsteps:\n  - step: rdma-devices\n"
+        write(Path("playbooks/verify-rdma.yaml"), text)
+    else:
+        _own(playbook, step)
+    said = cli(*words, "-i", world.INVENTORY, hosts=[Spark("spark-2"), Spark("spark-3")])
+    assert said.code == 2
+    assert f"{playbook} needs the step {step}, and this playbook has none" in said.err
+    assert f"playbooks/{playbook}.yaml:" in said.err
+    assert f"Add `- step: {step}`" in said.err
+
+
+def test_a_teardown_may_call_its_last_look_by_the_former_name(cli: Cli) -> None:
+    path = _own("teardown")
+    path.write_text(path.read_text().replace("teardown-check", "gone"))
+    hosts = [Spark("spark-2"), Spark("spark-3")]
+    said = cli("teardown", "--hosts", "spark-2,spark-3", "-i", world.INVENTORY, hosts=hosts)
+    assert said.code == 0
+    assert "the step gone is now called teardown-check" in said.out
+
+
+def test_a_repair_that_the_playbook_does_not_know_is_told(cli: Cli) -> None:
+    _own("bootstrap", "swap", "memlock")
+    hosts = [unlimited("spark-2")]
+    said = cli("doctor", "--fix", "--hosts", "spark-2", "-i", world.INVENTORY, hosts=hosts)
+    assert "not repaired: the playbook has no step" in said.out
