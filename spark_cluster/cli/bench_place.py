@@ -152,10 +152,10 @@ def _place(
 
 def _read(
     session: Session, names: Sequence[str] | None = None
-) -> Callable[[Sequence[Fact[Any]]], HostFacts]:
+) -> Callable[[Sequence[Fact[object]]], HostFacts]:
     """Reads facts of the hosts that answer; one whose connection dies is left out from then on."""
 
-    def read(facts: Sequence[Fact[Any]]) -> HostFacts:
+    def read(facts: Sequence[Fact[object]]) -> HostFacts:
         alive = [name for name in session.alive if names is None or name in names]
         outcomes = session.each(alive, lambda host: host.read(facts))
         lose(session, lambda _: None, outcomes)

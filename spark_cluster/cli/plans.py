@@ -75,18 +75,18 @@ def _show_host(
     *,
     commands: bool,
 ) -> None:
+    guard = planned.guard_seconds
     word = "would change" if assessment.changes else "would check"
     console.line("  ", (f"{word:<11}", "yellow"), " ", (planned.title, "bold"), f"  {host}")
     for change in assessment.changes:
         console.line(f"                {change.what}: {change.before} -> {change.after}")
         for line in change.diff:
             console.line(f"                  {line}")
-        if commands and not planned.step.guarded:
+        if commands and guard is None:
             _show_commands(console, change.commands)
-    if commands and planned.step.guarded and assessment.changes:
+    if commands and guard is not None and assessment.changes:
         console.line("                all of it inside the network guard:")
-        seconds = int(planned.params.guard_seconds)
-        _show_commands(console, guard_scripts.arm("RUN", seconds, assessment.changes))
+        _show_commands(console, guard_scripts.arm("RUN", guard, assessment.changes))
     for problem in assessment.problems:
         console.line(f"                {way}: {problem.code} {problem.what}")
 

@@ -232,7 +232,7 @@ def looking(
 def read_hosts(
     inventory: Inventory,
     names: list[str],
-    facts: Sequence[Fact[Any]],
+    facts: Sequence[Fact[object]],
     deployment: Deployment | None = None,
 ) -> dict[str, Facts | SparkError]:
     """These facts of each host in one exec each; the error of a host that is away."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from spark_cluster.core.secret import Secret
 
@@ -99,7 +99,8 @@ class Step(Generic[ViewT, ParamsT]):
     reads      facts that `assess` looks at
     depends    facts that its problems depend on, if those are not all that it reads
     affects    facts that its changes may alter beyond its own: read again before the next step
-    guarded    its changes go through the network guard (runner/guard.py)
+    guarded    seconds without our confirmation after which the network guard takes its changes
+               back (runner/guard.py); None: they do not go through the guard
     keeps_peers  a guarded change is taken back if a peer no longer answers
     wait       seconds to keep reading until `waiting` is empty; None: it does not wait
     traffic    traffic to make between a first and a second reading (verify-rdma)
@@ -113,10 +114,15 @@ class Step(Generic[ViewT, ParamsT]):
     assess: Callable[[ViewT, ParamsT], Assessment]
     depends: tuple[str, ...] = ()
     affects: tuple[str, ...] = ()
-    guarded: bool = False
+    guarded: Callable[[ParamsT], int] | None = None
     keeps_peers: bool = True
     wait: Callable[[ParamsT], float] | None = None
     traffic: Callable[[ViewT, ParamsT], Traffic | None] | None = None
     timeout: float = 120.0
     titled: Callable[[ParamsT], str] | None = None
     formerly: tuple[str, ...] = ()
+
+
+#: A step of a registry, whose parameters' type is known to itself alone. `PlannedStep` joins it
+#: with parameters of that type, so that nobody else needs it.
+AnyStep: TypeAlias = Step[Any, Any]

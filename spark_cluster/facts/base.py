@@ -10,6 +10,7 @@ from spark_cluster.engines.spec import Deployment
 from spark_cluster.inventory.models import Host, Inventory
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class ProbeContext:
 
 
 @dataclass(frozen=True)
-class Fact(Generic[T]):
+class Fact(Generic[T_co]):
     """A reading of one subject.
 
     `script` gives POSIX sh that prints to standard output and never fails the probe; `parse` is
@@ -32,7 +33,7 @@ class Fact(Generic[T]):
 
     name: str
     script: Callable[[ProbeContext], str]
-    parse: Callable[[str], T]
+    parse: Callable[[str], T_co]
     across: bool = False
 
 
@@ -48,8 +49,8 @@ class UndeclaredFact(LookupError):
 class Facts:
     """The readings of one host. `facts[SWAP]` has the type that SWAP's parser returns."""
 
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self._values = dict(values or {})
+    def __init__(self, values: Mapping[str, object] | None = None) -> None:
+        self._values: dict[str, Any] = dict(values or {})
         self._reader: tuple[str, Collection[str]] | None = None
 
     def __getitem__(self, fact: Fact[T]) -> T:
@@ -63,11 +64,11 @@ class Facts:
         value: T | None = self._values.get(fact.name)
         return value
 
-    def __contains__(self, fact: Fact[Any]) -> bool:
+    def __contains__(self, fact: Fact[object]) -> bool:
         self._check(fact)
         return fact.name in self._values
 
-    def _check(self, fact: Fact[Any]) -> None:
+    def _check(self, fact: Fact[object]) -> None:
         if self._reader is not None and fact.name not in self._reader[1]:
             raise UndeclaredFact(self._reader[0], fact.name)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from spark_cluster.facts.base import Fact
 from spark_cluster.facts.cache import CACHE
 from spark_cluster.facts.clock import CLOCK
@@ -41,7 +39,7 @@ from spark_cluster.facts.software import SOFTWARE
 from spark_cluster.facts.storage import DISK, FILES, MODEL, PORTS
 from spark_cluster.facts.supervisor import SUPERVISOR
 
-FACTS: dict[str, Fact[Any]] = {
+FACTS: dict[str, Fact[object]] = {
     fact.name: fact
     for fact in (
         HOST, LINKS, NETPLAN, GIDS, ACCESS, PING, MEMORY, SWAP, DOCKER, GPU, CONTAINERS, IMAGE,

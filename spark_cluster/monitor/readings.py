@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from spark_cluster.engines.ours import OURS
 from spark_cluster.engines.spec import LABEL
@@ -72,13 +71,13 @@ true
 #: How far the start-up of the head is, by its log.
 PROGRESS = Fact("progress", _start_script, milestones.read)
 
-_FACTS: tuple[Fact[Any], ...] = (
+_FACTS: tuple[Fact[object], ...] = (
     HOST, CLOCK, LOCK, CONTAINERS, SERVER_END, SUPERVISOR, ENGINE, GPU, PROGRESS, CONNECTX,
     *exporter.FACTS,
 )  # fmt: skip
 
 #: What is read every interval, the exporter's among it, each once.
-FACTS: tuple[Fact[Any], ...] = tuple({fact.name: fact for fact in _FACTS}.values())
+FACTS: tuple[Fact[object], ...] = tuple({fact.name: fact for fact in _FACTS}.values())
 
 _COMPILER = re.compile(
     r"(?:^|/)(?:nvcc|cicc|ptxas|cudafe\+\+|fatbinary|cc1plus|ninja|clang(?:\+\+)?|tvm_ffi)(?:-\d+)?"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from spark_cluster import places
 from spark_cluster.bounded_yaml import LOADER_FAULTS
 from spark_cluster.bounded_yaml import load as load_yaml
 from spark_cluster.core.error import InputError
 from spark_cluster.core.plan import PlannedStep
-from spark_cluster.core.step import Step
+from spark_cluster.core.step import AnyStep
 from spark_cluster.document import Source, read, suggest, validate, validate_data
 from spark_cluster.playbook.models import Playbook
 
@@ -49,7 +49,7 @@ def find(name: str) -> Path:
 
 def load(
     path: Path,
-    registry: Mapping[str, Step[Any, Any]],
+    registry: Mapping[str, AnyStep],
     settings: Sequence[str] = (),
     needs: Sequence[str] = (),
 ) -> BoundPlaybook:
@@ -102,7 +102,7 @@ def _shipped(name: str) -> Path:
 class _Names:
     """The steps' names, old and new; `notes` tell of the old ones that were used."""
 
-    def __init__(self, registry: Mapping[str, Step[Any, Any]]) -> None:
+    def __init__(self, registry: Mapping[str, AnyStep]) -> None:
         self._renamed = {old: step.name for step in registry.values() for old in step.formerly}
         self.notes: list[str] = []
 
@@ -119,7 +119,7 @@ class _Names:
 class _WithSettings(Source):
     """The playbook, and what the command line sets over it: a fault of that names the option."""
 
-    def __init__(self, below: Source, step: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, below: Source, step: str, settings: Mapping[str, object]) -> None:
         super().__init__(below.path, below.data, below._root)
         self._step = step
         self._settings = settings
@@ -134,19 +134,20 @@ class _WithSettings(Source):
 def _params(
     source: Source,
     index: int,
-    step: Step[Any, Any],
-    written: Mapping[str, Any],
-    settings: Mapping[str, Any],
-) -> Any:
+    step: AnyStep,
+    written: Mapping[str, object],
+    settings: Mapping[str, object],
+) -> BaseModel:
     with_settings = _WithSettings(source, step.name, settings)
     at = ("steps", index, "with")
-    return validate_data(with_settings, step.params, {**written, **settings}, at=at)
+    params: BaseModel = validate_data(with_settings, step.params, {**written, **settings}, at=at)
+    return params
 
 
 def _parse_settings(
     settings: Sequence[str], playbook: str, used: Sequence[str], names: _Names
-) -> dict[str, dict[str, Any]]:
-    overrides: dict[str, dict[str, Any]] = {}
+) -> dict[str, dict[str, object]]:
+    overrides: dict[str, dict[str, object]] = {}
     known = sorted(set(used))
     for setting in settings:
         target, equals, value = setting.partition("=")
@@ -166,7 +167,7 @@ def _parse_settings(
     return overrides
 
 
-def _scalar(setting: str, value: str) -> Any:
+def _scalar(setting: str, value: str) -> object:
     """The value as YAML reads it, except that on, off, yes and no stay the words they are."""
     if value.lower() in ("on", "off", "yes", "no"):
         return value

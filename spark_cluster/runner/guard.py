@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from spark_cluster.core.error import CheckFailed, SparkError, StateUnknown, StepFailed
 from spark_cluster.core.event import Guarded, Listener
@@ -86,7 +85,7 @@ class Guard:
         return armed
 
     def check(
-        self, armed: Armed, facts: Sequence[Fact[Any]], differences: Callable[[Facts], list[str]]
+        self, armed: Armed, facts: Sequence[Fact[object]], differences: Callable[[Facts], list[str]]
     ) -> None:
         """Over a new connection: read until `differences` is empty; then confirm, else revert.
 
@@ -113,7 +112,7 @@ class Guard:
     def _settle(
         self,
         host: HostSession,
-        facts: Sequence[Fact[Any]],
+        facts: Sequence[Fact[object]],
         differences: Callable[[Facts], list[str]],
     ) -> list[str]:
         """Read again while something differs; NetworkManager takes seconds after `apply`.

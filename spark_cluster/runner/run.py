@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from spark_cluster.core.error import Interrupted, SparkError, StepFailed
 from spark_cluster.core.event import Listener, StepFinished, StepStarted
@@ -51,7 +50,7 @@ class Run:
     session: Session
     playbook: BoundPlaybook
     inventory: Inventory
-    facts: Mapping[str, Fact[Any]]
+    facts: Mapping[str, Fact[object]]
     listener: Listener
     deployment: Deployment | None = None
     templates: Mapping[str, str] = field(default_factory=dict)
@@ -141,7 +140,7 @@ class Run:
             if isinstance(holder, str) and holder and not holder.startswith(yields):
                 raise in_use(name, holder)
 
-    def _facts_of(self, steps: Sequence[PlannedStep]) -> list[Fact[Any]]:
+    def _facts_of(self, steps: Sequence[PlannedStep]) -> list[Fact[object]]:
         names = dict.fromkeys(
             name for planned in steps if planned.step.traffic is None
             for name in planned.step.reads
@@ -149,8 +148,7 @@ class Run:
         return [self.facts[name] for name in names]
 
     def _assess(self, planned: PlannedStep, name: str) -> Assessment:
-        assessment: Assessment = planned.step.assess(self._seen(planned, name), planned.params)
-        return assessment
+        return planned.assess(self._seen(planned, name))
 
     def _seen(self, planned: PlannedStep, name: str) -> View:
         """What this step may see: the facts that it declares."""
@@ -218,8 +216,9 @@ class Run:
         if self.needs_all and self.session.lost:
             return
         assessments = {name: self._assess(planned, name) for name in self.session.alive}
-        if step.guarded and any(a.changes for a in assessments.values()):
-            self._guarded(planned, assessments)
+        seconds = planned.guard_seconds
+        if seconds is not None and any(a.changes for a in assessments.values()):
+            self._guarded(planned, assessments, seconds)
             return
 
         def work(host: HostSession) -> Result:
@@ -254,9 +253,7 @@ class Run:
         self._read(planned, names)
         self.before, self.output = self.session.all_facts(), None
         for name in self.session.alive:
-            traffic = planned.step.traffic and planned.step.traffic(
-                self._seen(planned, name), planned.params
-            )
+            traffic = planned.traffic(self._seen(planned, name))
             if traffic is not None:
                 self._make_traffic(planned, traffic)
         self._read(planned, self.session.alive)
@@ -324,9 +321,10 @@ class Run:
 
         return wait(planned, host.name, look, self.listener, self.session.stop)
 
-    def _guarded(self, planned: PlannedStep, assessments: dict[str, Assessment]) -> None:
+    def _guarded(
+        self, planned: PlannedStep, assessments: dict[str, Assessment], seconds: int
+    ) -> None:
         """Apply on all hosts, then check on all: jumbo frames need both ends of a cable."""
-        seconds = int(planned.params.guard_seconds)
         guard = Guard(self.name, seconds, self.listener, self.session.stop, self._locks.take_again)
         changing = {
             name for name, assessment in assessments.items()
@@ -386,7 +384,7 @@ class Run:
             )
         )
 
-    def _lose(self, outcomes: Mapping[str, Any], planned: PlannedStep | None = None) -> None:
+    def _lose(self, outcomes: Mapping[str, object], planned: PlannedStep | None = None) -> None:
         """A host whose reading failed is out of the run; what it was doing is its result."""
         for name, outcome in outcomes.items():
             if not isinstance(outcome, SparkError):

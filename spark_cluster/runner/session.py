@@ -73,14 +73,14 @@ class HostSession:
         return self.open.run(script, timeout=timeout, **options)
 
     def read(
-        self, facts: Sequence[Fact[Any]], prefix: str = "", *, timeout: float = PROBE_SECONDS
+        self, facts: Sequence[Fact[object]], prefix: str = "", *, timeout: float = PROBE_SECONDS
     ) -> Facts:
         """Read the facts in one exec, after `prefix` if given; remember and return them."""
         completed = self.run(prefix + probe.script(facts, self.context), timeout=timeout)
         return self.take(completed, facts, timeout)
 
     def take(
-        self, completed: Completed, facts: Sequence[Fact[Any]], timeout: float = PROBE_SECONDS
+        self, completed: Completed, facts: Sequence[Fact[object]], timeout: float = PROBE_SECONDS
     ) -> Facts:
         """The facts in the output of a script that ended with a probe."""
         if completed.dropped or not probe.complete(completed.stdout, facts):

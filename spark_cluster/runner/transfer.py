@@ -45,7 +45,7 @@ class Transfer:
         self,
         payload: Payload,
         waves: Sequence[Sequence[Route]],
-        read: Fact[Any],
+        read: Fact[object],
         arrived: Callable[[Any], str],
     ) -> list[Result]:
         """All waves. After each, every sink is read again: `arrived` says what is still wrong
@@ -78,7 +78,7 @@ class Transfer:
         payload: Payload,
         way: Route,
         outcome: Copied | SparkError,
-        read: Fact[Any],
+        read: Fact[object],
         arrived: Callable[[Any], str],
     ) -> Result:
         """The second reading decides, not the program that says that it copied."""

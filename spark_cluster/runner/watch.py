@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_all
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import HostLost, Listener, Note
@@ -42,8 +41,8 @@ class Watch:
     def __init__(
         self,
         session: Session,
-        moving: Sequence[Fact[Any]],
-        standing: Sequence[Fact[Any]],
+        moving: Sequence[Fact[object]],
+        standing: Sequence[Fact[object]],
         *,
         interval: float,
         patience: float | None = None,
@@ -77,7 +76,7 @@ class Watch:
         hosts = self._session.hosts.values()
         return {host.name: host.facts for host in hosts if host.facts.names}
 
-    def _read(self, facts: Sequence[Fact[Any]], patience: float) -> HostFacts:
+    def _read(self, facts: Sequence[Fact[object]], patience: float) -> HostFacts:
         """The hosts that were read in time, or whose late reading has come."""
         fresh = {
             name: self._session.hosts[name].submit(
@@ -123,7 +122,7 @@ class Watch:
         host.read(self._all)
 
 
-def _everything(host: HostSession, facts: Sequence[Fact[Any]]) -> Facts:
+def _everything(host: HostSession, facts: Sequence[Fact[object]]) -> Facts:
     """All that is known of the host after a reading."""
     host.read(facts)
     return host.facts

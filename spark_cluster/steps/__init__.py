@@ -6,12 +6,10 @@ tests/unit/steps/cases/.
 
 from __future__ import annotations
 
-from typing import Any
-
-from spark_cluster.core.step import Step
+from spark_cluster.core.step import AnyStep
 
 
-def registry() -> dict[str, Step[Any, Any]]:
+def registry() -> dict[str, AnyStep]:
     """Every step by the name that playbooks use."""
     from spark_cluster.steps import (
         containers,
@@ -50,6 +48,6 @@ def registry() -> dict[str, Step[Any, Any]]:
         secrets, shared_memory, swap, teardown_check,
     )  # fmt: skip
     several = (preflight, serving, mesh, netplan_undo, monitor, monitor_services, services)
-    steps: list[Step[Any, Any]] = [module.STEP for module in modules]
+    steps: list[AnyStep] = [module.STEP for module in modules]
     steps += [step for module in several for step in module.STEPS]
     return {step.name: step for step in steps}

@@ -195,5 +195,5 @@ STEP = Step(
     reads=(HOST.name, NETPLAN.name, LINKS.name, GUARD.name),
     assess=assess,
     affects=(LINKS.name, GIDS.name, PING.name),
-    guarded=True,
+    guarded=lambda params: params.guard_seconds,
 )

@@ -99,7 +99,7 @@ STEPS = (
         (HOST.name, NETPLAN.name, GUARD.name),
         restore,
         affects=(LINKS.name, GIDS.name, PING.name),
-        guarded=True,
+        guarded=lambda params: params.guard_seconds,
         keeps_peers=False,
     ),
     Step("netplan-forget", "Remove the snapshots that are used up", Forget, (GUARD.name,), forget),

@@ -72,7 +72,7 @@ def test_the_sampler_reads_counters_twice_and_power_between() -> None:
     asked: list[tuple[str, ...]] = []
     sampled = threading.Event()
 
-    def read(facts: Sequence[Fact[Any]]) -> HostFacts:
+    def read(facts: Sequence[Fact[object]]) -> HostFacts:
         asked.append(tuple(fact.name for fact in facts))
         if asked.count(("gpu-state",)) >= 2:
             sampled.set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -155,7 +154,7 @@ def test_a_parser_never_raises(fact: Fact[object]) -> None:
     run()
 
 
-def texts() -> Iterator[tuple[Fact[Any], str]]:
+def texts() -> Iterator[tuple[Fact[object], str]]:
     for fact in OWN:
         for kind in ("spark", "lab"):
             yield fact, text(fact.name, "spark-2", kind)

@@ -122,7 +122,9 @@ def test_a_fault_of_the_file_is_the_files_whatever_is_set(tmp_path: Path) -> Non
 def test_set_reaches_every_line_of_a_step() -> None:
     path = places.shipped("playbooks") / "launch.yaml"
     bound = load(path, registry(), ["containers.stop_seconds=7"])
-    seconds = [p.params.stop_seconds for p in bound.steps if p.step.name == "containers"]
+    seconds = [
+        p.params.model_dump()["stop_seconds"] for p in bound.steps if p.step.name == "containers"
+    ]
     assert seconds == [7, 7]
 
 
