@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,7 +255,7 @@ class Models:
                 results.append(finish(host, "model-remove", title, said, changed=True))
         return results
 
-    def _locked(self, hosts: Sequence[str]) -> Any:
+    def _locked(self, hosts: Sequence[str]) -> AbstractContextManager[None]:
         return locked(self.session, self.listener, hosts, self.verb, file=FILES_LOCK)
 
 

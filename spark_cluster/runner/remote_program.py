@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.error import Interrupted, SparkError, StateUnknown, StepFailed, Unreachable
 from spark_cluster.core.event import HostLost, Listener, Note
+from spark_cluster.facts.lock import RUN_LOCK
 from spark_cluster.facts.probe import PRELUDE
 from spark_cluster.runner.lock import Holder, take
 from spark_cluster.runner.session import HostSession, Session
@@ -43,9 +44,9 @@ def lose(session: Session, listener: Listener, outcomes: Mapping[str, object]) -
 
 @contextlib.contextmanager
 def locked(
-    session: Session, listener: Listener, names: Sequence[str], verb: str, **options: Any
+    session: Session, listener: Listener, names: Sequence[str], verb: str, *, file: str = RUN_LOCK
 ) -> Iterator[None]:
-    """Hold the hosts' lock, taken in this order, so that two runs cannot have half each.
+    """Hold the hosts' lock `file`, taken in this order, so that two runs cannot have half each.
 
     Raises Locked. A host that is lost meanwhile is told and left out.
     """
@@ -53,7 +54,7 @@ def locked(
     holder = Holder.here(verb)
     try:
         for name in names:
-            outcome = on(session, listener, name, lambda host: take(host, holder, **options)[0])
+            outcome = on(session, listener, name, lambda host: take(host, holder, file=file)[0])
             if not isinstance(outcome, SparkError):
                 held[name] = outcome
             elif name in session.alive:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_all
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from spark_cluster.core.error import SparkError, StepFailed, Unreachable
 from spark_cluster.core.event import HostConnected, HostLost, Listener
@@ -69,8 +69,15 @@ class HostSession:
             )
         return self.connection
 
-    def run(self, script: str, *, timeout: float, **options: Any) -> Completed:
-        return self.open.run(script, timeout=timeout, **options)
+    def run(
+        self,
+        script: str,
+        *,
+        timeout: float,
+        root: bool = True,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        return self.open.run(script, root=root, timeout=timeout, on_line=on_line)
 
     def read(
         self, facts: Sequence[Fact[object]], prefix: str = "", *, timeout: float = PROBE_SECONDS
