@@ -46,6 +46,8 @@ def test_every_option_says_what_it_does_in_a_sentence(path: tuple[str, ...]) -> 
     for name in path:
         command = command.commands[name]
     for parameter in command.params:
+        if not parameter.opts[0].startswith("-"):
+            continue  # of an argument, typer 0.23 keeps its text elsewhere
         text = parameter.help or ""
         assert re.match(r"[A-Z-]", text), (parameter.name, text)
         assert text.endswith((".", ")")), (parameter.name, text)
