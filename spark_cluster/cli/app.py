@@ -38,10 +38,12 @@ from spark_cluster.cli import (
     watch,
 )
 from spark_cluster.cli.pipes import Unheard, go_on_unheard, streams_kept
+from spark_cluster.cli.sections import Program
 from spark_cluster.cli.terminal import say, say_json, say_page
 from spark_cluster.core.error import Interrupted, SparkError
 
 app = typer.Typer(
+    cls=Program,
     name="spark-cluster",
     help="Serve large models on two to eight NVIDIA DGX Sparks over RDMA, and prove it.",
     no_args_is_help=True,
@@ -61,7 +63,9 @@ def _version(value: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass

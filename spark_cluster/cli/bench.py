@@ -10,68 +10,80 @@ import typer
 
 from spark_cluster.cli.option_groups import grouped
 from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+from spark_cluster.cli.sections import Group
 from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from spark_cluster.bench.plan import Settings
 
 app = typer.Typer(
-    help="Measure a running server token by token; compare and plot the results.",
+    cls=Group,
+    help="Measure a running server, and compare and plot results.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 RecipeArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[RECIPE]", help="What should be running; default: whatever runs."),
+    typer.Argument(metavar="[RECIPE]", help="Recipe that must be running; default: any."),
 ]
 EndpointOption = Annotated[
     str | None,
-    typer.Option("--endpoint", metavar="URL", help="Any OpenAI-compatible API; no inventory."),
+    typer.Option(
+        "--endpoint",
+        metavar="URL",
+        help="OpenAI-compatible API to measure instead of the inventory's.",
+    ),
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", help="The served name, if the server has several.")
+    str | None, typer.Option("--model", help="Model name, if the server has several.")
 ]
 KeyOption = Annotated[
     str | None,
-    typer.Option("--api-key-env", metavar="NAME", help="The variable that holds the API key."),
+    typer.Option("--api-key-env", metavar="NAME", help="Environment variable with the API key."),
 ]
 RequestsOption = Annotated[
     int | None,
-    typer.Option(
-        "--requests", min=1, help="Requests of each level, at least one for each at once."
-    ),
+    typer.Option("--requests", min=1, help="Requests per level, at least as many as run at once."),
 ]
 SecondsOption = Annotated[
     float | None,
-    typer.Option("--seconds", min=0.1, help="Instead of --requests: seconds to begin new ones."),
+    typer.Option(
+        "--seconds", min=0.1, help="Seconds to start new requests for, instead of --requests."
+    ),
 ]
 WarmUpOption = Annotated[
     int | None,
-    typer.Option("--warm-up", min=0, help="Requests before each level that do not count."),
+    typer.Option("--warm-up", min=0, help="Uncounted requests before each level."),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of the prompts.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the prompts.")]
 SaltOption = Annotated[
     str | None,
-    typer.Option("--salt", help="Of the prompts; default: the run's name. See docs/benchmarks.md."),
+    typer.Option(
+        "--salt", help="Salt of the prompts; default: the run's name (docs/benchmarks.md)."
+    ),
 ]
 StallOption = Annotated[
     float,
-    typer.Option("--stall", min=0.1, help="Seconds without a token after which a request failed."),
+    typer.Option(
+        "--stall", min=0.1, help="Seconds without a token after which a request has failed."
+    ),
 ]
 SampleOption = Annotated[
     float,
-    typer.Option("--sample", min=0.5, max=600, help="Seconds between two readings of the GPUs."),
+    typer.Option("--sample", min=0.5, max=600, help="Seconds between GPU readings."),
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("--output", metavar="DIR", help="Folder of the results: benchmark_results."),
+    typer.Option(
+        "--output", metavar="DIR", help="Folder for the results; default: benchmark_results."
+    ),
 ]
 ConcurrencyOption = Annotated[
-    int, typer.Option("--concurrency", min=1, max=4096, help="Requests under way at once.")
+    int, typer.Option("--concurrency", min=1, max=4096, help="Concurrent requests.")
 ]
 OutputTokensOption = Annotated[
-    int, typer.Option("--output-tokens", min=1, help="Tokens of each answer.")
+    int, typer.Option("--output-tokens", min=1, help="Tokens per answer.")
 ]
 
 
@@ -106,21 +118,23 @@ def sweep(
     recipe: RecipeArgument = None,
     endpoint: EndpointOption = None,
     levels: Annotated[
-        str, typer.Option("--levels", metavar="N,…", help="How many requests at once.")
+        str, typer.Option("--levels", metavar="N,N", help="Numbers of concurrent requests.")
     ] = "1,2,4,8,16,32,64,128,256",
     input_tokens: Annotated[
-        int, typer.Option("--input-tokens", min=1, help="Tokens of each prompt.")
+        int, typer.Option("--input-tokens", min=1, help="Tokens per prompt.")
     ] = 128,
     output_tokens: OutputTokensOption = 64,
     load: LoadOptions,
     stall: StallOption = 600.0,
     vllm: Annotated[
         bool,
-        typer.Option("--vllm", help="Run `vllm bench serve` in the head's container instead."),
+        typer.Option("--vllm", help="Use `vllm bench serve` in the head's container."),
     ] = False,
     run: RunOptions,
 ) -> int:
-    """Decode: tokens per second, TTFT and latency by the number of requests at once.
+    """Measure decoding by the number of concurrent requests.
+
+    Gives tokens per second, time to first token and latency.
 
     Each level has 4 requests per place, at least 8.
     """
@@ -144,14 +158,14 @@ def prefill(
     recipe: RecipeArgument = None,
     endpoint: EndpointOption = None,
     lengths: Annotated[
-        str, typer.Option("--lengths", metavar="N,…", help="Tokens of the prompts; 8K is 8192.")
+        str, typer.Option("--lengths", metavar="N,N", help="Prompt lengths in tokens (8K is 8192).")
     ] = "1K,2K,4K,8K,16K,32K,64K",
     concurrency: ConcurrencyOption = 1,
     load: LoadOptions,
     stall: StallOption = 1200.0,
     run: RunOptions,
 ) -> int:
-    """Prefill: prompt tokens per second by the length of the prompt.
+    """Measure prefill by the length of the prompt.
 
     Each length has 4 requests per place, at least 5, each with one token to answer.
     """
@@ -176,7 +190,10 @@ def image(
     recipe: RecipeArgument = None,
     endpoint: EndpointOption = None,
     resolutions: Annotated[
-        str, typer.Option("--resolutions", metavar="N,…", help="Edges of the square pictures.")
+        str,
+        typer.Option(
+            "--resolutions", metavar="N,N", help="Edge lengths of the square images in pixels."
+        ),
     ] = "256,512,1024",
     concurrency: ConcurrencyOption = 32,
     output_tokens: OutputTokensOption = 32,
@@ -184,7 +201,7 @@ def image(
     stall: StallOption = 600.0,
     run: RunOptions,
 ) -> int:
-    """Pictures: requests and tokens per second by resolution, one new picture a request."""
+    """Measure image requests by resolution. Each request has a new image."""
     from spark_cluster.cli.benching import numbers, settings
 
     chosen = settings(
@@ -216,11 +233,11 @@ def _measure(
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="The results to compare with.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="The results to judge.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="Results to compare with.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Results to compare.")],
     as_json: JsonOption = False,
 ) -> None:
-    """B against A: the ratio of each figure, its 95 % interval, and whether it is noise.
+    """Compare two results: ratios, 95 % intervals, and what is noise.
 
     A and B are files of `bench`, or of `vllm bench serve --save-result --save-detailed`.
     """
@@ -233,16 +250,20 @@ def compare(
 
 @app.command()
 def report(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Results of `bench`.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Result files of `bench`.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE.md", help="Default: beside the first file."),
+        typer.Option(
+            "--output", metavar="FILE.md", help="File to write; default: beside the first file."
+        ),
     ] = None,
-    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the figures.")] = True,
-    form: Annotated[str, typer.Option("--format", metavar="svg|png", help="Of the plots.")] = "svg",
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots.")] = True,
+    form: Annotated[
+        str, typer.Option("--format", metavar="svg|png", help="Image format of the plots.")
+    ] = "svg",
     as_json: JsonOption = False,
 ) -> None:
-    """Write the results as Markdown, with plots; two runs of a kind are compared as well."""
+    """Write results as Markdown with plots. Two runs of a kind are compared as well."""
 
     from spark_cluster.cli.bench_report import write
     from spark_cluster.places import short

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spark_cluster.bench import vllm_serve
-from spark_cluster.bench.beside import Sampler
 from spark_cluster.bench.client import base_url
+from spark_cluster.bench.host_samples import Sampler
 from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.results import Server
 from spark_cluster.cli.running import load_inventory, looking
@@ -23,8 +23,8 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.models import Recipe
 from spark_cluster.recipes.secret_names import masked
+from spark_cluster.runner.remote_program import lose
 from spark_cluster.runner.session import Session, tail
-from spark_cluster.runner.work import lose
 from spark_cluster.steps.served import HostFacts, Served, ranks, running
 from spark_cluster.transport.protocol import Completed
 
@@ -72,7 +72,7 @@ class Place:
             self.served.head.name, self.served.port, server, settings, planned
         )
         outcome = self.session.each(
-            [head], lambda lane: lane.run(script, timeout=seconds, on_line=tell)
+            [head], lambda host: host.run(script, timeout=seconds, on_line=tell)
         )[head]
         if isinstance(outcome, SparkError):
             raise outcome
@@ -152,12 +152,12 @@ def _place(
 
 def _read(
     session: Session, names: Sequence[str] | None = None
-) -> Callable[[Sequence[Fact[Any]]], HostFacts]:
+) -> Callable[[Sequence[Fact[object]]], HostFacts]:
     """Reads facts of the hosts that answer; one whose connection dies is left out from then on."""
 
-    def read(facts: Sequence[Fact[Any]]) -> HostFacts:
+    def read(facts: Sequence[Fact[object]]) -> HostFacts:
         alive = [name for name in session.alive if names is None or name in names]
-        outcomes = session.each(alive, lambda lane: lane.read(facts))
+        outcomes = session.each(alive, lambda host: host.read(facts))
         lose(session, lambda _: None, outcomes)
         return {name: read for name, read in outcomes.items() if isinstance(read, Facts)}
 

@@ -32,8 +32,8 @@ def bootstrap(
         bool,
         typer.Option(
             "--take-over",
-            help="Remove other netplan files that configure our interfaces alone; `undo network` "
-            "brings them back.",
+            help="Remove other netplan files that configure only our interfaces; `undo network` "
+            "restores them.",
         ),
     ] = False,
     as_json: JsonOption = False,

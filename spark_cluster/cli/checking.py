@@ -51,8 +51,8 @@ def obstacles(request: Request, freed: Collection[str]) -> list[str]:
         ]
         for name in set(freed).intersection(session.alive):
             # What runs there now is no reason to skip a step that must work once it is gone.
-            lane = session.lanes[name]
-            lane.facts = lane.facts.updated(Facts({CONTAINERS.name: ContainersFact()}))
+            host = session.hosts[name]
+            host.facts = host.facts.updated(Facts({CONTAINERS.name: ContainersFact()}))
         plan = run.assess()
         mended = dict.fromkeys(freed, containers.STEP.affects)
         refused = [*run.results, *run.refusals(plan, mended, patient=False)]

@@ -17,18 +17,27 @@ def register(app: typer.Typer) -> None:
 
 
 def compose(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")],
     profile: ProfileOption = None,
     options: WithOption = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Also a recipe that lint refuses, or that is broken.")
+        bool,
+        typer.Option(
+            "--anyway", help="Write even if the recipe is known to be broken or lint rejects it."
+        ),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to write instead of standard output."
+        ),
     ] = None,
     inventory: InventoryOption = None,
 ) -> None:
-    """Write a recipe for one host as a docker compose file, from what launch would start."""
+    """Write a recipe for one host as a docker compose file.
+
+    The file starts what launch would start.
+    """
     from spark_cluster.cli.deploying import (
         Choices,
         chosen_options,

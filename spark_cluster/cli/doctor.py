@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FixOption = Annotated[
     bool,
-    typer.Option("--fix", help="Run the bootstrap steps that repair findings, then look again."),
+    typer.Option("--fix", help="Run the bootstrap steps that repair findings, then examine again."),
 ]
 
 
@@ -74,6 +74,7 @@ def _repair(cluster: Cluster, findings: list[Finding], *, as_json: bool, verbose
     anything was run; what became of it the second look tells."""
     from spark_cluster.cli.running import Request, activate
     from spark_cluster.cli.verbs import carry_out
+    from spark_cluster.core.event import Note
     from spark_cluster.doctor.examine import repairs
 
     wanted = repairs(findings)
@@ -93,6 +94,8 @@ def _repair(cluster: Cluster, findings: list[Finding], *, as_json: bool, verbose
     )
     with activate(request) as active:
         steps = [planned.step.name for planned in active.run.playbook.steps]
+        for step in active.run.playbook.lacks(sorted(wanted)):
+            active.bus(Note(f"not repaired: the playbook has no step {step}"))
         active.run.leave_out([step for step in steps if step not in wanted])
         carry_out(active, active.run.plan())
     return True

@@ -18,7 +18,7 @@ from spark_cluster.doctor.examine import exit_code
 from spark_cluster.doctor.finding import Finding, Severity
 from spark_cluster.facts.base import Facts
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 
 _STYLES = {
     Severity.CRITICAL: "bold red",
@@ -47,9 +47,9 @@ def look(session: Session, inventory: Inventory) -> Cluster:
     return Cluster(inventory, facts, away, clocks, _images(inventory))
 
 
-def _read(lane: Lane) -> tuple[Facts, Clock]:
+def _read(host: HostSession) -> tuple[Facts, Clock]:
     before = time.time()
-    facts = lane.read(FACTS)
+    facts = host.read(FACTS)
     return facts, Clock(before, time.time())
 
 

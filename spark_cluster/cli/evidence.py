@@ -22,20 +22,23 @@ def register(app: typer.Typer) -> None:
 def evidence(
     since: Annotated[
         str,
-        typer.Option("--since", metavar="TIME", help="Logs from then on: 1h, 2026-11-21T03:15:00."),
+        typer.Option(
+            "--since", metavar="TIME", help="Collect logs since this time: 1h, 2026-11-21T03:15:00."
+        ),
     ] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The tar.gz to write.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Archive to write (tar.gz)."),
     ] = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Collect logs, counters and states of all hosts in one tar.gz, without secrets.
+    """Collect logs, counters and states of all hosts in one archive.
 
-    Begins with index.md, which says what looks wrong. A host that hangs is named there and the
-    others are complete; exit 3 then. Changes nothing; the stacks of the ranks are read by py-spy,
-    else by gdb, which stops a rank for 30 s at most.
+    It holds no secrets and begins with index.md, which says what looks wrong. A host that hangs is
+    named there and the others are complete; exit 3 then. Changes nothing; the stacks of the ranks
+    are read by py-spy, else by gdb, which stops a rank for 30 s at most.
     """
 
     from spark_cluster.cli.running import load_inventory, looking
@@ -47,7 +50,7 @@ def evidence(
     loaded = load_inventory(inventory)
     with looking(loaded, select(loaded, split(hosts))) as session:
         if not as_json:
-            say(f"collecting from {', '.join(session.lanes)}: up to 90 s each, all at once")
+            say(f"collecting from {', '.join(session.hosts)}: up to 90 s each, all at once")
         told = gather(session, loaded, output or default_path(), since=since)
     if as_json:
         say_json(told)

@@ -29,14 +29,14 @@ def explain(
         list[str] | None,
         typer.Argument(
             metavar="[CODE | FILE...]",
-            help="A code such as NET004; or logs, one or more a rank, - is stdin.",
+            help="Diagnosis code such as NET004, or log files of the ranks; - is standard input.",
             show_default=False,
         ),
     ] = None,
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Say what a diagnosis means and how to mend it, or what logs tell of a failure.
+    """Explain a diagnosis code, or what logs tell of a failure.
 
     Without an argument, list all codes. Of an engine's and NCCL's logs, of any ranks: which rank
     failed first, why, the code, what to do. Exit 4 if a fault is named, 2 if the files hold none

@@ -50,10 +50,12 @@ class Candidate:
 
 
 def failover(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")],
     without: Annotated[
         list[str],
-        typer.Option("--without", metavar="HOST", help="Not on these; repeat or use commas."),
+        typer.Option(
+            "--without", metavar="HOST", help="Hosts to avoid (repeatable, comma-separated)."
+        ),
     ],
     profile: ProfileOption = None,
     options: WithOption = None,
@@ -63,10 +65,10 @@ def failover(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Serve a recipe on other hosts: the first that have fabric, image, model and memory for it.
+    """Serve a recipe on other hosts.
 
-    Takes down what is left of it, then launches. If no hosts can carry it, says what each lacks
-    and changes nothing.
+    Chooses the first that have fabric, image, model and memory for it. Takes down what is left of
+    it, then launches. If no hosts can carry it, says what each lacks and changes nothing.
     """
     from spark_cluster.cli.deploying import load_recipe
     from spark_cluster.cli.launch import serve

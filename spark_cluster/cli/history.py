@@ -20,22 +20,20 @@ def register(app: typer.Typer) -> None:
 def history(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Tell this run; `last` is the newest one."),
+        typer.Argument(metavar="[RUN]", help="Run to show; `last` is the newest."),
     ] = None,
     nodes: Annotated[
         bool,
-        typer.Option(
-            "--nodes", help="What the hosts themselves wrote down, whoever ran the command."
-        ),
+        typer.Option("--nodes", help="Show the hosts' own records, whoever ran the command."),
     ] = False,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, help="How many runs or lines a host.")
+        int, typer.Option("--limit", "-n", min=1, help="Runs to show, or lines per host.")
     ] = 20,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show what was run, when, and how it ended; with RUN, its story."""
+    """Show past runs and how they ended. With RUN, show what that run did."""
     from spark_cluster.runner.history import past_run, past_runs
 
     if nodes:
@@ -103,11 +101,11 @@ def _nodes(
     from spark_cluster.cli.running import load_inventory, read_hosts
     from spark_cluster.cli.terminal import Console
     from spark_cluster.core.error import SparkError
-    from spark_cluster.facts.story import LINES, story
+    from spark_cluster.facts.host_journal import LINES, host_journal
     from spark_cluster.inventory.loader import select
 
     loaded = load_inventory(inventory)
-    fact = story(max(limit, LINES))
+    fact = host_journal(max(limit, LINES))
     found = read_hosts(loaded, select(loaded, chosen), (fact,))
     away = [name for name, facts in found.items() if isinstance(facts, SparkError)]
     lines = {

@@ -17,10 +17,12 @@ from spark_cluster.cli.options import (
     VerboseOption,
     split,
 )
+from spark_cluster.cli.sections import Group
 from spark_cluster.cli.terminal import say_json
 
 app = typer.Typer(
-    help="Container images on the hosts: list, and copy over the fabric.",
+    cls=Group,
+    help="List and copy container images on the hosts.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -29,13 +31,13 @@ app = typer.Typer(
 @app.command("ls")
 def list_images(
     image: Annotated[
-        str | None, typer.Argument(metavar="[IMAGE]", help="Only this image, or a recipe's.")
+        str | None, typer.Argument(metavar="[IMAGE]", help="Limit to this image, or to a recipe's.")
     ] = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the images of each host with their IDs, and which differ between hosts."""
+    """Show the images of each host, and which differ between hosts."""
 
     from spark_cluster.cli.running import load_inventory, read_hosts
     from spark_cluster.cli.terminal import Console
@@ -58,7 +60,7 @@ def list_images(
 
 @app.command("sync")
 def sync(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A recipe, or an image's name.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image name, or a recipe.")],
     to: ToOption = None,
     source: FromOption = None,
     encrypt: EncryptOption = False,
@@ -67,7 +69,7 @@ def sync(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Bring the same image to the hosts: saved on one, loaded on the others, over the fabric."""
+    """Copy an image over the fabric from one host to the others."""
     from spark_cluster.cli.copying import copy_request
     from spark_cluster.cli.running import activate, load_inventory
     from spark_cluster.cli.transfer_view import finish

@@ -22,16 +22,24 @@ def register(app: typer.Typer) -> None:
 def init(
     hosts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[HOST…]", help="Names of ssh_config, or addresses."),
+        typer.Argument(
+            metavar="[HOST]", help="Hosts to examine: names from ssh_config, or addresses."
+        ),
     ] = None,
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
+        str, typer.Option("--output", "-o", metavar="FILE", help="File to write.")
     ] = "inventory/sparks.yaml",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Write the file without asking.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     ssh_config: Annotated[
         str | None,
-        typer.Option("--ssh-config", metavar="FILE", help="Instead of ~/.ssh/config."),
+        typer.Option(
+            "--ssh-config",
+            metavar="FILE",
+            help="SSH configuration to use instead of ~/.ssh/config.",
+        ),
     ] = None,
 ) -> int:
     """Find out how the Sparks are cabled and write an inventory. Changes nothing on them.

@@ -6,21 +6,25 @@ from typing import Annotated
 
 import typer
 
+from spark_cluster.cli.sections import Group
 from spark_cluster.cli.terminal import say, say_json
 
 app = typer.Typer(
-    help="Three virtual Sparks on this machine, with real RoCE between them.",
+    cls=Group,
+    help="Run three virtual Sparks on this machine, with real RoCE.",
     no_args_is_help=True,
 )
 
 Mirror = Annotated[str | None, typer.Option(help="Package mirror; default: this machine's own.")]
-Suite = Annotated[str | None, typer.Option(help="The release that the nodes run.")]
-Memory = Annotated[int, typer.Option(help="Memory of a node, in MiB.")]
+Suite = Annotated[str | None, typer.Option(help="Distribution release of the nodes.")]
+Memory = Annotated[int, typer.Option(help="Memory per node in MiB.")]
 Accel = Annotated[
     str | None,
-    typer.Option(help="How nodes are run: kvm, uml (user-mode Linux) or tcg (emulation)."),
+    typer.Option(help="Virtualization: kvm, uml (user-mode Linux) or tcg (emulation)."),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh-boot", help="Boot, instead of restoring.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh-boot", help="Boot the nodes instead of restoring a snapshot.")
+]
 
 
 def _clean_up_on_sigterm() -> None:
@@ -44,16 +48,14 @@ def _say(text: str) -> None:
 
 @app.command()
 def up(
-    topology: Annotated[
-        str, typer.Option(help="Which cables: pair, both, ring or switch.")
-    ] = "pair",
+    topology: Annotated[str, typer.Option(help="Cabling: pair, both, ring or switch.")] = "pair",
     mirror: Mirror = None,
     suite: Suite = None,
     memory: Memory = 2048,
     fresh_boot: Fresh = False,
     accel: Accel = None,
 ) -> None:
-    """Start the lab; build its image first if need be (as root)."""
+    """Start the lab. Builds its image first if there is none (as root)."""
     from spark_cluster.lab import manage, state
     from spark_cluster.places import short
 
@@ -67,7 +69,7 @@ def up(
 def build(
     mirror: Mirror = None, suite: Suite = None, memory: Memory = 2048, accel: Accel = None
 ) -> None:
-    """Build the lab's image (as root) without starting the lab."""
+    """Build the lab's image without starting the lab (as root)."""
     from spark_cluster.lab import manage
 
     _clean_up_on_sigterm()
@@ -76,9 +78,9 @@ def build(
 
 @app.command()
 def down(
-    purge: Annotated[bool, typer.Option("--purge", help="Drop the cached images too.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove the cached images.")] = False,
 ) -> None:
-    """End the lab's nodes and remove its files."""
+    """Stop the lab's nodes and remove its files."""
     from spark_cluster.lab import manage
 
     manage.down(_say, purge=purge)
@@ -86,9 +88,9 @@ def down(
 
 @app.command()
 def reset(
-    nodes: Annotated[list[str] | None, typer.Argument(help="Which nodes; default: all.")] = None,
+    nodes: Annotated[list[str] | None, typer.Argument(help="Nodes to reset; default: all.")] = None,
 ) -> None:
-    """Give nodes back the state of their first boot."""
+    """Reset nodes to the state of their first boot."""
     from spark_cluster.lab import manage
 
     manage.reset(nodes or [], _say)
@@ -96,9 +98,9 @@ def reset(
 
 @app.command()
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Which nodes are up, and where their SSH is."""
+    """Show which nodes are up and their SSH addresses."""
     import time
     from dataclasses import asdict
 
@@ -124,8 +126,10 @@ def status(
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def ssh(
-    node: Annotated[str, typer.Argument(help="The node.")],
-    command: Annotated[list[str] | None, typer.Argument(help="What to run there.")] = None,
+    node: Annotated[str, typer.Argument(help="Node to open a shell on.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(help="Command to run instead of a shell.")
+    ] = None,
 ) -> None:
     """Open a shell on a node, or run a command there."""
     import os
@@ -142,14 +146,14 @@ def ssh(
 
 @app.command()
 def fault(
-    name: Annotated[str, typer.Argument(help="The fault, or `list`.")],
-    node: Annotated[str, typer.Argument(help="On which node.")] = "spark-2",
-    interface: Annotated[str, typer.Option(help="On which interface.")] = "enp1s0f1np1",
-    port: Annotated[int, typer.Option(help="Which port, for firewall-port.")] = 6379,
-    undo: Annotated[bool, typer.Option("--undo", help="Undo it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="`list`, for programs.")] = False,
+    name: Annotated[str, typer.Argument(help="Fault to cause, or `list`.")],
+    node: Annotated[str, typer.Argument(help="Node to affect.")] = "spark-2",
+    interface: Annotated[str, typer.Option(help="Interface to affect.")] = "enp1s0f1np1",
+    port: Annotated[int, typer.Option(help="Port to block (firewall-port).")] = 6379,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo the fault.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print `list` as JSON.")] = False,
 ) -> None:
-    """Make something go wrong on a node, or undo it."""
+    """Cause a fault on a node, or undo it."""
 
     from spark_cluster.lab import fault as faults
 

@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from spark_cluster.inventory.models import Inventory
     from spark_cluster.recipes.models import Recipe
 
-#: The steps after which the server is started and only waited for.
-_WAITS = ("ready", "canary", "rdma-verdict")
+#: The steps after which the server is started and only waited for, and what each of them proves.
+_VERDICT = "rdma-verdict"
+_PROOFS = {
+    "ready": "that the model is loaded and the server answers",
+    "canary": "that the server gives a token",
+    _VERDICT: "that its tokens travel by RDMA",
+}
 
 #: What --restart-at-boot and its opposite set in the playbook.
 _RESTART = {True: ["restart-at-boot.state=on"], False: ["restart-at-boot.state=off"], None: []}
@@ -39,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def launch(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")],
     group: GroupOption = None,
     profile: ProfileOption = None,
     options: WithOption = None,
@@ -49,19 +54,22 @@ def launch(
     anyway: Annotated[
         bool,
         typer.Option(
-            "--anyway", help="Also a recipe that is known not to work, or that lint refuses."
+            "--anyway", help="Launch even if the recipe is known to be broken or lint rejects it."
         ),
     ] = False,
     dry_run: DryRunOption = False,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Return once the server is started.")
+        bool,
+        typer.Option(
+            "--no-wait", help="Return once the server is started, without waiting for a token."
+        ),
     ] = False,
     restart_at_boot: Annotated[
         bool | None,
         typer.Option(
             "--restart-at-boot/--no-restart-at-boot",
-            help="Have the hosts start the ranks again after a reboot, or when one ends; "
-            "default: as the last launch of this recipe had it. teardown ends it.",
+            help="Restart the ranks after a reboot or when one ends; "
+            "default: as in the last launch of this recipe. Removed by teardown.",
             show_default=False,
         ),
     ] = None,
@@ -70,7 +78,7 @@ def launch(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Serve a model on a group of hosts; ready only when a real token came back."""
+    """Serve a model on a group of hosts. Ready only when a real token came back."""
     from spark_cluster.cli.deploying import Choices, chosen_options
     from spark_cluster.cli.running import load_inventory
 
@@ -94,8 +102,10 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
     deployment = request.deployment
     assert deployment is not None
     with activate(request, journal=not dry_run) as active:
+        proofs = [step for step in _PROOFS if step != _VERDICT or len(deployment.hosts) > 1]
+        unproven = active.run.playbook.lacks(proofs)
         if no_wait:
-            active.run.leave_out(_WAITS)
+            active.run.leave_out(tuple(_PROOFS))
         plan = active.run.plan()
         if dry_run:
             return show_plan(active, plan, commands=request.verbose)
@@ -122,12 +132,14 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
             "model": model,
             "already_up": was_up,
             "restarts_at_boot": bool(restarts),
+            "not_verified": list(proofs if no_wait else unproven),
         }
         verdict = judged(active, results)
         code = active.finish(results, data={**data, **verdict})
         if code == 0:
-            state = "started, not yet ready" if no_wait else "ready"
-            active.say(f"{name} is {'already up' if was_up else state}: {endpoint}")
+            active.say(f"{name} is {_state(was_up, no_wait, unproven)}: {endpoint}")
+            for step in () if no_wait else unproven:
+                active.say(f"not verified: {_PROOFS[step]}; the playbook has no step {step}")
             chat = address + APIS[deployment.api].chat
             active.say(curl_line(chat, model, has_key=deployment.containers[0].has_key))
             if restarts:
@@ -149,6 +161,17 @@ def serve(request: Request, name: str, *, dry_run: bool = False, no_wait: bool =
         if code != 0:
             _warn_of_boots(active, name)
         return code
+
+
+def _state(was_up: bool, no_wait: bool, unproven: Sequence[str]) -> str:
+    """What may be said of a launch that ended well."""
+    if no_wait:
+        return "already up" if was_up else "started, not yet ready"
+    if not unproven:
+        return "already up" if was_up else "ready"
+    answers = not {"ready", "canary"} & set(unproven)
+    said = "ready" if answers else "started"
+    return f"{'already up' if was_up else said}, but not verified"
 
 
 def _warn_of_boots(active: Active, name: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from spark_cluster.core.error import SparkError
-    from spark_cluster.runner.session import Lane, Session
+    from spark_cluster.runner.session import HostSession, Session
     from spark_cluster.serving.logs import LogLine
     from spark_cluster.transport.protocol import Completed
 
@@ -33,25 +33,31 @@ def register(app: typer.Typer) -> None:
 
 def logs(
     ranks: Annotated[
-        list[int] | None, typer.Argument(metavar="[RANK]...", help="Only these ranks.")
+        list[int] | None, typer.Argument(metavar="[RANK]...", help="Limit to these ranks.")
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on; Ctrl-C detaches and stops nothing.")
+        bool,
+        typer.Option("--follow", "-f", help="Follow the logs; Ctrl-C detaches and stops nothing."),
     ] = False,
     since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="10m, 2h, or 2026-11-21T03:15:00.")
+        str,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Show lines since this time: 10m, 2h, 2026-11-21T03:15:00.",
+        ),
     ] = "",
     tail: Annotated[
-        int | None, typer.Option("--tail", "-n", min=0, help="So many last lines of each rank.")
+        int | None, typer.Option("--tail", "-n", min=0, help="Lines to show per rank.")
     ] = None,
     grep: Annotated[
-        str | None, typer.Option("--grep", metavar="REGEX", help="Only lines that match.")
+        str | None, typer.Option("--grep", metavar="REGEX", help="Show only lines that match.")
     ] = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the logs of all ranks, merged by time; each line names its rank and host."""
+    """Show the logs of all ranks, merged by time. Each line names its rank and host."""
     from spark_cluster.cli.running import load_inventory, looking
     from spark_cluster.inventory.loader import select
     from spark_cluster.serving import logs as reading
@@ -110,7 +116,7 @@ def _once(session: Session, script: str, show: Callable[[LogLine], None]) -> boo
     from spark_cluster.core.error import SparkError
     from spark_cluster.serving.logs import merge, parse
 
-    outcomes = session.each(session.alive, lambda lane: lane.run(script, timeout=_SECONDS))
+    outcomes = session.each(session.alive, lambda host: host.run(script, timeout=_SECONDS))
     found = []
     lost: dict[str, SparkError] = {}
     for name, done in outcomes.items():
@@ -134,7 +140,7 @@ def _once(session: Session, script: str, show: Callable[[LogLine], None]) -> boo
 
 def _lose(session: Session, errors: Mapping[str, SparkError]) -> None:
     for name, error in errors.items():
-        session.lanes[name].lost = error
+        session.hosts[name].lost = error
     _tell(errors)
 
 
@@ -201,27 +207,27 @@ def _follow(session: Session, script: str, show: Callable[[LogLine], None]) -> b
 
     arrived: queue.SimpleQueue[LogLine] = queue.SimpleQueue()
 
-    def read(lane: Lane) -> None:
+    def read(host: HostSession) -> None:
         reasons: list[str] = []
 
         def take(raw: str) -> None:
-            line = parse(lane.name, raw)
+            line = parse(host.name, raw)
             if line is not None:
                 arrived.put(line)
             elif why := unread(raw):
                 reasons.append(why)
 
         try:
-            done = lane.run(script, timeout=_FOLLOW_SECONDS, on_line=take)
+            done = host.run(script, timeout=_FOLLOW_SECONDS, on_line=take)
             if not done.ok and not done.timed_out and not session.stop.requested:
-                raise _unread(done, lane.name)
-            if not session.stop.requested and (problem := _missing(reasons, lane.name)):
+                raise _unread(done, host.name)
+            if not session.stop.requested and (problem := _missing(reasons, host.name)):
                 raise problem
         except SparkError as error:
-            _lose(session, {lane.name: error})
+            _lose(session, {host.name: error})
 
-    lanes = [session.lanes[name] for name in session.alive]
-    pending = {lane.submit(functools.partial(read, lane)) for lane in lanes}
+    hosts = [session.hosts[name] for name in session.alive]
+    pending = {host.submit(functools.partial(read, host)) for host in hosts}
     window = Window()
     try:
         while pending:

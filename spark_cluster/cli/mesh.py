@@ -23,14 +23,17 @@ def register(app: typer.Typer) -> None:
 
 
 def mesh(
-    undo: Annotated[bool, typer.Option("--undo", help="Remove exactly what mesh added.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Remove what mesh added.")] = False,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Let the nodes reach each other by SSH: a key per node, made there, that never leaves it."""
+    """Let the nodes reach each other by SSH.
+
+    Each node gets a key of its own, made there, that never leaves it.
+    """
     from spark_cluster.cli.running import Request, load_inventory
     from spark_cluster.cli.verbs import run_playbook
     from spark_cluster.inventory.loader import select

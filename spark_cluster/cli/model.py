@@ -17,6 +17,7 @@ from spark_cluster.cli.options import (
     VerboseOption,
     split,
 )
+from spark_cluster.cli.sections import Group
 from spark_cluster.cli.terminal import confirm, say_json
 
 if TYPE_CHECKING:
@@ -27,20 +28,22 @@ if TYPE_CHECKING:
     from spark_cluster.runner.models import Models
 
 app = typer.Typer(
-    help="Models on the hosts: list, download once, copy over the fabric, verify, remove.",
+    cls=Group,
+    help="List, download, copy, verify and remove models on the hosts.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="ORG/NAME as on the hub, or a recipe that names it.")
+    str,
+    typer.Argument(metavar="MODEL", help="ORG/NAME on the hub, or a recipe that names the model."),
 ]
 CacheOption = Annotated[
     str | None,
     typer.Option(
         "--cache",
         metavar="FOLDER",
-        help="The cache on the hosts; default: that of the recipes with this model, or "
+        help="Cache folder on the hosts; default: that of the recipes with this model, or "
         "~/.cache/huggingface.",
     ),
 ]
@@ -49,23 +52,25 @@ RevisionOption = Annotated[
     typer.Option(
         "--revision",
         metavar="REF",
-        help="A branch, a tag or a commit; default: the recipe's, or main.",
+        help="Branch, tag or commit; default: the recipe's, or main.",
     ),
 ]
 StreamsOption = Annotated[
-    int, typer.Option("--streams", min=1, max=64, help="Files that are copied at once.")
+    int, typer.Option("--streams", min=1, max=64, help="Files to copy in parallel.")
 ]
 
 
 @app.command("ls")
 def list_models(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this model.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Limit to this model.")
+    ] = None,
     cache: CacheOption = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show what each host has: complete or why not, size, revision; and where hosts differ.
+    """Show which models each host has, and where hosts differ.
 
     Looks in ~/.cache/huggingface and in the folders of all recipes, unless one is named.
     """
@@ -100,14 +105,18 @@ def pull(
     to: ToOption = None,
     on: Annotated[
         str | None,
-        typer.Option("--on", metavar="HOST", help="Download on this host; default: where most is."),
+        typer.Option(
+            "--on",
+            metavar="HOST",
+            help="Host to download on; default: the one that has most of it.",
+        ),
     ] = None,
     revision: RevisionOption = None,
     image: Annotated[
         str | None,
         typer.Option(
             "--image",
-            help="Download inside this image where the host has no `hf`; default: the recipe's.",
+            help="Image to download in if the host has no `hf`; default: the recipe's.",
         ),
     ] = None,
     streams: StreamsOption = 8,
@@ -118,7 +127,7 @@ def pull(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Download a model once, verify it, and copy it to the other hosts over the fabric.
+    """Download a model once and copy it to the other hosts.
 
     Run it again after a break: files that are whole stay. $HF_TOKEN and $HF_ENDPOINT are handed on.
     """
@@ -167,7 +176,9 @@ def sync(
     revision: RevisionOption = None,
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Hash what the hosts have already, and replace what is wrong."),
+        typer.Option(
+            "--deep", help="Also hash files that the hosts already have, and replace wrong ones."
+        ),
     ] = False,
     streams: StreamsOption = 8,
     encrypt: EncryptOption = False,
@@ -177,7 +188,7 @@ def sync(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Copy a model from a host that has it to the others, over the fabric's addresses.
+    """Copy a model over the fabric from a host that has it to the others.
 
     Every file is verified by its hash; the ref comes last, so that no host shows half a model.
     """
@@ -203,7 +214,7 @@ def verify(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Read every file of a model and compare it with the hash that is its name. Exit 4 if not."""
+    """Verify the files of a model against their hashes. Exit 4 if one differs."""
     from spark_cluster.cli.running import activate
 
     loaded, named = _named(model, inventory, cache)
@@ -216,14 +227,14 @@ def verify(
 @app.command("rm")
 def remove(
     model: ModelArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
     cache: CacheOption = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Remove a model from the hosts' caches, after asking. Refuses while a container serves it."""
+    """Remove a model from the hosts' caches. Asks first, and refuses while it is served."""
     from spark_cluster.cli.running import activate
     from spark_cluster.core.units import human_bytes
 

@@ -15,10 +15,12 @@ from spark_cluster.cli.options import (
     VerboseOption,
     split,
 )
+from spark_cluster.cli.sections import Group
 from spark_cluster.cli.terminal import say_json
 
 app = typer.Typer(
-    help="Metrics: Prometheus, Grafana and their exporters.",
+    cls=Group,
+    help="Run Prometheus, Grafana and their exporters.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -31,27 +33,29 @@ def up(
         typer.Option(
             "--host",
             metavar="NAME",
-            help="Prometheus and Grafana run there; default: where they are, else the first.",
+            help="Host for Prometheus and Grafana; default: the current one, else the first.",
         ),
     ] = None,
     packages: Annotated[
         bool,
         typer.Option(
-            "--packages", help="Run Debian's prometheus and node exporter instead of images."
+            "--packages", help="Use Debian's prometheus and node exporter instead of images."
         ),
     ] = False,
     without: Annotated[
         list[str] | None,
-        typer.Option("--without", metavar="PROGRAM", help="Leave it out: grafana, dcgm-exporter …"),
+        typer.Option(
+            "--without",
+            metavar="PROGRAM",
+            help="Program to leave out, such as grafana or dcgm-exporter.",
+        ),
     ] = None,
     engine_port: Annotated[
-        int, typer.Option("--engine-port", min=1, max=65535, help="The engine's API port.")
+        int, typer.Option("--engine-port", min=1, max=65535, help="API port of the engine.")
     ] = 8000,
     watcher: Annotated[
         str,
-        typer.Option(
-            "--watcher", metavar="ADDRESS:PORT", help="Where the watcher gives its metrics."
-        ),
+        typer.Option("--watcher", metavar="ADDRESS:PORT", help="Address of the watcher's metrics."),
     ] = "",
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
@@ -60,7 +64,7 @@ def up(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Start what is missing, and say where it is and which targets answer."""
+    """Start the monitoring and show which targets answer."""
     from dataclasses import replace
 
     from spark_cluster.cli.monitor_view import check, request, server_of, told, urls
@@ -91,7 +95,7 @@ def up(
     asked = replace(asked, note=note)
 
     def end(active: Active) -> End:
-        facts = active.session.lanes[server].facts
+        facts = active.session.hosts[server].facts
         return End(urls(loaded, server, facts), told(loaded, server, facts))
 
     return run_playbook(asked, dry_run=dry_run, commands=verbose, end=end)
@@ -100,7 +104,7 @@ def up(
 @app.command("down")
 def down(
     purge: Annotated[
-        bool, typer.Option("--purge", help="Drop what was collected, and Grafana's password.")
+        bool, typer.Option("--purge", help="Also remove collected data and Grafana's password.")
     ] = False,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
@@ -108,7 +112,7 @@ def down(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Stop and remove the monitoring, nothing else; what was collected stays unless --purge."""
+    """Stop and remove the monitoring. Collected data stays unless --purge."""
     from dataclasses import replace
 
     from spark_cluster.cli.monitor_view import request
@@ -144,7 +148,7 @@ def status(
     hosts: HostsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show what runs where, which targets answer, and which alerts fire. One look."""
+    """Show what runs where, which targets answer and which alerts fire."""
 
     from spark_cluster.cli.monitor_view import rows, show
     from spark_cluster.cli.running import load_inventory, read_hosts

@@ -8,44 +8,50 @@ import typer
 
 InventoryOption = Annotated[
     str | None,
-    typer.Option("--inventory", "-i", metavar="FILE", help="The inventory to use."),
+    typer.Option("--inventory", "-i", metavar="FILE", help="Inventory file to use."),
 ]
 HostsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--hosts", metavar="NAME", help="Only these hosts or groups; repeat or use commas."
+        "--hosts",
+        metavar="NAME",
+        help="Limit to these hosts or groups (repeatable, comma-separated).",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Tell every detail.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show verbose output.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="STEP.PARAMETER=VALUE", help="Change a parameter of the playbook."
+        "--set", metavar="STEP.PARAMETER=VALUE", help="Override a playbook parameter (repeatable)."
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would change; change nothing.")
+    bool, typer.Option("--dry-run", help="Show what would change without changing it.")
 ]
 GroupOption = Annotated[
     str | None,
-    typer.Option("--group", help="The inventory's group that serves, or HOST,HOST; head first."),
+    typer.Option("--group", help="Group of the inventory to serve on, or HOST,HOST (head first)."),
 ]
 ProfileOption = Annotated[
     str | None,
-    typer.Option("--profile", metavar="NAME", help="One of the recipe's profiles."),
+    typer.Option("--profile", metavar="NAME", help="Use this profile of the recipe."),
 ]
 WithOption = Annotated[
     list[str] | None,
-    typer.Option("--with", metavar="NAME", help="One of the recipe's options; repeat it."),
+    typer.Option("--with", metavar="NAME", help="Turn on this option of the recipe (repeatable)."),
 ]
-PpOption = Annotated[bool, typer.Option("--pp", help="The recipe's option pp: pipeline parallel.")]
+PpOption = Annotated[
+    bool, typer.Option("--pp", help="Use pipeline parallelism (the recipe's option pp).")
+]
 DebugOption = Annotated[
-    bool, typer.Option("--debug", help="The recipe's option debug: more in the logs.")
+    bool, typer.Option("--debug", help="Write more to the logs (the recipe's option debug).")
 ]
 DualRailOption = Annotated[
     bool,
-    typer.Option("--dual-rail", help="The recipe's option dual-rail: both halves of the port."),
+    typer.Option(
+        "--dual-rail", help="Use both halves of the port (the recipe's option dual-rail)."
+    ),
 ]
 AllowManagementOption = Annotated[
     bool,
@@ -60,7 +66,7 @@ ToOption = Annotated[
     typer.Option(
         "--to",
         metavar="NAME",
-        help="Hosts or groups that should have it; default: the only group, else all hosts.",
+        help="Hosts or groups to copy to; default: the only group, else all hosts.",
     ),
 ]
 FromOption = Annotated[
@@ -68,11 +74,9 @@ FromOption = Annotated[
 ]
 EncryptOption = Annotated[
     bool,
-    typer.Option("--encrypt", help="Copy through the nodes' own SSH (needs `mesh`); slower."),
+    typer.Option("--encrypt", help="Copy through SSH between the nodes (needs `mesh`, slower)."),
 ]
-IperfOption = Annotated[
-    bool, typer.Option("--iperf", help="Measure the way with iperf3 first, to compare.")
-]
+IperfOption = Annotated[bool, typer.Option("--iperf", help="Measure the route with iperf3 first.")]
 
 
 #: What an option means that is not given.

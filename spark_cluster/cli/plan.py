@@ -37,13 +37,18 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    what: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="bootstrap, launch or teardown.")],
+    what: Annotated[
+        str,
+        typer.Argument(metavar="PLAYBOOK", help="Playbook to plan: bootstrap, launch or teardown."),
+    ],
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="[RECIPE]", help="For launch (needed) and teardown."),
+        typer.Argument(
+            metavar="[RECIPE]", help="Recipe to launch or tear down (required for launch)."
+        ),
     ] = None,
     commands: Annotated[
-        bool, typer.Option("--commands", help="Show the exact shell of every change.")
+        bool, typer.Option("--commands", help="Show the shell commands of every change.")
     ] = False,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,

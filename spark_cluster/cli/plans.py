@@ -49,15 +49,15 @@ def show(
     """
     for planned, assessments in plan:
         step = planned.step
-        if step.stimulus is not None:
-            console.line("  ", ("when run", "dim"), "    ", (step.title, "bold"))
+        if step.traffic is not None:
+            console.line("  ", ("when run", "dim"), "    ", (planned.title, "bold"))
             continue
         busy = {h: a for h, a in assessments.items() if a.changes or a.problems}
         idle = [host for host in assessments if host not in busy]
         if idle:
             words = "skipped" if all(assessments[h].skipped for h in idle) else "no change"
             console.line(
-                "  ", (f"{words:<11}", "dim"), " ", (step.title, "bold"), f"  {', '.join(idle)}"
+                "  ", (f"{words:<11}", "dim"), " ", (planned.title, "bold"), f"  {', '.join(idle)}"
             )
         for host, assessment in busy.items():
             way = "in the way" if (step.name, host) in refused else "now"
@@ -75,18 +75,18 @@ def _show_host(
     *,
     commands: bool,
 ) -> None:
+    guard = planned.guard_seconds
     word = "would change" if assessment.changes else "would check"
-    console.line("  ", (f"{word:<11}", "yellow"), " ", (planned.step.title, "bold"), f"  {host}")
+    console.line("  ", (f"{word:<11}", "yellow"), " ", (planned.title, "bold"), f"  {host}")
     for change in assessment.changes:
         console.line(f"                {change.what}: {change.before} -> {change.after}")
         for line in change.diff:
             console.line(f"                  {line}")
-        if commands and not planned.step.guarded:
+        if commands and guard is None:
             _show_commands(console, change.commands)
-    if commands and planned.step.guarded and assessment.changes:
+    if commands and guard is not None and assessment.changes:
         console.line("                all of it inside the network guard:")
-        seconds = int(planned.params.guard_seconds)
-        _show_commands(console, guard_scripts.arm("RUN", seconds, assessment.changes))
+        _show_commands(console, guard_scripts.arm("RUN", guard, assessment.changes))
     for problem in assessment.problems:
         console.line(f"                {way}: {problem.code} {problem.what}")
 

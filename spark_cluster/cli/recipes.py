@@ -14,6 +14,7 @@ from spark_cluster.cli.options import (
     WithOption,
     split,
 )
+from spark_cluster.cli.sections import Group
 from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from spark_cluster.inventory.models import Inventory
     from spark_cluster.recipes.lint_finding import Finding
 
-app = typer.Typer(help="List, show, fit and check the recipes.", rich_markup_mode=None)
+app = typer.Typer(cls=Group, help="List, show, fit and check the recipes.", rich_markup_mode=None)
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A name, or a .yaml file, also of sparkrun's.")
+    str,
+    typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file, also in sparkrun's format."),
 ]
 
 
@@ -65,7 +67,7 @@ def list_recipes(
 def show(
     name: RecipeArgument, inventory: InventoryOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show a recipe: every argument and variable with the reason for it."""
+    """Show a recipe with the reason for every argument and variable."""
 
     from spark_cluster.cli import recipes_view as view
     from spark_cluster.recipes.loader import load
@@ -86,7 +88,9 @@ def fit(
     hosts: Annotated[
         list[str] | None,
         typer.Option(
-            "--hosts", metavar="NAME", help="Read these hosts or this group; repeat or use commas."
+            "--hosts",
+            metavar="NAME",
+            help="Read these hosts or groups (repeatable, comma-separated).",
         ),
     ] = None,
     profile: ProfileOption = None,
@@ -95,7 +99,7 @@ def fit(
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Add up the memory: weights, KV cache, tokens. Exit 4 if it does not fit, 3 if unknown."""
+    """Estimate the memory: weights, KV cache, tokens. Exit 4 if it does not fit, 3 if unknown."""
 
     from spark_cluster.cli import recipes_view as view
     from spark_cluster.cli.deploying import Choices, chosen_options, load_recipe
@@ -119,7 +123,7 @@ def fit(
 def lint(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RECIPE]...", help="Names or files; all recipes if none."),
+        typer.Argument(metavar="[RECIPE]...", help="Recipe names or files; default: all."),
     ] = None,
     inventory: InventoryOption = None,
     as_json: JsonOption = False,

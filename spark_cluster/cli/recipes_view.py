@@ -9,7 +9,7 @@ from spark_cluster.cli.recipes_fit import nominal
 from spark_cluster.core.error import InputError
 from spark_cluster.core.shell import quote
 from spark_cluster.core.units import count
-from spark_cluster.places import short
+from spark_cluster.places import shipped, short
 from spark_cluster.recipes.fit import Fit
 from spark_cluster.recipes.lint_finding import Finding
 from spark_cluster.recipes.models import Choice, Overlay, Recipe
@@ -42,14 +42,16 @@ def summary(recipe: Recipe) -> dict[str, object]:
 
 
 def listed(recipes: Sequence[Recipe]) -> Iterator[str]:
-    """A line a recipe, and one for what it extends."""
+    """A line a recipe; one more says where the user's own are, and what they extend."""
+    ours = (shipped("playbooks") / "recipes").resolve()
     width = max((len(recipe.name) for recipe in recipes), default=0)
     for recipe in recipes:
         said = "known broken" if recipe.known_broken else _WORDS[_verdict(recipe)]
         hosts = count(recipe.nodes, "host")
         yield f"{recipe.name:<{width}}  {hosts:<7}  {recipe.engine:<8}  {said:<12}  {recipe.title}"
-        if len(recipe.chain) > 1:
-            yield f"{'':<{width}}  {short(recipe.path)} extends {short(recipe.chain[1])}"
+        if recipe.path.parent.resolve() != ours:
+            extends = f" extends {recipe.extends}" if recipe.extends else ""
+            yield f"{'':<{width}}  {short(recipe.path)}{extends}"
 
 
 def faults(broken: Mapping[str, InputError]) -> Iterator[str]:

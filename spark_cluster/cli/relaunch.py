@@ -33,11 +33,11 @@ def relaunch(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RECIPE]", help="A name, or a .yaml file; default: the one that is launched."
+            metavar="[RECIPE]", help="Recipe name or .yaml file; default: the one that is launched."
         ),
     ] = None,
     evidence: Annotated[
-        bool, typer.Option("--evidence", help="Before anything else, collect what `evidence` does.")
+        bool, typer.Option("--evidence", help="Collect evidence first, as `evidence` does.")
     ] = False,
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,
@@ -45,9 +45,9 @@ def relaunch(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Take down what is launched, and launch it again on the same hosts with the same choices.
+    """Launch what is running again, on the same hosts with the same choices.
 
-    Nothing is taken down before all that the launch needs was seen to be there.
+    It is taken down first, but not before all that the launch needs was seen to be there.
     """
 
     from spark_cluster.cli.checking import obstacles

@@ -28,7 +28,7 @@ from spark_cluster.runner.bus import Bus
 from spark_cluster.runner.interrupt import heed
 from spark_cluster.runner.journal import Journal, new_run
 from spark_cluster.runner.run import Run
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
 from spark_cluster.steps.view import Options
 from spark_cluster.transport.protocol import Become, Connector
@@ -36,7 +36,8 @@ from spark_cluster.transport.protocol import Become, Connector
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asked for; `playbook` is empty for a verb that has none."""
+    """What the command line asked for; `playbook` is empty for a verb that has none. `needs` are
+    steps that the playbook must have."""
 
     verb: str
     playbook: str
@@ -53,6 +54,7 @@ class Request:
     preempt: tuple[str, ...] = ()
     carry_on: bool = False
     needs_lock: bool = True
+    needs: tuple[str, ...] = ()
     run: str = field(default_factory=new_run)
 
 
@@ -138,7 +140,7 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
     """
     if request.playbook:
         path = playbooks.find(request.playbook)
-        playbook = playbooks.load(path, registry(), request.settings)
+        playbook = playbooks.load(path, registry(), request.settings, request.needs)
     else:
         playbook = playbooks.BoundPlaybook(request.inventory.path, request.verb, request.verb, ())
     if journal and not endless:
@@ -149,8 +151,8 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
     if book is not None:
         listeners.append(book)
     bus = Bus(listeners)
-    lanes = [
-        Lane(
+    hosts = [
+        HostSession(
             inventories.target(request.inventory, name),
             ProbeContext(request.inventory.hosts[name], request.inventory, request.deployment),
         )
@@ -159,7 +161,7 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
     become = ask_password()
     if request.deployment is not None:
         become.secrets += request.deployment.secret_values.values()
-    session = Session(lanes, connector(), become)
+    session = Session(hosts, connector(), become)
     started = time.monotonic()
     bus(
         RunStarted(
@@ -171,7 +173,7 @@ def activate(request: Request, *, journal: bool = True, endless: bool = False) -
             request.note,
         )
     )
-    for warning in request.warnings:
+    for warning in (*playbook.notes, *request.warnings):
         bus(Note(warning))
     try:
         with heed(session, bus):
@@ -212,14 +214,14 @@ def looking(
     inventory: Inventory, names: list[str], deployment: Deployment | None = None
 ) -> Iterator[Session]:
     """A connected session for one look: no run, no lock, no journal."""
-    lanes = [
-        Lane(
+    hosts = [
+        HostSession(
             inventories.target(inventory, name),
             ProbeContext(inventory.hosts[name], inventory, deployment),
         )
         for name in names
     ]
-    session = Session(lanes, connector(), ask_password())
+    session = Session(hosts, connector(), ask_password())
     try:
         session.connect(lambda _: None)
         yield session
@@ -230,12 +232,12 @@ def looking(
 def read_hosts(
     inventory: Inventory,
     names: list[str],
-    facts: Sequence[Fact[Any]],
+    facts: Sequence[Fact[object]],
     deployment: Deployment | None = None,
 ) -> dict[str, Facts | SparkError]:
     """These facts of each host in one exec each; the error of a host that is away."""
     with looking(inventory, names, deployment) as session:
-        found = session.each(session.alive, lambda lane: lane.read(facts))
+        found = session.each(session.alive, lambda host: host.read(facts))
         return {name: session.lost.get(name) or found[name] for name in names}
 
 
@@ -248,11 +250,10 @@ def refuse(active: Active, plan: Plan) -> list[Result]:
     active.run.heed_others(refused)
     from spark_cluster.core.event import StepFinished
 
-    titles = {planned.step.name: planned.step.title for planned in plan.steps}
     for result in refused:
         active.bus(
             StepFinished(
-                result.host, result.step, titles[result.step], result.status.value,
+                result.host, result.step, result.title, result.status.value,
                 result.summary, result.details, result.seconds, result.error,
             )
         )  # fmt: skip

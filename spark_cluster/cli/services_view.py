@@ -140,7 +140,7 @@ def down(
         missing = lost_results(active.session, "service-running")
         code = active.finish([*results, *missing])
         for at in active.session.alive:
-            fact = active.session.lanes[at].facts[OBSERVABILITY].services[name]
+            fact = active.session.hosts[at].facts[OBSERVABILITY].services[name]
             for line in left_alone(SERVICES[name], fact, purge=purge):
                 active.say(f"{at}: {line}")
         for result in missing:

@@ -22,11 +22,16 @@ def register(app: typer.Typer) -> None:
 
 def status(
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Full screen, read again until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Refresh in full screen until Ctrl-C.")
     ] = False,
     interval: Annotated[
         float | None,
-        typer.Option("--interval", min=0.5, max=3600, help="--watch: seconds between; default: 2."),
+        typer.Option(
+            "--interval",
+            min=0.5,
+            max=3600,
+            help="Seconds between refreshes with --watch; default: 2.",
+        ),
     ] = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,

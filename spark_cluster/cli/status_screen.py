@@ -43,7 +43,7 @@ def watch(inventory: Inventory, names: list[str], interval: float, *, as_json: b
 def _refreshes(session: Session, inventory: Inventory, interval: float) -> Iterator[list[Row]]:
     watching = Watch(session, FACTS, (), interval=interval, listener=lambda _: None)
     for turn in watching.turns():
-        yield [_row(session, inventory, turn, name) for name in session.lanes]
+        yield [_row(session, inventory, turn, name) for name in session.hosts]
 
 
 def _row(session: Session, inventory: Inventory, turn: Turn, name: str) -> Row:

@@ -25,7 +25,7 @@ Row = dict[str, Any]
 def read(inventory: Inventory, names: list[str]) -> list[Row]:
     """One row a host; `state` is `up` or `unknown`, with the reason and the remedy."""
     with looking(inventory, names) as session:
-        outcomes = session.each(session.alive, lambda lane: lane.read(TWICE, timeout=_SECONDS))
+        outcomes = session.each(session.alive, lambda host: host.read(TWICE, timeout=_SECONDS))
         rows = []
         for name in names:
             outcome = session.lost.get(name) or outcomes[name]

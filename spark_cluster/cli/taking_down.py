@@ -16,11 +16,11 @@ from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.runner.lock import PREEMPTIBLE
-from spark_cluster.steps.gone import NOT_BACK
+from spark_cluster.steps import containers, teardown_check
 from spark_cluster.steps.view import Options
 
 #: With --force the kernel gets less time to give everything back: the run ends within a bound.
-_FORCED = "gone.seconds=15"
+_FORCED = f"{teardown_check.STEP.name}.seconds=15"
 
 
 def named_hosts(inventory: Inventory, hosts: list[str] | None, group: str | None) -> list[str]:
@@ -53,6 +53,7 @@ def teardown_request(
         preempt=PREEMPTIBLE,
         carry_on=True,
         needs_lock=not force,
+        needs=(containers.STEP.name, teardown_check.STEP.name),
     )
 
 
@@ -78,7 +79,11 @@ def _carry_out(request: Request, active: Active) -> tuple[int, list[Result]]:
     _known_recipe(request, active, plan)
     results = active.run.apply(plan)
     told = {result.host for result in results}
-    missing = [lost for lost in lost_results(active.session, "gone") if lost.host not in told]
+    missing = [
+        lost
+        for lost in lost_results(active.session, teardown_check.STEP.name)
+        if lost.host not in told
+    ]
     every = [*results, *missing]
     code = active.finish(every, code=exit_code(every))
     _tell(active, every, code)
@@ -92,7 +97,9 @@ def may_launch(recipe: str, results: Sequence[Result], *, as_json: bool) -> bool
     launch measures what it needs.
     """
     bad = [result for result in results if not result.status.good]
-    clear = all(result.error is not None and result.error.code == NOT_BACK for result in bad)
+    clear = all(
+        result.error is not None and result.error.code == teardown_check.NOT_BACK for result in bad
+    )
     hosts = ", ".join(dict.fromkeys(result.host for result in bad))
     if not clear:
         said = f"{recipe} was not launched: the teardown is not complete"

@@ -31,39 +31,51 @@ def register(app: typer.Typer) -> None:
 
 def teardown(
     recipe: Annotated[
-        str | None, typer.Argument(metavar="[RECIPE]", help="Only this recipe's containers.")
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="Limit to the containers of this recipe."),
     ] = None,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     group: Annotated[
-        str | None, typer.Option("--group", help="Only the hosts of this group.")
+        str | None, typer.Option("--group", help="Limit to the hosts of this group.")
     ] = None,
     force: Annotated[
         bool,
         typer.Option(
             "--force",
-            help="Kill at once; needs no lock and no docker that answers; ends within 5 minutes.",
+            help="Kill at once, without the lock and even if docker hangs; at most 5 minutes.",
         ),
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Only the hosts that earlier teardowns did not finish.")
+        bool, typer.Option("--resume", help="Limit to hosts that earlier teardowns did not finish.")
     ] = False,
     wait: Annotated[
         float,
-        typer.Option("--wait", metavar="MINUTES", min=0, help="With --resume: wait for them."),
+        typer.Option(
+            "--wait",
+            metavar="MINUTES",
+            min=0,
+            help="Minutes to wait for these hosts (with --resume).",
+        ),
     ] = 0.0,
     network: Annotated[
-        bool, typer.Option("--network", help="Afterwards, `undo network` on the same hosts.")
+        bool,
+        typer.Option(
+            "--network", help="Also undo the network configuration, as `undo network` does."
+        ),
     ] = False,
     restore_swap: Annotated[
-        bool, typer.Option("--restore-swap", help="Turn the swap of /etc/fstab on again.")
+        bool, typer.Option("--restore-swap", help="Turn swap listed in /etc/fstab back on.")
     ] = False,
     dry_run: DryRunOption = False,
     settings: SetOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Stop and remove our containers, and look again; a host that is away is `unknown`, exit 3."""
+    """Stop and remove our containers, and check that they are gone.
+
+    A host that is away is `unknown`, exit 3.
+    """
     from spark_cluster.cli.running import load_inventory
     from spark_cluster.cli.taking_down import named_hosts, take_down, teardown_request
     from spark_cluster.cli.undo import undo_request

@@ -15,16 +15,19 @@ def register(app: typer.Typer) -> None:
 
 
 def trust(
-    hosts: Annotated[list[str], typer.Argument(metavar="HOST…", help="Hosts or groups.")],
+    hosts: Annotated[list[str], typer.Argument(metavar="HOST", help="Hosts or groups to trust.")],
     replace: Annotated[
-        bool, typer.Option("--replace", help="The host has a new key on purpose: drop the old.")
+        bool, typer.Option("--replace", help="Replace the recorded key of a host.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Record without asking.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Record the keys without asking.")
+    ] = False,
     inventory: InventoryOption = None,
 ) -> None:
-    """Show the fingerprints of a host's SSH keys and, if you agree, record them in known_hosts.
+    """Show the SSH host keys of hosts and record them in known_hosts.
 
-    Compare them with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on the host.
+    Shows the fingerprints and asks. Compare them with what
+    `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on the host.
     """
     import sys
 

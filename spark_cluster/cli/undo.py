@@ -18,12 +18,15 @@ from spark_cluster.cli.options import (
     not_empty,
     split,
 )
+from spark_cluster.cli.sections import Group
 
 if TYPE_CHECKING:
     from spark_cluster.cli.running import Request
     from spark_cluster.inventory.models import Inventory
 
-app = typer.Typer(name="undo", help="Take back what bootstrap changed.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Group, name="undo", help="Take back what bootstrap changed.", no_args_is_help=True
+)
 
 
 @app.callback()
@@ -38,7 +41,9 @@ def network(
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", metavar="RUN", help="Go back to before this run; `history --nodes` names them."
+            "--to",
+            metavar="RUN",
+            help="Restore the state before this run (`history --nodes` lists runs).",
         ),
     ] = None,
     dry_run: DryRunOption = False,
@@ -47,7 +52,10 @@ def network(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Put the netplan files back as they were before our first change, through the guard."""
+    """Restore the netplan files from before our first change.
+
+    The change goes through the network guard.
+    """
     from spark_cluster.cli.running import load_inventory
     from spark_cluster.cli.verbs import run_playbook
     from spark_cluster.inventory.loader import select

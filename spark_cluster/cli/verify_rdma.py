@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,17 +31,19 @@ def register(app: typer.Typer) -> None:
 def verify_rdma(
     more: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="--from-log: further files.", show_default=False),
+        typer.Argument(
+            metavar="[FILE]...", help="Further log files (with --from-log).", show_default=False
+        ),
     ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option("--tokens", min=1, max=100_000, help="How many tokens to generate."),
+        typer.Option("--tokens", min=1, max=100_000, help="Number of tokens to generate."),
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Judge the traffic that is there; generate nothing.")
+        bool, typer.Option("--live", help="Judge existing traffic instead of generating tokens.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Like --live, a line per interval until Ctrl-C.")
+        bool, typer.Option("--watch", help="Like --live, one line per interval until Ctrl-C.")
     ] = False,
     interval: Annotated[
         float | None,
@@ -53,12 +56,12 @@ def verify_rdma(
         typer.Option(
             "--from-log",
             metavar="FILE",
-            help="Read NCCL's and the engine's logs alone; - is stdin.",
+            help="Judge from NCCL and engine logs only; - reads standard input.",
         ),
     ] = None,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Measure the links with ib_write_bw; needs no model."),
+        typer.Option("--probe", help="Measure the links with ib_write_bw (no model needed)."),
     ] = False,
     duration: Annotated[
         int | None,
@@ -70,7 +73,7 @@ def verify_rdma(
         bool | None,
         typer.Option(
             "--both/--no-both",
-            help="--probe: also both halves of a port at once; default: both.",
+            help="--probe: also measure both halves of a port at once (default).",
             show_default=False,
         ),
     ] = None,
@@ -149,10 +152,10 @@ def _verify(request: Request) -> int:
     """Counters, tokens of our own, counters."""
     from spark_cluster.cli.running import activate
     from spark_cluster.core.result import exit_code
-    from spark_cluster.steps.rdma_verdict import verdict
+    from spark_cluster.steps.rdma_verdict import STEP, verdict
     from spark_cluster.steps.served import to_verify
 
-    with activate(request) as active:
+    with activate(replace(request, needs=(STEP.name,))) as active:
         results = active.run.apply(active.run.plan())
         facts = active.session.all_facts()
         found = to_verify(facts)

@@ -36,51 +36,51 @@ def register(app: typer.Typer) -> None:
 
 def watch(
     interval: Annotated[
-        float, typer.Option("--interval", min=2, max=600, help="Seconds between two readings.")
+        float, typer.Option("--interval", min=2, max=600, help="Seconds between readings.")
     ] = 15.0,
     on_wedge: Annotated[
         str,
         typer.Option(
             "--on-wedge",
             metavar="CMD",
-            help="Shell command for what is fatal; SPARK_CLUSTER_CONDITION, _HOST, _CODE, _WHAT "
-            "and _EVIDENCE tell it what.",
+            help="Shell command to run on a fatal condition; reads SPARK_CLUSTER_CONDITION, _HOST, "
+            "_CODE, _WHAT and _EVIDENCE.",
         ),
     ] = "",
     restart: Annotated[
         bool,
         typer.Option(
             "--restart",
-            help="Relaunch what is wedged or dead; sudo on the hosts must not want a password.",
+            help="Relaunch what is wedged or dead (needs sudo without a password).",
         ),
     ] = False,
     cap: Annotated[
-        int, typer.Option("--cap", min=1, max=100, help="--restart: at most so many in six hours.")
+        int, typer.Option("--cap", min=1, max=100, help="Maximum restarts in six hours.")
     ] = 3,
     listen: Annotated[
-        str, typer.Option("--listen", metavar="ADDRESS:PORT", help="Where Prometheus scrapes it.")
+        str,
+        typer.Option("--listen", metavar="ADDRESS:PORT", help="Address that serves the metrics."),
     ] = "127.0.0.1:9470",
     pause: Annotated[
         bool,
-        typer.Option(
-            "--pause", help="This user's watchers on this machine look on and do nothing."
-        ),
+        typer.Option("--pause", help="Pause this user's watchers on this machine: observe only."),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Have them act again.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume paused watchers.")] = False,
     install: Annotated[
-        bool, typer.Option("--install", help="Run it as a systemd service, with these options.")
+        bool, typer.Option("--install", help="Install as a systemd service with these options.")
     ] = False,
     uninstall: Annotated[
-        bool, typer.Option("--uninstall", help="Stop and remove that service.")
+        bool, typer.Option("--uninstall", help="Stop and remove the systemd service.")
     ] = False,
     inventory: InventoryOption = None,
     hosts: HostsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Watch for a wedge, dead ranks, memory, rails, errors and reboots, until Ctrl-C.
+    """Watch for wedges, dead ranks, memory, rails, errors and reboots.
 
-    Tells what begins and ends, collects evidence of what is fatal, and gives metrics to Prometheus.
-    It restarts only with --restart, as `relaunch` does. Exit 4 if something grave held at the end.
+    Runs until Ctrl-C. Tells what begins and ends, collects evidence of what is fatal, and gives
+    metrics to Prometheus. It restarts only with --restart, as `relaunch` does. Exit 4 if something
+    grave held at the end.
     """
     from spark_cluster.core.error import InputError
 
@@ -172,7 +172,7 @@ def _watch(
     from spark_cluster.runner.bus import Bus
     from spark_cluster.runner.interrupt import heed
     from spark_cluster.runner.journal import Journal, new_run
-    from spark_cluster.runner.responder import Means, Responder
+    from spark_cluster.runner.responder import Remedies, Responder
     from spark_cluster.runner.watcher import Settings, Watcher
 
     registry = CollectorRegistry(auto_describe=False)
@@ -183,13 +183,13 @@ def _watch(
     book = Journal(run, "watch", printer)
     bus = Bus([printer, book])
     with looking(inventory, names) as session, heed(session, bus):
-        means = Means(
+        remedies = Remedies(
             lambda: _evidence(inventory, session),
             command,
             restarting.restarter(inventory, _shower(as_json=as_json)) if cap else None,
             restarting.lacks(inventory),
         )
-        responder = Responder(means, bus, Restarts(cap))
+        responder = Responder(remedies, bus, Restarts(cap))
         watcher = Watcher(session, inventory, responder, bus, Settings(interval))
         registry.register(watcher.snapshots)
         registry.register(watcher.findings)
@@ -243,7 +243,7 @@ def _evidence(inventory: Inventory, watching: Session) -> str:
 
     folder = places.state_dir() / "evidence"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with looking(inventory, list(watching.lanes)) as session:
+    with looking(inventory, list(watching.hosts)) as session:
         session.become.password = watching.become.password
         session.become.ask = None
         path = folder / f"watch-{default_path().name}"

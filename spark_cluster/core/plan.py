@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from spark_cluster.core.step import Assessment, Step
+from spark_cluster.core.step import AnyStep, Assessment, Traffic
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 @dataclass(frozen=True)
@@ -14,12 +17,32 @@ class PlannedStep:
     """A step with its parameters; `index` is its place in the playbook, from 0."""
 
     index: int
-    step: Step[Any]
-    params: Any
+    step: AnyStep
+    params: BaseModel
 
     @property
-    def label(self) -> str:
-        return self.step.name
+    def title(self) -> str:
+        """What the step does with these parameters."""
+        titled = self.step.titled
+        return titled(self.params) if titled is not None else self.step.title
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """How long it waits; None: it does not."""
+        return None if self.step.wait is None else self.step.wait(self.params)
+
+    @property
+    def guard_seconds(self) -> int | None:
+        """How long the network guard waits; None: it does not guard this step."""
+        return None if self.step.guarded is None else self.step.guarded(self.params)
+
+    def assess(self, view: object) -> Assessment:
+        """The difference on the host of this view."""
+        return self.step.assess(view, self.params)
+
+    def traffic(self, view: object) -> Traffic | None:
+        """The traffic to make on the host of this view."""
+        return None if self.step.traffic is None else self.step.traffic(view, self.params)
 
 
 @dataclass(frozen=True)

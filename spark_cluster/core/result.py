@@ -25,7 +25,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """One step on one host. `details` are lines for a person; `seconds` is wall time."""
+    """One step on one host. `title` is what the step does, `details` are lines for a person;
+    `seconds` is wall time."""
 
     host: str
     step: str
@@ -34,6 +35,7 @@ class Result:
     details: tuple[str, ...] = ()
     error: SparkError | None = None
     seconds: float = 0.0
+    title: str = ""
 
 
 def exit_code(results: list[Result]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from spark_cluster.core.secret import Secret
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 ViewT = TypeVar("ViewT")
+ParamsT = TypeVar("ParamsT", bound="BaseModel")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def found(*problems: Problem, notes: tuple[str, ...] = ()) -> Assessment:
 
 
 @dataclass(frozen=True)
-class Stimulus:
+class Traffic:
     """Traffic made between two readings: a script for one host, its output kept as `output`."""
 
     host: str
@@ -89,28 +90,39 @@ class Stimulus:
 
 
 @dataclass(frozen=True)
-class Step(Generic[ViewT]):
+class Step(Generic[ViewT, ParamsT]):
     """A named, ordered piece of work.
 
+    title      what is done or checked, as `changed` and `ok` in front of it read
+    titled     the title where it depends on the parameters
+    formerly   names that it had in earlier releases: playbooks may still use them
     reads      facts that `assess` looks at
     depends    facts that its problems depend on, if those are not all that it reads
     affects    facts that its changes may alter beyond its own: read again before the next step
-    guarded    its changes go through the network guard (runner/guard.py)
+    guarded    seconds without our confirmation after which the network guard takes its changes
+               back (runner/guard.py); None: they do not go through the guard
     keeps_peers  a guarded change is taken back if a peer no longer answers
     wait       seconds to keep reading until `waiting` is empty; None: it does not wait
-    stimulus   traffic to make between a first and a second reading (verify-rdma)
+    traffic    traffic to make between a first and a second reading (verify-rdma)
     timeout    seconds that the commands of its changes may take on a host
     """
 
     name: str
     title: str
-    params: type[BaseModel]
+    params: type[ParamsT]
     reads: tuple[str, ...]
-    assess: Callable[[ViewT, Any], Assessment]
+    assess: Callable[[ViewT, ParamsT], Assessment]
     depends: tuple[str, ...] = ()
     affects: tuple[str, ...] = ()
-    guarded: bool = False
+    guarded: Callable[[ParamsT], int] | None = None
     keeps_peers: bool = True
-    wait: Callable[[Any], float] | None = None
-    stimulus: Callable[[ViewT, Any], Stimulus | None] | None = None
+    wait: Callable[[ParamsT], float] | None = None
+    traffic: Callable[[ViewT, ParamsT], Traffic | None] | None = None
     timeout: float = 120.0
+    titled: Callable[[ParamsT], str] | None = None
+    formerly: tuple[str, ...] = ()
+
+
+#: A step of a registry, whose parameters' type is known to itself alone. `PlannedStep` joins it
+#: with parameters of that type, so that nobody else needs it.
+AnyStep: TypeAlias = Step[Any, Any]

@@ -20,9 +20,9 @@ from spark_cluster.facts.host import HOST
 from spark_cluster.facts.kernel_log import KERNEL_LOG
 from spark_cluster.facts.limits import LIMITS
 from spark_cluster.facts.links import LINKS, PING, Link
-from spark_cluster.facts.load import LOAD
 from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.memory import MEMORY, SWAP
+from spark_cluster.facts.memory_pressure import MEMORY_PRESSURE
 from spark_cluster.facts.netplan import NETPLAN
 from spark_cluster.facts.rdma import ACCESS, COUNTERS, GIDS, NCCL
 from spark_cluster.facts.routes import ROUTES
@@ -33,7 +33,7 @@ from spark_cluster.inventory.models import Host, Inventory, Rail
 #: What the doctor reads, in one exec per host: HOST first and CLOCK last, for both tell a time.
 FACTS = (
     HOST, LINKS, HARDWARE, NETPLAN, ROUTES, FIREWALL, GIDS, ACCESS, COUNTERS, PING, MEMORY, SWAP,
-    LOAD, LOGIN, CACHE, DOCKER, SOFTWARE, CONTAINERS, SERVER_END, ENGINE, NCCL, PORTS,
+    MEMORY_PRESSURE, LOGIN, CACHE, DOCKER, SOFTWARE, CONTAINERS, SERVER_END, ENGINE, NCCL, PORTS,
     GPU, GPU_STATE, CONNECTX, KERNEL_LOG, LIMITS, CLOCK,
 )  # fmt: skip
 

@@ -9,8 +9,8 @@ from spark_cluster.doctor.catalogue import find
 from spark_cluster.doctor.cluster import Cluster
 from spark_cluster.doctor.finding import Finding, Severity
 from spark_cluster.facts.base import Facts
-from spark_cluster.facts.load import GUARDS, LOAD
 from spark_cluster.facts.memory import MEMORY, SWAP
+from spark_cluster.facts.memory_pressure import GUARDS, MEMORY_PRESSURE
 
 #: Shares of MemTotal. Below a tenth a launch with the usual 0.85 utilisation is at its edge; at
 #: 3 percent (3.6 GiB of a 119.7 GiB Spark) the host is about to freeze, and so it is with less than
@@ -52,7 +52,7 @@ def available(cluster: Cluster) -> Iterator[Finding]:
 
 
 def _holders(facts: Facts) -> str:
-    load = facts[LOAD]
+    load = facts[MEMORY_PRESSURE]
     held = [
         (
             process.rss,
@@ -82,7 +82,7 @@ def page_cache(cluster: Cluster) -> Iterator[Finding]:
 
 def killed(cluster: Cluster) -> Iterator[Finding]:
     for host, facts in cluster.hosts():
-        load = facts[LOAD]
+        load = facts[MEMORY_PRESSURE]
         if load.oom_kills:
             last = f"; the last: {load.victims[-1][:160]}" if load.victims else ""
             yield find(
@@ -94,7 +94,7 @@ def killed(cluster: Cluster) -> Iterator[Finding]:
 
 def guard(cluster: Cluster) -> Iterator[Finding]:
     for host, facts in cluster.hosts():
-        units = facts[LOAD].units
+        units = facts[MEMORY_PRESSURE].units
         if units and not any(state == "active" for state in units.values()):
             yield find("HOST020", host.name, f"none of {', '.join(GUARDS)} is active")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spark_cluster.core.shell import quote
-from spark_cluster.engines import parts
+from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
 from spark_cluster.engines.spec import LABEL, Deployment, Mount
 from spark_cluster.recipes.models import Recipe
@@ -40,10 +40,10 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = parts.recipe_files(recipe, contents)
+    files = common.recipe_files(recipe, contents)
     ports = (recipe.port,)
     own = {"OLLAMA_HOST": f"0.0.0.0:{recipe.port}"}
-    spec = parts.container(
+    spec = common.container(
         recipe,
         placement,
         0,
@@ -51,13 +51,13 @@ def deploy(
         program="ollama",
         entrypoint="/bin/sh",
         command=("-c", _START % _make(recipe)),
-        env=parts.environment(recipe, placement, 0, own),
-        mounts=(Mount(recipe.model_cache, _STORE), *parts.mounted(files)),
+        env=common.environment(recipe, placement, 0, own),
+        mounts=(Mount(recipe.model_cache, _STORE), *common.mounted(files)),
         ports=ports,
         volume=None,
         labels={f"{LABEL}.api": "ollama"},
     )
-    return parts.deployment(
+    return common.deployment(
         recipe,
         placement,
         (spec,),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spark_cluster.engines import parts
+from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
 from spark_cluster.engines.spec import Deployment, Mount
 from spark_cluster.recipes.models import Recipe
@@ -22,13 +22,13 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = parts.recipe_files(recipe, contents)
-    volume = parts.bytes_per_token(recipe)
+    files = common.recipe_files(recipe, contents)
+    volume = common.bytes_per_token(recipe)
     init = recipe.rendezvous_port or _INIT_PORT
     several = recipe.nodes > 1
     ports = (init, recipe.port) if several else (recipe.port,)
     containers = tuple(
-        parts.container(
+        common.container(
             recipe,
             placement,
             rank,
@@ -36,20 +36,20 @@ def deploy(
             program="sglang",
             command=(
                 *("python3", "-m", "sglang.launch_server", "--model-path", recipe.model),
-                *parts.flags(recipe),
-                *parts.served_name(recipe),
+                *common.flags(recipe),
+                *common.served_name(recipe),
                 *(() if _METRICS in recipe.args else (f"--{_METRICS}",)),
                 *(_join(placement, rank, init) if several else ()),
                 *("--host", "0.0.0.0", "--port", str(recipe.port)),
             ),
-            env=parts.environment(recipe, placement, rank, _own(placement, rank, several)),
-            mounts=(Mount(recipe.model_cache, parts.HF_HOME), *parts.mounted(files)),
+            env=common.environment(recipe, placement, rank, _own(placement, rank, several)),
+            mounts=(Mount(recipe.model_cache, common.HF_HOME), *common.mounted(files)),
             ports=ports if rank == 0 else (),
             volume=volume,
         )
         for rank in range(recipe.nodes)
     )
-    return parts.deployment(recipe, placement, containers, tuple(files.values()), volume=volume)
+    return common.deployment(recipe, placement, containers, tuple(files.values()), volume=volume)
 
 
 def _own(placement: Placement, rank: int, several: bool) -> dict[str, str]:

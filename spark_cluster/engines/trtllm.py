@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spark_cluster.engines import parts
+from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
 from spark_cluster.engines.spec import Deployment, HostFile, Mount, ServeSpec
 from spark_cluster.recipes.models import Recipe
@@ -70,24 +70,24 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = parts.recipe_files(recipe, contents)
-    volume = parts.bytes_per_token(recipe)
+    files = common.recipe_files(recipe, contents)
+    volume = common.bytes_per_token(recipe)
     port = recipe.rendezvous_port or _SSHD_PORT
     ports = (recipe.port,)
     ssh = _ssh_files(placement, port)
     containers = tuple(
-        parts.container(
+        common.container(
             recipe,
             placement,
             rank,
             run,
             program="trtllm",
             command=("sh", "-c", _HEAD) if rank == 0 else ("sh", f"{_ETC}/worker.sh"),
-            env=parts.environment(recipe, placement, rank, _environment(placement, rank)),
+            env=common.environment(recipe, placement, rank, _environment(placement, rank)),
             mounts=(
-                Mount(recipe.model_cache, parts.HF_HOME),
-                *parts.mounted(files),
-                *parts.mounted(ssh[rank]),
+                Mount(recipe.model_cache, common.HF_HOME),
+                *common.mounted(files),
+                *common.mounted(ssh[rank]),
                 *_keys(rank),
             ),
             ports=ports if rank == 0 else (port,),
@@ -96,7 +96,7 @@ def deploy(
         for rank in range(recipe.nodes)
     )
     ours = {file.path: file for there in ssh for file in there.values()}
-    return parts.deployment(
+    return common.deployment(
         recipe,
         placement,
         containers,
@@ -116,16 +116,16 @@ def _ssh_files(placement: Placement, port: int) -> list[dict[str, HostFile]]:
         f"Host {address}\n    HostKeyAlias {address}\n" for address in addresses[1:]
     )
     head = {
-        f"{_ETC}/hostfile": parts.host_file("hostfile", "".join(f"{a}\n" for a in addresses)),
-        f"{_ETC}/ssh_config": parts.host_file("ssh_config", config),
+        f"{_ETC}/hostfile": common.host_file("hostfile", "".join(f"{a}\n" for a in addresses)),
+        f"{_ETC}/ssh_config": common.host_file("ssh_config", config),
     }
     workers = []
     for address in addresses[1:]:
         sshd = _SSHD.replace("@PORT@", str(port)).replace("@ADDRESS@", address)
         workers.append(
             {
-                f"{_ETC}/sshd_config": parts.host_file("sshd_config", sshd),
-                f"{_ETC}/worker.sh": parts.host_file("worker.sh", _WORKER),
+                f"{_ETC}/sshd_config": common.host_file("sshd_config", sshd),
+                f"{_ETC}/worker.sh": common.host_file("worker.sh", _WORKER),
             }
         )
     return [head, *workers]
@@ -160,8 +160,8 @@ def _environment(placement: Placement, rank: int) -> dict[str, str]:
 def _serve_command(recipe: Recipe) -> tuple[str, ...]:
     return (
         *("mpirun", "trtllm-llmapi-launch", "trtllm-serve", recipe.model),
-        *parts.flags(recipe),
+        *common.flags(recipe),
         # TensorRT-LLM calls the model as it was asked for it, and older ones lack the flag.
-        *(parts.served_name(recipe, "served_model_name") if recipe.served_name else ()),
+        *(common.served_name(recipe, "served_model_name") if recipe.served_name else ()),
         *("--host", "0.0.0.0", "--port", str(recipe.port)),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spark_cluster.engines import parts
+from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
 from spark_cluster.engines.spec import Deployment, Mount
 from spark_cluster.recipes.models import Recipe
@@ -21,38 +21,38 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = parts.recipe_files(recipe, contents)
-    volume = parts.bytes_per_token(recipe)
+    files = common.recipe_files(recipe, contents)
+    volume = common.bytes_per_token(recipe)
     master = recipe.rendezvous_port or _MASTER_PORT
     several = recipe.nodes > 1
     ports = (master, recipe.port) if several else (recipe.port,)
     containers = tuple(
-        parts.container(
+        common.container(
             recipe,
             placement,
             rank,
             run,
             program="vllm",
             command=serve_command(recipe, _join(placement, rank, master) if several else ()),
-            env=parts.environment(
+            env=common.environment(
                 recipe,
                 placement,
                 rank,
                 {"VLLM_HOST_IP": placement.address(rank)} if several else {},
             ),
-            mounts=(Mount(recipe.model_cache, parts.HF_HOME), *parts.mounted(files)),
+            mounts=(Mount(recipe.model_cache, common.HF_HOME), *common.mounted(files)),
             ports=ports if rank == 0 else (),
             volume=volume,
         )
         for rank in range(recipe.nodes)
     )
-    return parts.deployment(recipe, placement, containers, tuple(files.values()), volume=volume)
+    return common.deployment(recipe, placement, containers, tuple(files.values()), volume=volume)
 
 
 def serve_command(recipe: Recipe, join: tuple[str, ...] = ()) -> tuple[str, ...]:
     """`vllm serve` with the recipe's arguments; `join` are those of a rank among several."""
     there = () if "--headless" in join else ("--host", "0.0.0.0", "--port", str(recipe.port))
-    given = (*parts.flags(recipe), *parts.served_name(recipe))
+    given = (*common.flags(recipe), *common.served_name(recipe))
     return ("vllm", "serve", recipe.model, *given, *join, *there)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from spark_cluster.engines import parts, vllm
+from spark_cluster.engines import common, vllm
 from spark_cluster.engines.placement import Placement
 from spark_cluster.engines.spec import Deployment, HostFile, Mount, ServeSpec
 from spark_cluster.recipes.models import Recipe
@@ -24,16 +24,16 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = parts.recipe_files(recipe, contents)
-    volume = parts.bytes_per_token(recipe)
+    files = common.recipe_files(recipe, contents)
+    volume = common.bytes_per_token(recipe)
     ports = (recipe.ray.port, recipe.ray.dashboard_port, recipe.port)
     environments = [
-        parts.environment(recipe, placement, rank, {"VLLM_HOST_IP": placement.address(rank)})
+        common.environment(recipe, placement, rank, {"VLLM_HOST_IP": placement.address(rank)})
         for rank in range(recipe.nodes)
     ]
     own = _own_variables(environments)
     containers = tuple(
-        parts.container(
+        common.container(
             recipe,
             placement,
             rank,
@@ -42,16 +42,16 @@ def deploy(
             command=_ray_command(recipe, placement, rank),
             env=environments[rank],
             mounts=(
-                Mount(recipe.model_cache, parts.HF_HOME),
-                *parts.mounted(files),
-                *(parts.mounted(own) if rank == 0 else ()),
+                Mount(recipe.model_cache, common.HF_HOME),
+                *common.mounted(files),
+                *(common.mounted(own) if rank == 0 else ()),
             ),
             ports=ports if rank == 0 else (),
             volume=volume,
         )
         for rank in range(recipe.nodes)
     )
-    return parts.deployment(
+    return common.deployment(
         recipe,
         placement,
         containers,
@@ -75,7 +75,7 @@ def _own_variables(environments: Sequence[Mapping[str, str]]) -> dict[str, HostF
     if not names:
         return {}
     folder = head.get("VLLM_CONFIG_ROOT", _CONFIG_ROOT)
-    return {f"{folder}/{_OWN}": parts.host_file(_OWN, json.dumps(sorted(names)) + "\n")}
+    return {f"{folder}/{_OWN}": common.host_file(_OWN, json.dumps(sorted(names)) + "\n")}
 
 
 def _ray_command(recipe: Recipe, placement: Placement, rank: int) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from spark_cluster.core.framing import MARK, READ
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
@@ -21,7 +20,7 @@ _READ = f"{READ}{_FACT}"
 BEGIN = f'echo; echo "{MARK}"\'{_FACT} '
 
 
-def script(facts: Sequence[Fact[Any]], context: ProbeContext) -> str:
+def script(facts: Sequence[Fact[object]], context: ProbeContext) -> str:
     """The probe: each fact's output between its mark and the next; errors are part of it.
 
     An empty line before each mark ends an output that has no newline at its end.
@@ -46,13 +45,13 @@ def sections(output: str) -> dict[str, str]:
     return {name: "\n".join(lines).removesuffix("\n") for name, lines in found.items()}
 
 
-def complete(output: str, facts: Sequence[Fact[Any]] = ()) -> bool:
+def complete(output: str, facts: Sequence[Fact[object]] = ()) -> bool:
     """Whether the probe reached its end, and nothing of these facts was lost on the way."""
     found = sections(output)
     return "." in found and all(fact.name in found for fact in facts)
 
 
-def parse(output: str, facts: Sequence[Fact[Any]]) -> Facts:
+def parse(output: str, facts: Sequence[Fact[object]]) -> Facts:
     """The readings of a probe that is complete."""
     texts = sections(output)
     return Facts({fact.name: fact.parse(texts.get(fact.name, "")) for fact in facts})

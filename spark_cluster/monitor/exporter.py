@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -35,7 +35,7 @@ from spark_cluster.serving.metrics import Metrics
 PREFIX = "spark_cluster"
 
 #: What the exporter wants to know of each host.
-FACTS: tuple[Fact[Any], ...] = (COUNTERS, LINKS, MEMORY, SWAP, GPU_STATE)
+FACTS: tuple[Fact[object], ...] = (COUNTERS, LINKS, MEMORY, SWAP, GPU_STATE)
 
 #: Files in hw_counters/ that are settings, not counts.
 _SETTINGS = frozenset({"lifespan"})

@@ -1,17 +1,17 @@
 """What the watcher makes of what it sees: a state machine without a clock or a host of its own.
 
-`judge(state, sight)` gives the next state and the conditions that hold. A sign must last, each kind
-as long as its patience says, before it is a condition.
+`judge(state, observation)` gives the next state and the conditions that hold. A sign must
+last, each kind as long as its patience says, before it is a condition.
 
 A wedge is told from what looks like one:
 
 - **a start-up** (an hour of encoder profiling among it): until the server has answered once, only
-  a dead rank counts, and a start that takes longer than `Patience.start`;
+  a dead rank counts, and a start that takes longer than `Thresholds.start`;
 - **a long prompt**: RDMA carries its activations, and the GPUs draw power. From how many watts on
   they work is learned from what they draw while no request runs (monitor/power.py);
 - **just-in-time compiling**: a compiler runs beside a rank. One inside the rank's process cannot be
-  seen, so within `Patience.young` of the server's first answer a wedge is only a warning for
-  `Patience.compiling`.
+  seen, so within `Thresholds.young` of the server's first answer a wedge is only a warning for
+  `Thresholds.compiling`.
 """
 
 from __future__ import annotations
@@ -23,21 +23,26 @@ from typing import Literal
 from spark_cluster.core.units import human_bytes
 from spark_cluster.facts.memory import LEAST
 from spark_cluster.monitor.power import KEPT, work_watts
-from spark_cluster.monitor.sights import EngineSight, HostSight, RankSight, Sight
+from spark_cluster.monitor.sights import (
+    EngineObservation,
+    HostObservation,
+    Observation,
+    RankObservation,
+)
 
 __all__ = [
     "DEFAULT",
     "FATAL",
     "STILL_BYTES",
     "Condition",
-    "EngineSight",
-    "HostSight",
+    "EngineObservation",
+    "HostObservation",
     "Kind",
-    "Patience",
-    "RankSight",
+    "Observation",
+    "RankObservation",
     "Severity",
-    "Sight",
     "State",
+    "Thresholds",
     "judge",
 ]
 
@@ -70,7 +75,7 @@ _CLIFF = 0.03
 
 
 @dataclass(frozen=True)
-class Patience:
+class Thresholds:
     """Seconds. `stalled`: so long what a log says against a start may stand there while the
     engine's processes live: engines survive much of what they print. `hold`: so long after its last
     sign a thing of a moment (a reboot, an error) is still told. `wedge` is longer than the longest
@@ -91,7 +96,7 @@ class Patience:
     hold: float = 600.0
 
 
-DEFAULT = Patience()
+DEFAULT = Thresholds()
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class _Sign:
 
 @dataclass(frozen=True)
 class State:
-    """What is remembered from one sight to the next; `found` are the conditions of the last.
+    """What is remembered from one observation to the next; `found` are the conditions of the last.
     `idle`: what each host's GPU drew while no request ran, in W, the newest last."""
 
     since: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
@@ -154,52 +159,55 @@ class State:
 
 
 def judge(
-    state: State, sight: Sight, patience: Patience = DEFAULT
+    state: State, observation: Observation, thresholds: Thresholds = DEFAULT
 ) -> tuple[State, tuple[Condition, ...]]:
     """The next state, and what is wrong now, the gravest first."""
-    state = _learn(_remember(state, sight), sight)
-    sight = _limited(state, sight)
+    state = _learn(_remember(state, observation), observation)
+    observation = _limited(state, observation)
     moments = [
         (sign, seen)
         for sign, seen in state.moments
-        if sign.held is not None and sight.at < sign.held
+        if sign.held is not None and observation.at < sign.held
     ]
-    for sign in _moments(state, sight, patience):
+    for sign in _moments(state, observation, thresholds):
         earlier = [seen for other, seen in moments if _key(other) == _key(sign)]
         moments = [(other, seen) for other, seen in moments if _key(other) != _key(sign)]
-        moments.append((sign, earlier[0] if earlier else sight.at))
+        moments.append((sign, earlier[0] if earlier else observation.at))
     since: dict[tuple[str, str, str], float] = {}
     found: list[Condition] = []
-    for sign in _signs(state, sight, patience):
-        since[_key(sign)] = state.since.get(_key(sign), sight.at)
-        if sight.at - since[_key(sign)] >= sign.patience:
+    for sign in _signs(state, observation, thresholds):
+        since[_key(sign)] = state.since.get(_key(sign), observation.at)
+        if observation.at - since[_key(sign)] >= sign.patience:
             found.append(_condition(sign, since[_key(sign)]))
     for key, first in state.since.items():
-        if key not in since and _unknown(key, sight):
+        if key not in since and _unknown(key, observation):
             since[key] = first
             found += [replace(each, unseen=True) for each in state.found if each.key == key]
     found += [_condition(sign, seen) for sign, seen in moments]
-    boots = {**state.boots, **{n: h.boot_id for n, h in sight.hosts.items() if h and h.boot_id}}
+    boots = {
+        **state.boots,
+        **{n: h.boot_id for n, h in observation.hosts.items() if h and h.boot_id},
+    }
     found.sort(key=lambda each: (each.severity != "critical", each.since))
     state = replace(state, since=since, found=tuple(found), moments=tuple(moments), boots=boots)
     return state, tuple(found)
 
 
-def _unknown(key: tuple[str, str, str], sight: Sight) -> bool:
-    """Whether this sight cannot tell if a fatal sign is still there: the head's host was not read,
-    or the dead rank's, which its subject begins with, or nobody asked the server, or no rank shows
-    whether it works."""
+def _unknown(key: tuple[str, str, str], observation: Observation) -> bool:
+    """Whether this observation cannot tell if a fatal sign is still there: the head's host was not
+    read, or the dead rank's, which its subject begins with, or nobody asked the server, or no
+    rank shows whether it works."""
     kind, host, subject = key
     if kind not in FATAL:
         return False
-    unread = {name for name, seen in sight.hosts.items() if seen is None}
-    if sight.engine is None:
+    unread = {name for name, seen in observation.hosts.items() if seen is None}
+    if observation.engine is None:
         return host in unread
     if kind == "dead-rank":
         return subject.partition(" ")[0] in unread
     if kind in ("silent", "no-token"):
-        return not sight.busy and sight.engine.healthy is None
-    return kind == "wedge" and not sight.busy and _frozen(sight.engine) is None
+        return not observation.busy and observation.engine.healthy is None
+    return kind == "wedge" and not observation.busy and _frozen(observation.engine) is None
 
 
 def _key(sign: _Sign) -> tuple[str, str, str]:
@@ -213,28 +221,34 @@ def _condition(sign: _Sign, since: float) -> Condition:
     )  # fmt: skip
 
 
-def _remember(state: State, sight: Sight) -> State:
+def _remember(state: State, observation: Observation) -> State:
     """Which start of the engine this is, whether it was ready, how its canaries did."""
-    engine = sight.engine
+    engine = observation.engine
     if engine is None:
-        gone = not sight.busy and all(host is not None for host in sight.hosts.values())
-        return _new_start(state, "", sight.at) if gone else state
+        gone = not observation.busy and all(host is not None for host in observation.hosts.values())
+        return _new_start(state, "", observation.at) if gone else state
     if engine.start != state.start:
-        began = sight.at - (engine.age or 0.0)
+        began = observation.at - (engine.age or 0.0)
         state = _new_start(state, engine.start, began)
         if engine.healthy:  # when it became so is not known
             state = replace(state, ready=began)
     if engine.healthy and state.ready is None:
-        state = replace(state, ready=sight.at)
+        state = replace(state, ready=observation.at)
     if engine.canary:
         return replace(state, canaries=state.canaries + 1, canary=engine.canary)
     return replace(state, canaries=0) if engine.canary == "" or engine.tokens else state
 
 
-def _learn(state: State, sight: Sight) -> State:
+def _learn(state: State, observation: Observation) -> State:
     """What the GPUs draw while the engine has nothing to do."""
-    engine = sight.engine
-    if engine is None or sight.busy or not engine.healthy or engine.running != 0 or engine.tokens:
+    engine = observation.engine
+    if (
+        engine is None
+        or observation.busy
+        or not engine.healthy
+        or engine.running != 0
+        or engine.tokens
+    ):
         return state
     idle = dict(state.idle)
     for rank in engine.ranks:
@@ -243,15 +257,15 @@ def _learn(state: State, sight: Sight) -> State:
     return replace(state, idle=idle)
 
 
-def _limited(state: State, sight: Sight) -> Sight:
-    """The sight, its ranks with the watts from which on they work."""
-    if sight.engine is None:
-        return sight
+def _limited(state: State, observation: Observation) -> Observation:
+    """The observation, its ranks with the watts from which on they work."""
+    if observation.engine is None:
+        return observation
     ranks = tuple(
         replace(rank, works_above=work_watts(rank.gpu, state.idle.get(rank.host, ())))
-        for rank in sight.engine.ranks
+        for rank in observation.engine.ranks
     )
-    return replace(sight, engine=replace(sight.engine, ranks=ranks))
+    return replace(observation, engine=replace(observation.engine, ranks=ranks))
 
 
 def _new_start(state: State, start: str, began: float) -> State:
@@ -259,10 +273,10 @@ def _new_start(state: State, start: str, began: float) -> State:
     return replace(state, start=start, began=began, ready=None, canaries=0, since=since)
 
 
-def _moments(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
+def _moments(state: State, observation: Observation, thresholds: Thresholds) -> Iterator[_Sign]:
     """What happened within the interval."""
-    until = sight.at + patience.hold
-    for name, host in sight.hosts.items():
+    until = observation.at + thresholds.hold
+    for name, host in observation.hosts.items():
         if host is None:
             continue
         before = state.boots.get(name)
@@ -276,16 +290,16 @@ def _moments(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
             yield _Sign("errors", name, f"PCIe {address}", "NET025", "warning", what, held=until)
 
 
-def _signs(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
+def _signs(state: State, observation: Observation, thresholds: Thresholds) -> Iterator[_Sign]:
     """What is the case now."""
-    for name, host in sight.hosts.items():
+    for name, host in observation.hosts.items():
         if host is None:
-            what = sight.lost.get(name) or "the host does not answer"
-            yield _Sign("away", name, "", "HOST010", "critical", what, patience.away)
+            what = observation.lost.get(name) or "the host does not answer"
+            yield _Sign("away", name, "", "HOST010", "critical", what, thresholds.away)
             continue
         if host.docker:
             what = f"docker says: {host.docker}"
-            yield _Sign("docker", name, "", "DOCKER001", "warning", what, patience.docker)
+            yield _Sign("docker", name, "", "DOCKER001", "warning", what, thresholds.docker)
         if host.available is not None and (host.short or host.available < _LITTLE):
             cliff = host.short or host.available < _CLIFF
             grave: Severity = "critical" if cliff else "warning"
@@ -295,56 +309,56 @@ def _signs(state: State, sight: Sight, patience: Patience) -> Iterator[_Sign]:
         for rail, is_up in host.rails.items():
             if not is_up:
                 what = f"rail {rail} is down"
-                yield _Sign("rail", name, rail, "RDMA002", "critical", what, patience.rail)
-    if sight.engine is not None and not sight.busy:
-        yield from _engine_signs(state, sight.engine, sight.at, patience)
+                yield _Sign("rail", name, rail, "RDMA002", "critical", what, thresholds.rail)
+    if observation.engine is not None and not observation.busy:
+        yield from _engine_signs(state, observation.engine, observation.at, thresholds)
 
 
 def _engine_signs(
-    state: State, engine: EngineSight, at: float, patience: Patience
+    state: State, engine: EngineObservation, at: float, thresholds: Thresholds
 ) -> Iterator[_Sign]:
     sure: Severity
     for what in engine.dead:
         who = what.partition(" is dead")[0]
         lasted = at - state.since.get(("dead-rank", engine.host, who), at)
-        attended = engine.supervised and lasted < patience.supervised
+        attended = engine.supervised and lasted < thresholds.supervised
         yield _Sign(
-            "dead-rank", engine.host, who, "RDMA016", "critical", what, patience.dead,
+            "dead-rank", engine.host, who, "RDMA016", "critical", what, thresholds.dead,
             attended=attended,
         )  # fmt: skip
     if engine.ended and (state.ready is not None or engine.was_ready):
         who = f"{engine.host} (server)"
         lasted = at - state.since.get(("dead-rank", engine.host, who), at)
         yield _Sign(
-            "dead-rank", engine.host, who, "SERVE015", "critical", engine.ended, patience.dead,
-            attended=engine.supervised and lasted < patience.supervised,
+            "dead-rank", engine.host, who, "SERVE015", "critical", engine.ended, thresholds.dead,
+            attended=engine.supervised and lasted < thresholds.supervised,
         )  # fmt: skip
         return
     if state.ready is None:
         if failure := engine.ended or engine.failure:
-            wait = 0.0 if engine.ended else patience.stalled
+            wait = 0.0 if engine.ended else thresholds.stalled
             yield _Sign("start", engine.host, "", "SERVE007", "critical", failure, wait)
-        elif at - state.began >= patience.start:
+        elif at - state.began >= thresholds.start:
             what = f"not ready after {(at - state.began) / 60:.0f} min: {engine.stage or 'no log'}"
             yield _Sign("start", engine.host, "", "SERVE007", "warning", what)
         return
     if engine.healthy is False and not engine.dead:
         what = "the server was ready and does not answer any more"
-        yield _Sign("silent", engine.host, "", "MON005", "critical", what, patience.silent)
+        yield _Sign("silent", engine.host, "", "MON005", "critical", what, thresholds.silent)
     if state.canaries and engine.healthy:
         sure = "critical" if state.canaries > 1 else "warning"
         what = f"the server says that it is well, and one token brought: {state.canary}"
         yield _Sign("no-token", engine.host, "", "RDMA016", sure, what)
     if _frozen(engine):
         lasted = at - state.since.get(("wedge", engine.host, ""), at)
-        young = at - state.ready < patience.young and lasted < patience.compiling
+        young = at - state.ready < thresholds.young and lasted < thresholds.compiling
         what = f"{engine.running:.0f} requests run and no token comes; {_ranks(engine)}"
         what += "; it may still be compiling" if young else ""
         sure = "warning" if young else "critical"
-        yield _Sign("wedge", engine.host, "", "RDMA015", sure, what, patience.wedge)
+        yield _Sign("wedge", engine.host, "", "RDMA015", sure, what, thresholds.wedge)
 
 
-def _frozen(engine: EngineSight | None) -> bool | None:
+def _frozen(engine: EngineObservation | None) -> bool | None:
     """Whether requests run, no token comes, and no rank shows that it works. None: not known."""
     if engine is None or engine.running is None or engine.tokens is None:
         return None
@@ -356,17 +370,17 @@ def _frozen(engine: EngineSight | None) -> bool | None:
     return True if witnesses else None
 
 
-def _computes(rank: RankSight) -> bool:
+def _computes(rank: RankObservation) -> bool:
     if rank.watts is None or rank.works_above is None:
         return False
     return rank.watts >= rank.works_above
 
 
-def _rests(rank: RankSight) -> bool:
+def _rests(rank: RankObservation) -> bool:
     return rank.watts is not None and rank.works_above is not None and not _computes(rank)
 
 
-def _ranks(engine: EngineSight) -> str:
+def _ranks(engine: EngineObservation) -> str:
     """`rank 0: RDMA still, GPU 96 % at 28 W (works above 40 W); rank 1: …`."""
     told = []
     for rank in engine.ranks:
@@ -378,7 +392,7 @@ def _ranks(engine: EngineSight) -> str:
     return "; ".join(told)
 
 
-def _limit(rank: RankSight) -> str:
+def _limit(rank: RankObservation) -> str:
     if rank.works_above is None:
         return "what it draws idle is not known yet"
     return f"works above {rank.works_above:.0f} W"

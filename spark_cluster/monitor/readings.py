@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from spark_cluster.engines.ours import OURS
 from spark_cluster.engines.spec import LABEL
@@ -26,7 +25,12 @@ from spark_cluster.inventory.models import Host, Inventory
 from spark_cluster.monitor import exporter
 from spark_cluster.monitor.judgement import STILL_BYTES
 from spark_cluster.monitor.power import work_watts
-from spark_cluster.monitor.sights import EngineSight, HostSight, RankSight, Sight
+from spark_cluster.monitor.sights import (
+    EngineObservation,
+    HostObservation,
+    Observation,
+    RankObservation,
+)
 from spark_cluster.rdma import deltas
 from spark_cluster.rdma.counter_names import Severity, severity
 from spark_cluster.rdma.deltas import CounterDelta
@@ -67,13 +71,13 @@ true
 #: How far the start-up of the head is, by its log.
 PROGRESS = Fact("progress", _start_script, milestones.read)
 
-_FACTS: tuple[Fact[Any], ...] = (
+_FACTS: tuple[Fact[object], ...] = (
     HOST, CLOCK, LOCK, CONTAINERS, SERVER_END, SUPERVISOR, ENGINE, GPU, PROGRESS, CONNECTX,
     *exporter.FACTS,
 )  # fmt: skip
 
 #: What is read every interval, the exporter's among it, each once.
-FACTS: tuple[Fact[Any], ...] = tuple({fact.name: fact for fact in _FACTS}.values())
+FACTS: tuple[Fact[object], ...] = tuple({fact.name: fact for fact in _FACTS}.values())
 
 _COMPILER = re.compile(
     r"(?:^|/)(?:nvcc|cicc|ptxas|cudafe\+\+|fatbinary|cc1plus|ninja|clang(?:\+\+)?|tvm_ffi)(?:-\d+)?"
@@ -95,7 +99,7 @@ class Look:
     """`served` is what was judged, also when its head has ended; None if there is no head. `beside`
     is what else runs."""
 
-    sight: Sight
+    observation: Observation
     served: Served | None = None
     idle: bool = False
     beside: tuple[Served, ...] = ()
@@ -138,7 +142,7 @@ def look(
     idle = found is not None and engine is not None and not busy and _idle(found, engine, after)
     why = {name: said.removeprefix(f"{name}: ") for name, said in (lost or {}).items()}
     others = tuple(beside(found, after)) if found is not None else ()
-    return Look(Sight(at, seen, engine, busy, why), found, idle, others)
+    return Look(Observation(at, seen, engine, busy, why), found, idle, others)
 
 
 def _watched(after: HostFacts, known: HostFacts) -> Served | None:
@@ -155,7 +159,7 @@ def _watched(after: HostFacts, known: HostFacts) -> Served | None:
     return found
 
 
-def _idle(found: Served, engine: EngineSight, after: HostFacts) -> bool:
+def _idle(found: Served, engine: EngineObservation, after: HostFacts) -> bool:
     """Whether it would answer a request at once. Of an engine that does not count its requests the
     GPUs tell; Ollama would first load a model that is not loaded, and that takes minutes."""
     if not engine.healthy or engine.dead or engine.ended:
@@ -169,12 +173,14 @@ def _idle(found: Served, engine: EngineSight, after: HostFacts) -> bool:
     return all(_rests(rank) for rank in engine.ranks)
 
 
-def _rests(rank: RankSight) -> bool:
+def _rests(rank: RankObservation) -> bool:
     limit = work_watts(rank.gpu)
     return rank.watts is not None and limit is not None and rank.watts < limit
 
 
-def _host(host: Host, then: Facts | None, now: Facts, change: CounterDelta | None) -> HostSight:
+def _host(
+    host: Host, then: Facts | None, now: Facts, change: CounterDelta | None
+) -> HostObservation:
     memory = now[MEMORY]
     grown = {}
     for device in change.devices.values() if change is not None else ():
@@ -182,7 +188,7 @@ def _host(host: Host, then: Facts | None, now: Facts, change: CounterDelta | Non
             if severity(name) is Severity.FAIL and count:
                 grown[f"{device.device} {name}"] = count
     rails = {rail.interface: exporter.rail_up(now, rail) for rail in host.rails}
-    return HostSight(
+    return HostObservation(
         boot_id=now[HOST].boot_id,
         available=memory.available / memory.total if memory.total else None,
         rails={name: is_up for name, is_up in rails.items() if is_up is not None},
@@ -220,7 +226,7 @@ def _engine(
     inventory: Inventory,
     changes: dict[str, CounterDelta],
     canary: Canary | None,
-) -> EngineSight:
+) -> EngineObservation:
     start = start_of(found)
     head = after.get(found.host, Facts())
     engine, progress = head.get(ENGINE), head.get(PROGRESS)
@@ -229,7 +235,7 @@ def _engine(
     running = None
     if first.running is not None and second.running is not None:
         running = min(first.running, second.running)
-    return EngineSight(
+    return EngineObservation(
         start=start,
         host=found.host,
         healthy=engine.healthy if engine is not None else None,
@@ -252,9 +258,9 @@ def _engine(
     )
 
 
-def _ended(found: Served, facts: Facts) -> EngineSight:
+def _ended(found: Served, facts: Facts) -> EngineObservation:
     """A head that is there and runs no more."""
-    return EngineSight(
+    return EngineObservation(
         start_of(found),
         found.host,
         dead=tuple(dead(found, {found.host: facts})),
@@ -274,11 +280,11 @@ def _metrics(facts: Facts | None) -> Metrics:
 
 def _rank(
     rank: Rank, container: Container | None, after: HostFacts, changes: dict[str, CounterDelta]
-) -> RankSight:
+) -> RankObservation:
     state = after[rank.host][GPU_STATE] if rank.host in after else None
     gpu = after[rank.host].get(GPU) if rank.host in after else None
     processes = container.processes if container is not None and rank.host in after else ()
-    return RankSight(
+    return RankObservation(
         rank=rank.rank,
         host=rank.host,
         moved=_moved(rank, changes.get(rank.host)),

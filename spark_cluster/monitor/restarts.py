@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.monitor.judgement import Condition, Sight
+from spark_cluster.monitor.judgement import Condition, Observation
 from spark_cluster.steps.launched import Launched
 
 
@@ -67,10 +67,11 @@ class Down:
         later = last.rpartition(" since ")[2] >= self.began
         return bool(last) and later and not any(ours and ours in last for ours in self.holders)
 
-    def condition(self, sight: Sight, *, settled: bool) -> Condition:
-        """What holds while it is down. Not `settled`: the sight may be older than the attempt."""
+    def condition(self, observation: Observation, *, settled: bool) -> Condition:
+        """What holds while it is down. Not `settled`: the observation may be older than the
+        attempt."""
         recipe, hosts = self.launch.recipe, self.launch.group
-        unread = any(seen is None for host, seen in sight.hosts.items() if host in hosts)
+        unread = any(seen is None for host, seen in observation.hosts.items() if host in hosts)
         what = f"{recipe} was taken down by a restart and does not serve: {self.problem}"
         return Condition(
             "down",

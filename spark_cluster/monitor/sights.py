@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class HostSight:
+class HostObservation:
     """`available` is a share of MemTotal; `short`: it is less than a Spark needs (facts/memory.py).
     `rails`: interface -> up, unknown ones left out. `grown`: how much the grave error counters
     grew, by `device counter`; `pcie` the ConnectX's uncorrectable errors, by PCI address. `docker`
@@ -23,7 +23,7 @@ class HostSight:
 
 
 @dataclass(frozen=True)
-class RankSight:
+class RankObservation:
     """`moved`: RDMA carried something in the interval. `compiles`: a compiler runs in its
     container. `gpu` is the GPU's name, `works_above` the watts from which on it computes. None is
     unknown."""
@@ -39,7 +39,7 @@ class RankSight:
 
 
 @dataclass(frozen=True)
-class EngineSight:
+class EngineObservation:
     """`start` names this start of the engine. `healthy`: its server answers; None if nobody asked.
     `running` requests in both readings; `tokens` generated or read between them. `dead`: a sentence
     for each rank that is gone. `ended`: one about a server that ended in a container that runs on;
@@ -53,7 +53,7 @@ class EngineSight:
     healthy: bool | None = False
     running: float | None = None
     tokens: int | None = None
-    ranks: tuple[RankSight, ...] = ()
+    ranks: tuple[RankObservation, ...] = ()
     dead: tuple[str, ...] = ()
     ended: str = ""
     was_ready: bool = False
@@ -65,13 +65,13 @@ class EngineSight:
 
 
 @dataclass(frozen=True)
-class Sight:
+class Observation:
     """One interval, ended `at` (seconds of a clock that never jumps). A host that was not read is
     None, and `lost` may say why. `busy`: somebody holds a lock, so that what the engine does is
     somebody's intention."""
 
     at: float
-    hosts: Mapping[str, HostSight | None]
-    engine: EngineSight | None = None
+    hosts: Mapping[str, HostObservation | None]
+    engine: EngineObservation | None = None
     busy: bool = False
     lost: Mapping[str, str] = field(default_factory=dict)

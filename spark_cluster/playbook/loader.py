@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from spark_cluster import places
 from spark_cluster.bounded_yaml import LOADER_FAULTS
 from spark_cluster.bounded_yaml import load as load_yaml
 from spark_cluster.core.error import InputError
 from spark_cluster.core.plan import PlannedStep
-from spark_cluster.core.step import Step
+from spark_cluster.core.step import AnyStep
 from spark_cluster.document import Source, read, suggest, validate, validate_data
 from spark_cluster.playbook.models import Playbook
 
 
 @dataclass(frozen=True)
 class BoundPlaybook:
-    """A playbook whose steps and parameters are known to be right."""
+    """A playbook whose steps and parameters are known to be right. `notes` tell where it is, if it
+    is not the one that ships, and what of it will not work in a later release."""
 
     path: Path
     name: str
     title: str
     steps: tuple[PlannedStep, ...]
+    notes: tuple[str, ...] = ()
+
+    def lacks(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of the steps that are not in it."""
+        there = {planned.step.name for planned in self.steps}
+        return tuple(name for name in names if name not in there)
 
 
 def find(name: str) -> Path:
@@ -41,34 +48,78 @@ def find(name: str) -> Path:
 
 
 def load(
-    path: Path, registry: Mapping[str, Step[Any]], settings: Sequence[str] = ()
+    path: Path,
+    registry: Mapping[str, AnyStep],
+    settings: Sequence[str] = (),
+    needs: Sequence[str] = (),
 ) -> BoundPlaybook:
-    """Read and bind. `settings` are `step.parameter=value` of the command line; they win.
+    """Read and bind. `settings` are `step.parameter=value` of the command line; they win. A step
+    may be called by a name that it had before, which is noted. So is a file that is not ours.
+    `needs` are steps without which the verb cannot say what it says at its end.
 
     Raises InputError with file, line and field.
     """
     source = read(path)
     playbook = validate(source, Playbook)
-    overrides = _parse_settings(settings, playbook)
+    names = _Names(registry)
+    used = [names.current(line.step, source.place(("steps", index, "step")))
+            for index, line in enumerate(playbook.steps)]  # fmt: skip
+    for name in needs:
+        if name not in used:
+            raise source.error(
+                ("steps",),
+                f"{playbook.name} needs the step {name}, and this playbook has none",
+                f"Add `- step: {name}`; the playbook that ships has it: {_shipped(path.name)}",
+            )
+    overrides = _parse_settings(settings, playbook.name, used, names)
     steps = []
-    for index, line in enumerate(playbook.steps):
-        step = registry.get(line.step)
+    for index, (name, line) in enumerate(zip(used, playbook.steps, strict=True)):
+        step = registry.get(name)
         if step is None:
             raise source.error(
                 ("steps", index, "step"),
                 f"there is no step {line.step!r}",
                 suggest(line.step, list(registry), "steps"),
             )
-        settings_here = overrides.get(line.step, {})
+        settings_here = overrides.get(name, {})
         params = _params(source, index, step, line.parameters, settings_here)
         steps.append(PlannedStep(index, step, params))
-    return BoundPlaybook(path, playbook.name, playbook.title, tuple(steps))
+    notes = [*_foreign(path), *names.notes]
+    return BoundPlaybook(path, playbook.name, playbook.title, tuple(steps), tuple(notes))
+
+
+def _foreign(path: Path) -> list[str]:
+    """Which playbook is used, if it is not the one that ships."""
+    if path.resolve() == _shipped(path.name).resolve():
+        return []
+    return [f"uses the playbook {places.short(path)}, which is not the one that ships"]
+
+
+def _shipped(name: str) -> Path:
+    return places.shipped("playbooks") / name
+
+
+class _Names:
+    """The steps' names, old and new; `notes` tell of the old ones that were used."""
+
+    def __init__(self, registry: Mapping[str, AnyStep]) -> None:
+        self._renamed = {old: step.name for step in registry.values() for old in step.formerly}
+        self.notes: list[str] = []
+
+    def current(self, name: str, place: str) -> str:
+        """The step's name of today; `place` is where it is written."""
+        now = self._renamed.get(name)
+        if now is None:
+            return name
+        note = f"{place}: the step {name} is now called {now}; the next release knows only that"
+        self.notes.append(note)
+        return now
 
 
 class _WithSettings(Source):
     """The playbook, and what the command line sets over it: a fault of that names the option."""
 
-    def __init__(self, below: Source, step: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, below: Source, step: str, settings: Mapping[str, object]) -> None:
         super().__init__(below.path, below.data, below._root)
         self._step = step
         self._settings = settings
@@ -83,18 +134,21 @@ class _WithSettings(Source):
 def _params(
     source: Source,
     index: int,
-    step: Step[Any],
-    written: Mapping[str, Any],
-    settings: Mapping[str, Any],
-) -> Any:
+    step: AnyStep,
+    written: Mapping[str, object],
+    settings: Mapping[str, object],
+) -> BaseModel:
     with_settings = _WithSettings(source, step.name, settings)
     at = ("steps", index, "with")
-    return validate_data(with_settings, step.params, {**written, **settings}, at=at)
+    params: BaseModel = validate_data(with_settings, step.params, {**written, **settings}, at=at)
+    return params
 
 
-def _parse_settings(settings: Sequence[str], playbook: Playbook) -> dict[str, dict[str, Any]]:
-    overrides: dict[str, dict[str, Any]] = {}
-    names = sorted({line.step for line in playbook.steps})
+def _parse_settings(
+    settings: Sequence[str], playbook: str, used: Sequence[str], names: _Names
+) -> dict[str, dict[str, object]]:
+    overrides: dict[str, dict[str, object]] = {}
+    known = sorted(set(used))
     for setting in settings:
         target, equals, value = setting.partition("=")
         step, dot, parameter = target.partition(".")
@@ -103,16 +157,17 @@ def _parse_settings(settings: Sequence[str], playbook: Playbook) -> dict[str, di
                 f"--set {setting}: not of the form STEP.PARAMETER=VALUE",
                 remedy="For example --set swap.at_boot=off.",
             )
-        if step not in names:
+        step = names.current(step, f"--set {setting}")
+        if step not in known:
             raise InputError(
-                f"--set {setting}: the playbook {playbook.name} has no step {step!r}",
-                remedy=suggest(step, names, "steps"),
+                f"--set {setting}: the playbook {playbook} has no step {step!r}",
+                remedy=suggest(step, known, "steps"),
             )
         overrides.setdefault(step, {})[parameter] = _scalar(setting, value)
     return overrides
 
 
-def _scalar(setting: str, value: str) -> Any:
+def _scalar(setting: str, value: str) -> object:
     """The value as YAML reads it, except that on, off, yes and no stay the words they are."""
     if value.lower() in ("on", "off", "yes", "no"):
         return value

@@ -19,7 +19,7 @@ MEMLOCK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Grants:
+class ContainerAccess:
     """What a container really has.
 
     `devices`: RDMA devices whose character file it holds. `memlock` in bytes, None without limit.
@@ -48,7 +48,7 @@ class Setting:
     addresses by device. `gids_before`: of the first reading."""
 
     rank: Rank
-    grants: Grants | None = None
+    grants: ContainerAccess | None = None
     reading: CounterReading | None = None
     gids: Mapping[str, DeviceGids] | None = None
     gids_before: Mapping[str, DeviceGids] | None = None

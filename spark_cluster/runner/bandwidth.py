@@ -19,8 +19,8 @@ from spark_cluster.inventory.models import Inventory, Rail
 from spark_cluster.rdma import perftest
 from spark_cluster.rdma.bandwidth import Earlier, Expectation, Key, Row, amount, expectation, judge
 from spark_cluster.runner import journal
-from spark_cluster.runner.session import Lane, Session
-from spark_cluster.runner.work import locked, lose, on
+from spark_cluster.runner.remote_program import locked, lose, on
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.transport.protocol import Held
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ class Bench:
     def look(self) -> None:
         """One exec per host. Raises StepFailed when a host cannot measure at all."""
         facts = (READY, CONTAINERS)
-        outcomes = self.session.each(self.session.alive, lambda lane: lane.read(facts))
+        outcomes = self.session.each(self.session.alive, lambda host: host.read(facts))
         lose(self.session, self.listener, outcomes)
         for name, outcome in outcomes.items():
             if isinstance(outcome, SparkError):
@@ -216,7 +216,7 @@ class Bench:
         found: list[Expectation] = []
         for rails in test.rails:
             for name, rail in zip((test.source, test.sink), rails, strict=True):
-                facts = self.session.lanes[name].facts
+                facts = self.session.hosts[name].facts
                 driver, rate = ("", None)
                 if READY in facts:
                     driver, rate = facts[READY].devices.get(rail.device, ("", None))
@@ -229,7 +229,7 @@ class Bench:
     def _attempt(self, test: Test) -> tuple[tuple[float, ...], list[str]]:
         """One try: Gb/s of each rail, or nothing and why."""
         script = perftest.server_script(test.lanes, self.seconds)
-        held = self._on(test.sink, lambda lane: lane.open.hold(script))
+        held = self._on(test.sink, lambda host: host.open.hold(script))
         if isinstance(held, SparkError):
             return (), [held.message]
         try:
@@ -244,7 +244,7 @@ class Bench:
             return (), [f"the server on {test.sink} did not start: {why}"]
         folder, ports = ready
         script = perftest.client_script(test.lanes, ports, self.seconds)
-        client = self._on(test.source, lambda lane: lane.open.hold(script))
+        client = self._on(test.source, lambda host: host.open.hold(script))
         if isinstance(client, SparkError):
             return (), [client.message]
         try:
@@ -258,7 +258,7 @@ class Bench:
             return parts, []
         said = [f"{test.source}: {reason}" for output in outputs for reason in output.reasons]
         show = f"cat {quote(folder)}/* 2>/dev/null; true"
-        server = self._on(test.sink, lambda lane: lane.run(show, timeout=20))
+        server = self._on(test.sink, lambda host: host.run(show, timeout=20))
         if not isinstance(server, SparkError):
             said += [f"{test.sink}: {reason}" for reason in perftest.parse(server.stdout).reasons]
         seconds = perftest.MEET_SECONDS + self.seconds
@@ -273,7 +273,7 @@ class Bench:
             )
         script = perftest.result_script(*started)
         limit = perftest.result_seconds(self.seconds)
-        done = self._on(test.source, lambda lane: lane.run(script, timeout=limit))
+        done = self._on(test.source, lambda host: host.run(script, timeout=limit))
         if isinstance(done, SparkError):
             return done
         return perftest.sections(done.stdout, len(test.rails))
@@ -289,7 +289,7 @@ class Bench:
             StepFinished(row.source, STEP, row.name, status.value, said, lines, seconds, None)
         )
 
-    def _on(self, name: str, work: Callable[[Lane], T]) -> T | SparkError:
+    def _on(self, name: str, work: Callable[[HostSession], T]) -> T | SparkError:
         return on(self.session, self.listener, name, work)
 
 

@@ -24,7 +24,7 @@ from spark_cluster.inventory import sight
 from spark_cluster.inventory.draft import Node
 from spark_cluster.inventory.models import HOST_NAME, Host, Inventory
 from spark_cluster.inventory.sight import ETHERNET, HALVES, INTERFACES, Sight
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.transport.protocol import Become, Connector, Target
 
 #: Seconds for which every node sends and listens; all begin within a second or two of each other.
@@ -141,16 +141,16 @@ def ask(
 ) -> tuple[list[Answer], dict[str, SparkError]]:
     """One connection and one exec per node, all at once; those that failed, with their errors."""
     inventory = Inventory(hosts={"spark": Host()})
-    lanes = [
-        Lane(
+    hosts = [
+        HostSession(
             _target(name, ssh_config), ProbeContext(inventory.hosts["spark"], inventory)
         )
         for name in names
     ]  # fmt: skip
-    session = Session(lanes, connector, become)
+    session = Session(hosts, connector, become)
     try:
         session.connect(listener)
-        outcomes = session.each(session.alive, lambda lane: lane.read([SIGHT])[SIGHT])
+        outcomes = session.each(session.alive, lambda host: host.read([SIGHT])[SIGHT])
     finally:
         session.close()
     failed = {name: _helped(name, error) for name, error in session.lost.items()}

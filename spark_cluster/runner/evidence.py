@@ -22,7 +22,7 @@ from spark_cluster.evidence.redact import learned, redact_files
 from spark_cluster.evidence.unpack import parse
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.runner import journal
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 
 #: Runs of our journal that go along, the newest.
 _RUNS = 20
@@ -34,31 +34,31 @@ CONTROLLER = "controller"
 def collect(session: Session, since: str = "") -> list[Part]:
     """Every host's part, as it came: not yet blacked out. A host that is away or hangs has a
     problem and no files; it keeps nobody waiting longer than its time limit."""
-    outcomes = session.each(session.alive, lambda lane: _collect(lane, since))
+    outcomes = session.each(session.alive, lambda host: _collect(host, since))
     parts = []
-    for name in session.lanes:
+    for name in session.hosts:
         outcome = session.lost.get(name) or outcomes[name]
         if isinstance(outcome, SparkError):
-            session.lanes[name].lost = outcome
+            session.hosts[name].lost = outcome
             parts.append(Part(name, problem=f"not collected: {outcome.message}"))
         else:
             parts.append(outcome)
     return parts
 
 
-def _collect(lane: Lane, since: str) -> Part:
-    wanted = items(lane.context, since)
+def _collect(host: HostSession, since: str) -> Part:
+    wanted = items(host.context, since)
     limit = scripts.seconds(wanted)
-    done = lane.run(scripts.script(wanted), timeout=limit)
+    done = host.run(scripts.script(wanted), timeout=limit)
     if not done.stdout.strip():
         why = f"within {limit:.0f} s" if done.timed_out else f"(status {done.status})"
         raise StateUnknown(
             f"sent no evidence {why} {done.stderr.strip()[-200:]}".strip(),
-            host=lane.name,
+            host=host.name,
             remedy="Look at the host's console; it may hang.",
         )
     found = parse(done.stdout, wanted)
-    return Part(lane.name, found.files, found.failed, found.problem, found.note, found.cut)
+    return Part(host.name, found.files, found.failed, found.problem, found.note, found.cut)
 
 
 def controller(inventory: Inventory) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,10 @@ from typing import Any
 
 from spark_cluster.core.error import InputError
 from spark_cluster.runner import journal
+from spark_cluster.steps import teardown_check
+
+#: Journals of earlier releases have its earlier name.
+_LAST_LOOK = (teardown_check.STEP.name, *teardown_check.STEP.formerly)
 
 
 @dataclass(frozen=True)
@@ -111,17 +115,17 @@ def unfinished_elsewhere(runs: Sequence[Past], inventory: str) -> dict[str, list
 def _finished(past: Past) -> set[str]:
     """The hosts on which a teardown's last look found nothing, and no step of it failed."""
     bad = _steps(past, "failed", "unreachable", "unknown")
-    return _steps(past, "ok", name="gone") - bad
+    return _steps(past, "ok", names=_LAST_LOOK) - bad
 
 
-def _steps(past: Past, *statuses: str, name: str = "") -> set[str]:
-    """The hosts with a step (of that name) that ended so."""
+def _steps(past: Past, *statuses: str, names: Collection[str] = ()) -> set[str]:
+    """The hosts with a step (of these names, if any) that ended so."""
     return {
         str(entry.get("host"))
         for entry in past.entries
         if entry["kind"] == "step_finished"
         and entry.get("status") in statuses
-        and name in ("", entry.get("step"))
+        and (not names or entry.get("step") in names)
     }
 
 

@@ -12,8 +12,8 @@ from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.models import IMAGES, Image, ImagesFact, full_name
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.runner.remote_program import locked
 from spark_cluster.runner.transfer import Transfer
-from spark_cluster.runner.work import locked
 from spark_cluster.transfer import plan
 from spark_cluster.transfer.payload import ImagePayload
 
@@ -32,7 +32,7 @@ class Images:
         session = self.transfer.session
         found: dict[str, Image | None] = {}
         outcomes: dict[str, object] = dict(session.lost)
-        outcomes |= session.each(session.alive, lambda lane: lane.read((IMAGES, HARDWARE))[IMAGES])
+        outcomes |= session.each(session.alive, lambda one: one.read((IMAGES, HARDWARE))[IMAGES])
         for host, outcome in outcomes.items():
             if isinstance(outcome, ImagesFact) and not outcome.error:
                 found[host] = outcome.named(self.name)

@@ -17,7 +17,7 @@ from spark_cluster.core.error import Locked, StepFailed
 from spark_cluster.core.event import Listener, Note
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.lock import LOCK, RUN_LOCK, TIME
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.transport.protocol import Held
 
 #: Verbs that teardown may interrupt: they only start containers, which it removes.
@@ -81,7 +81,7 @@ exec cat > /dev/null
 
 
 def take(
-    lane: Lane,
+    host: HostSession,
     holder: Holder,
     *,
     preempt: tuple[str, ...] = (),
@@ -93,7 +93,7 @@ def take(
 
     Raises Locked naming the holder.
     """
-    held = lane.open.hold(script(holder, preempt=preempt, again=again, wait=wait, file=file))
+    held = host.open.hold(script(holder, preempt=preempt, again=again, wait=wait, file=file))
     word, _, rest = held.first_line.partition(" ")
     if word == "taken":
         return held, None
@@ -101,10 +101,10 @@ def take(
         return held, rest
     held.release()
     if word == "held":
-        raise in_use(lane.name, rest)
+        raise in_use(host.name, rest)
     raise StepFailed(
-        f"the lock of {lane.name} could not be taken: {held.first_line or 'no answer'}",
-        host=lane.name,
+        f"the lock of {host.name} could not be taken: {held.first_line or 'no answer'}",
+        host=host.name,
         remedy="Check that flock(1) is installed and /run is writable on the host.",
     )
 
@@ -136,10 +136,10 @@ class Locks:
         `lose` is called with a host that died meanwhile, and its error.
         """
 
-        def one(lane: Lane) -> None:
-            self._held[lane.name], previous = take(lane, self._holder, preempt=preempt)
+        def one(host: HostSession) -> None:
+            self._held[host.name], previous = take(host, self._holder, preempt=preempt)
             if previous:
-                self._listener(Note(f"took the lock over from {previous}", lane.name))
+                self._listener(Note(f"took the lock over from {previous}", host.name))
 
         # In the inventory's order, one after the other: two runs cannot hold half the hosts each.
         for name in self._session.alive:
@@ -155,28 +155,28 @@ class Locks:
     def release(self) -> None:
         """Give all of them back."""
         held, self._held = self._held, {}
-        self._session.each(held, lambda lane: held[lane.name].release())
+        self._session.each(held, lambda host: held[host.name].release())
 
-    def check(self, lane: Lane) -> None:
+    def check(self, host: HostSession) -> None:
         """Raises Locked if the lock was lost: another run took it over, or its process was ended.
 
         Raises Unreachable or StateUnknown if it went with the connection.
         """
-        held = self._held.get(lane.name)
+        held = self._held.get(host.name)
         if held is None or held.alive():
             return
-        holder = lane.read([LOCK])[LOCK].run
+        holder = host.read([LOCK])[LOCK].run
         another = holder and holder != str(self._holder)
         why = f"taken over by {holder}" if another else "the process that held it has ended"
         raise Locked(
-            f"the lock of {lane.name} was lost: {why}",
-            host=lane.name,
+            f"the lock of {host.name} was lost: {why}",
+            host=host.name,
             remedy="`spark-cluster status` shows what runs now."
             if another
             else "Run the command again: it reads the state first.",
         )
 
-    def take_again(self, lane: Lane) -> None:
+    def take_again(self, host: HostSession) -> None:
         """Over a new connection, where the old one took the lock along, or keeps it because the
         host does not know yet that it is gone."""
-        self._held[lane.name], _ = take(lane, self._holder, again=True, wait=5)
+        self._held[host.name], _ = take(host, self._holder, again=True, wait=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.models import ModelsFact, models
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes.naming import NamedModel, model_folder
+from spark_cluster.runner.remote_program import locked, on
 from spark_cluster.runner.transfer import Transfer
-from spark_cluster.runner.work import locked, on
 from spark_cluster.transfer import plan
 from spark_cluster.transfer.cache import CachedModel, holds, identified, manifest, nameless
 from spark_cluster.transfer.payload import ModelPayload
@@ -49,7 +50,7 @@ class Models:
         facts = (self.fact, HARDWARE, CONTAINERS)
         found: dict[str, CachedModel | None] = {}
         outcomes: dict[str, Any] = dict(self.session.lost)
-        outcomes |= self.session.each(self.session.alive, lambda lane: lane.read(facts))
+        outcomes |= self.session.each(self.session.alive, lambda one: one.read(facts))
         for host, outcome in outcomes.items():
             if isinstance(outcome, SparkError):
                 if host in needed:
@@ -174,7 +175,7 @@ class Models:
         """Hash every file on every host that has the model."""
         held = {host: model for host, model in self.read().items() if model is not None}
         if not held:
-            raise _error("MODEL002", self.nowhere(list(self.session.lanes)))
+            raise _error("MODEL002", self.nowhere(list(self.session.hosts)))
         title, finish = f"Verify {self.name}", self.transfer.finish
         results = []
         for host, done in self.transfer.verify(self.folder, list(held), title).items():
@@ -234,7 +235,10 @@ class Models:
             job = {"hub": f"{self.cache}/hub", "model": self.name}
             done = {
                 host: on(
-                    self.session, self.listener, host, lambda lane: self.transfer.remove(job, lane)
+                    self.session,
+                    self.listener,
+                    host,
+                    lambda one: self.transfer.remove(job, one),
                 )
                 for host in hosts
             }
@@ -251,7 +255,7 @@ class Models:
                 results.append(finish(host, "model-remove", title, said, changed=True))
         return results
 
-    def _locked(self, hosts: Sequence[str]) -> Any:
+    def _locked(self, hosts: Sequence[str]) -> AbstractContextManager[None]:
         return locked(self.session, self.listener, hosts, self.verb, file=FILES_LOCK)
 
 

@@ -25,7 +25,7 @@ _HOOK_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class Means:
+class Remedies:
     """`collect` writes the evidence and gives its path. `restart` tears down and launches again.
     Both may raise SparkError. `command` is the user's, for sh. `lacks` says why a recipe of this
     name could not be launched again; empty if it could."""
@@ -43,8 +43,8 @@ class Responder:
     those that changed something, `refused` of those since then that did not; `down` is what the
     last one took down and did not bring back; `restarting` names what one is about."""
 
-    def __init__(self, means: Means, listener: Listener, policy: Restarts) -> None:
-        self._means = means
+    def __init__(self, remedies: Remedies, listener: Listener, policy: Restarts) -> None:
+        self._remedies = remedies
         self._listener = listener
         self._policy = policy
         self._seen: set[tuple[tuple[str, str, str], float]] = set()
@@ -67,10 +67,10 @@ class Responder:
 
     def meet(self, launch: Launched) -> None:
         """Tell once if a restart could not find the recipe."""
-        if self._means.restart is None or launch.recipe in self._met:
+        if self._remedies.restart is None or launch.recipe in self._met:
             return
         self._met.add(launch.recipe)
-        lack = self._means.lacks(launch.recipe)
+        lack = self._remedies.lacks(launch.recipe)
         if lack:
             self._listener(Note(f"{launch.recipe} could not be restarted: {lack}"))
 
@@ -104,7 +104,7 @@ class Responder:
         self._thread.start()
 
     def _due(self, at: float) -> bool:
-        if self._means.restart is None:
+        if self._remedies.restart is None:
             return False
         wait = self._policy.wait(self.restarts, at, self.refused)
         if wait is None and not self._told_cap:
@@ -115,16 +115,16 @@ class Responder:
 
     def _keep(self, fatal: Condition) -> None:
         evidence = self._collect()
-        if self._means.command:
+        if self._remedies.command:
             self._run_command(fatal, evidence)
 
     def _restart(self, fatal: Condition, launch: Launched, at: float) -> None:
-        assert self._means.restart is not None
+        assert self._remedies.restart is not None
         self._listener(Note(f"restarting {launch.recipe} because of {fatal.kind}"))
         began = datetime.now(UTC).strftime(TIME)
         self.restarting = launch.recipe
         try:
-            attempt = self._means.restart(launch)
+            attempt = self._remedies.restart(launch)
         except SparkError as error:
             attempt = Attempt(f"{sentence(error.message)} {error.remedy}", changed=False)
         self._remember(attempt, launch, at, began)
@@ -147,7 +147,7 @@ class Responder:
     def _collect(self) -> str:
         """Its path; empty if it could not be collected, which keeps nobody from a restart."""
         try:
-            path = self._means.collect()
+            path = self._remedies.collect()
         except SparkError as error:
             self._listener(Note(f"no evidence: {error.message}", error.host))
             return ""
@@ -162,7 +162,7 @@ class Responder:
         environment = {f"SPARK_CLUSTER_{name}": value for name, value in about.items()}
         try:
             done = subprocess.run(
-                ["sh", "-c", self._means.command],
+                ["sh", "-c", self._remedies.command],
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 timeout=_HOOK_SECONDS,
@@ -171,4 +171,4 @@ class Responder:
             said = f"ended with status {done.returncode}"
         except subprocess.TimeoutExpired:
             said = f"did not end within {_HOOK_SECONDS:.0f} s"
-        self._listener(Note(f"--on-wedge: {self._means.command}: {said}"))
+        self._listener(Note(f"--on-wedge: {self._remedies.command}: {said}"))

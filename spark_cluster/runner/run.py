@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from spark_cluster.core.error import Interrupted, SparkError, StepFailed
 from spark_cluster.core.event import Listener, StepFinished, StepStarted
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.result import Result
-from spark_cluster.core.step import Assessment, Problem, Stimulus
+from spark_cluster.core.step import Assessment, Problem, Traffic
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, Facts
@@ -19,17 +18,17 @@ from spark_cluster.facts.lock import LOCK
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.playbook.loader import BoundPlaybook
 from spark_cluster.runner.guard import Armed, Guard
-from spark_cluster.runner.judge import (
+from spark_cluster.runner.lock import PREEMPTIBLE, Locks, in_use
+from spark_cluster.runner.outcome import (
     as_result,
     change_script,
     failure,
-    judge,
     present_addresses,
+    result_of,
     silent_peers,
     with_secrets,
 )
-from spark_cluster.runner.lock import PREEMPTIBLE, Locks, in_use
-from spark_cluster.runner.session import Lane, Session, tail
+from spark_cluster.runner.session import HostSession, Session, tail
 from spark_cluster.runner.waiting import wait
 from spark_cluster.steps.view import Options, View
 
@@ -51,7 +50,7 @@ class Run:
     session: Session
     playbook: BoundPlaybook
     inventory: Inventory
-    facts: Mapping[str, Fact[Any]]
+    facts: Mapping[str, Fact[object]]
     listener: Listener
     deployment: Deployment | None = None
     templates: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +64,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.results: list[Result] = []
-        self._dirty: dict[str, set[str]] = {name: set() for name in self.session.lanes}
+        self._dirty: dict[str, set[str]] = {name: set() for name in self.session.hosts}
         self._failed: set[str] = set()
         self._ended: dict[str, SparkError] = {}
         self._locks = Locks(self.session, self.verb, self.listener)
@@ -84,10 +83,10 @@ class Run:
         """
         wanted = self._facts_of(self.playbook.steps)
 
-        def read(lane: Lane) -> None:
+        def read(host: HostSession) -> None:
             if wanted:
-                lane.read(wanted, timeout=_PLAN_SECONDS)
-            lane.first = lane.facts
+                host.read(wanted, timeout=_PLAN_SECONDS)
+            host.first = host.facts
 
         self._lose(self.session.each(self.session.alive, read))
         self._heed_stop()
@@ -100,7 +99,7 @@ class Run:
         assessments = {
             (planned.index, name): self._assess(planned, name)
             for planned in self.playbook.steps
-            if planned.step.stimulus is None
+            if planned.step.traffic is None
             for name in self.session.alive
         }
         return Plan(self.playbook.name, self.playbook.title, self.playbook.steps, assessments)
@@ -136,31 +135,34 @@ class Run:
         and no remedy but waiting is right."""
         yields = tuple(f"{verb} by " for verb in self._preempt())
         hosts = {result.host for result in refused}.intersection(self.session.alive)
-        found = self.session.each(hosts, lambda lane: lane.read([LOCK])[LOCK].run)
+        found = self.session.each(hosts, lambda host: host.read([LOCK])[LOCK].run)
         for name, holder in found.items():
             if isinstance(holder, str) and holder and not holder.startswith(yields):
                 raise in_use(name, holder)
 
-    def _facts_of(self, steps: Sequence[PlannedStep]) -> list[Fact[Any]]:
+    def _facts_of(self, steps: Sequence[PlannedStep]) -> list[Fact[object]]:
         names = dict.fromkeys(
-            name for planned in steps if planned.step.stimulus is None
+            name for planned in steps if planned.step.traffic is None
             for name in planned.step.reads
         )  # fmt: skip
         return [self.facts[name] for name in names]
 
     def _assess(self, planned: PlannedStep, name: str) -> Assessment:
-        assessment: Assessment = planned.step.assess(self.view(name), planned.params)
-        return assessment
+        return planned.assess(self._seen(planned, name))
+
+    def _seen(self, planned: PlannedStep, name: str) -> View:
+        """What this step may see: the facts that it declares."""
+        return self.view(name).seen_by(planned.step.name, planned.step.reads)
 
     def view(self, name: str) -> View:
         """What the steps see of this host now."""
-        lane = self.session.lanes[name]
+        host = self.session.hosts[name]
         return View(
             host=self.inventory.hosts[name],
             inventory=self.inventory,
-            facts=lane.facts,
+            facts=host.facts,
             all_facts=self.session.all_facts(),
-            first=lane.first,
+            first=host.first,
             deployment=self.deployment,
             templates=self.templates,
             options=self.options,
@@ -206,23 +208,24 @@ class Run:
     def _step(self, planned: PlannedStep) -> None:
         step = planned.step
         names = self.session.alive
-        self.listener(StepStarted(step.name, step.title, tuple(names)))
-        if step.stimulus is None:
+        self.listener(StepStarted(step.name, planned.title, tuple(names)))
+        if step.traffic is None:
             self._refresh(planned, names)
         else:
             self._stimulate(planned, names)
         if self.needs_all and self.session.lost:
             return
         assessments = {name: self._assess(planned, name) for name in self.session.alive}
-        if step.guarded and any(a.changes for a in assessments.values()):
-            self._guarded(planned, assessments)
+        seconds = planned.guard_seconds
+        if seconds is not None and any(a.changes for a in assessments.values()):
+            self._guarded(planned, assessments, seconds)
             return
 
-        def work(lane: Lane) -> Result:
+        def work(host: HostSession) -> Result:
             try:
-                return self._on_host(planned, lane, assessments[lane.name])
+                return self._on_host(planned, host, assessments[host.name])
             except SparkError as error:
-                self._ended[lane.name] = error
+                self._ended[host.name] = error
                 raise
 
         outcomes = self.session.each(assessments, work)
@@ -239,9 +242,9 @@ class Run:
     def _read(self, planned: PlannedStep, names: Sequence[str]) -> None:
         facts = [self.facts[name] for name in planned.step.reads]
 
-        def read(lane: Lane) -> None:
-            lane.read(facts)
-            self._dirty[lane.name] -= set(planned.step.reads)
+        def read(host: HostSession) -> None:
+            host.read(facts)
+            self._dirty[host.name] -= set(planned.step.reads)
 
         self._lose(self.session.each(names, read), planned)
 
@@ -250,56 +253,54 @@ class Run:
         self._read(planned, names)
         self.before, self.output = self.session.all_facts(), None
         for name in self.session.alive:
-            stimulus = planned.step.stimulus and planned.step.stimulus(
-                self.view(name), planned.params
-            )
-            if stimulus is not None:
-                self._make_traffic(planned, stimulus)
+            traffic = planned.traffic(self._seen(planned, name))
+            if traffic is not None:
+                self._make_traffic(planned, traffic)
         self._read(planned, self.session.alive)
 
-    def _make_traffic(self, planned: PlannedStep, stimulus: Stimulus) -> None:
-        script = probe.PRELUDE + stimulus.script
+    def _make_traffic(self, planned: PlannedStep, traffic: Traffic) -> None:
+        script = probe.PRELUDE + traffic.script
         outcome = self.session.each(
-            [stimulus.host], lambda lane: lane.run(script, timeout=stimulus.timeout)
-        )[stimulus.host]
+            [traffic.host], lambda host: host.run(script, timeout=traffic.timeout)
+        )[traffic.host]
         if isinstance(outcome, SparkError):
-            self._lose({stimulus.host: outcome}, planned)
+            self._lose({traffic.host: outcome}, planned)
         else:
             self.output = outcome.stdout
 
-    def _on_host(self, planned: PlannedStep, lane: Lane, assessment: Assessment) -> Result:
+    def _on_host(self, planned: PlannedStep, host: HostSession, assessment: Assessment) -> Result:
         started = time.monotonic()
         step = planned.step
         changed = assessment.changes
         if changed and not assessment.problems:
-            self._locks.check(lane)
-            self._change(planned, lane, assessment)
-            assessment = self._assess(planned, lane.name)
+            self._locks.check(host)
+            self._change(planned, host, assessment)
+            assessment = self._assess(planned, host.name)
         if assessment.waiting and step.wait is not None:
-            assessment = self._wait(planned, lane)
-        result = judge(lane.name, planned, assessment, changed)
+            assessment = self._wait(planned, host)
+        result = result_of(host.name, planned, assessment, changed)
         return replace(result, seconds=time.monotonic() - started)
 
-    def _change(self, planned: PlannedStep, lane: Lane, assessment: Assessment) -> None:
+    def _change(self, planned: PlannedStep, host: HostSession, assessment: Assessment) -> None:
         """The commands and the second reading, in one exec."""
         facts = [self.facts[name] for name in planned.step.reads]
         commands = "".join(change.commands for change in assessment.changes)
         script = change_script(self.name, planned.step.name, with_secrets(assessment.changes))
-        done = lane.run(script + probe.script(facts, lane.context), timeout=planned.step.timeout)
-        self._mark(self._dirty, planned, lane.name)
+        done = host.run(script + probe.script(facts, host.context), timeout=planned.step.timeout)
+        self._mark(self._dirty, planned, host.name)
         if done.dropped or not probe.complete(done.stdout, facts):
             limit = f"not within {planned.step.timeout:.0f} s" if done.timed_out else ""
             raise StepFailed(
                 f"{'; '.join(change.what for change in assessment.changes)}: "
                 f"{limit or f'the commands ended with status {done.status}'}",
-                host=lane.name,
+                host=host.name,
                 step=planned.step.name,
                 command=commands.strip().split("\n")[0][:300],
                 stderr=tail(done.stderr or done.stdout),
                 remedy="Mend what the host says, then run again: finished steps are not repeated.",
             )
-        lane.take(done, facts)
-        self._dirty[lane.name] -= set(planned.step.reads)
+        host.take(done, facts)
+        self._dirty[host.name] -= set(planned.step.reads)
 
     def _mark(self, table: dict[str, set[str]], planned: PlannedStep, name: str) -> None:
         """What a change on `name` makes stale there, and on the others what depends on all."""
@@ -308,55 +309,56 @@ class Run:
         for other, names in table.items():
             names |= affected if other == name else across
 
-    def _wait(self, planned: PlannedStep, lane: Lane) -> Assessment:
+    def _wait(self, planned: PlannedStep, host: HostSession) -> Assessment:
         facts = [self.facts[name] for name in planned.step.reads]
 
         def look() -> Assessment:
             if self.needs_all and self._ended:
                 return Assessment(problems=tuple(map(_in_vain, self._ended.items())))
-            self._locks.check(lane)
-            lane.read(facts)
-            return self._assess(planned, lane.name)
+            self._locks.check(host)
+            host.read(facts)
+            return self._assess(planned, host.name)
 
-        return wait(planned, lane.name, look, self.listener, self.session.stop)
+        return wait(planned, host.name, look, self.listener, self.session.stop)
 
-    def _guarded(self, planned: PlannedStep, assessments: dict[str, Assessment]) -> None:
+    def _guarded(
+        self, planned: PlannedStep, assessments: dict[str, Assessment], seconds: int
+    ) -> None:
         """Apply on all hosts, then check on all: jumbo frames need both ends of a cable."""
-        seconds = int(planned.params.guard_seconds)
         guard = Guard(self.name, seconds, self.listener, self.session.stop, self._locks.take_again)
         changing = {
             name for name, assessment in assessments.items()
             if assessment.changes and not assessment.problems
         }  # fmt: skip
 
-        def arm(lane: Lane) -> Armed | Result:
-            if lane.name not in changing:
-                return judge(lane.name, planned, assessments[lane.name], ())
-            self._locks.check(lane)
-            return guard.apply(lane, assessments[lane.name].changes)
+        def arm(host: HostSession) -> Armed | Result:
+            if host.name not in changing:
+                return result_of(host.name, planned, assessments[host.name], ())
+            self._locks.check(host)
+            return guard.apply(host, assessments[host.name].changes)
 
-        first = {name: self.session.lanes[name].first for name in assessments}
+        first = {name: self.session.hosts[name].first for name in assessments}
         present = present_addresses(first, changing, self.inventory)
         started = time.monotonic()
         armed = self.session.each(assessments, arm)
         facts = [self.facts[name] for name in (*planned.step.reads, *planned.step.affects)]
 
-        def confirm(lane: Lane) -> Result:
-            state = armed[lane.name]
+        def confirm(host: HostSession) -> Result:
+            state = armed[host.name]
             if isinstance(state, SparkError):
                 raise state
             if isinstance(state, Result):
                 return state
 
             def differences(_: Facts) -> list[str]:
-                assessment = self._assess(planned, lane.name)
+                assessment = self._assess(planned, host.name)
                 changes = [f"{c.what} is {c.before}, not {c.after}" for c in assessment.changes]
                 if not planned.step.keeps_peers:
                     return changes
-                return [*changes, *silent_peers(lane.first, lane.facts, present)]
+                return [*changes, *silent_peers(host.first, host.facts, present)]
 
             guard.check(state, list(dict.fromkeys(facts)), differences)
-            result = judge(lane.name, planned, Assessment(), assessments[lane.name].changes)
+            result = result_of(host.name, planned, Assessment(), assessments[host.name].changes)
             return replace(result, seconds=time.monotonic() - started)
 
         for name, outcome in self.session.each(armed, confirm).items():
@@ -369,12 +371,11 @@ class Run:
         self.results.append(result)
         if not result.status.good:
             self._failed.add(result.host)
-        title = next(p.step.title for p in self.playbook.steps if p.step.name == result.step)
         self.listener(
             StepFinished(
                 result.host,
                 result.step,
-                title,
+                result.title,
                 result.status.value,
                 result.summary,
                 result.details,
@@ -383,12 +384,12 @@ class Run:
             )
         )
 
-    def _lose(self, outcomes: Mapping[str, Any], planned: PlannedStep | None = None) -> None:
+    def _lose(self, outcomes: Mapping[str, object], planned: PlannedStep | None = None) -> None:
         """A host whose reading failed is out of the run; what it was doing is its result."""
         for name, outcome in outcomes.items():
             if not isinstance(outcome, SparkError):
                 continue
-            self.session.lanes[name].lost = outcome
+            self.session.hosts[name].lost = outcome
             step = planned or self.playbook.steps[0]
             self._finish(as_result(name, step, outcome))
 

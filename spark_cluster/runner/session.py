@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_all
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from spark_cluster.core.error import SparkError, StepFailed, Unreachable
 from spark_cluster.core.event import HostConnected, HostLost, Listener
@@ -42,7 +42,7 @@ class Stop:
         return self._event.wait(seconds)
 
 
-class Lane:
+class HostSession:
     """One host: its connection is used by its own thread only."""
 
     def __init__(self, target: Target, context: ProbeContext) -> None:
@@ -69,18 +69,25 @@ class Lane:
             )
         return self.connection
 
-    def run(self, script: str, *, timeout: float, **options: Any) -> Completed:
-        return self.open.run(script, timeout=timeout, **options)
+    def run(
+        self,
+        script: str,
+        *,
+        timeout: float,
+        root: bool = True,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        return self.open.run(script, root=root, timeout=timeout, on_line=on_line)
 
     def read(
-        self, facts: Sequence[Fact[Any]], prefix: str = "", *, timeout: float = PROBE_SECONDS
+        self, facts: Sequence[Fact[object]], prefix: str = "", *, timeout: float = PROBE_SECONDS
     ) -> Facts:
         """Read the facts in one exec, after `prefix` if given; remember and return them."""
         completed = self.run(prefix + probe.script(facts, self.context), timeout=timeout)
         return self.take(completed, facts, timeout)
 
     def take(
-        self, completed: Completed, facts: Sequence[Fact[Any]], timeout: float = PROBE_SECONDS
+        self, completed: Completed, facts: Sequence[Fact[object]], timeout: float = PROBE_SECONDS
     ) -> Facts:
         """The facts in the output of a script that ended with a probe."""
         if completed.dropped or not probe.complete(completed.stdout, facts):
@@ -108,10 +115,10 @@ class Lane:
 
 
 class Session:
-    """All lanes of a run."""
+    """All hosts of a run."""
 
-    def __init__(self, lanes: Sequence[Lane], connector: Connector, become: Become) -> None:
-        self.lanes = {lane.name: lane for lane in lanes}
+    def __init__(self, hosts: Sequence[HostSession], connector: Connector, become: Become) -> None:
+        self.hosts = {host.name: host for host in hosts}
         self.connector = connector
         self.become = become
         self.stop = Stop()
@@ -119,24 +126,24 @@ class Session:
     def connect(self, listener: Listener) -> None:
         """Connect to all at once. A host that fails is marked `lost` and told; none raises."""
 
-        def one(lane: Lane) -> None:
+        def one(host: HostSession) -> None:
             started = time.monotonic()
-            lane.connection = self.connector(lane.target, self.become)
+            host.connection = self.connector(host.target, self.become)
             seconds = time.monotonic() - started
-            listener(HostConnected(lane.name, lane.target.address, seconds))
+            listener(HostConnected(host.name, host.target.address, seconds))
 
-        for name, outcome in self.each(self.lanes, one).items():
+        for name, outcome in self.each(self.hosts, one).items():
             if isinstance(outcome, SparkError):
-                self.lanes[name].lost = outcome
+                self.hosts[name].lost = outcome
                 listener(HostLost(name, outcome))
 
     @property
     def alive(self) -> list[str]:
-        return [name for name, lane in self.lanes.items() if lane.lost is None]
+        return [name for name, host in self.hosts.items() if host.lost is None]
 
     @property
     def lost(self) -> dict[str, SparkError]:
-        return {name: lane.lost for name, lane in self.lanes.items() if lane.lost is not None}
+        return {name: host.lost for name, host in self.hosts.items() if host.lost is not None}
 
     def away(self) -> SparkError:
         """The one error for all hosts that are lost, of a run that changed nothing yet; the gravest
@@ -150,9 +157,11 @@ class Session:
         )
 
     def all_facts(self) -> Mapping[str, Facts]:
-        return {name: self.lanes[name].facts for name in self.alive}
+        return {name: self.hosts[name].facts for name in self.alive}
 
-    def each(self, names: Iterable[str], work: Callable[[Lane], T]) -> dict[str, T | SparkError]:
+    def each(
+        self, names: Iterable[str], work: Callable[[HostSession], T]
+    ) -> dict[str, T | SparkError]:
         """`work` on every named host in its own thread; a host's SparkError is its outcome.
 
         Waits in short turns, so that the main thread hears Ctrl-C. Any other exception is a fault
@@ -171,20 +180,20 @@ class Session:
                 outcomes[name] = error
         return outcomes
 
-    def _submit(self, name: str, work: Callable[[Lane], T]) -> Future[T]:
-        lane = self.lanes[name]
-        return lane.submit(lambda: work(lane))
+    def _submit(self, name: str, work: Callable[[HostSession], T]) -> Future[T]:
+        host = self.hosts[name]
+        return host.submit(lambda: work(host))
 
     def abort(self) -> None:
         """Stop the remote commands in flight."""
-        for lane in self.lanes.values():
-            if lane.connection is not None:
+        for host in self.hosts.values():
+            if host.connection is not None:
                 with contextlib.suppress(SparkError):
-                    lane.connection.abort()
+                    host.connection.abort()
 
     def close(self) -> None:
-        for lane in self.lanes.values():
-            lane.close()
+        for host in self.hosts.values():
+            host.close()
 
 
 def tail(text: str, lines: int = 8) -> str:

@@ -16,8 +16,8 @@ from spark_cluster.core.secret import Secret
 from spark_cluster.facts.base import Fact
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.probe import PRELUDE
-from spark_cluster.runner.session import Lane, Session
-from spark_cluster.runner.work import follow, look, lose, on, program
+from spark_cluster.runner.remote_program import follow, look, lose, on, program
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.transfer import scripts
 from spark_cluster.transfer.node import hub, pull
 from spark_cluster.transfer.node.streams import TOKEN_BYTES
@@ -45,7 +45,7 @@ class Transfer:
         self,
         payload: Payload,
         waves: Sequence[Sequence[Route]],
-        read: Fact[Any],
+        read: Fact[object],
         arrived: Callable[[Any], str],
     ) -> list[Result]:
         """All waves. After each, every sink is read again: `arrived` says what is still wrong
@@ -78,13 +78,13 @@ class Transfer:
         payload: Payload,
         way: Route,
         outcome: Copied | SparkError,
-        read: Fact[Any],
+        read: Fact[object],
         arrived: Callable[[Any], str],
     ) -> Result:
         """The second reading decides, not the program that says that it copied."""
         if isinstance(outcome, Copied):
             self.copied.append(outcome)
-            facts = on(self.session, self.listener, way.sink, lambda lane: lane.read([read]))
+            facts = on(self.session, self.listener, way.sink, lambda host: host.read([read]))
             if isinstance(facts, SparkError):
                 outcome = facts
             elif wrong := arrived(facts[read]):
@@ -158,8 +158,8 @@ class Transfer:
                 through = way.source if self.encrypt else None
                 ready[way.sink] = (way, payload.fetch(own, token.reveal(), through))
 
-            def fetch(lane: Lane) -> Mapping[str, Any]:
-                return self._follow(lane, ready[lane.name][1], payload.step)
+            def fetch(host: HostSession) -> Mapping[str, Any]:
+                return self._follow(host, ready[host.name][1], payload.step)
 
             outcomes = self.session.each(ready, fetch)
             lose(self.session, self.listener, outcomes)
@@ -206,7 +206,7 @@ class Transfer:
         speeds = []
         for source, sink in way.ways:
             for name, interface in ((way.source, source.interface), (way.sink, sink.interface)):
-                facts = self.session.lanes[name].facts
+                facts = self.session.hosts[name].facts
                 nic = facts[HARDWARE].nics.get(interface) if HARDWARE in facts else None
                 if nic is None or not nic.speed or nic.speed < 0:
                     return None
@@ -220,24 +220,24 @@ class Transfer:
             self.session,
             self.listener,
             name,
-            lambda lane: opened.enter_context(program(lane, order)),
+            lambda host: opened.enter_context(program(host, order)),
         )
         stack.callback(lambda: self.session.each([name], lambda _: opened.close()))
         return started
 
-    def _follow(self, lane: Lane, order: Order, step: str) -> Mapping[str, Any]:
+    def _follow(self, host: HostSession, order: Order, step: str) -> Mapping[str, Any]:
         pace = Pace()
 
         def tell(said: Mapping[str, Any], seconds: float) -> None:
-            self.listener(Progress(lane.name, step, pace.text(said, seconds), seconds))
+            self.listener(Progress(host.name, step, pace.text(said, seconds), seconds))
 
-        return follow(lane, order, self.listener, tell, self.session.stop.wait)
+        return follow(host, order, self.listener, tell, self.session.stop.wait)
 
     def _iperf(self, way: Route, streams: int) -> float | None:
         """What iperf3 reaches from source to sink, in Gb/s; None, and why is told, if nothing."""
         addresses = [sink.ip for _, sink in way.ways]
         script = scripts.iperf_server(addresses)
-        held = on(self.session, self.listener, way.sink, lambda lane: lane.open.hold(script))
+        held = on(self.session, self.listener, way.sink, lambda host: host.open.hold(script))
         if isinstance(held, SparkError):
             return None
         try:
@@ -249,7 +249,7 @@ class Transfer:
             client = scripts.iperf_clients(addresses, ports, streams, _IPERF_SECONDS)
             done = on(
                 self.session, self.listener, way.source,
-                lambda lane: lane.run(client, timeout=_IPERF_SECONDS + 30.0),
+                lambda host: host.run(client, timeout=_IPERF_SECONDS + 30.0),
             )  # fmt: skip
             reached = None if isinstance(done, SparkError) else iperf_gbits(done.stdout)
             if reached is None and not isinstance(done, SparkError):
@@ -267,7 +267,7 @@ class Transfer:
         self.listener(StepStarted("model-pull", title, (host,)))
         work = (pull, "pull", job)
         return on(
-            self.session, self.listener, host, lambda lane: self._follow(lane, work, "model-pull")
+            self.session, self.listener, host, lambda one: self._follow(one, work, "model-pull")
         )
 
     def verify(
@@ -276,7 +276,7 @@ class Transfer:
         """Hash every file of a model on these hosts at once."""
         self.listener(StepStarted("model-verify", title, tuple(hosts)))
         work = (hub, "verify", {"folder": folder})
-        found = self.session.each(hosts, lambda lane: self._follow(lane, work, "model-verify"))
+        found = self.session.each(hosts, lambda host: self._follow(host, work, "model-verify"))
         lose(self.session, self.listener, found)
         return found
 
@@ -285,19 +285,22 @@ class Transfer:
         self.listener(StepStarted("model-verify", title, (host,)))
         work = (hub, "identify", {"folder": folder, "commit": commit})
         done = on(
-            self.session, self.listener, host, lambda lane: self._follow(lane, work, "model-verify")
+            self.session,
+            self.listener,
+            host,
+            lambda one: self._follow(one, work, "model-verify"),
         )
         if isinstance(done, SparkError):
             raise done
         return {str(name): str(digest) for name, digest in done["digests"].items()}
 
-    def remove(self, job: Mapping[str, Any], lane: Lane) -> int:
-        """Remove a model in the lane's own thread; the bytes that it held."""
-        done = lane.run(PRELUDE + scripts.once(hub, "remove", job), timeout=600)
+    def remove(self, job: Mapping[str, Any], host: HostSession) -> int:
+        """Remove a model in the host's own thread; the bytes that it held."""
+        done = host.run(PRELUDE + scripts.once(hub, "remove", job), timeout=600)
         said = scripts.look("ended\n" + done.stdout).said
         if "done" not in said:
             why = str(said.get("failed") or done.stderr.strip() or "it ended without a word")
-            raise StepFailed(why, host=lane.name, remedy="See what the message names; run again.")
+            raise StepFailed(why, host=host.name, remedy="See what the message names; run again.")
         return int(said["done"]["bytes"])
 
 

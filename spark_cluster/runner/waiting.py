@@ -34,23 +34,23 @@ def wait(
 
     The last assessment, with what it still waits for as its problems.
     """
-    step = planned.step
-    assert step.wait is not None
+    seconds = planned.wait_seconds
+    assert seconds is not None
     started = time.monotonic()
 
     def again() -> Assessment:
         now = look()
         message = "; ".join(what for what in now.waiting if what)
         if message:
-            listener(Progress(host, step.name, message, time.monotonic() - started))
+            listener(Progress(host, planned.step.name, message, time.monotonic() - started))
         return now
 
-    def pause(seconds: float) -> None:
-        stop.wait(seconds)
+    def pause(step: float) -> None:
+        stop.wait(step)
 
     retry = Retrying(
         retry=retry_if_result(lambda now: bool(now.waiting) and not stop.requested),
-        stop=stop_after_delay(step.wait(planned.params)),
+        stop=stop_after_delay(seconds),
         wait=_POLL,
         sleep=pause,
     )

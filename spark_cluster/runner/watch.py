@@ -9,12 +9,11 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_all
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import HostLost, Listener, Note
 from spark_cluster.facts.base import Fact, Facts
-from spark_cluster.runner.session import PROBE_SECONDS, Lane, Session
+from spark_cluster.runner.session import PROBE_SECONDS, HostSession, Session
 
 HostFacts = Mapping[str, Facts]
 
@@ -42,8 +41,8 @@ class Watch:
     def __init__(
         self,
         session: Session,
-        moving: Sequence[Fact[Any]],
-        standing: Sequence[Fact[Any]],
+        moving: Sequence[Fact[object]],
+        standing: Sequence[Fact[object]],
         *,
         interval: float,
         patience: float | None = None,
@@ -74,14 +73,14 @@ class Watch:
             before, begun = after, ended
 
     def _known(self) -> HostFacts:
-        lanes = self._session.lanes.values()
-        return {lane.name: lane.facts for lane in lanes if lane.facts.names}
+        hosts = self._session.hosts.values()
+        return {host.name: host.facts for host in hosts if host.facts.names}
 
-    def _read(self, facts: Sequence[Fact[Any]], patience: float) -> HostFacts:
+    def _read(self, facts: Sequence[Fact[object]], patience: float) -> HostFacts:
         """The hosts that were read in time, or whose late reading has come."""
         fresh = {
-            name: self._session.lanes[name].submit(
-                partial(_everything, self._session.lanes[name], facts)
+            name: self._session.hosts[name].submit(
+                partial(_everything, self._session.hosts[name], facts)
             )
             for name in self._session.alive
             if name not in self._late
@@ -96,7 +95,7 @@ class Watch:
             try:
                 read[name] = self._late.pop(name).result()
             except SparkError as error:
-                self._session.lanes[name].lost = error
+                self._session.hosts[name].lost = error
                 self._listener(HostLost(name, error))
         return read
 
@@ -104,26 +103,26 @@ class Watch:
         """Take back the hosts that answer again; keep knocking at the others, each in its own
         thread, so that nobody waits for them."""
         for name in self._session.lost:
-            lane = self._session.lanes[name]
+            host = self._session.hosts[name]
             knocking = self._returning.get(name)
             if knocking is not None and not knocking.done():
                 continue
             if knocking is not None and knocking.exception() is None:
                 del self._returning[name]
-                lane.lost = None
+                host.lost = None
                 self._listener(Note("answers again", name))
             else:
-                self._returning[name] = lane.submit(partial(self._knock, lane))
+                self._returning[name] = host.submit(partial(self._knock, host))
 
-    def _knock(self, lane: Lane) -> None:
-        if lane.connection is None:
-            lane.connection = self._session.connector(lane.target, self._session.become)
+    def _knock(self, host: HostSession) -> None:
+        if host.connection is None:
+            host.connection = self._session.connector(host.target, self._session.become)
         else:
-            lane.connection.reconnect()
-        lane.read(self._all)
+            host.connection.reconnect()
+        host.read(self._all)
 
 
-def _everything(lane: Lane, facts: Sequence[Fact[Any]]) -> Facts:
+def _everything(host: HostSession, facts: Sequence[Fact[object]]) -> Facts:
     """All that is known of the host after a reading."""
-    lane.read(facts)
-    return lane.facts
+    host.read(facts)
+    return host.facts

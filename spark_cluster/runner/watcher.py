@@ -17,7 +17,7 @@ from spark_cluster.facts.lock import LOCK
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitor import readings
 from spark_cluster.monitor.exporter import SeenVerdict, Snapshot, SnapshotCollector
-from spark_cluster.monitor.judgement import Condition, Patience, State, judge
+from spark_cluster.monitor.judgement import Condition, State, Thresholds, judge
 from spark_cluster.monitor.ports import WATCHER
 from spark_cluster.monitor.readings import Canary, Look
 from spark_cluster.monitor.watch_families import Watching, WatchingCollector
@@ -46,7 +46,7 @@ class Settings:
 
     interval: float = 15.0
     canary: float = 300.0
-    patience: Patience = field(default_factory=Patience)
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 class Watcher:
@@ -97,12 +97,12 @@ class Watcher:
             turn.known,
             self._inventory,
             at=at,
-            hosts=tuple(self._session.lanes),
+            hosts=tuple(self._session.hosts),
             canary=self._canary,
             lost={name: error.message for name, error in self._session.lost.items()},
         )
         self._canary = None
-        self._state, found = judge(self._state, look.sight, self._settings.patience)
+        self._state, found = judge(self._state, look.observation, self._settings.thresholds)
         launch = _launch_of(look, turn.known)
         if launch is not None:
             self._responder.meet(launch)
@@ -112,7 +112,7 @@ class Watcher:
             self._heed_others(turn)
         down = self._responder.down
         if down is not None:
-            condition = down.condition(look.sight, settled=settled)
+            condition = down.condition(look.observation, settled=settled)
             found = (condition, *found)
             launch = _left(down.launch, turn.known) if condition.fatal else launch
         self._tell(found)
@@ -189,7 +189,7 @@ class Watcher:
         verdict = None
         if last is not None:
             verdict = SeenVerdict(cast(Kind, last.kind), last.recipe, last.when.timestamp())
-        hosts = {name: turn.after.get(name) for name in self._session.lanes}
+        hosts = {name: turn.after.get(name) for name in self._session.hosts}
         self.snapshots.snapshot = Snapshot(
             self._inventory, hosts, time.time(), engines=engines, verdict=verdict
         )
@@ -214,7 +214,7 @@ class Watcher:
             script = with_key(script, served.head.name)
         outcome = self._session.each(
             [served.host],
-            lambda lane: lane.run(script, timeout=_CANARY_SECONDS + 10, root=served.has_key),
+            lambda host: host.run(script, timeout=_CANARY_SECONDS + 10, root=served.has_key),
         )[served.host]
         self._asked = self._clock()
         if isinstance(outcome, SparkError):
@@ -229,7 +229,7 @@ class Watcher:
 def _launch_of(look: Look, known: HostFacts) -> Launched | None:
     """What would be restarted: the launch that is judged, by the containers that are there."""
     found = look.served
-    if found is None or look.sight.engine is None:
+    if found is None or look.observation.engine is None:
         return None
     same = (each for each in launched(known) if each.group == found.hosts)
     return next((each for each in same if each.recipe == found.recipe), None)

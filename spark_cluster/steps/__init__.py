@@ -6,24 +6,21 @@ tests/unit/steps/cases/.
 
 from __future__ import annotations
 
-from typing import Any
-
-from spark_cluster.core.step import Step
+from spark_cluster.core.step import AnyStep
 
 
-def registry() -> dict[str, Step[Any]]:
+def registry() -> dict[str, AnyStep]:
     """Every step by the name that playbooks use."""
     from spark_cluster.steps import (
-        as_before,
         containers,
         docker,
         fit,
-        gone,
         gpu,
         host,
         host_files,
         ipv6,
         jumbo_ping,
+        launch_snapshot,
         memlock,
         mesh,
         monitor,
@@ -40,16 +37,17 @@ def registry() -> dict[str, Step[Any]]:
         secrets,
         services,
         serving,
+        shared_memory,
         swap,
-        traces,
+        teardown_check,
     )
 
     modules = (
-        as_before, containers, docker, fit, gone, gpu, host, host_files, ipv6, jumbo_ping, memlock,
+        containers, docker, fit, gpu, host, host_files, ipv6, jumbo_ping, launch_snapshot, memlock,
         mtu, netplan, page_cache, rdma_devices, rdma_modules, rdma_verdict, restart_at_boot,
-        secrets, swap, traces,
+        secrets, shared_memory, swap, teardown_check,
     )  # fmt: skip
     several = (preflight, serving, mesh, netplan_undo, monitor, monitor_services, services)
-    steps: list[Step[Any]] = [module.STEP for module in modules]
+    steps: list[AnyStep] = [module.STEP for module in modules]
     steps += [step for module in several for step in module.STEPS]
     return {step.name: step for step in steps}

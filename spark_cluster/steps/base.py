@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 from pydantic import ConfigDict
 
 from spark_cluster.core.diagnosis import DIAGNOSES
@@ -13,6 +16,16 @@ class NoParams(Document):
     """For steps without parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Stateful(Protocol):
+    @property
+    def state(self) -> str: ...
+
+
+def by_state(**titles: str) -> Callable[[_Stateful], str]:
+    """A step's titles by its parameter `state`."""
+    return lambda params: titles[params.state]
 
 
 def problem(code: str, what: str, remedy: str | None = None) -> Problem:

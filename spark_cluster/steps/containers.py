@@ -18,8 +18,8 @@ from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.serving import RAY, SERVER
+from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.facts.traces import TRACES
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.secrets import start
 from spark_cluster.steps.view import View
@@ -32,6 +32,13 @@ class Params(Document):
     state: Literal["running", "absent"] = "running"
     role: Literal["head", "worker", "any"] = "any"
     stop_seconds: int = Field(default=20, ge=0, le=600)
+
+
+def _titled(params: Params) -> str:
+    if params.state == "absent":
+        return "Remove the containers"
+    whose = {"head": "the head's container", "worker": "the workers' containers"}
+    return f"Start {whose.get(params.role, 'the containers')}"
 
 
 def assess(view: View, params: Params) -> Assessment:
@@ -167,7 +174,8 @@ def _kill(container: Container) -> str:
 
 STEP = Step(
     name="containers",
-    title="Containers",
+    title="Start the containers",
+    titled=_titled,
     params=Params,
     reads=(CONTAINERS.name, SECRETS.name, SERVER.name),
     assess=assess,
@@ -178,7 +186,7 @@ STEP = Step(
         GPU.name,
         RAY.name,
         SERVER.name,
-        TRACES.name,
+        SHARED_MEMORY.name,
     ),
     timeout=900.0,
 )

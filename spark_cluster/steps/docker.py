@@ -36,7 +36,7 @@ def assess(view: View, params: Params) -> Assessment:
 
 STEP = Step(
     name="docker",
-    title="Docker with GPU access",
+    title="Check that docker can give containers the GPU",
     params=Params,
     reads=(DOCKER.name, HOST.name),
     assess=assess,

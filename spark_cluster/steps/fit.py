@@ -65,7 +65,7 @@ def _said(result: Fit) -> list[str]:
 
 STEP = Step(
     name="fit",
-    title="The model fits into the memory",
+    title="Check that the model fits into the memory",
     params=NoParams,
     reads=(MEMORY.name, MODEL.name, MODEL_CONFIG.name, CONTAINERS.name),
     depends=(MODEL.name, MODEL_CONFIG.name),  # of the memory only the total, which nothing changes

@@ -15,4 +15,10 @@ def assess(view: View, _: NoParams) -> Assessment:
     return found(notes=(f"{', '.join(gpu.names)}, driver {gpu.driver}",))
 
 
-STEP = Step(name="gpu", title="GPU visible", params=NoParams, reads=(GPU.name,), assess=assess)
+STEP = Step(
+    name="gpu",
+    title="Check that the GPU is visible",
+    params=NoParams,
+    reads=(GPU.name,),
+    assess=assess,
+)

@@ -40,7 +40,7 @@ def assess(view: View, _: NoParams) -> Assessment:
 
 STEP = Step(
     name="host",
-    title="Programs and interfaces are there",
+    title="Check that programs and interfaces are there",
     params=NoParams,
     reads=(HOST.name, LINKS.name),
     assess=assess,

@@ -22,7 +22,7 @@ def assess(view: View, _: NoParams) -> Assessment:
 
 STEP = Step(
     name="host-files",
-    title="The recipe's files on the host",
+    title="Write the recipe's files to the host",
     params=NoParams,
     reads=(FILES.name,),
     assess=assess,

@@ -29,7 +29,7 @@ def _changes(view: View) -> Iterator[Change]:
 
 STEP = Step(
     name="ipv6",
-    title="IPv6 off on the rails",
+    title="Turn IPv6 off on the rails",
     params=NoParams,
     reads=(LINKS.name,),
     assess=assess,

@@ -34,7 +34,7 @@ def assess(view: View, _: NoParams) -> Assessment:
 
 STEP = Step(
     name="jumbo-ping",
-    title="Jumbo frames reach the peers on every rail",
+    title="Check that jumbo frames reach the peers on every rail",
     params=NoParams,
     reads=(PING.name,),
     assess=assess,

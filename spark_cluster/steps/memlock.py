@@ -31,7 +31,7 @@ def assess(view: View, _: NoParams) -> Assessment:
 
 STEP = Step(
     name="memlock",
-    title="Locked memory unlimited at login",
+    title="Allow unlimited locked memory at login",
     params=NoParams,
     reads=(ACCESS.name,),
     assess=assess,

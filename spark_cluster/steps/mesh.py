@@ -26,7 +26,7 @@ from spark_cluster.facts.mesh import (
     marked,
     peers,
 )
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import by_state, problem
 from spark_cluster.steps.view import View
 
 _MADE = "# Not there before: "
@@ -276,7 +276,11 @@ def connect(view: View, params: Params) -> Assessment:
 STEPS = (
     Step(
         name="mesh-keys",
-        title="A key of its own on each node",
+        title="Create a key on each node",
+        titled=by_state(
+            present="Create a key on each node",
+            absent="Remove each node's key",
+        ),
         params=Params,
         reads=(MESH.name,),
         assess=keys,
@@ -284,7 +288,11 @@ STEPS = (
     ),
     Step(
         name="mesh-trust",
-        title="The nodes let each other in and know each other",
+        title="Let the nodes know and admit each other",
+        titled=by_state(
+            present="Let the nodes know and admit each other",
+            absent="Let the nodes no longer admit each other",
+        ),
         params=Params,
         reads=(MESH.name,),
         assess=trust,
@@ -292,7 +300,7 @@ STEPS = (
     ),
     Step(
         name="mesh-connect",
-        title="Every node reaches the others by SSH",
+        title="Check that every node reaches the others by SSH",
         params=Params,
         reads=(MESH.name, CALLS.name),
         assess=connect,

@@ -28,7 +28,7 @@ from spark_cluster.monitor.stack import (
     chosen,
 )
 from spark_cluster.monitor.targets import Targets, targets
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import by_state, problem
 from spark_cluster.steps.view import View
 
 Name = Literal["prometheus", "grafana", "node-exporter", "dcgm-exporter"]
@@ -218,7 +218,7 @@ def _ways(view: View, params: Params) -> tuple[str, ...]:
 STEPS = (
     Step(
         name="monitor-programs",
-        title="The monitoring's programs are there",
+        title="Install the monitoring's programs",
         params=Params,
         reads=(MONITOR.name, DOCKER.name, PORTS.name),
         assess=programs,
@@ -226,14 +226,18 @@ STEPS = (
     ),
     Step(
         name="monitor-ports",
-        title="The monitoring's ports are free",
+        title="Check that the monitoring's ports are free",
         params=Params,
         reads=(MONITOR.name, PORTS.name),
         assess=ports_free,
     ),
     Step(
         name="monitor-files",
-        title="The monitoring's configuration",
+        title="Write the monitoring's configuration",
+        titled=by_state(
+            running="Write the monitoring's configuration",
+            absent="Remove the monitoring's configuration",
+        ),
         params=Params,
         reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
         assess=write_files,

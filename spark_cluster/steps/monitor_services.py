@@ -22,7 +22,7 @@ from spark_cluster.monitor.stack import (
     unit,
     unit_path,
 )
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import by_state, problem
 from spark_cluster.steps.monitor import Params, adopted, files, removed, scraped, wanted
 from spark_cluster.steps.view import View
 
@@ -204,7 +204,11 @@ def _log(service: Service, params: Params) -> str:
 STEPS = (
     Step(
         name="monitor-services",
-        title="The monitoring's programs run",
+        title="Start the monitoring's programs",
+        titled=by_state(
+            running="Start the monitoring's programs",
+            absent="Stop the monitoring's programs",
+        ),
         params=Params,
         reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
         assess=run,
@@ -213,7 +217,11 @@ STEPS = (
     ),
     Step(
         name="monitor-ready",
-        title="The monitoring answers",
+        title="Check that the monitoring answers",
+        titled=by_state(
+            running="Check that the monitoring answers",
+            absent="Check that the monitoring has stopped",
+        ),
         params=Params,
         reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
         assess=ready,

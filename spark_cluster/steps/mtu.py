@@ -32,7 +32,7 @@ def _changes(view: View) -> Iterator[Change]:
 
 STEP = Step(
     name="mtu",
-    title="MTU in the kernel",
+    title="Set the MTU in the kernel",
     params=NoParams,
     reads=(LINKS.name,),
     assess=assess,

@@ -190,10 +190,10 @@ def _armed(view: View) -> Iterator[Problem]:
 
 STEP = Step(
     name="netplan",
-    title="Network configuration (netplan, guarded)",
+    title="Configure the network (netplan, guarded)",
     params=Params,
     reads=(HOST.name, NETPLAN.name, LINKS.name, GUARD.name),
     assess=assess,
     affects=(LINKS.name, GIDS.name, PING.name),
-    guarded=True,
+    guarded=lambda params: params.guard_seconds,
 )

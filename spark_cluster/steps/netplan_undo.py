@@ -94,13 +94,13 @@ def forget(view: View, params: Forget) -> Assessment:
 STEPS = (
     Step(
         "netplan-restore",
-        "Network configuration as before (netplan, guarded)",
+        "Restore the network configuration (netplan, guarded)",
         Restore,
         (HOST.name, NETPLAN.name, GUARD.name),
         restore,
         affects=(LINKS.name, GIDS.name, PING.name),
-        guarded=True,
+        guarded=lambda params: params.guard_seconds,
         keeps_peers=False,
     ),
-    Step("netplan-forget", "The snapshots are used up", Forget, (GUARD.name,), forget),
+    Step("netplan-forget", "Remove the snapshots that are used up", Forget, (GUARD.name,), forget),
 )

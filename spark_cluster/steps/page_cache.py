@@ -35,7 +35,7 @@ def assess(view: View, params: Params) -> Assessment:
 
 STEP = Step(
     name="page-cache",
-    title="Page cache dropped",
+    title="Drop the page cache",
     params=Params,
     reads=(MEMORY.name, CONTAINERS.name),
     assess=assess,

@@ -176,11 +176,49 @@ def node_ssh(view: View, _: NoParams) -> Assessment:
 
 
 STEPS = (
-    Step("no-other-run", "No other run is in the way", NoParams, (CONTAINERS.name,), no_other_run),
-    Step("image", "The image is there, the same on all hosts", NoParams, (IMAGE.name,), image),
-    Step("model-files", "The model's files are complete", NoParams, (MODEL.name,), model_files),
-    Step("disk-space", "Enough disk space", NoParams, (DISK.name, MODEL.name), disk_space),
-    Step("ports-free", "The ports are free", NoParams, (PORTS.name, CONTAINERS.name), ports_free),
-    Step("node-ssh", "The ranks reach each other by SSH", NoParams, (MESH.name,), node_ssh),
-    Step("memory", "Enough memory", NoParams, (MEMORY.name, CONTAINERS.name), memory),
+    Step(
+        "no-other-run",
+        "Check that no other run is in the way",
+        NoParams,
+        (CONTAINERS.name,),
+        no_other_run,
+    ),
+    Step(
+        "image",
+        "Check that the image is there, the same on all hosts",
+        NoParams,
+        (IMAGE.name,),
+        image,
+    ),
+    Step(
+        "model-files",
+        "Check that the model's files are complete",
+        NoParams,
+        (MODEL.name,),
+        model_files,
+    ),
+    Step(
+        "disk-space",
+        "Check the disk space",
+        NoParams,
+        (DISK.name, MODEL.name),
+        disk_space,
+    ),
+    Step(
+        "ports-free",
+        "Check that the ports are free",
+        NoParams,
+        (PORTS.name, CONTAINERS.name),
+        ports_free,
+    ),
+    Step(
+        "node-ssh", "Check that the ranks reach each other by SSH", NoParams, (MESH.name,), node_ssh
+    ),
+    Step(
+        "memory",
+        "Check the memory",
+        NoParams,
+        (MEMORY.name, CONTAINERS.name),
+        memory,
+    ),
 )

@@ -55,7 +55,7 @@ def _gid_notes(view: View) -> Iterator[str]:
 
 STEP = Step(
     name="rdma-devices",
-    title="RDMA devices ACTIVE, with an IPv4 RoCE v2 GID",
+    title="Check that RDMA devices are ACTIVE and have an IPv4 RoCE v2 GID",
     params=NoParams,
     reads=(GIDS.name, ACCESS.name),
     assess=assess,

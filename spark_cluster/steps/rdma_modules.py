@@ -38,7 +38,7 @@ def _changes(view: View) -> Iterator[Change]:
 
 STEP = Step(
     name="rdma-modules",
-    title="RDMA connection manager for user space",
+    title="Load the RDMA connection manager for user space",
     params=NoParams,
     reads=(ACCESS.name,),
     assess=assess,

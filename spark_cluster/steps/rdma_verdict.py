@@ -8,15 +8,15 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from spark_cluster.core.step import Assessment, Step, Stimulus, skip
+from spark_cluster.core.step import Assessment, Step, Traffic, skip
 from spark_cluster.core.words import sentence
 from spark_cluster.document import Document
 from spark_cluster.facts.base import Facts
+from spark_cluster.facts.container_access import CONTAINER_ACCESS
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.ended import SERVER_END
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.gpu import GPU
-from spark_cluster.facts.grants import GRANTS
 from spark_cluster.facts.rdma import COUNTERS, GIDS, NCCL
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.rdma import nccl_releases
@@ -41,7 +41,7 @@ from spark_cluster.steps.view import View
 
 #: What a verdict needs of each reading, and what it needs once.
 MOVING = (COUNTERS, ENGINE, CONTAINERS, SERVER_END, GPU, GIDS)
-STANDING = (NCCL, GRANTS)
+STANDING = (NCCL, CONTAINER_ACCESS)
 
 #: Tokens of one request: few enough to be through within `seconds` on a slow model.
 _CHUNK = 64
@@ -61,7 +61,7 @@ class Params(Document):
     seconds: float = Field(default=120.0, gt=0)
 
 
-def generate(view: View, params: Params) -> Stimulus | None:
+def generate(view: View, params: Params) -> Traffic | None:
     """The traffic. A group with a dead rank is not asked: the request would hang for its whole
     limit, or end the server, and the evidence with it."""
     found = to_verify(view.all_facts)
@@ -75,11 +75,11 @@ def generate(view: View, params: Params) -> Stimulus | None:
     )
     if found.has_key:
         script = api.with_key(script, found.head.name)
-    return Stimulus(view.name, script, requests * params.seconds + 15)
+    return Traffic(view.name, script, requests * params.seconds + 15)
 
 
 def verdict(view: View) -> Verdict | None:
-    """The verdict after the stimulus; None while nothing of ours runs."""
+    """The verdict after the traffic; None while nothing of ours runs."""
     if view.before is None:
         return None
     answer = api.parse_completion(view.output) if view.output is not None else None
@@ -215,7 +215,7 @@ def _setting(
     facts = last.get(rank.host, Facts())
     now, then = after.get(rank.host, Facts()), before.get(rank.host, Facts())
     container = container_of(found, facts, rank.rank)
-    grants = (facts.get(GRANTS) or {}).get(container.name) if container else None
+    grants = (facts.get(CONTAINER_ACCESS) or {}).get(container.name) if container else None
     host = inventory.hosts.get(rank.host)
     return Setting(
         rank=rank,
@@ -256,9 +256,9 @@ def assess(view: View, _: Params) -> Assessment:
 
 STEP = Step(
     name="rdma-verdict",
-    title="Tokens travel by RDMA on every rank",
+    title="Check that tokens travel by RDMA on every rank",
     params=Params,
     reads=tuple(fact.name for fact in (*MOVING, *STANDING)),
     assess=assess,
-    stimulus=generate,
+    traffic=generate,
 )

@@ -25,7 +25,7 @@ from spark_cluster.facts.supervisor import (
     UNIT,
 )
 from spark_cluster.steps import supervisor
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import by_state, problem
 from spark_cluster.steps.view import View
 
 
@@ -146,7 +146,12 @@ def _removal(recipe: str) -> Change:
 
 STEP = Step(
     name="restart-at-boot",
-    title="Restart at boot",
+    title="Set whether the ranks restart at boot",
+    titled=by_state(
+        on="Turn restart at boot on",
+        off="Turn restart at boot off",
+        keep="Keep restart at boot as it was",
+    ),
     params=Params,
     reads=(SUPERVISOR.name, CONTAINERS.name, PORTS.name),
     assess=assess,

@@ -90,7 +90,7 @@ def _line(view: View, name: str) -> str:
 
 STEP = Step(
     name="secrets",
-    title="The recipe's secrets",
+    title="Check that the recipe's secrets are set",
     params=NoParams,
     reads=(SECRETS.name, MODEL.name, CONTAINERS.name),
     depends=(SECRETS.name, MODEL.name),

@@ -17,7 +17,7 @@ from spark_cluster.facts.storage import PORTS
 from spark_cluster.services.compose import LABEL, digest_of
 from spark_cluster.services.service import FOLDER_MARK, Generated, Listen, Service
 from spark_cluster.services.table import SERVICES
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import by_state, problem
 from spark_cluster.steps.view import View
 
 #: Time for a port to close after its process ended.
@@ -320,21 +320,29 @@ _READS = (OBSERVABILITY.name,)
 STEPS = (
     Step(
         name="service-needs",
-        title="What the service needs is there",
+        title="Check that what the service needs is there",
         params=Params,
         reads=(OBSERVABILITY.name, PORTS.name),
         assess=needs,
     ),
     Step(
         name="service-files",
-        title="The service's files and secrets",
+        title="Write the service's files and secrets",
+        titled=by_state(
+            running="Write the service's files and secrets",
+            absent="Remove the service's files",
+        ),
         params=Params,
         reads=_READS,
         assess=files,
     ),
     Step(
         name="service-running",
-        title="The service runs",
+        title="Start the service",
+        titled=by_state(
+            running="Start the service",
+            absent="Stop the service",
+        ),
         params=Params,
         reads=_READS,
         assess=running,
@@ -343,7 +351,11 @@ STEPS = (
     ),
     Step(
         name="service-answers",
-        title="The service answers",
+        title="Check that the service answers",
+        titled=by_state(
+            running="Check that the service answers",
+            absent="Check that the service has stopped",
+        ),
         params=Params,
         reads=_READS,
         assess=answers,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from spark_cluster.core.step import Assessment, Change, Problem, Step, Stimulus, skip
+from spark_cluster.core.step import Assessment, Change, Problem, Step, Traffic, skip
 from spark_cluster.document import Document
 from spark_cluster.engines.spec import docker_exec
 from spark_cluster.facts.clock import CLOCK
@@ -221,7 +221,7 @@ def ready(view: View, _: Ready) -> Assessment:
     return _for_all(view, Assessment(waiting=(waiting,)))
 
 
-def ask_canary(view: View, params: FirstToken) -> Stimulus | None:
+def ask_canary(view: View, params: FirstToken) -> Traffic | None:
     if not view.is_head:
         return None
     seconds = _patience(view, params)
@@ -230,7 +230,7 @@ def ask_canary(view: View, params: FirstToken) -> Stimulus | None:
     )
     if view.spec.has_key:
         script = api.with_key(script, view.spec.name)
-    return Stimulus(view.name, script, seconds + 10)
+    return Traffic(view.name, script, seconds + 10)
 
 
 def _patience(view: View, params: FirstToken) -> float:
@@ -255,7 +255,7 @@ _SERVER_FACTS = (SERVER.name, CONTAINERS.name, CLOCK.name)
 STEPS = (
     Step(
         "ray-head",
-        "Ray's head answers",
+        "Wait for Ray's head",
         Patience,
         (RAY.name, *_SERVER_FACTS),
         ray_head,
@@ -263,7 +263,7 @@ STEPS = (
     ),
     Step(
         "ray-joined",
-        "All hosts and GPUs have joined Ray",
+        "Wait until all hosts and GPUs have joined Ray",
         Patience,
         (RAY.name, *_SERVER_FACTS),
         ray_joined,
@@ -271,7 +271,7 @@ STEPS = (
     ),
     Step(
         "serve",
-        "The server is started",
+        "Start the server",
         NoParams,
         (CONTAINERS.name,),
         serve,
@@ -279,7 +279,7 @@ STEPS = (
     ),
     Step(
         "ready",
-        "The model is loaded and the server answers",
+        "Wait until the model is loaded and the server answers",
         Ready,
         _SERVER_FACTS,
         ready,
@@ -287,10 +287,10 @@ STEPS = (
     ),
     Step(
         "canary",
-        "The server gives a token",
+        "Ask the server for a token",
         FirstToken,
         (CONTAINERS.name,),
         canary,
-        stimulus=ask_canary,
+        traffic=ask_canary,
     ),
 )

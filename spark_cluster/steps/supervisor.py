@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from spark_cluster.core.shell import quote
 from spark_cluster.engines.spec import LABEL, docker_exec
 from spark_cluster.facts.base import ProbeContext
-from spark_cluster.facts.before import NOTE
 from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.launch_snapshot import NOTE
 from spark_cluster.facts.links import PING_OVERHEAD
+from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.supervisor import FOLDER, RUNS, SCRIPT
-from spark_cluster.facts.traces import TRACES
 from spark_cluster.serving import ray
 from spark_cluster.steps.supervisor_script import BODY
 from spark_cluster.steps.view import View
@@ -75,7 +75,7 @@ serve() {{
 joined() {{
 {_joined(view)}}}
 traces() {{
-{TRACES.script(ProbeContext(view.host, view.inventory))}}}
+{SHARED_MEMORY.script(ProbeContext(view.host, view.inventory))}}}
 {BODY}"""
 
 

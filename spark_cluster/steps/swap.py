@@ -12,7 +12,7 @@ from spark_cluster.core.step import Assessment, Change, Step, found, skip
 from spark_cluster.core.units import human_bytes
 from spark_cluster.document import Document
 from spark_cluster.facts.memory import LARGE, LEAST, MEMORY, SWAP
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import by_state, problem
 from spark_cluster.steps.view import View
 
 
@@ -85,7 +85,8 @@ def _at_boot(view: View, params: Params) -> Iterator[Change]:
 
 STEP = Step(
     name="swap",
-    title="Swap",
+    title="Set the swap",
+    titled=by_state(off="Turn the swap off", on="Turn the swap on", keep="Leave the swap as it is"),
     params=Params,
     reads=(SWAP.name, MEMORY.name),
     assess=assess,

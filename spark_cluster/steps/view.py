@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from spark_cluster.engines.spec import ContainerSpec, Deployment
 from spark_cluster.facts.base import Facts
@@ -24,7 +24,7 @@ class Options:
 @dataclass(frozen=True)
 class View:
     """`facts` are this host's newest readings, `all_facts` those of every host of the run, `first`
-    those of the run's beginning. `before` and `output` are there after a stimulus."""
+    those of the run's beginning. `before` and `output` are there after the traffic."""
 
     host: Host
     inventory: Inventory
@@ -36,6 +36,20 @@ class View:
     options: Options = Options()
     before: Mapping[str, Facts] | None = None
     output: str | None = None
+
+    def seen_by(self, step: str, reads: Collection[str]) -> View:
+        """The same, with no other facts than those that the step declares."""
+
+        def every(facts: Mapping[str, Facts]) -> Mapping[str, Facts]:
+            return {name: each.only(step, reads) for name, each in facts.items()}
+
+        return replace(
+            self,
+            facts=self.facts.only(step, reads),
+            all_facts=every(self.all_facts),
+            first=self.first.only(step, reads),
+            before=None if self.before is None else every(self.before),
+        )
 
     @property
     def name(self) -> str:

@@ -13,8 +13,8 @@ from spark_cluster.facts.models import ModelsFact, models
 from spark_cluster.facts.storage import MODEL as LAUNCH_MODEL
 from spark_cluster.facts.storage import ModelFact
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.runner.session import Lane
-from spark_cluster.runner.work import follow
+from spark_cluster.runner.remote_program import follow
+from spark_cluster.runner.session import HostSession
 from spark_cluster.transfer.cache import CachedModel
 from spark_cluster.transfer.payload import Order
 from spark_cluster.transport import local
@@ -25,12 +25,14 @@ from tests.unit.shell import sh
 
 
 class Place:
-    """A node's cache below a folder, and a lane to the node, which is this machine."""
+    """A node's cache below a folder, and a host to the node, which is this machine."""
 
     def __init__(self, folder: Path, name: str) -> None:
         inventory = Inventory.model_validate({"hosts": {name: {}}})
-        self.lane = Lane(Target(name, "local"), ProbeContext(inventory.hosts[name], inventory))
-        self.lane.connection = local.connect(self.lane.target, Become())
+        self.host = HostSession(
+            Target(name, "local"), ProbeContext(inventory.hosts[name], inventory)
+        )
+        self.host.connection = local.connect(self.host.target, Become())
         self.cache = folder / name
         self.hub = self.cache / "hub"
         self.folder = self.hub / f"models--{MODEL.replace('/', '--')}"
@@ -38,7 +40,7 @@ class Place:
 
     def read(self) -> ModelsFact:
         fact = models(str(self.cache))
-        return self.lane.read([fact])[fact]
+        return self.host.read([fact])[fact]
 
     @property
     def model(self) -> CachedModel:
@@ -47,7 +49,7 @@ class Place:
     def launch_reads(self, revision: str = "main") -> ModelFact:
         """What launch's own check sees of the model."""
         made = replace(world.deployment(), model_folder=str(self.folder), revision=revision)
-        context = replace(self.lane.context, deployment=made)
+        context = replace(self.host.context, deployment=made)
         return LAUNCH_MODEL.parse(sh(LAUNCH_MODEL.script(context)))
 
     def follow(
@@ -57,4 +59,4 @@ class Place:
             time.sleep(0.05)
             return False
 
-        return follow(self.lane, order, self.events.append, lambda *_: None, stop or wait)
+        return follow(self.host, order, self.events.append, lambda *_: None, stop or wait)

@@ -28,7 +28,7 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.playbook import loader as playbooks
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.runner.run import Run
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
 from spark_cluster.transport.local import LocalConnection
 from spark_cluster.transport.protocol import Become, Target
@@ -110,11 +110,11 @@ class Cluster:
 
     def read(self, fact: Fact[T], host: str) -> T:
         """A fact of a host, read now."""
-        return self.session.lanes[host].read([fact])[fact]
+        return self.session.hosts[host].read([fact])[fact]
 
     def script(self, text: str, *, seconds: float = 60) -> str:
         """What a script prints on the head."""
-        return self.session.lanes[self.deployment.head].run(text, timeout=seconds).stdout
+        return self.session.hosts[self.deployment.head].run(text, timeout=seconds).stdout
 
     def begin(self, *steps: str) -> Run:
         """A run of steps, such as `ready minutes=3`."""
@@ -167,7 +167,7 @@ def cluster(deployment: Deployment, inventory: Inventory, folder: Path) -> Itera
     with contextlib.ExitStack() as stack:
         nodes = stack.enter_context(namespaces.pair((hosts[0], hosts[1])))
         containers = {}
-        lanes = []
+        sessions = []
         for host in hosts:
             node, own = nodes[host.name], folder / host.name
             _docker(own / "bin" / "docker")
@@ -177,16 +177,16 @@ def cluster(deployment: Deployment, inventory: Inventory, folder: Path) -> Itera
             spec = deployment.container(host.name)
             containers[host.name] = Container(node, spec, own / "containers" / spec.name)
             target = Target(host.name, host.rails[0].ip)
-            lanes.append(Lane(target, ProbeContext(host, inventory, deployment)))
+            sessions.append(HostSession(target, ProbeContext(host, inventory, deployment)))
 
         def connector(target: Target, become: Become) -> NodeConnection:
             return NodeConnection(nodes[target.name], target, become)
 
-        session = Session(lanes, connector, Become())
+        session = Session(sessions, connector, Become())
         found = Cluster(deployment, inventory, containers, session, folder)
         session.connect(found.events.append)
-        for lane in lanes:
-            stack.callback(lane.close)
+        for each in sessions:
+            stack.callback(each.close)
         yield found
 
 

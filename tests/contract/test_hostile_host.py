@@ -28,17 +28,17 @@ from spark_cluster.core.step import Change
 from spark_cluster.engines.ours import NOTES
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
-from spark_cluster.facts.docker import CONTAINERS, IMAGE
-from spark_cluster.facts.engine import ENGINE
+from spark_cluster.facts.docker import CONTAINERS, IMAGE, ContainersFact
+from spark_cluster.facts.engine import ENGINE, EngineFact
 from spark_cluster.facts.labels import CHECKS
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.rdma import COUNTERS, NCCL
+from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.facts.table import FACTS as FACT_TABLE
-from spark_cluster.facts.traces import TRACES
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.monitor.readings import PROGRESS
-from spark_cluster.runner.session import Lane
+from spark_cluster.runner.session import HostSession
 from spark_cluster.transport.exec import Exchange, Way
 from spark_cluster.transport.protocol import Become, Connection, Target
 from spark_cluster.transport.ssh import connect
@@ -116,12 +116,12 @@ class World:
 
     def read(self, *facts: Any) -> Facts:
         """The facts in one exec, as a run reads them."""
-        lane = Lane(Target(HOST, HOST), self.context)
-        lane.connection = self.connect(lane.target, Become())
+        host = HostSession(Target(HOST, HOST), self.context)
+        host.connection = self.connect(host.target, Become())
         try:
-            return lane.read(facts)
+            return host.read(facts)
         finally:
-            lane.close()
+            host.close()
             assert not self.pwned.exists(), "a command ran"
 
     def add(self, name: str, number: int, *, noted: bool = True, **more: Any) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def test_no_label_keeps_a_teardown_from_its_end(world: World, field: str) -> Non
     strange = world.folder / f"containers/{0xF:064x}.json"
     plain = {**json.loads(strange.read_text()), "labels": {"com.example": "x"}}
     strange.write_text(json.dumps(plain))
-    said = world.run("teardown", "--set", "gone.seconds=0.1")
+    said = world.run("teardown", "--set", "teardown-check.seconds=0.1")
     assert world.there == {"stranger"}, said
     assert "is still" not in said.out
 
@@ -246,7 +246,7 @@ def test_a_foreign_image_s_labels_make_no_container_ours(world: World) -> None:
     assert "forged" not in world.run("logs").out
     fact = world.read(CONTAINERS)[CONTAINERS]
     assert {each.name for each in fact.containers} == {"ours", "earlier-release", "composed"}
-    said = world.run("teardown", "--set", "gone.seconds=0.1")
+    said = world.run("teardown", "--set", "teardown-check.seconds=0.1")
     assert world.there == {"theirs"}
     assert "not ours and left alone, its image has our labels: theirs" in said.out
     assert list((world.folder / "root/var/lib").glob("**/containers/*")) == []
@@ -272,7 +272,7 @@ def test_what_nobody_can_read_is_unknown_and_not_absent(
 ) -> None:
     world.add("ours", 1)
     world.add("odd", 2, noted=noted, **broken)
-    said = world.run("teardown", "--set", "gone.seconds=0.1")
+    said = world.run("teardown", "--set", "teardown-check.seconds=0.1")
     assert said.code == 3
     assert world.there == {"odd"}
     assert "nothing of ours runs" not in said.out
@@ -321,7 +321,7 @@ FORGERIES = {
     "ports": "LISTEN 0 1 0.0.0.0:1 0.0.0.0:*",
     ".": "",
 }
-FACTS = (MEMORY, TRACES, CONTAINERS, IMAGE, PORTS, COUNTERS, NCCL, ENGINE, PROGRESS)
+FACTS = (MEMORY, SHARED_MEMORY, CONTAINERS, IMAGE, PORTS, COUNTERS, NCCL, ENGINE, PROGRESS)
 
 
 def forgeries() -> list[str]:
@@ -458,7 +458,7 @@ def test_a_name_in_shared_memory_removes_no_stranger(world: World) -> None:
     for number, text in enumerate(forgeries()):
         name = f"{number}{text}".replace("/", "|").encode()[:255]
         Path(os.fsdecode(bytes(world.folder / "root/dev/shm") + b"/" + name)).touch()
-    said = world.run("teardown", "--set", "gone.seconds=0.1")
+    said = world.run("teardown", "--set", "teardown-check.seconds=0.1")
     assert world.there == {"stranger"}
     assert "stranger" not in said.out
 
@@ -466,7 +466,7 @@ def test_a_name_in_shared_memory_removes_no_stranger(world: World) -> None:
 def test_a_name_in_shared_memory_is_one_name(world: World) -> None:
     name = "x\nsegment 99999\nsemaphores 99999\nused y\nhugepages 9\nprocess S 99999 1 init"
     (world.folder / "root/dev/shm" / name).touch()
-    found = world.read(TRACES)[TRACES]
+    found = world.read(SHARED_MEMORY)[SHARED_MEMORY]
     assert set(found.shm) == {name.replace("\n", "?")}
     assert 99999 not in (*found.segments, *found.semaphores, *found.processes)
 
@@ -525,14 +525,14 @@ def test_the_note_is_written_by_the_very_commands_of_launch(world: World) -> Non
     identity = f"{1:064x}"
     world.add("new", 1, noted=False, image_labels={f"{LABEL}.recipe": "x"})
     change = Change("c", "absent", "running", f"_id=$(echo {identity})\n{note(TRUE['run'])}")
-    lane = Lane(Target(HOST, HOST), world.context)
-    lane.connection = world.connect(lane.target, Become())
+    host = HostSession(Target(HOST, HOST), world.context)
+    host.connection = world.connect(host.target, Become())
     assert world.read(CONTAINERS)[CONTAINERS].containers == ()
-    assert lane.run(f"set -eu\n{change.commands}", timeout=10).ok
+    assert host.run(f"set -eu\n{change.commands}", timeout=10).ok
     assert [each.name for each in world.read(CONTAINERS)[CONTAINERS].containers] == ["new"]
-    assert lane.run(f"set -eu\n{forget(identity)}", timeout=10).ok
+    assert host.run(f"set -eu\n{forget(identity)}", timeout=10).ok
     assert world.read(CONTAINERS)[CONTAINERS].containers == ()
-    lane.close()
+    host.close()
 
 
 # Every parser, whatever a host has written
@@ -550,7 +550,7 @@ _HOSTILE = st.text(max_size=300) | st.lists(
 
 
 @pytest.mark.parametrize("fact", FACT_TABLE.values(), ids=lambda fact: fact.name)
-def test_no_parser_raises_and_none_takes_a_stranger_s_line_for_ours(fact: Fact[Any]) -> None:
+def test_no_parser_raises_and_none_takes_a_stranger_s_line_for_ours(fact: Fact[object]) -> None:
     """The text is put where the fact's own shell would have printed it, and another fact after."""
     mark = framing.new_mark()
     after = "MemTotal: 7 kB"
@@ -568,9 +568,9 @@ def test_no_parser_raises_and_none_takes_a_stranger_s_line_for_ours(fact: Fact[A
         assert found["last"].rstrip("\n") == after
         assert not any(line.startswith("@@") for line in found[fact.name].split("\n"))
         value = fact.parse(found[fact.name])
-        if fact is CONTAINERS:
+        if isinstance(value, ContainersFact):
             assert value.containers == ()
-        if fact is ENGINE:
+        if isinstance(value, EngineFact):
             assert value.healthy is None
 
     holds()

@@ -14,7 +14,7 @@ import pytest
 
 from spark_cluster.core.error import CheckFailed
 from spark_cluster.facts import probe
-from spark_cluster.runner.work import program
+from spark_cluster.runner.remote_program import program
 from spark_cluster.transfer import scripts
 from spark_cluster.transfer.cache import CachedModel, holds, identified, manifest, nameless
 from spark_cluster.transfer.node import hub as node_hub
@@ -107,7 +107,7 @@ def verified(place: Place) -> Mapping[str, Any]:
 def removed(place: Place, model: str) -> int:
     job = {"hub": str(place.hub), "model": model}
     script = probe.PRELUDE + scripts.once(node_hub, "remove", job)
-    said = scripts.look("ended\n" + place.lane.run(script, timeout=60).stdout).said
+    said = scripts.look("ended\n" + place.host.run(script, timeout=60).stdout).said
     return int(said["done"]["bytes"])
 
 
@@ -123,7 +123,7 @@ def known(place: Place) -> CachedModel:
 
 def copied(source: Place, sink: Place) -> Mapping[str, Any]:
     payload = ModelPayload(MODEL, str(source.folder), manifest(known(source)), 2)
-    with program(source.lane, payload.serve(["127.0.0.1"], TOKEN)) as started:
+    with program(source.host, payload.serve(["127.0.0.1"], TOKEN)) as started:
         module, command, job = payload.fetch(started.said["ready"], TOKEN, None)
         return sink.follow((module, command, {**job, "folder": str(sink.folder)}))
 
@@ -186,7 +186,7 @@ def test_a_copy_goes_on_from_a_copy(place: Place, tmp_path: Path) -> None:
     second, third = Place(tmp_path, "spark-3"), Place(tmp_path, "spark-4")
     copied(place, second)
     payload = ModelPayload(MODEL, str(second.folder), manifest(known(place)), 2)
-    with program(second.lane, payload.serve(["127.0.0.1"], TOKEN)) as started:
+    with program(second.host, payload.serve(["127.0.0.1"], TOKEN)) as started:
         module, command, job = payload.fetch(started.said["ready"], TOKEN, None)
         third.follow((module, command, {**job, "folder": str(third.folder)}))
     assert third.model.complete()

@@ -366,14 +366,14 @@ def test_without_a_client_the_download_runs_inside_the_image(
 
 def test_a_copy_of_a_download_is_the_same(place: Place, hub: Hub, tmp_path: Path) -> None:
     """What the client wrote is what our copies understand."""
-    from spark_cluster.runner.work import program
+    from spark_cluster.runner.remote_program import program
     from spark_cluster.transfer.cache import holds, manifest
     from spark_cluster.transfer.payload import ModelPayload
 
     place.follow(order(place, hub))
     other = Place(tmp_path, "spark-3")
     payload = ModelPayload(MODEL, str(place.folder), manifest(place.model), 2)
-    with program(place.lane, payload.serve(["127.0.0.1"], "a" * 64)) as started:
+    with program(place.host, payload.serve(["127.0.0.1"], "a" * 64)) as started:
         module, command, job = payload.fetch(started.said["ready"], "a" * 64, None)
         other.follow((module, command, {**job, "folder": str(other.folder)}))
     assert holds(other.model, place.model)

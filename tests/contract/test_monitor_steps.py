@@ -26,7 +26,7 @@ from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.playbook import loader as playbooks
 from spark_cluster.runner.run import Run
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
 from spark_cluster.transport.protocol import Become, Target
 from tests.unit.test_engine_standin_cluster import until
@@ -65,22 +65,22 @@ class Pair:
         docker = program.with_name("docker")
         docker.write_text("#!/bin/sh\nexit 0\n")
         docker.chmod(0o755)
-        lanes = []
+        hosts = []
         for name, node in nodes.items():
             own = folder / name
             own.mkdir()
             node.environment |= {"UNITS": str(own)}
             node.environment["PATH"] = f"{program.parent}:{node.environment['PATH']}:/usr/sbin"
             host = self.inventory.hosts[name]
-            lanes.append(Lane(Target(name, name), ProbeContext(host, self.inventory)))
-        self.session = Session(lanes, self._connect, Become())
+            hosts.append(HostSession(Target(name, name), ProbeContext(host, self.inventory)))
+        self.session = Session(hosts, self._connect, Become())
         self.session.connect(self.events.append)
 
     def _connect(self, target: Target, become: Become) -> NodeConnection:
         return NodeConnection(self.nodes[target.name], target, become)
 
     def sh(self, name: str, script: str) -> str:
-        done = self.session.lanes[name].run(script, timeout=60)
+        done = self.session.hosts[name].run(script, timeout=60)
         assert done.ok, done.stderr
         return done.stdout
 
@@ -130,7 +130,7 @@ def test_up_again_changed_and_down(pair: Pair) -> None:
     assert all(result.status.good for result in first.values()), first
     assert first["monitor-services", "spark-2"].status is Status.CHANGED
     assert first["monitor-services", "spark-3"].status is Status.CHANGED
-    facts = pair.session.lanes["spark-2"].facts
+    facts = pair.session.hosts["spark-2"].facts
     assert facts[MONITOR].ready == {"prometheus", "node-exporter"}
     seen = {(t.job, t.host): t.health for t in facts[SCRAPED].targets}
     assert seen["node", "spark-2"] == "up"
@@ -157,7 +157,7 @@ def test_up_again_changed_and_down(pair: Pair) -> None:
     assert pair.sh("spark-2", "cat $UNITS/spark-cluster-prometheus.service.pid") == pid
 
     def found() -> bool:
-        targets = pair.session.lanes["spark-2"].read([SCRAPED])[SCRAPED].targets
+        targets = pair.session.hosts["spark-2"].read([SCRAPED])[SCRAPED].targets
         return any(target.address.endswith(":8001") for target in targets)
 
     until(found, "the new target")
@@ -166,14 +166,14 @@ def test_up_again_changed_and_down(pair: Pair) -> None:
     down = pair.run(state="absent")
     assert all(result.status.good for result in down.values()), down
     for name in pair.nodes:
-        fact = pair.session.lanes[name].read([MONITOR])[MONITOR]
+        fact = pair.session.hosts[name].read([MONITOR])[MONITOR]
         assert not fact.units
         assert not fact.files
         assert not fact.ready
-    assert pair.session.lanes["spark-2"].facts[MONITOR].data
+    assert pair.session.hosts["spark-2"].facts[MONITOR].data
     purged = pair.run(state="absent", purge=True)
     assert purged["monitor-services", "spark-2"].status is Status.CHANGED
-    assert not pair.session.lanes["spark-2"].read([MONITOR])[MONITOR].data
+    assert not pair.session.hosts["spark-2"].read([MONITOR])[MONITOR].data
 
 
 def test_what_runs_there_already_is_used_or_is_in_the_way(pair: Pair) -> None:

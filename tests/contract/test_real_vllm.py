@@ -208,7 +208,7 @@ def _end_clients(cluster: Cluster) -> list[int]:
 
 
 def dead(cluster: Cluster) -> list[str]:
-    facts = {name: lane.read([CONTAINERS, ENGINE]) for name, lane in cluster.session.lanes.items()}
+    facts = {name: host.read([CONTAINERS, ENGINE]) for name, host in cluster.session.hosts.items()}
     found = served.served(facts)
     assert found is not None
     return served.dead(found, facts)

@@ -17,7 +17,7 @@ import pytest
 from spark_cluster.core.error import CheckFailed, Interrupted, StepFailed
 from spark_cluster.facts import probe
 from spark_cluster.facts.models import models
-from spark_cluster.runner.work import look, program
+from spark_cluster.runner.remote_program import look, program
 from spark_cluster.transfer import scripts
 from spark_cluster.transfer.cache import manifest
 from spark_cluster.transfer.node import hub
@@ -49,7 +49,7 @@ def serving(places: tuple[Place, Place]) -> Iterator[Callable[..., tuple[ModelPa
             what = manifest(source.model)
             payload = ModelPayload(MODEL, str(source.folder), what, 3, **options)
             order = payload.serve(["127.0.0.1"], token)
-            started = stack.enter_context(program(source.lane, order))
+            started = stack.enter_context(program(source.host, order))
             module, command, job = payload.fetch(started.said["ready"], TOKEN, None)
             return payload, (module, command, {**job, "folder": str(sink.folder)})
 
@@ -102,7 +102,7 @@ def test_a_copy_that_was_killed_goes_on_where_it_was(
     source, sink = places
     write_model(source.hub, content(shards=2, size=60_000_000))
     _, order = serving()
-    with program(sink.lane, order) as started:
+    with program(sink.host, order) as started:
         parts = sink.folder / "blobs"
         eventually(lambda: [p for p in parts.glob(f"*{PARTIAL}") if p.stat().st_size > 2_000_000])
         os.kill(started.pid, signal.SIGKILL)
@@ -226,7 +226,7 @@ def test_an_address_that_is_not_the_nodes_is_told(places: tuple[Place, Place]) -
     payload = ModelPayload(MODEL, str(source.folder), manifest(source.model), 2)
     with (
         pytest.raises(StepFailed, match=r"cannot listen on 192\.0\.2\.1") as raised,
-        program(source.lane, payload.serve(["192.0.2.1"], TOKEN)),
+        program(source.host, payload.serve(["192.0.2.1"], TOKEN)),
     ):
         pass
     assert raised.value.code == "MODEL003"
@@ -244,8 +244,8 @@ def test_the_server_ends_with_the_connection(places: tuple[Place, Place]) -> Non
     source, _ = places
     write_model(source.hub, content())
     payload = ModelPayload(MODEL, str(source.folder), manifest(source.model), 2)
-    with program(source.lane, payload.serve(["127.0.0.1"], TOKEN)) as started:
-        assert look(source.lane, started).alive
+    with program(source.host, payload.serve(["127.0.0.1"], TOKEN)) as started:
+        assert look(source.host, started).alive
         pid, folder = started.pid, Path(started.folder)
         assert (folder / "job.json").stat().st_mode & 0o077 == 0
         token = (folder / "job.json").read_text()
@@ -339,7 +339,7 @@ def test_an_encrypted_image_comes_by_the_users_ssh_and_is_loaded_by_root(
     (tmp_path / "bin/docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     payload = ImagePayload("engine:1", 5)
-    with program(source.lane, payload.serve(["127.0.0.1"], TOKEN)) as started:
+    with program(source.host, payload.serve(["127.0.0.1"], TOKEN)) as started:
         sink.follow(payload.fetch(started.said["ready"], TOKEN, "spark-2"))
     assert (tmp_path / "loaded").read_text() == "the image engine:1\n"
     assert (tmp_path / "who").read_text() == "0\n"
@@ -373,7 +373,7 @@ def test_several_caches_are_read_at_once_and_each_folder_once(
     (tmp_path / "linked").symlink_to(one.cache)
     folders = (one.cache, tmp_path / "linked", f"{other.cache}/", tmp_path / "nothing")
     fact = models(*map(str, folders))
-    assert [(model.name, model.cache) for model in one.lane.read([fact])[fact].found] == [
+    assert [(model.name, model.cache) for model in one.host.read([fact])[fact].found] == [
         (MODEL, str(one.cache)),
         ("org/other", str(other.cache)),
     ]
@@ -395,14 +395,14 @@ def test_remove_leaves_the_others_and_what_they_share(places: tuple[Place, Place
     before = tree(other)
     job = {"hub": str(source.hub), "model": MODEL}
     script = probe.PRELUDE + scripts.once(hub, "remove", job)
-    said = scripts.look("ended\n" + source.lane.run(script, timeout=60).stdout).said
+    said = scripts.look("ended\n" + source.host.run(script, timeout=60).stdout).said
     assert said["done"]["bytes"] > 900_000
     assert not source.folder.exists()
     assert not list(source.hub.glob(".removed*")) and not list((source.hub / ".locks").glob("*"))
     assert tree(other) == before
     kept = [both, f"{both}.refs", f"{mine}.lock"]
     assert sorted(path.name for path in store.glob("*")) == kept
-    said = scripts.look("ended\n" + source.lane.run(script, timeout=60).stdout).said
+    said = scripts.look("ended\n" + source.host.run(script, timeout=60).stdout).said
     assert said["reason"] == "missing"
 
 
@@ -414,6 +414,6 @@ def test_a_node_without_python_says_so(places: tuple[Place, Place], tmp_path: Pa
         (bare / name).symlink_to(shutil.which(name) or name)
     order = (hub, "list", {"hub": str(source.hub)})
     line = f"PATH={bare}\n" + probe.PRELUDE + scripts.held(*order)
-    held = source.lane.open.hold(line)
+    held = source.host.open.hold(line)
     assert held.first_line == "failed no-python"
     held.release()

@@ -18,7 +18,7 @@ PORT = 8000
 #: What two hosts of namespaces on one machine do not have, or would change of it: RDMA devices,
 #: weights, swap, the page cache.
 _LEFT_OUT = (
-    "rdma-devices", "model-files", "fit", "node-ssh", "as-before", "swap", "page-cache",
+    "rdma-devices", "model-files", "fit", "node-ssh", "launch-snapshot", "swap", "page-cache",
 )  # fmt: skip
 
 

@@ -79,6 +79,6 @@ def both(switch: Inventory, state: str = "running") -> list[Spark]:
 
 def less_memory(host: Spark) -> None:
     """Since its launch something else has taken memory; teardown waits for it for a moment."""
-    host.texts["before"] = "run 20261118-031500-1111\nmemory 131072000000\n"
+    host.texts["launch-snapshot"] = "run 20261118-031500-1111\nmemory 131072000000\n"
     shipped = (places.shipped("playbooks") / "teardown.yaml").read_text(encoding="utf-8")
     write(Path("playbooks/teardown.yaml"), shipped.replace("{seconds: 60}", "{seconds: 0.05}"))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from spark_cluster.bench import vllm_serve
-from spark_cluster.bench.beside import HostFacts, Sampler, figures
+from spark_cluster.bench.host_samples import HostFacts, Sampler, figures
 from spark_cluster.bench.plan import Settings, steps
 from spark_cluster.bench.results import Server
 from spark_cluster.facts.base import Fact, Facts
@@ -72,7 +72,7 @@ def test_the_sampler_reads_counters_twice_and_power_between() -> None:
     asked: list[tuple[str, ...]] = []
     sampled = threading.Event()
 
-    def read(facts: Sequence[Fact[Any]]) -> HostFacts:
+    def read(facts: Sequence[Fact[object]]) -> HostFacts:
         asked.append(tuple(fact.name for fact in facts))
         if asked.count(("gpu-state",)) >= 2:
             sampled.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from spark_cluster.runner.judge import change_script
+from spark_cluster.runner.outcome import change_script
 
 from .cases import write
 

@@ -15,7 +15,8 @@ from .test_doctor import CLOCK, HOSTS, text
 from .world import INVENTORY, Spark
 
 OWN = (
-    "hardware", "routes", "firewall", "login", "load", "cache", "software", "gpu-state", "clock",
+    "hardware", "routes", "firewall", "login", "memory-pressure", "cache", "software", "gpu-state",
+    "clock",
 )  # fmt: skip
 
 Doctor = Callable[..., Said]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -22,8 +21,8 @@ from spark_cluster.facts.gpu_state import GPU_STATE, GpuOwner
 from spark_cluster.facts.hardware import HARDWARE, Nic
 from spark_cluster.facts.kernel_log import KERNEL_LOG
 from spark_cluster.facts.limits import LIMITS
-from spark_cluster.facts.load import LOAD
 from spark_cluster.facts.login import LOGIN
+from spark_cluster.facts.memory_pressure import MEMORY_PRESSURE
 from spark_cluster.facts.routes import ROUTES, Route
 from spark_cluster.facts.software import SOFTWARE
 
@@ -32,8 +31,8 @@ from .test_doctor import text
 
 FOLDER = world.DATA / "doctor"
 OWN = (
-    HARDWARE, ROUTES, FIREWALL, LOGIN, LOAD, CACHE, SOFTWARE, GPU_STATE, CONNECTX, KERNEL_LOG,
-    LIMITS, CLOCK,
+    HARDWARE, ROUTES, FIREWALL, LOGIN, MEMORY_PRESSURE, CACHE, SOFTWARE, GPU_STATE, CONNECTX,
+    KERNEL_LOG, LIMITS, CLOCK,
 )  # fmt: skip
 
 
@@ -79,7 +78,7 @@ def test_login() -> None:
 
 
 def test_load() -> None:
-    found = LOAD.parse(recorded("lab/load.txt"))
+    found = MEMORY_PRESSURE.parse(recorded("lab/memory-pressure.txt"))
     assert found.processes[0].name == "VLLM::Worker_TP"
     assert found.processes[0].rss == 105308 * 1024
     assert (found.oom_kills, found.shared) == (0, 3336 * 1024)
@@ -155,7 +154,7 @@ def test_a_parser_never_raises(fact: Fact[object]) -> None:
     run()
 
 
-def texts() -> Iterator[tuple[Fact[Any], str]]:
+def texts() -> Iterator[tuple[Fact[object], str]]:
     for fact in OWN:
         for kind in ("spark", "lab"):
             yield fact, text(fact.name, "spark-2", kind)
@@ -238,11 +237,12 @@ def test_the_probe_runs_in_sh_and_ends() -> None:
     inventory = world.inventory()
     context = ProbeContext(inventory.hosts["spark-2"], inventory)
     script = probe.script(
-        [HARDWARE, ROUTES, LOGIN, LOAD, CACHE, CONNECTX, KERNEL_LOG, LIMITS, CLOCK], context
+        [HARDWARE, ROUTES, LOGIN, MEMORY_PRESSURE, CACHE, CONNECTX, KERNEL_LOG, LIMITS, CLOCK],
+        context,
     )
     done = subprocess.run(["/bin/sh"], input=script, text=True, capture_output=True, timeout=60)
     assert probe.complete(done.stdout)
-    found = probe.parse(done.stdout, [LOAD, CLOCK])
+    found = probe.parse(done.stdout, [MEMORY_PRESSURE, CLOCK])
     assert found[CLOCK].epoch is not None
 
 

@@ -19,7 +19,7 @@ from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.table import FACTS
 from spark_cluster.runner import guard_scripts as guard
 from spark_cluster.runner import lock
-from spark_cluster.runner.judge import change_script
+from spark_cluster.runner.outcome import change_script
 from spark_cluster.steps import registry
 
 from . import world

@@ -96,7 +96,7 @@ def test_a_journal_that_cannot_be_read_is_left_out_and_told(
 
 def test_as_many_lines_of_the_hosts_as_are_wanted(cli: Cli) -> None:
     host = Spark("spark-2")
-    host.texts["story"] = "".join(
+    host.texts["host-journal"] = "".join(
         f"2026-11-21T03:15:00+0000 spark-2 spark-cluster[7]: line {number}\n"
         for number in range(300)
     )

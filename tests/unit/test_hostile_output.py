@@ -243,7 +243,9 @@ VERBS = [
 def hosts() -> list[Spark]:
     there = [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
     for host in there:
-        host.texts["story"] = f"2026-11-21T03:15:00+0000 {host.name} spark-cluster[7]: armed\n"
+        host.texts["host-journal"] = (
+            f"2026-11-21T03:15:00+0000 {host.name} spark-cluster[7]: armed\n"
+        )
     return there
 
 

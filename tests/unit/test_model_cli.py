@@ -26,7 +26,7 @@ def without_pauses(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The shipped inventory, no token, and no pauses while a program on a host is waited for."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("SPARK_CLUSTER_INVENTORY", INVENTORY)
-    monkeypatch.setattr("spark_cluster.runner.work._FIRST", 0.0)
+    monkeypatch.setattr("spark_cluster.runner.remote_program._FIRST", 0.0)
     return cli
 
 

@@ -475,7 +475,7 @@ def test_the_help_of_host_says_what_each_does_without_it(cli: Cli) -> None:
         action: " ".join(cli("services", "langfuse", action, "--help").out.split())
         for action in ("up", "down", "status")
     }
-    assert "where it is already, else the first" in helped["up"]
+    assert "default: the current one, else the first" in helped["up"]
     for action in ("down", "status"):
-        assert "Only this host" in helped[action]
+        assert "Limit to this host" in helped[action]
         assert "first" not in helped[action]

@@ -13,9 +13,11 @@ from spark_cluster import places
 from spark_cluster.core.error import InputError
 from spark_cluster.playbook.loader import BoundPlaybook, find, load
 from spark_cluster.steps import registry
+from tests.command_line import Cli
 
 from . import world
 from .cases import refused, refused_as_its_head_says, write
+from .world import Spark, launching, unlimited
 
 CASES = sorted((world.DATA / "playbooks").glob("*.yaml"))
 SHIPPED = sorted(places.shipped("playbooks").glob("*.yaml"))
@@ -120,7 +122,9 @@ def test_a_fault_of_the_file_is_the_files_whatever_is_set(tmp_path: Path) -> Non
 def test_set_reaches_every_line_of_a_step() -> None:
     path = places.shipped("playbooks") / "launch.yaml"
     bound = load(path, registry(), ["containers.stop_seconds=7"])
-    seconds = [p.params.stop_seconds for p in bound.steps if p.step.name == "containers"]
+    seconds = [
+        p.params.model_dump()["stop_seconds"] for p in bound.steps if p.step.name == "containers"
+    ]
     assert seconds == [7, 7]
 
 
@@ -152,3 +156,184 @@ def test_any_set_gives_a_playbook_or_an_input_error(setting: str) -> None:
         load(BOOTSTRAP, registry(), [setting])
     except InputError as error:
         assert error.remedy
+
+
+# Steps that had another name before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("as-before", "launch-snapshot"), ("gone", "teardown-check"), ("traces", "shared-memory")],
+)
+def test_a_step_keeps_its_former_name_for_one_release(old: str, new: str, tmp_path: Path) -> None:
+    parameters = "    with: {state: noted}\n" if old == "as-before" else ""
+    text = f"name: mine\ntitle: M\nsteps:\n  - step: {old}\n{parameters}"
+    path = write(tmp_path / "mine.yaml", text)
+    bound = load(path, registry())
+    assert [planned.step.name for planned in bound.steps] == [new]
+    assert bound.notes[1:] == (
+        f"{path}:4: the step {old} is now called {new}; the next release knows only that",
+    )
+
+
+def test_set_takes_the_former_name_and_the_new_one_alike(tmp_path: Path) -> None:
+    text = "name: mine\ntitle: M\nsteps:\n  - step: gone\n"
+    path = write(tmp_path / "mine.yaml", text)
+    shipped = places.shipped("playbooks") / "teardown.yaml"
+    for book, setting in (
+        (path, "gone.seconds=7"),
+        (path, "teardown-check.seconds=7"),
+        (shipped, "gone.seconds=7"),
+        (shipped, "teardown-check.seconds=7"),
+    ):
+        bound = load(book, registry(), [setting])
+        assert params(bound, "teardown-check").seconds == 7
+        told = [note for note in bound.notes if note.startswith(f"--set {setting}")]
+        assert bool(told) == setting.startswith("gone")
+
+
+def test_the_shipped_playbooks_use_the_steps_names_of_today() -> None:
+    assert [note for path in SHIPPED for note in load(path, registry()).notes] == []
+
+
+def test_no_former_name_is_a_name_of_today() -> None:
+    former = [name for step in registry().values() for name in step.formerly]
+    assert len(former) == len(set(former))
+    assert not set(former) & set(registry())
+
+
+def test_a_title_says_what_the_parameters_make_of_the_step() -> None:
+    launch = load(places.shipped("playbooks") / "launch.yaml", registry())
+    teardown = load(places.shipped("playbooks") / "teardown.yaml", registry())
+    assert [planned.title for planned in launch.steps if planned.step.name == "containers"] == [
+        "Start the head's container",
+        "Start the workers' containers",
+    ]
+    titles = {planned.step.name: planned.title for planned in teardown.steps}
+    assert titles["containers"] == "Remove the containers"
+    assert titles["launch-snapshot"] == "Restore the host's state from before the launch"
+
+
+@pytest.mark.parametrize("name", registry())
+def test_every_state_that_a_step_knows_has_a_title(name: str) -> None:
+    step = registry()[name]
+    field = step.params.model_fields.get("state")
+    if step.titled is None or field is None:
+        return
+    titles = {step.titled(step.params.model_construct(**{**_defaults(step), "state": state}))
+              for state in field.annotation.__args__}  # fmt: skip
+    assert all(titles)
+    assert len(titles) > 1
+
+
+def _defaults(step: Any) -> dict[str, Any]:
+    return {name: field.default for name, field in step.params.model_fields.items()}
+
+
+# A playbook that is not the one that ships
+
+
+def _own(name: str, *without: str) -> Path:
+    """A playbook in the current folder: ours, but for some steps."""
+    text = (places.shipped("playbooks") / f"{name}.yaml").read_text()
+    head, *steps = text.split("\n  - step: ")
+    kept = [step for step in steps if step.split()[0] not in without]
+    assert len(kept) < len(steps) or not without
+    return write(Path("playbooks") / f"{name}.yaml", "\n  - step: ".join([head, *kept]))
+
+
+USES = "note                   uses the playbook playbooks/{}, which is not the one that ships"
+
+
+def test_every_run_names_a_playbook_that_is_not_ours(cli: Cli) -> None:
+    hosts = [Spark("spark-1"), Spark("spark-2"), Spark("spark-3")]
+    ours = cli("bootstrap", "-i", world.INVENTORY, hosts=hosts)
+    assert "uses the playbook" not in ours.out
+    _own("bootstrap")
+    for words in (("bootstrap",), ("bootstrap", "--dry-run"), ("plan", "bootstrap")):
+        said = cli(*words, "-i", world.INVENTORY, hosts=hosts)
+        assert said.code == 0
+        assert USES.format("bootstrap.yaml") in said.out
+    told = cli("bootstrap", "--json", "-i", world.INVENTORY, hosts=hosts).lines
+    notes = [line["message"] for line in told if line["kind"] == "note"]
+    assert any("uses the playbook playbooks/bootstrap.yaml" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("without", "state", "proofs"),
+    [
+        (("rdma-verdict",), "ready, but not verified", ["that its tokens travel by RDMA"]),
+        (("canary",), "started, but not verified", ["that the server gives a token"]),
+        (
+            ("canary", "rdma-verdict"),
+            "started, but not verified",
+            ["that the server gives a token", "that its tokens travel by RDMA"],
+        ),
+        (
+            ("ready", "canary", "rdma-verdict"),
+            "started, but not verified",
+            ["that the model is loaded and the server answers"],
+        ),
+    ],
+)
+def test_a_launch_says_what_its_playbook_did_not_verify(
+    cli: Cli, without: tuple[str, ...], state: str, proofs: list[str]
+) -> None:
+    _own("launch", *without)
+    hosts = [launching("spark-2"), launching("spark-3")]
+    said = cli("launch", "qwen3-vl-235b", "-i", world.INVENTORY, hosts=hosts)
+    assert said.code == 0
+    assert f"qwen3-vl-235b is {state}: http://" in said.out
+    assert "is ready:" not in said.out
+    for proof in proofs:
+        assert f"not verified: {proof}; the playbook has no step" in said.out
+    hosts = [launching("spark-2"), launching("spark-3")]
+    told = cli("launch", "qwen3-vl-235b", "--json", "-i", world.INVENTORY, hosts=hosts)
+    assert told.data["not_verified"] == list(without)
+
+
+def test_a_launch_by_our_playbook_has_verified_all(cli: Cli) -> None:
+    hosts = [launching("spark-2"), launching("spark-3")]
+    said = cli("launch", "qwen3-vl-235b", "--json", "-i", world.INVENTORY, hosts=hosts)
+    assert said.data["not_verified"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "playbook", "step"),
+    [
+        (("teardown",), "teardown", "teardown-check"),
+        (("teardown", "--force"), "teardown", "teardown-check"),
+        (("plan", "teardown"), "teardown", "containers"),
+        (("verify-rdma",), "verify-rdma", "rdma-verdict"),
+        (("verify-rdma", "--tokens", "8"), "verify-rdma", "rdma-verdict"),
+    ],
+)
+def test_a_verb_says_which_step_it_needs(
+    cli: Cli, words: tuple[str, ...], playbook: str, step: str
+) -> None:
+    if playbook == "verify-rdma":
+        text = "name: verify-rdma\ntitle: V\nsteps:\n  - step: rdma-devices\n"
+        write(Path("playbooks/verify-rdma.yaml"), text)
+    else:
+        _own(playbook, step)
+    said = cli(*words, "-i", world.INVENTORY, hosts=[Spark("spark-2"), Spark("spark-3")])
+    assert said.code == 2
+    assert f"{playbook} needs the step {step}, and this playbook has none" in said.err
+    assert f"playbooks/{playbook}.yaml:" in said.err
+    assert f"Add `- step: {step}`" in said.err
+
+
+def test_a_teardown_may_call_its_last_look_by_the_former_name(cli: Cli) -> None:
+    path = _own("teardown")
+    path.write_text(path.read_text().replace("teardown-check", "gone"))
+    hosts = [Spark("spark-2"), Spark("spark-3")]
+    said = cli("teardown", "--hosts", "spark-2,spark-3", "-i", world.INVENTORY, hosts=hosts)
+    assert said.code == 0
+    assert "the step gone is now called teardown-check" in said.out
+
+
+def test_a_repair_that_the_playbook_does_not_know_is_told(cli: Cli) -> None:
+    _own("bootstrap", "swap", "memlock")
+    hosts = [unlimited("spark-2")]
+    said = cli("doctor", "--fix", "--hosts", "spark-2", "-i", world.INVENTORY, hosts=hosts)
+    assert "not repaired: the playbook has no step" in said.out

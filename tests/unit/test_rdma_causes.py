@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_cluster.rdma.causes import Grants, Setting, causes, from_a_file, selected
+from spark_cluster.rdma.causes import ContainerAccess, Setting, causes, from_a_file, selected
 from spark_cluster.rdma.counters import CounterReading, RdmaCounters
 from spark_cluster.rdma.evidence import Rail, Rank
 from spark_cluster.rdma.gids import DeviceGids, GidEntry, RoceVersion
@@ -36,7 +36,9 @@ SHIFTED = table(gid(1, None), gid(4, ADDRESS, "v1"), gid(5, ADDRESS))
 
 HEALTHY = Setting(
     rank=Rank("spark-2", 0, (Rail(DEVICE, "enp1s0f1np1"),)),
-    grants=Grants("vllm-head", (DEVICE, OTHER), None, True, {"NCCL_IB_HCA": f"={DEVICE}:1"}),
+    grants=ContainerAccess(
+        "vllm-head", (DEVICE, OTHER), None, True, {"NCCL_IB_HCA": f"={DEVICE}:1"}
+    ),
     reading=CounterReading(
         1.0, {name: RdmaCounters(name, True, "ACTIVE") for name in (DEVICE, OTHER)}, {}
     ),

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_cluster.facts.base import ProbeContext
+from spark_cluster.facts.container_access import CONTAINER_ACCESS
 from spark_cluster.facts.engine import ENGINE, EngineFact
-from spark_cluster.facts.grants import GRANTS
 from spark_cluster.facts.rdma import NCCL
-from spark_cluster.rdma.causes import Grants
+from spark_cluster.rdma.causes import ContainerAccess
 from spark_cluster.rdma.nccl_log import NcclWitness
 
 from . import world
@@ -45,21 +45,21 @@ CapEff:\t00000000a80425fb
 
 
 def test_grants() -> None:
-    assert GRANTS.parse(GIVEN) == {
-        "vllm-head": Grants(
+    assert CONTAINER_ACCESS.parse(GIVEN) == {
+        "vllm-head": ContainerAccess(
             "vllm-head",
             ("rocep1s0f1", "roceP2p1s0f1"),
             None,
             True,
             {"NCCL_IB_HCA": "=rocep1s0f1:1", "NCCL_DEBUG": "INFO"},
         ),
-        "other": Grants("other", (), 8 << 20, False),
+        "other": ContainerAccess("other", (), 8 << 20, False),
     }
 
 
 @given(st.lists(st.one_of(st.text(), st.sampled_from(GIVEN.splitlines()))))
 def test_grants_take_any_text(lines: list[str]) -> None:
-    for name, found in GRANTS.parse("\n".join(lines)).items():
+    for name, found in CONTAINER_ACCESS.parse("\n".join(lines)).items():
         assert found.container == name
         assert found.memlock is None or found.memlock >= 0
 
@@ -94,10 +94,10 @@ def test_the_shell_reads_the_containers_first_process(tmp_path: Path) -> None:
                 "docker",
                 f'case $1 in ps) echo a;; image) echo null;; *) echo "{process.pid} /mine";; esac',
             )
-            text = run(GRANTS.script(CONTEXT), tmp_path)
+            text = run(CONTAINER_ACCESS.script(CONTEXT), tmp_path)
         finally:
             process.kill()
-    found = GRANTS.parse(text)["mine"]
+    found = CONTAINER_ACCESS.parse(text)["mine"]
     assert found.env == {"NCCL_IB_HCA": "=a b"}
     assert "secret" not in text
     limits = Path("/proc/self/limits").read_text()
@@ -106,7 +106,7 @@ def test_the_shell_reads_the_containers_first_process(tmp_path: Path) -> None:
 
 def test_the_shell_without_docker(tmp_path: Path) -> None:
     program(tmp_path, "docker", "exit 1")
-    for fact in (GRANTS, ENGINE, NCCL):
+    for fact in (CONTAINER_ACCESS, ENGINE, NCCL):
         assert run(fact.script(CONTEXT), tmp_path).strip() == ""
 
 

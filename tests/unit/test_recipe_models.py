@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spark_cluster import places
-from spark_cluster.engines.parts import HF_HOME
+from spark_cluster.engines.common import HF_HOME
 from spark_cluster.engines.placement import place
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.engines.table import ENGINES
@@ -92,7 +92,7 @@ def test_pull_of_a_recipe_asks_for_its_revision_in_its_cache(
     recipe: Callable[[str], Path], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARK_CLUSTER_INVENTORY", INVENTORY)
-    monkeypatch.setattr("spark_cluster.runner.work._FIRST", 0.0)
+    monkeypatch.setattr("spark_cluster.runner.remote_program._FIRST", 0.0)
     host = Node("spark-2")
     host.done = {"done": {**DONE, "files": 3, "bytes": 2000, "bad": [], "revision": ONE}}
     words = ("model", "pull", str(recipe("v1.2")), "--to", "spark-2")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spark_cluster import places
-from spark_cluster.engines.parts import environment
+from spark_cluster.engines.common import environment
 from spark_cluster.engines.placement import place
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.loader import file_contents, known, load, own_recipes

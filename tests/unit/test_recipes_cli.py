@@ -46,6 +46,14 @@ def test_the_list_says_whether_each_fits(recipes: Recipes) -> None:
     assert rows["qwen3-vl-235b-sglang"]["known_broken"] is True
 
 
+def test_the_list_names_the_file_of_what_is_the_users_own_alone(recipes: Recipes) -> None:
+    assert ".yaml" not in recipes().out
+    write(Path("playbooks/recipes/mine.yaml"), "name: mine\nextends: qwen3-vl-235b\n")
+    said = recipes()
+    (line,) = [line for line in said.out.splitlines() if ".yaml" in line]
+    assert line.split() == ["playbooks/recipes/mine.yaml", "extends", "qwen3-vl-235b"]
+
+
 def test_a_recipe_of_another_tool_is_shown(recipes: Recipes) -> None:
     said = recipes("show", str(FOREIGN / "sparkrun-two-nodes.yaml"))
     assert said.code == 0

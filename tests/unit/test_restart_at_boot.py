@@ -23,7 +23,7 @@ from spark_cluster.facts.supervisor import (
     UNIT,
     SupervisorFact,
 )
-from spark_cluster.runner.judge import change_script
+from spark_cluster.runner.outcome import change_script
 from spark_cluster.steps import registry, supervisor
 from spark_cluster.steps.launched import launched
 from spark_cluster.steps.view import Options

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spark_cluster.core.error import CheckFailed, StepFailed, Unreachable
 from spark_cluster.core.event import StepFinished
+from spark_cluster.core.plan import PlannedStep
 from spark_cluster.core.result import Result, Status, exit_code
-from spark_cluster.core.step import Assessment, Change
+from spark_cluster.core.step import Assessment, Change, Step, Traffic
+from spark_cluster.facts.base import UndeclaredFact
+from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.probe import BEGIN
-from spark_cluster.runner.judge import judge
+from spark_cluster.runner.outcome import result_of
+from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.view import View
 from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
 
@@ -277,6 +284,65 @@ def test_what_a_changed_step_left_alone_is_told_beside_what_it_did() -> None:
     note = "1 shared memory segment left alone"
     gone = Change("/dev/shm/psm_1", "left behind", "gone", "true\n")
     planned = stage(sparks("spark-2")).run.playbook.steps[0]
-    result = judge("spark-2", planned, Assessment(notes=(note,)), [gone])
+    result = result_of("spark-2", planned, Assessment(notes=(note,)), [gone])
     assert result.status is Status.CHANGED
     assert result.details == ("/dev/shm/psm_1: left behind -> gone", note)
+
+
+# What a step may see
+
+
+def _looks(view: View, _: NoParams) -> Assessment:
+    return Assessment(notes=tuple(view.facts[SWAP].active))
+
+
+def _looks_elsewhere(view: View, _: NoParams) -> Assessment:
+    return Assessment(notes=tuple(name for name, seen in view.all_facts.items() if SWAP in seen))
+
+
+def _looks_back(view: View, _: NoParams) -> Assessment:
+    return Assessment(notes=tuple(view.first[SWAP].active))
+
+
+def _makes_traffic(view: View, _: NoParams) -> Traffic | None:
+    return Traffic(view.name, "true\n", 5.0) if view.facts[SWAP].active else None
+
+
+def _sees_nothing(_: View, __: NoParams) -> Assessment:
+    return Assessment()
+
+
+def _only(step: Step[View, NoParams]) -> Stage:
+    """A stage whose playbook is this step, and one before it that reads the swap."""
+    first = Step("first", "Look at the swap", NoParams, (SWAP.name,), _looks)
+    on = stage(sparks("spark-2", "spark-3"))
+    steps = (PlannedStep(0, first, NoParams()), PlannedStep(1, step, NoParams()))
+    on.run.playbook = replace(on.run.playbook, steps=steps)
+    return on
+
+
+@pytest.mark.parametrize("assess", [_looks, _looks_elsewhere, _looks_back])
+def test_a_step_that_looks_at_a_fact_it_does_not_declare_is_told(
+    assess: Callable[[View, NoParams], Assessment],
+) -> None:
+    on = _only(Step("careless", "Look", NoParams, (MEMORY.name,), assess))
+    with pytest.raises(UndeclaredFact) as caught:
+        on.run.plan()
+    assert str(caught.value) == (
+        "the step careless looks at the fact swap, which its `reads` do not name"
+    )
+
+
+def test_traffic_sees_no_more_than_its_step_declares() -> None:
+    on = _only(
+        Step("careless", "Ask", NoParams, (MEMORY.name,), _sees_nothing, traffic=_makes_traffic)
+    )
+    plan = on.run.plan()
+    with pytest.raises(UndeclaredFact, match="careless looks at the fact swap"):
+        on.run.apply(plan)
+
+
+def test_a_step_sees_what_it_declares() -> None:
+    on = _only(Step("careful", "Look", NoParams, (SWAP.name,), _looks_elsewhere))
+    plan = on.run.plan()
+    assert plan.assessments[(1, "spark-2")].notes == ("spark-2", "spark-3")

@@ -67,8 +67,8 @@ def test_a_lock_that_nobody_took_over_stops_the_host_too() -> None:
     on = stage([host, *sparks("spark-3")])
     locks = on.run._locks
     locks.take(preempt=(), needed=True, lose=lambda *_: None)
-    lane = on.session.lanes["spark-2"]
-    locks.check(lane)
+    there = on.session.hosts["spark-2"]
+    locks.check(there)
     execs = host.execs
     assert execs == 1, "a lock that is held costs no reading"
     host.held[0].kill()
@@ -76,7 +76,7 @@ def test_a_lock_that_nobody_took_over_stops_the_host_too() -> None:
     for holder in ("", f"/run/spark-cluster.lock {locks._holder}\n"):
         host.texts["lock"] = holder
         with pytest.raises(Locked) as caught:
-            locks.check(lane)
+            locks.check(there)
         assert caught.value.message == (
             "the lock of spark-2 was lost: the process that held it has ended"
         )

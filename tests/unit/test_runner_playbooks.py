@@ -72,7 +72,7 @@ def test_a_teardown_removes_what_is_ours_and_looks_again() -> None:
         "spark-3": "changed",
         "spark-1": "ok",
     }
-    assert set(statuses(results, "gone").values()) == {"ok"}
+    assert set(statuses(results, "teardown-check").values()) == {"ok"}
     assert exit_code(results) == 0
     assert hosts[2].changes == []
 
@@ -80,11 +80,11 @@ def test_a_teardown_removes_what_is_ours_and_looks_again() -> None:
 def test_a_teardown_goes_on_where_another_host_fails() -> None:
     hosts = [torn("spark-2"), torn("spark-3")]
     hosts[0].on("docker rm --force", failed(1, "Error response from daemon: device is busy"))
-    seconds = ("gone.seconds=0.05",)
+    seconds = ("teardown-check.seconds=0.05",)
     on = stage(hosts, "teardown", settings=seconds, carry_on=True)
     results = apply(on)
     assert statuses(results, "containers") == {"spark-2": "failed", "spark-3": "changed"}
-    assert statuses(results, "gone") == {"spark-2": "failed", "spark-3": "ok"}
+    assert statuses(results, "teardown-check") == {"spark-2": "failed", "spark-3": "ok"}
     assert hosts[1].texts["containers"] == ""
     assert exit_code(results) != 0
     assert [host.held[0].released for host in hosts] == [True, True]
@@ -93,10 +93,10 @@ def test_a_teardown_goes_on_where_another_host_fails() -> None:
 def test_a_teardown_goes_on_where_another_host_is_lost() -> None:
     hosts = [torn("spark-2"), torn("spark-3")]
     hosts[0].on("docker rm --force", lost("spark-2"))
-    seconds = ("gone.seconds=0.05",)
+    seconds = ("teardown-check.seconds=0.05",)
     results = apply(stage(hosts, "teardown", settings=seconds, carry_on=True))
     assert statuses(results, "containers") == {"spark-2": "unknown", "spark-3": "changed"}
-    assert statuses(results, "gone")["spark-3"] == "ok"
+    assert statuses(results, "teardown-check")["spark-3"] == "ok"
     assert exit_code(results) == 3
 
 
@@ -104,7 +104,7 @@ def test_without_carry_on_a_failure_ends_it_for_all() -> None:
     hosts = [torn("spark-2"), torn("spark-3")]
     hosts[0].on("docker rm --force", failed(1, "device is busy"))
     results = apply(stage(hosts, "teardown"))
-    assert statuses(results, "gone") == {}
+    assert statuses(results, "teardown-check") == {}
 
 
 def test_a_teardown_with_force_kills_and_takes_any_lock() -> None:

@@ -39,7 +39,7 @@ def test_a_waiting_step_reads_until_it_holds() -> None:
 def test_a_wait_ends_with_its_time_and_says_what_is_missing(tmp_path: Path) -> None:
     left = world.running("spark-2")
     host = Spark("spark-2", {"containers": left})
-    path = playbook(tmp_path, "{step: gone, with: {seconds: 0.05}}")
+    path = playbook(tmp_path, "{step: teardown-check, with: {seconds: 0.05}}")
     results = apply(stage([host], path=path))
     result = one(results, Status.FAILED)
     assert result.error is not None

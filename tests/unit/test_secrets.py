@@ -16,7 +16,7 @@ from spark_cluster.engines.spec import LABEL, Deployment
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.probe import PRELUDE
 from spark_cluster.facts.secrets import SECRETS, SecretsFact
-from spark_cluster.runner.judge import with_secrets
+from spark_cluster.runner.outcome import with_secrets
 from spark_cluster.steps import secrets as secrets_step
 from spark_cluster.steps.base import NoParams
 from spark_cluster.steps.rdma_verdict import Params, generate
@@ -224,12 +224,10 @@ def test_canary_and_verdict_ask_with_the_key(tmp_path: Path) -> None:
             "containers": f"@@c ours 4f5e /{spec.name} running 0 2026-11-21T03:15Z {labels}\n"
         }
     view = of_keyed(world.view("spark-2", running), tmp_path)
-    canary = ask_canary(view, FirstToken())
-    traffic = generate(view, Params())
-    for stimulus in (canary, traffic):
-        assert stimulus is not None
-        assert "docker inspect --format" in stimulus.script
-        assert "Authorization: Bearer $_api_key" in stimulus.script
+    for traffic in (ask_canary(view, FirstToken()), generate(view, Params())):
+        assert traffic is not None
+        assert "docker inspect --format" in traffic.script
+        assert "Authorization: Bearer $_api_key" in traffic.script
     plain = ask_canary(world.view("spark-2"), FirstToken())
     assert plain is not None
     assert "docker" not in plain.script

@@ -10,8 +10,8 @@ import pytest
 from spark_cluster.cli import teardown as verb
 from spark_cluster.core.error import HostKeyRejected, Unreachable
 from spark_cluster.core.event import HostLost, RunFinished, RunStarted, StepFinished
-from spark_cluster.facts.before import BEFORE, BeforeFact
-from spark_cluster.facts.traces import TRACES
+from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT, LaunchSnapshotFact
+from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
 from spark_cluster.runner.history import past_runs, unfinished
@@ -62,9 +62,9 @@ def test_a_teardown_of_a_group_touches_no_other_host(cli: Cli) -> None:
 
 def test_memory_that_is_not_back_is_no_success(cli: Cli) -> None:
     host = torn("spark-2")
-    host.texts["before"] = "run 20261118-031500-1111\nmemory 131072000000\n"
-    said = cli("teardown", "--hosts", "spark-2", "--set", "gone.seconds=0.05", "-i", INVENTORY,
-               hosts=[host])  # fmt: skip
+    host.texts["launch-snapshot"] = "run 20261118-031500-1111\nmemory 131072000000\n"
+    said = cli("teardown", "--hosts", "spark-2", "--set", "teardown-check.seconds=0.05",
+               "-i", INVENTORY, hosts=[host])  # fmt: skip
     assert said.code == 4
     assert "SERVE014 memory is not back" in said.out
 
@@ -96,7 +96,7 @@ def test_the_swap_that_launch_turned_off_is_on_again(cli: Cli) -> None:
     hosts[0].effect("swapoff /swap.img", swap=healthy("swap", "spark-2"))
     hosts[0].effect("swapon /swap.img", swap=on)
     assert cli("launch", "qwen3-vl-235b", "-i", INVENTORY, hosts=hosts).code == 0
-    assert "swap /swap.img\n" in hosts[0].texts["before"]
+    assert "swap /swap.img\n" in hosts[0].texts["launch-snapshot"]
     assert "swapoff" in "".join(hosts[0].changes)
     for host in hosts:
         host.effect("docker rm --force", containers="")
@@ -104,7 +104,7 @@ def test_the_swap_that_launch_turned_off_is_on_again(cli: Cli) -> None:
     assert said.code == 0
     assert hosts[0].texts["swap"] == on
     assert "swap /swap.img: off -> on, as before the launch" in said.out
-    assert [host.texts["before"] for host in hosts] == ["", ""]
+    assert [host.texts["launch-snapshot"] for host in hosts] == ["", ""]
     assert "swapon" not in "".join(hosts[1].changes)
 
 
@@ -151,7 +151,7 @@ def test_a_dry_run_shows_what_becomes_of_the_network(cli: Cli) -> None:
                hosts=[host])  # fmt: skip
     assert said.code == 0
     assert said.out.index("teardown on spark-2") < said.out.index("undo network on spark-2")
-    assert "Network configuration as before" in said.out
+    assert "Restore the network configuration" in said.out
     assert host.changes == []
 
 
@@ -325,9 +325,10 @@ def finished(host: str, step: str, status: str) -> StepFinished:
     ("later", "left_open"),
     [
         ((), ["spark-3"]),
-        (("teardown", finished("spark-2", "gone", "ok")), ["spark-3"]),
-        (("teardown", finished("spark-3", "gone", "ok")), []),
-        (("teardown", finished("spark-3", "gone", "failed")), ["spark-3"]),
+        (("teardown", finished("spark-2", "teardown-check", "ok")), ["spark-3"]),
+        (("teardown", finished("spark-3", "teardown-check", "ok")), []),
+        (("teardown", finished("spark-3", "gone", "ok")), []),  # a journal of an earlier release
+        (("teardown", finished("spark-3", "teardown-check", "failed")), ["spark-3"]),
         (("launch", finished("spark-3", "no-other-run", "failed")), ["spark-3"]),
         (("launch", finished("spark-3", "containers", "changed")), []),
         (("plan", finished("spark-3", "containers", "changed")), ["spark-3"]),
@@ -342,7 +343,7 @@ def test_what_is_left_open_by_earlier_runs(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     lost = HostLost("spark-3", Unreachable("no route", remedy="Is it on?"))
     record("20261121-010000-0001", "teardown", ("spark-2", "spark-3"), lost,
-           finished("spark-2", "gone", "ok"))  # fmt: skip
+           finished("spark-2", "teardown-check", "ok"))  # fmt: skip
     if later:
         name, event = later
         record("20261121-020000-0002", name, (event.host,), event)
@@ -369,33 +370,33 @@ def test_the_journal_names_the_inventory(cli: Cli) -> None:
 
 
 def test_the_note_reads_back_as_it_was_written() -> None:
-    note = BeforeFact(
+    note = LaunchSnapshotFact(
         "20261121-031500-9f3a", 124480761856, 2, ("/swap.img", "/dev/dm-1"),
         frozenset({"psm_1", "a name"}), frozenset({1, 5}), frozenset({3}),
     )  # fmt: skip
-    assert BEFORE.parse(note.text()) == note
-    assert BEFORE.parse("") == BeforeFact()
-    assert BEFORE.parse("memory\nmemory x\nswap\n\0") == BeforeFact()
+    assert LAUNCH_SNAPSHOT.parse(note.text()) == note
+    assert LAUNCH_SNAPSHOT.parse("") == LaunchSnapshotFact()
+    assert LAUNCH_SNAPSHOT.parse("memory\nmemory x\nswap\n\0") == LaunchSnapshotFact()
 
 
 def test_the_traces_of_this_very_machine() -> None:
     """A file of ours that is mapped nowhere is there; this test's own shell is a process."""
     done = subprocess.run(
-        ["/bin/sh", "-s"], input=TRACES.script(context()), text=True, capture_output=True,
+        ["/bin/sh", "-s"], input=SHARED_MEMORY.script(context()), text=True, capture_output=True,
         timeout=60,
     )  # fmt: skip
-    fact = TRACES.parse(done.stdout)
+    fact = SHARED_MEMORY.parse(done.stdout)
     assert len(fact.processes) > 1
     assert 1 <= len(fact.largest) <= 3
     assert fact.largest[0][2] >= fact.largest[-1][2] > 0
-    assert TRACES.parse("") == type(fact)()
+    assert SHARED_MEMORY.parse("") == type(fact)()
 
 
 def test_a_failed_removal_is_told_and_the_rest_goes_on(cli: Cli) -> None:
     hosts = [torn("spark-2"), torn("spark-3")]
     hosts[0].on("docker rm --force", failed(1, "device is busy"))
-    said = cli("teardown", "--group", "pair", "--set", "gone.seconds=0.05", "-i", INVENTORY,
-               hosts=hosts)  # fmt: skip
+    said = cli("teardown", "--group", "pair", "--set", "teardown-check.seconds=0.05",
+               "-i", INVENTORY, hosts=hosts)  # fmt: skip
     assert said.code != 0
     assert "device is busy" in said.out
     assert hosts[1].texts["containers"] == ""
@@ -426,7 +427,7 @@ def test_a_teardown_without_one_host_calls_it_unknown(cli: Cli) -> None:
 def test_a_teardown_goes_on_where_another_host_fails(cli: Cli) -> None:
     broken = Spark("spark-1", {"containers": "@@error Cannot connect to the Docker daemon\n"})
     hosts = [broken, torn("spark-2"), torn("spark-3")]
-    said = cli("teardown", "--set", "gone.seconds=0.05", "-i", INVENTORY, hosts=hosts)
+    said = cli("teardown", "--set", "teardown-check.seconds=0.05", "-i", INVENTORY, hosts=hosts)
     assert said.code == 4
     assert [host.texts["containers"] for host in hosts[1:]] == ["", ""]
 
@@ -437,3 +438,8 @@ def test_a_teardown_may_bring_the_swap_back(cli: Cli) -> None:
     said = cli("teardown", "--restore-swap", "--hosts", "spark-2", "-i", INVENTORY, hosts=[host])
     assert said.code == 0
     assert host.texts["swap"] == on
+
+
+def test_a_former_name_of_a_step_works_and_is_told(cli: Cli) -> None:
+    said = cli("teardown", "--set", "gone.seconds=0.05", "-i", INVENTORY, hosts=[torn("spark-2")])
+    assert "--set gone.seconds=0.05: the step gone is now called teardown-check" in said.out

@@ -216,7 +216,7 @@ def test_an_engine_on_one_host_has_nothing_to_verify(cli: Cli) -> None:
     ("fact", "text", "code", "words"),
     [
         (
-            "grants",
+            "container-access",
             "@@container /vllm-worker\nMax locked memory  unlimited  unlimited  bytes\n",
             "RDMA017",
             "vllm-worker on spark-3 (rank 1) has no /dev/infiniband",

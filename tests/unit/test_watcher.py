@@ -23,7 +23,7 @@ from spark_cluster.facts.base import Facts
 from spark_cluster.monitor import readings
 from spark_cluster.monitor.judgement import Condition
 from spark_cluster.monitor.restarts import Attempt, Restarts, command
-from spark_cluster.runner.responder import Means, Responder
+from spark_cluster.runner.responder import Remedies, Responder
 from spark_cluster.runner.watcher import Settings, Watcher, pause_file
 from spark_cluster.steps.launched import Launched
 from tests.command_line import Cli, assert_told
@@ -57,14 +57,14 @@ class Stand:
     """A watcher whose clock goes fifteen seconds a turn; a response ends before the next turn."""
 
     def __init__(
-        self, hosts: list[Spark], means: Means | None = None, policy: Restarts | None = None
+        self, hosts: list[Spark], remedies: Remedies | None = None, policy: Restarts | None = None
     ) -> None:
         self.events: list[Event] = []
         self.collected = 0
         self.at = 0.0
         self.session = stage(hosts).session
         self.responder = Responder(
-            means or Means(self.collect), self.events.append, policy or Restarts()
+            remedies or Remedies(self.collect), self.events.append, policy or Restarts()
         )
         self.watcher = Watcher(
             self.session,
@@ -135,14 +135,14 @@ def warm() -> Iterator[Callable[..., Stand]]:
 def test_what_is_read_of_a_wedge() -> None:
     hosts = pair()
     look = seen(hosts)
-    engine = look.sight.engine
+    engine = look.observation.engine
     assert engine is not None
     assert (engine.healthy, engine.running, engine.tokens, engine.dead) == (True, 3.0, 0, ())
     assert [(r.host, r.moved, r.watts, r.compiles) for r in engine.ranks] == [
         ("spark-2", False, 28.0, False),
         ("spark-3", False, 28.0, False),
     ]
-    host = look.sight.hosts["spark-2"]
+    host = look.observation.hosts["spark-2"]
     assert host is not None
     assert host.rails == {"enp1s0f1np1": True, "enP2p1s0f1np1": True}
     assert host.boot_id
@@ -153,12 +153,12 @@ def seen(hosts: list[Spark]) -> readings.Look:
     session = stage(hosts).session
 
     def read() -> Any:
-        return session.each(session.alive, lambda lane: lane.read(readings.FACTS))
+        return session.each(session.alive, lambda there: there.read(readings.FACTS))
 
     before, after = read(), read()
     session.close()
     return readings.look(
-        before, after, after, world.inventory(), at=0.0, hosts=tuple(session.lanes)
+        before, after, after, world.inventory(), at=0.0, hosts=tuple(session.hosts)
     )
 
 
@@ -166,7 +166,7 @@ def test_traffic_is_seen() -> None:
     hosts = pair()
     for host in hosts:
         host.carries = 100_000
-    engine = seen(hosts).sight.engine
+    engine = seen(hosts).observation.engine
     assert engine is not None
     assert [rank.moved for rank in engine.ranks] == [True, True]
 
@@ -183,7 +183,7 @@ def test_traffic_is_seen() -> None:
 def test_a_compiler_in_a_ranks_container(process: str, compiles: bool) -> None:
     hosts = pair()
     hosts[1].texts["containers"] += f"p 5000    {process}\n"
-    engine = seen(hosts).sight.engine
+    engine = seen(hosts).observation.engine
     assert engine is not None
     assert [rank.compiles for rank in engine.ranks] == [False, compiles]
 
@@ -192,7 +192,7 @@ def test_a_head_that_ended_is_seen() -> None:
     hosts = pair()
     ended = world.running("spark-2", state="exited", status=137)
     hosts[0].texts |= {"containers": ended, "engine": ""}
-    engine = seen(hosts).sight.engine
+    engine = seen(hosts).observation.engine
     assert engine is not None
     assert engine.dead == ("spark-2 (rank 0) is dead: vllm-head is exited, exit code 137.",)
 
@@ -206,7 +206,7 @@ def test_the_newest_launch_is_watched_and_not_a_dead_hosts_last_reading() -> Non
         look = readings.look({}, after, known, world.inventory(), at=0.0, hosts=tuple(known))
         assert look.served is not None
         assert look.served.host == "spark-2"
-        assert look.sight.engine is not None
+        assert look.observation.engine is not None
     # A newer one on a host that cannot be read does not hide the one that can.
     known = {**facts_of("spark-1", newer), **facts_of("spark-2", older)}
     after = {"spark-2": known["spark-2"]}
@@ -253,7 +253,7 @@ def launch_of(run: str, group: str, state: str = "running") -> dict[str, str]:
 
 def facts_of(host: str, texts: dict[str, str]) -> dict[str, Facts]:
     session = stage([Spark(host, texts)]).session
-    found = session.each([host], lambda lane: lane.read(readings.FACTS))
+    found = session.each([host], lambda there: there.read(readings.FACTS))
     session.close()
     return found  # type: ignore[return-value]
 
@@ -263,7 +263,7 @@ _HEAD = world.running("spark-2")
 
 def test_how_old_the_engine_is() -> None:
     epoch = datetime(2026, 11, 23, 3, 15, 42, tzinfo=UTC).timestamp()
-    engine = seen(pair(clock=f"epoch={epoch}\n")).sight.engine
+    engine = seen(pair(clock=f"epoch={epoch}\n")).observation.engine
     assert engine is not None
     assert engine.age == 2 * 86400.0
 
@@ -281,8 +281,8 @@ def ollama(**texts: str) -> list[Spark]:
 
 def test_an_ollama_without_a_model_in_memory_is_not_dead() -> None:
     look = seen(ollama())
-    assert look.sight.engine is not None
-    assert (look.sight.engine.healthy, look.sight.engine.dead) == (True, ())
+    assert look.observation.engine is not None
+    assert (look.observation.engine.healthy, look.observation.engine.dead) == (True, ())
     assert not look.idle  # a canary would wait until the model is loaded
 
 
@@ -290,8 +290,8 @@ def test_an_ollama_without_a_model_in_memory_is_not_dead() -> None:
 def test_without_metrics_the_gpu_tells_who_is_idle(state: str, idle: bool) -> None:
     gpu = world.healthy("gpu", "spark-2") + "app,4877, ollama, [N/A]\n"
     look = seen(ollama(**{"gpu-state": state, "gpu": gpu}))
-    assert look.sight.engine is not None
-    assert look.sight.engine.running is None
+    assert look.observation.engine is not None
+    assert look.observation.engine.running is None
     assert look.idle is idle
 
 
@@ -322,10 +322,10 @@ def test_errors_grow_and_a_lock_is_held() -> None:
 
     hosts[1].on(MARK, probe)
     look = seen(hosts)
-    host = look.sight.hosts["spark-3"]
+    host = look.observation.hosts["spark-3"]
     assert host is not None
     assert host.grown == {"rocep1s0f1 packet_seq_err": 2}
-    assert look.sight.busy
+    assert look.observation.busy
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_pcie_errors_grow(first: int | None, second: int | None, grown: dict[str
         return hosts[1].probe(script)
 
     hosts[1].on(MARK, probe)
-    host = seen(hosts).sight.hosts["spark-3"]
+    host = seen(hosts).observation.hosts["spark-3"]
     assert host is not None
     assert host.pcie == grown
 
@@ -352,7 +352,7 @@ def test_pcie_errors_grow(first: int | None, second: int | None, grown: dict[str
 def test_a_large_host_with_less_than_4_gib_is_short() -> None:
     hosts = pair()
     hosts[1].texts["memory"] = "MemTotal: 125513676 kB\nMemAvailable: 4100000 kB\n"
-    looked = seen(hosts).sight.hosts
+    looked = seen(hosts).observation.hosts
     assert {name: host.short for name, host in looked.items() if host} == {
         "spark-2": False,
         "spark-3": True,
@@ -365,7 +365,7 @@ def test_how_far_a_start_is() -> None:
         "Encoder cache will be initialized with a budget of 114688 tokens, and profiled\n"
     )
     hosts[0].texts["engine"] = "\n@@http 000 0.0 s Connection refused\n" * 2
-    engine = seen(hosts).sight.engine
+    engine = seen(hosts).observation.engine
     assert engine is not None
     assert not engine.healthy
     assert engine.stage.startswith("profiling the vision encoder")
@@ -463,8 +463,8 @@ def test_restarts_have_a_pause_that_grows_and_a_cap(warm: Callable[..., Stand]) 
         restarted.append((found.recipe, box[0].at))
         return Attempt("launch of it gave exit code 1")
 
-    means = Means(lambda: "/e.tar.gz", restart=restart)
-    box.append(warm(pair(), means, Restarts(cap=3, pause=60.0)))
+    remedies = Remedies(lambda: "/e.tar.gz", restart=restart)
+    box.append(warm(pair(), remedies, Restarts(cap=3, pause=60.0)))
     box[0].turns(80)
     assert [name for name, _ in restarted] == [world.RECIPE] * 3
     times = [at for _, at in restarted]
@@ -491,7 +491,7 @@ def test_what_mends_while_evidence_is_collected_is_not_restarted(
         restarted.append(found.recipe)
         return Attempt()
 
-    stand = warm(hosts, Means(collect, restart=restart))
+    stand = warm(hosts, Remedies(collect, restart=restart))
     stand.turns(40)
     assert stand.alarms() == [("began", "wedge", "critical"), ("ended", "wedge", "critical")]
     assert restarted == []
@@ -501,7 +501,7 @@ def test_what_mends_while_evidence_is_collected_is_not_restarted(
 def test_a_docker_that_hangs_restarts_nothing(warm: Callable[..., Stand]) -> None:
     hosts = pair()
     restart = Restarter(Attempt())
-    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart))
+    stand = warm(hosts, Remedies(lambda: "/e.tar.gz", restart=restart))
     hung = "@@error docker ps gave no answer within 20 s\n" + world.running("spark-2")
     hosts[0].texts |= {"containers": hung, "engine": "", "progress": ""}
     stand.turns(30)
@@ -531,7 +531,7 @@ def test_a_rank_that_the_hosts_start_again_is_left_to_them(warm: Callable[..., S
         restarted.append(box[0].at)
         return Attempt()
 
-    box.append(warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1)))
+    box.append(warm(hosts, Remedies(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1)))
     for host in hosts:
         host.texts["supervisor"] = "RECIPE qwen3-vl-235b\nActiveState=active\n"
     hosts[1].texts["containers"] = world.running("spark-3", state="exited", status=1)
@@ -567,7 +567,7 @@ def test_evidence_that_fails_keeps_nobody_from_a_restart(warm: Callable[..., Sta
         restarted.append(found.recipe)
         return Attempt()
 
-    stand = warm(pair(), Means(collect, restart=restart), Restarts(cap=1))
+    stand = warm(pair(), Remedies(collect, restart=restart), Restarts(cap=1))
     stand.turns(25)
     assert restarted == [world.RECIPE]
     assert "no evidence: the disk is full" in stand.notes()
@@ -577,7 +577,7 @@ def test_the_users_command_hears_what_happened(warm: Callable[..., Stand], tmp_p
     out = tmp_path / "heard"
     command = f'echo "$SPARK_CLUSTER_CONDITION $SPARK_CLUSTER_HOST $SPARK_CLUSTER_CODE ' \
         f'$SPARK_CLUSTER_EVIDENCE" >>{out}; exit 3'  # fmt: skip
-    stand = warm(pair(), Means(lambda: "/e.tar.gz", command))
+    stand = warm(pair(), Remedies(lambda: "/e.tar.gz", command))
     stand.turns(40)
     assert out.read_text() == "wedge spark-2 RDMA015 /e.tar.gz\n"
     assert stand.notes()[-1].endswith("ended with status 3")
@@ -591,7 +591,7 @@ def test_the_watching_goes_on_while_something_is_done() -> None:
         release.wait(20)
         return "/e"
 
-    responder = Responder(Means(collect), lambda _: None, Restarts())
+    responder = Responder(Remedies(collect), lambda _: None, Restarts())
     wedge = Condition("wedge", "spark-2", "", "RDMA015", "critical", "stuck", 0.0)
     responder.consider((wedge,), None, 1.0)
     assert entered.wait(20)
@@ -638,7 +638,7 @@ def test_the_watchers_own_archives_are_bounded(
 
 
 class Restarter:
-    """A means that ends as it is told, and remembers what it was called with."""
+    """A remedies that ends as it is told, and remembers what it was called with."""
 
     def __init__(self, *attempts: Attempt, then: Callable[[], None] = lambda: None) -> None:
         self.attempts = list(attempts)
@@ -670,7 +670,7 @@ _FAILED = Attempt("relaunch of it gave exit code 1", holder="@here (pid 71) ")
 def test_what_a_restart_took_down_is_launched_again(warm: Callable[..., Stand]) -> None:
     hosts = pair(supervisor="RECIPE qwen3-vl-235b\n")
     restart = Restarter(_FAILED, then=torn_down(hosts))
-    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=3))
+    stand = warm(hosts, Remedies(lambda: "/e.tar.gz", restart=restart), Restarts(cap=3))
     stand.turns(60)
     launch = ["launch", world.RECIPE, "--anyway", "--group", "pair", "--restart-at-boot"]
     assert restart.commands() == [["relaunch", world.RECIPE], launch, launch]
@@ -695,7 +695,7 @@ def test_a_launch_that_comes_up_ends_it(warm: Callable[..., Stand]) -> None:
             hosts[0].texts["engine"] = page(9000)
 
     restart = Restarter(_FAILED, Attempt(), then=change)
-    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=3))
+    stand = warm(hosts, Remedies(lambda: "/e.tar.gz", restart=restart), Restarts(cap=3))
     stand.turns(40)
     assert stand.alarms()[-1] == ("ended", "down", "critical")
     assert len(restart.calls) == 2
@@ -708,7 +708,7 @@ def test_what_is_left_of_it_is_relaunched(warm: Callable[..., Stand]) -> None:
         hosts[0].texts |= {"containers": "", "engine": ""}
 
     restart = Restarter(_FAILED, then=change)
-    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=2))
+    stand = warm(hosts, Remedies(lambda: "/e.tar.gz", restart=restart), Restarts(cap=2))
     stand.turns(40)
     assert restart.commands() == [["relaunch", world.RECIPE]] * 2
 
@@ -722,7 +722,7 @@ def test_what_somebody_else_works_on_is_left_to_them(warm: Callable[..., Stand])
         hosts[1].texts["lock"] = "last launch by me@here (pid 71) since 2999-01-01 00:00:00 UTC\n"
 
     restart = Restarter(_FAILED, then=change)
-    stand = warm(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=9, pause=600))
+    stand = warm(hosts, Remedies(lambda: "/e.tar.gz", restart=restart), Restarts(cap=9, pause=600))
     stand.turns(30)
     assert [each.kind for each in stand.watcher.conditions] == ["down"]
     hosts[1].texts["lock"] = "last teardown by ada@there (pid 9) since 2999-01-01 00:00:01 UTC\n"
@@ -735,7 +735,7 @@ def test_refused_restarts_do_not_use_up_the_cap(warm: Callable[..., Stand]) -> N
     times: list[float] = []
     refused = Attempt("relaunch of it gave exit code 3, nothing was changed", changed=False)
     restart = Restarter(*[refused] * 5, Attempt(), then=lambda: times.append(box[0].at))
-    box = [warm(pair(), Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1))]
+    box = [warm(pair(), Remedies(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1))]
     box[0].turns(150)
     gaps = [b - a for a, b in itertools.pairwise(times)]
     assert gaps == [60.0, 120.0, 240.0, 480.0, 900.0]
@@ -747,7 +747,7 @@ def test_a_head_that_ended_before_the_watcher_came_is_restarted() -> None:
     ended = world.running("spark-2", state="exited", status=137)
     hosts[0].texts |= {"containers": ended, "engine": ""}
     restart = Restarter(Attempt("it failed"))
-    stand = Stand(hosts, Means(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1))
+    stand = Stand(hosts, Remedies(lambda: "/e.tar.gz", restart=restart), Restarts(cap=1))
     stand.turns(8)
     stand.session.close()
     assert restart.commands() == [["relaunch", world.RECIPE]]
@@ -755,10 +755,10 @@ def test_a_head_that_ended_before_the_watcher_came_is_restarted() -> None:
 
 def test_a_recipe_that_cannot_be_loaded_is_told_at_first_sight() -> None:
     hosts = pair()
-    means = Means(
+    remedies = Remedies(
         lambda: "/e.tar.gz", restart=Restarter(Attempt()), lacks=lambda name: f"no recipe {name}"
     )
-    stand = Stand(hosts, means)
+    stand = Stand(hosts, remedies)
     stand.turns(3)
     stand.session.close()
     assert stand.notes() == [f"{world.RECIPE} could not be restarted: no recipe {world.RECIPE}"]
@@ -857,7 +857,7 @@ def test_a_watcher_that_ends_says_which_restart_goes_on() -> None:
         return Attempt()
 
     events: list[Event] = []
-    responder = Responder(Means(lambda: "/e", restart=restart), events.append, Restarts())
+    responder = Responder(Remedies(lambda: "/e", restart=restart), events.append, Restarts())
     wedge = Condition("wedge", "spark-2", "", "RDMA015", "critical", "stuck", 0.0)
     responder.consider((wedge,), None, 1.0)
     responder.wait(20)

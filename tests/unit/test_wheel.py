@@ -56,6 +56,28 @@ def test_the_wheel_carries_all_data_files(wheel: Path) -> None:
 
 
 @pytest.mark.index
+def test_a_type_checker_takes_the_types_of_what_is_installed(wheel: Path, tmp_path: Path) -> None:
+    """Without py.typed everything that is imported from us is Any: no fault would be found."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from spark_cluster.inventory.loader import load\n"
+        "from pathlib import Path\n"
+        "reveal_type(load(Path('sparks.yaml')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(program)],
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": "", "PYTHONPATH": str(tmp_path / "site")},
+    )
+    assert 'Revealed type is "spark_cluster.inventory.models.Inventory"' in done.stdout
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.index
 def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")

@@ -17,7 +17,7 @@ from spark_cluster.engines.placement import place
 from spark_cluster.engines.spec import LABEL, Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.facts.base import Facts, ProbeContext
-from spark_cluster.facts.before import NOTE
+from spark_cluster.facts.launch_snapshot import NOTE
 from spark_cluster.facts.probe import BEGIN
 from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory import loader as inventories
@@ -25,7 +25,7 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.playbook import loader as playbooks
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.runner.run import Run
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
 from spark_cluster.steps.netplan import render
 from spark_cluster.steps.view import Options, View
@@ -213,9 +213,9 @@ class Spark(FakeHost):
 
         note = re.search(rf"{NOTE}\S* <<'(\w+)'\n(.*?)\1\n", commands, re.DOTALL)
         if note is not None:
-            self.texts["before"] = note[2]
+            self.texts["launch-snapshot"] = note[2]
         if f"rm -f {NOTE}" in commands:
-            self.texts["before"] = ""
+            self.texts["launch-snapshot"] = ""
 
     def _armed(self, script: str) -> str:
         self._apply(script)
@@ -368,14 +368,14 @@ def stage(
     """A connected session, ready to plan and apply a playbook."""
     there = list(hosts)
     deployed = deployment() if playbook == "launch" else None
-    lanes = [
-        Lane(
+    sessions = [
+        HostSession(
             inventories.target(inventory(), host.name),
             ProbeContext(inventory().hosts[host.name], inventory(), deployed),
         )
         for host in there
     ]
-    session = Session(lanes, FakeConnector(there), Become())
+    session = Session(sessions, FakeConnector(there), Become())
     events: list[Event] = []
     session.connect(events.append)
     bound = playbooks.load(

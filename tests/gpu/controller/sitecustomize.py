@@ -43,8 +43,8 @@ def hurry(text: str) -> None:
     from spark_cluster.runner import watcher
 
     given = {name: float(value) for name, _, value in (e.partition("=") for e in text.split(","))}
-    patience = replace(judgement.DEFAULT, **given)
-    watcher.Settings = partial(watcher.Settings, patience=patience)  # type: ignore[misc, assignment]
+    thresholds = replace(judgement.DEFAULT, **given)
+    watcher.Settings = partial(watcher.Settings, thresholds=thresholds)  # type: ignore[misc, assignment]
 
 
 running.connector = connector

@@ -156,9 +156,9 @@ def _untrue(known: Known, verb: str, event: Event, sights: Sights) -> str:
             )
         case "swap" if verb != "teardown":
             return f"swap {sight.first('swap')} is on" * bool(sight.first("swap"))
-        case "as-before" if verb == "launch":
+        case "launch-snapshot" if verb == "launch":
             return "there is no note" * ("note" not in sight.lines)
-        case "as-before":
+        case "launch-snapshot":
             left = [f"note {sight.first('note')}"] * ("note" in sight.lines)
             left += ["the swap is off"] * (not sight.first("swap"))
             return ", ".join(left)
@@ -167,7 +167,7 @@ def _untrue(known: Known, verb: str, event: Event, sights: Sights) -> str:
             return f"{name} is {sight.containers.get(name, 'absent')}" * (
                 sight.containers.get(name) != "running"
             )
-        case "containers" | "gone":
+        case "containers" | "teardown-check":
             left = [*sight.containers, *sight.lines.get("engine", [])]
             return f"{', '.join(left)} is there" * bool(left)
         case "ready" | "canary":

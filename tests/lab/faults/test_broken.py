@@ -31,7 +31,7 @@ MOMENTS = {
         Moment("step_started", "docker"),
     ),
     "launch": (
-        Moment("step_finished", "as-before", 2),
+        Moment("step_finished", "launch-snapshot", 2),
         Moment("step_started", "containers"),
         Moment("step_started", "containers", 2),
         Moment("step_started", "serve"),
@@ -41,8 +41,8 @@ MOMENTS = {
     "teardown": (
         Moment("host_connected", nth=2),
         Moment("step_started", "containers"),
-        Moment("step_started", "gone"),
-        Moment("step_started", "as-before"),
+        Moment("step_started", "teardown-check"),
+        Moment("step_started", "launch-snapshot"),
     ),
 }
 

@@ -86,7 +86,8 @@ def view_of(case: Mapping[str, Any]) -> View:
 
 def assess(step: str, case: Mapping[str, Any]) -> Assessment:
     known = registry()[step]
-    assessment: Assessment = known.assess(view_of(case), known.params(**case.get("params", {})))
+    view = view_of(case).seen_by(step, known.reads)
+    assessment: Assessment = known.assess(view, known.params(**case.get("params", {})))
     return assessment
 
 

@@ -76,7 +76,7 @@ def present_addresses(
     return frozenset(given | there)
 
 
-def judge(
+def result_of(
     name: str, planned: PlannedStep, assessment: Assessment, changed: Sequence[Change]
 ) -> Result:
     """The result that the last assessment allows to claim."""
@@ -91,14 +91,15 @@ def judge(
             step=step,
             remedy="Something else sets it back. Look at it on the host, then run again.",
         )
-        return Result(name, step, Status.FAILED, still, error=error)
+        return Result(name, step, Status.FAILED, still, error=error, title=planned.title)
     if assessment.skipped is not None:
-        return Result(name, step, Status.SKIPPED, assessment.skipped)
+        return Result(name, step, Status.SKIPPED, assessment.skipped, title=planned.title)
     if changed:
         done = [f"{c.what}: {c.before} -> {c.after}" for c in changed]
         details = (*done, *assessment.notes)
-        return Result(name, step, Status.CHANGED, f"{len(changed)} changed", details)
-    return Result(name, step, Status.OK, "; ".join(assessment.notes))
+        said = f"{len(changed)} changed"
+        return Result(name, step, Status.CHANGED, said, details, title=planned.title)
+    return Result(name, step, Status.OK, "; ".join(assessment.notes), title=planned.title)
 
 
 def failure(name: str, planned: PlannedStep, problems: Sequence[Problem]) -> Result:
@@ -113,7 +114,7 @@ def failure(name: str, planned: PlannedStep, problems: Sequence[Problem]) -> Res
     )
     details = tuple(f"{p.code} {p.what}".strip() for p in problems)
     status = Status.UNKNOWN if unknown else Status.FAILED
-    return Result(name, planned.step.name, status, details[0], details, error)
+    return Result(name, planned.step.name, status, details[0], details, error, title=planned.title)
 
 
 def as_result(name: str, planned: PlannedStep, error: SparkError) -> Result:
@@ -123,4 +124,4 @@ def as_result(name: str, planned: PlannedStep, error: SparkError) -> Result:
         status = Status.UNREACHABLE
     elif isinstance(error, StateUnknown):
         status = Status.UNKNOWN
-    return Result(name, planned.step.name, status, error.message, error=error)
+    return Result(name, planned.step.name, status, error.message, error=error, title=planned.title)

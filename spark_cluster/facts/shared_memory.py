@@ -9,7 +9,7 @@ from spark_cluster.rdma.counters import number
 
 
 @dataclass(frozen=True)
-class TracesFact:
+class SharedMemoryFact:
     """`shm` maps the names in /dev/shm to their owner's uid; POSIX semaphores are among them, as
     `sem.NAME`. `used` are those that a process has open or mapped. `segments` (System V shared
     memory to which nobody is attached) and `semaphores` (System V) are ids of root's. `hugepages`
@@ -44,7 +44,7 @@ ps -eo stat=,pid=,rss=,comm= | sed 's/^/process /'
 """
 
 
-def parse(text: str) -> TracesFact:
+def parse(text: str) -> SharedMemoryFact:
     shm: dict[str, int] = {}
     used: set[str] = set()
     ids: dict[str, set[int]] = {"segment": set(), "semaphores": set()}
@@ -67,7 +67,7 @@ def parse(text: str) -> TracesFact:
             pid, rss = (number(words[1]), number(words[2])) if len(words) == 4 else (None, None)
             if pid is not None and rss is not None and not words[0].startswith("Z"):
                 processes.append((words[3], pid, rss * 1024))
-    return TracesFact(
+    return SharedMemoryFact(
         shm,
         frozenset(used),
         frozenset(ids["segment"]),
@@ -78,4 +78,4 @@ def parse(text: str) -> TracesFact:
     )
 
 
-TRACES = Fact("traces", _script, parse)
+SHARED_MEMORY = Fact("shared-memory", _script, parse)

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.error import Interrupted, SparkError, StateUnknown, StepFailed, Unreachable
 from spark_cluster.core.event import HostLost, Listener, Note
+from spark_cluster.facts.lock import RUN_LOCK
 from spark_cluster.facts.probe import PRELUDE
 from spark_cluster.runner.lock import Holder, take
-from spark_cluster.runner.session import Lane, Session
+from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.transfer import scripts
 from spark_cluster.transfer.failures import failure
 from spark_cluster.transfer.payload import Order
@@ -25,7 +26,7 @@ _FIRST, _LAST = 0.3, 3.0
 
 
 def on(
-    session: Session, listener: Listener, name: str, work: Callable[[Lane], T]
+    session: Session, listener: Listener, name: str, work: Callable[[HostSession], T]
 ) -> T | SparkError:
     """`work` in the host's own thread; a connection that is gone takes the host out."""
     outcome = session.each([name], work)[name]
@@ -37,15 +38,15 @@ def lose(session: Session, listener: Listener, outcomes: Mapping[str, object]) -
     """Take the hosts out whose connection is gone, and tell it once."""
     for name, outcome in outcomes.items():
         if isinstance(outcome, StateUnknown | Unreachable) and name in session.alive:
-            session.lanes[name].lost = outcome
+            session.hosts[name].lost = outcome
             listener(HostLost(name, outcome))
 
 
 @contextlib.contextmanager
 def locked(
-    session: Session, listener: Listener, names: Sequence[str], verb: str, **options: Any
+    session: Session, listener: Listener, names: Sequence[str], verb: str, *, file: str = RUN_LOCK
 ) -> Iterator[None]:
-    """Hold the hosts' lock, taken in this order, so that two runs cannot have half each.
+    """Hold the hosts' lock `file`, taken in this order, so that two runs cannot have half each.
 
     Raises Locked. A host that is lost meanwhile is told and left out.
     """
@@ -53,53 +54,53 @@ def locked(
     holder = Holder.here(verb)
     try:
         for name in names:
-            outcome = on(session, listener, name, lambda lane: take(lane, holder, **options)[0])
+            outcome = on(session, listener, name, lambda host: take(host, holder, file=file)[0])
             if not isinstance(outcome, SparkError):
                 held[name] = outcome
             elif name in session.alive:
                 raise outcome
         yield
     finally:
-        session.each(held, lambda lane: held[lane.name].release())
+        session.each(held, lambda host: held[host.name].release())
 
 
 # Programs on the nodes (transfer/node)
 
 
 @contextlib.contextmanager
-def program(lane: Lane, order: Order) -> Iterator[scripts.Started]:
+def program(host: HostSession, order: Order) -> Iterator[scripts.Started]:
     """A program that runs as long as the context lasts; call it in the host's own thread.
 
     Raises StepFailed when it does not start.
     """
     script = PRELUDE + scripts.held(*order)
-    held = lane.open.hold(script)
+    held = host.open.hold(script)
     try:
         started = scripts.started(held.first_line)
         if started is None:
-            raise _unstarted(lane, held.first_line.removeprefix("failed").strip())
+            raise _unstarted(host, held.first_line.removeprefix("failed").strip())
         if "failed" in started.said:
-            raise failure(started.said, lane.name, order[1])
+            raise failure(started.said, host.name, order[1])
         yield started
     finally:
         held.release()
 
 
-def _unstarted(lane: Lane, why: str) -> SparkError:
+def _unstarted(host: HostSession, why: str) -> SparkError:
     if why == "no-python":
         why, code = "python3 is not installed", "HOST001"
     else:
         why, code = f"the program did not start: {why or 'it ended without a word'}", "HOST003"
-    return StepFailed(why, host=lane.name, code=code, remedy=DIAGNOSES[code].fix)
+    return StepFailed(why, host=host.name, code=code, remedy=DIAGNOSES[code].fix)
 
 
-def look(lane: Lane, started: scripts.Started) -> scripts.Look:
+def look(host: HostSession, started: scripts.Started) -> scripts.Look:
     """What the program has said last."""
-    return scripts.look(lane.run(scripts.look_script(started), timeout=30).stdout)
+    return scripts.look(host.run(scripts.look_script(started), timeout=30).stdout)
 
 
 def follow(
-    lane: Lane,
+    host: HostSession,
     order: Order,
     listener: Listener,
     tell: Callable[[Mapping[str, Any], float], None],
@@ -112,24 +113,24 @@ def follow(
     """
     begun, pause = time.monotonic(), _FIRST
     noted: set[str] = set()
-    with program(lane, order) as started:
+    with program(host, order) as started:
         while True:
-            seen = look(lane, started)
+            seen = look(host, started)
             for note in seen.notes:
                 if note not in noted:
-                    listener(Note(note, lane.name))
+                    listener(Note(note, host.name))
             noted.update(seen.notes)
             if "done" in seen.said:
                 done: Mapping[str, Any] = seen.said["done"]
                 return done
             if "failed" in seen.said:
-                error = failure(seen.said, lane.name, order[1])
+                error = failure(seen.said, host.name, order[1])
                 error.stderr = seen.errors or "\n".join(seen.notes) or None
                 raise error
             if not seen.alive:
                 raise StepFailed(
                     f"{order[1]} ended without a result",
-                    host=lane.name,
+                    host=host.name,
                     stderr=seen.errors or None,
                     remedy="Run the command again: it goes on from where it was.",
                 )
@@ -137,7 +138,7 @@ def follow(
             if stop(pause):
                 raise Interrupted(
                     f"{order[1]} was stopped",
-                    host=lane.name,
+                    host=host.name,
                     remedy="Run the command again: it goes on from there.",
                 )
             pause = min(_LAST, pause * 1.3)

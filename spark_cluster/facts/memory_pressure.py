@@ -24,7 +24,7 @@ class Process:
 
 
 @dataclass(frozen=True)
-class LoadFact:
+class MemoryPressureFact:
     """`processes` are those with the most resident memory, largest first. `oom_kills` counts since
     boot (/proc/vmstat), `victims` are the kernel's last lines about them. `units` is what systemd
     says of each of GUARDS. `shared` is memory in tmpfs and shared memory, in bytes."""
@@ -55,7 +55,7 @@ true
 """
 
 
-def parse(text: str) -> LoadFact:
+def parse(text: str) -> MemoryPressureFact:
     processes: list[Process] = []
     victims: list[str] = []
     units: dict[str, str] = {}
@@ -76,7 +76,7 @@ def parse(text: str) -> LoadFact:
             victims.append(rest.strip())
         elif kind == "unit" and len(words) == 2:
             units[words[0]] = words[1]
-    return LoadFact(tuple(processes), kills, tuple(victims), units, shared)
+    return MemoryPressureFact(tuple(processes), kills, tuple(victims), units, shared)
 
 
-LOAD = Fact("load", _script, parse)
+MEMORY_PRESSURE = Fact("memory-pressure", _script, parse)

@@ -19,7 +19,7 @@ def parse(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(lines)
 
 
-def story(lines: int = LINES) -> Fact[tuple[tuple[str, str], ...]]:
+def host_journal(lines: int = LINES) -> Fact[tuple[tuple[str, str], ...]]:
     """The newest `lines` of them."""
 
     def script(_: ProbeContext) -> str:
@@ -27,4 +27,4 @@ def story(lines: int = LINES) -> Fact[tuple[tuple[str, str], ...]]:
         ours = "-t spark-cluster _UID=0"
         return f"journalctl {ours} -o short-iso --no-pager -q -n {lines} 2>&1\n"
 
-    return Fact("story", script, parse)
+    return Fact("host-journal", script, parse)

@@ -8,10 +8,11 @@ from spark_cluster.core.shell import quote, write_file
 from spark_cluster.core.step import Assessment, Change, Step, skip
 from spark_cluster.document import Document
 from spark_cluster.engines.spec import LABEL
-from spark_cluster.facts.before import BEFORE, NOTE, BeforeFact
 from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT, NOTE, LaunchSnapshotFact
 from spark_cluster.facts.memory import MEMORY, SWAP
-from spark_cluster.facts.traces import TRACES
+from spark_cluster.facts.shared_memory import SHARED_MEMORY
+from spark_cluster.steps.base import by_state
 from spark_cluster.steps.view import View
 
 
@@ -27,16 +28,16 @@ def assess(view: View, params: Params) -> Assessment:
 
 
 def _noted(view: View) -> Assessment:
-    before = view.facts[BEFORE]
+    before = view.facts[LAUNCH_SNAPSHOT]
     run = view.spec.labels[f"{LABEL}.run"]
     if view.own_container() is not None:
         return skip("this deployment already runs here")
     if before.run == run:
         return Assessment()
-    traces = view.facts[TRACES]
+    traces = view.facts[SHARED_MEMORY]
     # A launch that failed has turned its swap off already: its note still knows.
     swaps = dict.fromkeys([*view.facts[SWAP].active, *before.swaps])
-    note = BeforeFact(
+    note = LaunchSnapshotFact(
         run=run,
         memory=view.facts[MEMORY].available,
         hugepages=traces.hugepages,
@@ -51,7 +52,7 @@ def _noted(view: View) -> Assessment:
 
 
 def _restored(view: View) -> Assessment:
-    before = view.facts[BEFORE]
+    before = view.facts[LAUNCH_SNAPSHOT]
     fact = view.facts[CONTAINERS]
     if not before.run:
         return Assessment(notes=("no note of before the launch is on the host",))
@@ -68,10 +69,15 @@ def _restored(view: View) -> Assessment:
 
 
 STEP = Step(
-    name="as-before",
-    title="The host as before the launch",
+    name="launch-snapshot",
+    title="Record the host's state before the launch",
     params=Params,
-    reads=(BEFORE.name, SWAP.name, CONTAINERS.name, MEMORY.name, TRACES.name),
+    reads=(LAUNCH_SNAPSHOT.name, SWAP.name, CONTAINERS.name, MEMORY.name, SHARED_MEMORY.name),
     assess=assess,
     timeout=300.0,
+    titled=by_state(
+        noted="Record the host's state before the launch",
+        restored="Restore the host's state from before the launch",
+    ),
+    formerly=("as-before",),
 )

@@ -13,7 +13,7 @@ NOTE = "/run/spark-cluster/before"
 
 
 @dataclass(frozen=True)
-class BeforeFact:
+class LaunchSnapshotFact:
     """`run` is the launch that wrote the note, empty if there is none. `memory` was available, in
     bytes; `hugepages` were in use; `swaps` were on; `shm` are the names in /dev/shm; `segments`
     and `semaphores` are ids of System V."""
@@ -36,7 +36,7 @@ class BeforeFact:
         return "".join(f"{line}\n" for line in lines)
 
 
-def parse(text: str) -> BeforeFact:
+def parse(text: str) -> LaunchSnapshotFact:
     """The note; lines that are torn or foreign are left out."""
     values: dict[str, list[str]] = {}
     for line in text.split("\n"):
@@ -47,7 +47,7 @@ def parse(text: str) -> BeforeFact:
     def numbers(kind: str) -> list[int]:
         return [found for each in values.get(kind, ()) if (found := number(each)) is not None]
 
-    return BeforeFact(
+    return LaunchSnapshotFact(
         run=values.get("run", [""])[0],
         memory=sum(numbers("memory")[:1]),
         hugepages=sum(numbers("hugepages")[:1]),
@@ -58,4 +58,4 @@ def parse(text: str) -> BeforeFact:
     )
 
 
-BEFORE = Fact("before", lambda _: f"cat {quote(NOTE)} 2>/dev/null || true", parse)
+LAUNCH_SNAPSHOT = Fact("launch-snapshot", lambda _: f"cat {quote(NOTE)} 2>/dev/null || true", parse)

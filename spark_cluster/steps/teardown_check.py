@@ -9,12 +9,12 @@ from pydantic import Field
 from spark_cluster.core.step import Assessment, Problem, Step
 from spark_cluster.core.units import human_bytes
 from spark_cluster.document import Document
-from spark_cluster.facts.before import BEFORE
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.gpu import GPU
+from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT
 from spark_cluster.facts.memory import MEMORY
+from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.facts.traces import TRACES
 from spark_cluster.rdma.counters import number
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.containers import by_hand, unread, without_docker
@@ -63,7 +63,7 @@ def _left_over(view: View) -> list[Problem]:
     said = [] if fact.error else [f"container {c.name} is {c.state}" for c in view.meant(fact)]
     said += _listening(view)
     on_gpu = {process.pid: process.name for process in view.facts[GPU].processes}
-    running = view.facts[TRACES].processes
+    running = view.facts[SHARED_MEMORY].processes
     for pid in sorted(_pids(view)):
         if pid in on_gpu:
             said.append(f"GPU process {on_gpu[pid]} ({pid}) still runs")
@@ -94,25 +94,30 @@ def _not_given_back(view: View) -> list[Problem]:
     problems = []
     if now < before - max(before * _SLACK, _SLACK_BYTES):
         largest = ", ".join(
-            f"{name} ({pid}) {human_bytes(size)}" for name, pid, size in view.facts[TRACES].largest
+            f"{name} ({pid}) {human_bytes(size)}"
+            for name, pid, size in view.facts[SHARED_MEMORY].largest
         )
         what = f"{human_bytes(before)} available {_since(view)}, {human_bytes(now)} now"
         whose = f"; the largest processes: {largest}" if largest else ""
         problems.append(problem(NOT_BACK, f"memory is not back: {what}{whose}"))
-    pages = view.facts[BEFORE].hugepages if view.facts[BEFORE].run else view.first[TRACES].hugepages
-    if view.facts[TRACES].hugepages > pages:
-        what = f"{view.facts[TRACES].hugepages} hugepages in use, {pages} {_since(view)}"
+    pages = (
+        view.facts[LAUNCH_SNAPSHOT].hugepages
+        if view.facts[LAUNCH_SNAPSHOT].run
+        else view.first[SHARED_MEMORY].hugepages
+    )
+    if view.facts[SHARED_MEMORY].hugepages > pages:
+        what = f"{view.facts[SHARED_MEMORY].hugepages} hugepages in use, {pages} {_since(view)}"
         problems.append(problem(NOT_BACK, what))
     return problems
 
 
 def _memory_before(view: View) -> int:
     """Bytes available before the launch, or when this teardown began if nobody wrote that down."""
-    return view.facts[BEFORE].memory or view.first[MEMORY].available
+    return view.facts[LAUNCH_SNAPSHOT].memory or view.first[MEMORY].available
 
 
 def _since(view: View) -> str:
-    return "before the launch" if view.facts[BEFORE].memory else "before the teardown"
+    return "before the launch" if view.facts[LAUNCH_SNAPSHOT].memory else "before the teardown"
 
 
 def _ports(view: View) -> list[int]:
@@ -129,10 +134,18 @@ def _pids(view: View) -> set[int]:
 
 
 STEP = Step(
-    name="gone",
-    title="Containers, processes, ports gone; memory back",
+    name="teardown-check",
+    title="Check that containers, processes and ports are gone and the memory is back",
     params=Params,
-    reads=(CONTAINERS.name, PORTS.name, GPU.name, MEMORY.name, TRACES.name, BEFORE.name),
+    reads=(
+        CONTAINERS.name,
+        PORTS.name,
+        GPU.name,
+        MEMORY.name,
+        SHARED_MEMORY.name,
+        LAUNCH_SNAPSHOT.name,
+    ),
     assess=assess,
-    wait=lambda params: float(params.seconds),
+    wait=lambda params: params.seconds,
+    formerly=("gone",),
 )

@@ -10,7 +10,7 @@ from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.engines.ours import OURS
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.causes import Grants
+from spark_cluster.rdma.causes import ContainerAccess
 from spark_cluster.rdma.counters import number
 
 _MARK = f"{READ}container"
@@ -50,7 +50,7 @@ _LOCKED = re.compile(r"Max locked memory\s+(\d+|unlimited)\s")
 _CAPABILITIES = re.compile(r"CapEff:\s*([0-9a-fA-F]{1,16})\b")
 
 
-def parse(text: str) -> dict[str, Grants]:
+def parse(text: str) -> dict[str, ContainerAccess]:
     """By the container's name."""
     found: dict[str, _Lines] = {}
     current = _Lines()
@@ -68,7 +68,7 @@ def parse(text: str) -> dict[str, Grants]:
         elif capabilities := _CAPABILITIES.match(line):
             current.capabilities = int(capabilities[1], 16)
     return {
-        name: Grants(
+        name: ContainerAccess(
             container=name,
             devices=tuple(lines.devices),
             memlock=lines.memlock,
@@ -79,4 +79,4 @@ def parse(text: str) -> dict[str, Grants]:
     }
 
 
-GRANTS = Fact("grants", _script, parse)
+CONTAINER_ACCESS = Fact("container-access", _script, parse)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from spark_cluster.bench.results import HostFigures, Rail
 from spark_cluster.facts.base import Fact, Facts
@@ -16,7 +15,7 @@ from spark_cluster.rdma.evidence import Rank
 HostFacts = Mapping[str, Facts]
 
 #: Reads facts of all hosts, one exec each; a host that does not answer is missing.
-Read = Callable[[Sequence[Fact[Any]]], HostFacts]
+Read = Callable[[Sequence[Fact[object]]], HostFacts]
 
 #: The first sample comes this many seconds after the begin: the load is then there.
 _FIRST = 1.0

@@ -12,10 +12,10 @@ import re
 from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, Step, skip
 from spark_cluster.core.units import count
-from spark_cluster.facts.before import BEFORE
 from spark_cluster.facts.docker import CONTAINERS
+from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT
 from spark_cluster.facts.memory import MEMORY
-from spark_cluster.facts.traces import TRACES
+from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.steps.base import NoParams
 from spark_cluster.steps.view import View
 
@@ -27,7 +27,7 @@ _ENGINES = re.compile(
 
 
 def assess(view: View, _: NoParams) -> Assessment:
-    before, now = view.facts[BEFORE], view.facts[TRACES]
+    before, now = view.facts[LAUNCH_SNAPSHOT], view.facts[SHARED_MEMORY]
     if not before.run:
         return skip("no note of before the launch is on the host")
     if view.facts[CONTAINERS].containers:
@@ -60,10 +60,11 @@ def _left(what: str, option: str, ids: frozenset[int]) -> list[str]:
 
 
 STEP = Step(
-    name="traces",
-    title="Shared memory that the engine left",
+    name="shared-memory",
+    title="Remove shared memory that the engine left",
     params=NoParams,
-    reads=(BEFORE.name, TRACES.name, CONTAINERS.name),
+    reads=(LAUNCH_SNAPSHOT.name, SHARED_MEMORY.name, CONTAINERS.name),
     assess=assess,
-    affects=(TRACES.name, MEMORY.name),
+    affects=(SHARED_MEMORY.name, MEMORY.name),
+    formerly=("traces",),
 )

@@ -1,0 +1,48 @@
+"""How `--help` lists commands: in sections, each with its whole first sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from typer.core import TyperGroup
+
+#: The program's commands in the order of a cluster's life.
+PROGRAM: Mapping[str, tuple[str, ...]] = {
+    "Set up": ("init", "trust", "bootstrap", "mesh", "undo"),
+    "Serve": ("plan", "launch", "status", "logs", "relaunch", "failover", "teardown", "compose"),
+    "Prove and diagnose": ("verify-rdma", "doctor", "explain", "evidence", "history"),
+    "Models": ("recipes", "model", "image"),
+    "Measure and monitor": ("bench", "watch", "monitor", "services"),
+    "Lab": ("lab",),
+}
+
+
+class Group(TyperGroup):
+    """A group of commands under one heading."""
+
+    def sections(self, names: Sequence[str]) -> Iterable[tuple[str, Sequence[str]]]:
+        """The headings, and the commands under each."""
+        return [("Commands", names)]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """typer's own cuts a sentence that does not fit into the line."""
+        names = self.list_commands(ctx)
+        width = max(map(len, names), default=0)
+        for title, members in self.sections(names):
+            rows = [(name.ljust(width), _first_sentence(self.commands[name])) for name in members]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class Program(Group):
+    """The program itself: its commands in the sections of PROGRAM."""
+
+    def sections(self, names: Sequence[str]) -> Iterable[tuple[str, Sequence[str]]]:
+        return [(title, [name for name in own if name in names]) for title, own in PROGRAM.items()]
+
+
+def _first_sentence(command: Any) -> str:
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\.) ", paragraph, maxsplit=1)[0]
