@@ -263,7 +263,7 @@ def test_the_gid_moves_under_the_job(cluster: Cluster) -> None:
 
 def test_generation_wedged(cluster: Cluster, tmp_path: Path) -> None:
     """The API answers, a request runs, no token comes."""
-    # Anew: a newer rxe ends what was connected by a GID that moved, at the latest at its next packet.
+    # Anew: a newer rxe ends what was connected by a GID that moved, now or at a later packet.
     launch(cluster, tmp_path, env=PATIENCE)
     with load(cluster):
         with fault(cluster, "wedge", HEAD):
