@@ -45,13 +45,14 @@ _LINES = 400
 #: What NCCL says of each collective, where it is told to, would push out what it said of its start.
 _OWN = f"grep -aF NCCL | grep -avF -e ' -> Algo ' -e ': opCount ' | tail -n {_LINES}"
 
-#: The files of `$_session` that hold the lines of this server's ranks. Each server is a job of its
-#: own in Ray, and a session has the files of all of them: of workers that did something else, and
-#: of earlier servers' ranks. Those whose process lives are the ones; where none does, those of the
-#: newest job. A job's number is written with its lowest byte first, in a file's name and, where the
-#: worker was started before its job, in a line; the head also has the files of the drivers, so that
-#: a server whose ranks have said nothing yet is known, too.
-_RANKS_FILES = """\
+#: Defines `_ranks_files`: the files of Ray's `$_session`, in the container whose root is `$_root`,
+#: that hold the lines of this server's ranks. Each server is a job of its own in Ray, and a session
+#: has the files of all of them: of workers that did something else, and of earlier servers' ranks.
+#: Those whose process lives are the ones; where none does, those of the newest job. A job's number
+#: is written with its lowest byte first, in a file's name and, where the worker was started before
+#: its job, in a line; the head also has the files of the drivers, so that a server whose ranks have
+#: said nothing yet is known, too.
+RANKS_FILES = """\
 _ranks_files() {
   _swap='s/^:job_id:\\(..\\)\\(..\\)\\(..\\)\\(..\\)$/\\4\\3\\2\\1/p'
   _job=$({
@@ -85,7 +86,7 @@ awk '
 /NCCL/ && !/ ip=/ && !/ -> Algo / && !/: opCount / {{ line[n++ % {_LINES}] = $0 }}
 END {{ for (i = n > {_LINES} ? n - {_LINES} : 0; i < n; i++) print line[i % {_LINES}] }}'"""
     return f"""\
-{OURS}{_RANKS_FILES}for _id in $(_ours); do
+{OURS}{RANKS_FILES}for _id in $(_ours); do
   _root=/proc/$({ASK_DOCKER} inspect --format '{{{{.State.Pid}}}}' "$_id" 2>/dev/null)/root
   _session=$(ls -d "$_root"/tmp/ray/session_2* 2>/dev/null | tail -n 1)
   _said=
