@@ -57,11 +57,12 @@ def _gids(port: str) -> tuple[Gid, ...]:
 
 
 def rdma_ports(sys: str = "/sys", dev: str = "/dev") -> list[Port]:
-    """Every port of every RDMA device."""
+    """Every port of every RDMA device, in the order of the PCI addresses that their names tell: so
+    a Spark lists them, on each host alike. Soft devices are numbered as they happen to be made."""
     usable = _uverbs(sys, dev)
     names = _names(f"{sys}/class/infiniband")
     ports = []
-    for device in [name for name in usable if name in names] + sorted({*names} - {*usable}):
+    for device in sorted(names, key=lambda name: (len(name), name)):
         base = f"{sys}/class/infiniband/{device}/ports"
         for number in _names(base):
             port = f"{base}/{number}"
