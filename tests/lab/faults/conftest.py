@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,12 +45,11 @@ def rack_bench() -> Iterator[benches.Bench]:
 
 
 @pytest.fixture
-def bench(
-    rack_bench: benches.Bench, record_property: Callable[[str, object], None]
-) -> Iterator[benches.Bench]:
+def bench(rack_bench: benches.Bench, request: pytest.FixtureRequest) -> Iterator[benches.Bench]:
     """The bench; what the test before complained of is its own affair."""
     rack_bench.complaints = []
-    rack_bench.record = record_property
+    kept = request.node.user_properties  # travels with the report, from a worker, too
+    rack_bench.record = lambda word, value: kept.append((word, value))
     yield rack_bench
     if rack_bench.complaints:
         rack_bench.state = ""
