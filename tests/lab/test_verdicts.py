@@ -40,13 +40,15 @@ def ready_hosts(cluster: Cluster) -> Iterator[None]:
     cluster.run("teardown", "--force", code=None)
 
 
-def launch(cluster: Cluster, tmp_path: Path, *, code: int = 0, **fields: Any) -> dict[str, Any]:
-    """Launch a variant of the lab's recipe; the data of the run's end.
+def launch(
+    cluster: Cluster, tmp_path: Path, *, code: int = 0, base: str = RECIPE, **fields: Any
+) -> dict[str, Any]:
+    """Launch a variant of the lab's recipe `base`; the data of the run's end.
 
     The recipe check refuses some of them, which is another test's subject: --anyway.
     """
     cluster.run("teardown", "--force")
-    data = yaml.safe_load((cluster.lab / "recipes" / f"{RECIPE}.yaml").read_text())
+    data = yaml.safe_load((cluster.lab / "recipes" / f"{base}.yaml").read_text())
     recipe = tmp_path / "variant.yaml"
     recipe.write_text(yaml.safe_dump({**data, **fields}))
     _, last = cluster.events("launch", str(recipe), "--anyway", code=code)
