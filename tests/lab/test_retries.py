@@ -72,5 +72,6 @@ def test_a_connection_that_never_comes_about_is_named_with_both_gids(
     said = str(ended.value)
     cause = "an RDMA connection could not be made: ibv_modify_qp, error 110 (ETIMEDOUT"
     assert cause in said
-    for one, other in (ADDRESSES, reversed(ADDRESSES)):
-        assert f"on {HALF} from {one} to {other}" in said
+    # The rank that gives up first says it; the other one may only see that its peer is gone.
+    ends = re.findall(rf"on {HALF} from ([0-9.]+) to ([0-9.]+)", said)
+    assert {frozenset(pair) for pair in ends} == {frozenset(ADDRESSES)}
