@@ -13,7 +13,7 @@ ALIVE = ("setpriv", "--pdeathsig", "KILL")
 
 _PROGRAMS = ("setpriv", "unshare", "nsenter", "ip", "losetup")
 _TRY = """\
-mount -t cgroup2 cgroup2 /mnt && mkdir /mnt/spark-faults-$$ && rmdir /mnt/spark-faults-$$ &&
+mount -t cgroup2 cgroup2 /mnt && d=$(mktemp -d /mnt/spark-faults-XXXXXX) && rmdir $d &&
 mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/m &&
 mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w /mnt/m &&
 losetup --find && ip link add scf0 type veth peer name scf1
