@@ -52,7 +52,7 @@ _OWN = f"grep -aF NCCL | grep -avF -e ' -> Algo ' -e ': opCount ' | tail -n {_LI
 #: is written with its lowest byte first, in a file's name and, where the worker was started before
 #: its job, in a line; the head also has the files of the drivers, so that a server whose ranks have
 #: said nothing yet is known, too.
-RANKS_FILES = """\
+_RANKS_FILES = """\
 _ranks_files() {
   _swap='s/^:job_id:\\(..\\)\\(..\\)\\(..\\)\\(..\\)$/\\4\\3\\2\\1/p'
   _job=$({
@@ -86,7 +86,7 @@ awk '
 /NCCL/ && !/ ip=/ && !/ -> Algo / && !/: opCount / {{ line[n++ % {_LINES}] = $0 }}
 END {{ for (i = n > {_LINES} ? n - {_LINES} : 0; i < n; i++) print line[i % {_LINES}] }}'"""
     return f"""\
-{OURS}{RANKS_FILES}for _id in $(_ours); do
+{OURS}{_RANKS_FILES}for _id in $(_ours); do
   _root=/proc/$({ASK_DOCKER} inspect --format '{{{{.State.Pid}}}}' "$_id" 2>/dev/null)/root
   _session=$(ls -d "$_root"/tmp/ray/session_2* 2>/dev/null | tail -n 1)
   _said=

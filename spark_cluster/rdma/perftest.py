@@ -29,7 +29,8 @@ FIRST_PORT = 18515
 #: How many ports are tried.
 PORTS = 200
 
-#: What it says instead of a result where its samples of the clock do not agree (get_clock.c).
+#: What it says instead of a result, as seen on virtual hosts that share busy cores, and gone when
+#: asked again. That its samples of the clock do not agree then is our belief.
 NO_CLOCK = "Can't produce a report"
 
 _MARK = f"{READ}spark-cluster-test"

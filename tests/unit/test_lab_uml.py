@@ -247,3 +247,28 @@ def test_the_kernels_options_are_each_asked_for_once() -> None:
     lines = [x for x in kernel.CONFIG.read_text().splitlines() if x.startswith("CONFIG_")]
     names = [line.partition("=")[0] for line in lines]
     assert len(names) == len(set(names))
+
+
+def test_a_caller_that_breaks_off_is_gone_for_the_node_too() -> None:
+    """A reset, as of a killed controller: its sshd must let go of the lock."""
+
+    async def scene() -> bytes:
+        left = asyncio.get_running_loop().create_future()
+
+        async def node(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"unread")
+            await writer.drain()
+            left.set_result(await reader.read())
+            writer.close()
+
+        async with await asyncio.start_server(node, "127.0.0.1", 0) as far:
+            listening = socket.create_server(("127.0.0.1", 0))
+            port = far.sockets[0].getsockname()[1]
+            await switchboard.forward(listening, "127.0.0.1", port)
+            caller = socket.create_connection(listening.getsockname())
+            await asyncio.get_running_loop().run_in_executor(None, caller.recv, 1)
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            caller.close()
+            return await asyncio.wait_for(left, 10)
+
+    assert asyncio.run(scene()) == b""

@@ -15,14 +15,12 @@ from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.container_access import CONTAINER_ACCESS
 from spark_cluster.facts.engine import ENGINE, EngineFact
 from spark_cluster.facts.rdma import NCCL
-from spark_cluster.facts.serving import SERVER
 from spark_cluster.rdma.causes import ContainerAccess
 from spark_cluster.rdma.nccl_log import NcclWitness
 
 from . import world
 
 CONTEXT = ProbeContext(world.inventory().hosts["spark-2"], world.inventory())
-DEPLOYED = world.context(deployed=True)
 
 GPU_LOGS = world.DATA / "h200"
 
@@ -194,12 +192,6 @@ class RayHost:
         script = NCCL.script(CONTEXT).replace("_root=/proc/", f"_root={self.folder}/")
         return NCCL.parse(run(script, self.folder, RAY_LOG=str(self.driver)))
 
-    def warned(self) -> str:
-        """What the server's fact says of a failed start."""
-        script = SERVER.script(DEPLOYED).replace("_root=/proc/", f"_root={self.folder}/")
-        failure = SERVER.parse(run(script, self.folder, RAY_LOG=str(self.driver))).progress.failure
-        return failure.reason if failure else ""
-
 
 def nccl(host: str, pid: int, network: str, channels: int = 2) -> str:
     lines = [f"Using network {network}"]
@@ -213,33 +205,9 @@ def nccl(host: str, pid: int, network: str, channels: int = 2) -> str:
 RANK = "ray::RayWorkerProc.run"
 
 
-def warning(host: str, local: str, remote: str) -> str:
-    return (
-        f"\n[2026-11-30 23:45:53] {host}:9:9 [0] misc/ibvwrap.cc:190 NCCL WARN Call to "
-        "ibv_modify_qp failed with 110 Connection timed out, on dev roceP2p1s0f1:1, curr state "
-        f"INIT, next state RTR, local GID index 1, local GID ::ffff:{local}, remote GID "
-        f"::ffff:{remote}\n"
-    )
-
-
 @pytest.fixture
 def ray_host(tmp_path: Path) -> RayHost:
     return RayHost(tmp_path)
-
-
-def test_what_nccl_warned_of_is_the_cause_of_a_start_that_failed(ray_host: RayHost) -> None:
-    """Ray's driver has the exception alone; NCCL's own words are in the ranks' files."""
-    ray_host.driver.write_text(
-        "spark-cluster: vllm serve begins\n"
-        "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)\n"
-        "spark-cluster: vllm serve exited with 1\n"
-    )
-    assert "unhandled system error" in ray_host.warned()
-    ray_host.worker(9, warning("spark-2", "192.168.9.1", "192.168.9.2"), job=1)
-    ray_host.worker(10, warning("spark-2", "192.168.101.10", "192.168.101.11"), job=2, named=False)
-    said = ray_host.warned()
-    assert "ETIMEDOUT" in said
-    assert "from 192.168.101.10 to 192.168.101.11" in said
 
 
 def test_a_workers_lines_are_found_in_rays_files(ray_host: RayHost) -> None:
