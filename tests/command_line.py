@@ -49,7 +49,7 @@ def command_line(
         *arguments: str, hosts: Sequence[FakeHost] = (), connector: Connector | None = None
     ) -> Said:
         way = connector or FakeConnector(hosts)
-        monkeypatch.setattr("spark_cluster.cli.running.connector", lambda: way)
+        monkeypatch.setattr("spark_cluster.actions.running.connector", lambda: way)
         capsys.readouterr()
         code = app.run(list(arguments))
         captured = capsys.readouterr()

@@ -8,7 +8,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from spark_cluster.monitor import config
+from spark_cluster.monitoring import config
 
 FOLDER = Path(config.__file__).parent
 RULES = FOLDER / "rules.yml"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from spark_cluster import __version__
-from spark_cluster.cli import (
+from spark_cluster.cli.commands import (
     bench,
     bootstrap,
     compose,

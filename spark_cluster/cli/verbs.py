@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from spark_cluster.cli import plans
-from spark_cluster.cli.running import Active, Request, activate, refuse
+from spark_cluster.actions.running import Active, Request, activate, refuse
+from spark_cluster.cli.views import plan as plans
 from spark_cluster.core.plan import Plan
 from spark_cluster.core.result import exit_code
 

@@ -15,7 +15,7 @@ from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.gpu_state import GPU_STATE
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.steps.served import off_gpu, running, server_down
+from spark_cluster.workload.served import off_gpu, running, server_down
 
 _PID = re.compile(r"pid=(\d{1,10})", re.ASCII)
 _NAME = re.compile(r'\("([^"]{1,64})"')

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.ours import WHOSE
 from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
-from spark_cluster.engines.ours import WHOSE
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker_gpu import TOOLKIT_FILE, access, toolkit

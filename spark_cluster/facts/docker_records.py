@@ -6,14 +6,14 @@ For the hour in which the daemon hangs or is gone and the containers go on witho
 from __future__ import annotations
 
 from spark_cluster.core.framing import MARK
-from spark_cluster.engines.ours import NOTES
+from spark_cluster.core.ours import NOTES
 from spark_cluster.engines.spec import LABEL
 
 #: Prints our labels in the record, `"name":"value"` a line. A quote inside a value is escaped.
 _OURS = f"""grep -oE '"{LABEL}\\.[a-z-]+":"[^"\\]*"'"""
 
 #: Goes through the records with our label: `_id`, `_name`, the record's file `_f`, and `_is` as in
-#: engines/ours.py, of which docker's record of the image is asked here.
+#: core/ours.py, of which docker's record of the image is asked here.
 _ALL = f"""\
   _root=$(sed -n 's/.*"data-root"[^"]*"\\([^"]*\\)".*/\\1/p' /etc/docker/daemon.json 2>/dev/null)
   for _f in "${{_root:-/var/lib/docker}}"/containers/*/config.v2.json; do
@@ -72,7 +72,7 @@ PROCESSES = f"""\
   done
 """
 
-#: Prints our labels of each that runs, a line each, for `_label` of engines/ours.py.
+#: Prints our labels of each that runs, a line each, for `_label` of core/ours.py.
 HEADS = f"""\
 {_EACH}\
     grep -lsF "$_id" /proc/[0-9]*/cgroup | grep -q . || continue

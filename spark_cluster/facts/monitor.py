@@ -10,8 +10,8 @@ from spark_cluster.core.framing import MARK
 from spark_cluster.core.shell import ASK_DOCKER, quote
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import NO_ANSWER
-from spark_cluster.monitor import config, ports
-from spark_cluster.monitor.stack import MONITOR_LABEL, SERVICES, SPEC_LABEL, unit_path
+from spark_cluster.monitoring import config, ports
+from spark_cluster.monitoring.stack import MONITOR_LABEL, SERVICES, SPEC_LABEL, unit_path
 
 #: Who is not there refuses at once; a node_exporter on a busy host needs seconds.
 _CURL = "curl -s --noproxy '*' -m 10"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.ours import OURS
 from spark_cluster.core.shell import ASK_DOCKER
-from spark_cluster.engines.ours import OURS
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import log_of_this_start
 from spark_cluster.facts.ended import BEGINS

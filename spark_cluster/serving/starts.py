@@ -2,7 +2,7 @@
 
 A container that outlives its servers, as Ray's head does, has the log of all of them. The marks are
 text in a log that others write to: that a server has ended is believed only where its process is
-gone, too (`steps/serving.py`, `steps/served.py`).
+gone, too (`steps/serving.py`, `workload/served.py`).
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import DOCKER
 from spark_cluster.facts.monitor import MONITOR, SCRAPED
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.monitor import config
-from spark_cluster.monitor.stack import (
+from spark_cluster.monitoring import config
+from spark_cluster.monitoring.stack import (
     DCGM_EXPORTER,
     GRAFANA,
     NODE_EXPORTER,
@@ -27,7 +27,7 @@ from spark_cluster.monitor.stack import (
     Source,
     chosen,
 )
-from spark_cluster.monitor.targets import Targets, targets
+from spark_cluster.monitoring.targets import Targets, targets
 from spark_cluster.steps.base import by_state, problem
 from spark_cluster.steps.view import View
 

@@ -10,8 +10,8 @@ from spark_cluster.core.units import count
 from spark_cluster.facts.docker import DOCKER
 from spark_cluster.facts.monitor import MONITOR, SCRAPED, MonitorFact, Running
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.monitor import config
-from spark_cluster.monitor.stack import (
+from spark_cluster.monitoring import config
+from spark_cluster.monitoring.stack import (
     DEBIAN_USER,
     GRAFANA,
     PROMETHEUS,

@@ -27,7 +27,8 @@ from spark_cluster.rdma.nccl_log import NcclWitness
 from spark_cluster.rdma.verdict import Verdict, judge
 from spark_cluster.serving import api, metrics
 from spark_cluster.steps.base import problem
-from spark_cluster.steps.served import (
+from spark_cluster.steps.view import View
+from spark_cluster.workload.served import (
     HostFacts,
     Served,
     container_of,
@@ -37,7 +38,6 @@ from spark_cluster.steps.served import (
     server_down,
     to_verify,
 )
-from spark_cluster.steps.view import View
 
 #: What a verdict needs of each reading, and what it needs once.
 MOVING = (COUNTERS, ENGINE, CONTAINERS, SERVER_END, GPU, GIDS)

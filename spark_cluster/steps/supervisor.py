@@ -14,8 +14,8 @@ from spark_cluster.facts.links import PING_OVERHEAD
 from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.supervisor import FOLDER, RUNS, SCRIPT
 from spark_cluster.serving import ray
-from spark_cluster.steps.supervisor_script import BODY
 from spark_cluster.steps.view import View
+from spark_cluster.workload.supervisor_script import BODY
 
 #: Seconds between two turns, for all ranks to join an epoch, and before the first new beginning.
 _EVERY, _PATIENCE, _FIRST_PAUSE = 5, 300, 10

@@ -24,8 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark_cluster.core import framing
+from spark_cluster.core.ours import NOTES
 from spark_cluster.core.step import Change
-from spark_cluster.engines.ours import NOTES
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
 from spark_cluster.facts.docker import CONTAINERS, IMAGE, ContainersFact
@@ -37,11 +37,11 @@ from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.facts.table import FACTS as FACT_TABLE
 from spark_cluster.inventory import loader as inventories
-from spark_cluster.monitor.readings import PROGRESS
 from spark_cluster.runner.session import HostSession
 from spark_cluster.transport.exec import Exchange, Way
 from spark_cluster.transport.protocol import Become, Connection, Target
 from spark_cluster.transport.ssh import connect
+from spark_cluster.watch.readings import PROGRESS
 from tests.command_line import Said, command_line
 
 from . import hostile_docker
@@ -520,7 +520,7 @@ def test_relaunch_reads_no_file_that_a_label_names(
 
 def test_the_note_is_written_by_the_very_commands_of_launch(world: World) -> None:
     """`docker run` prints the id; the second reading knows the container by it."""
-    from spark_cluster.engines.ours import forget, note
+    from spark_cluster.core.ours import forget, note
 
     identity = f"{1:064x}"
     world.add("new", 1, noted=False, image_labels={f"{LABEL}.recipe": "x"})

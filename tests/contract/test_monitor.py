@@ -30,12 +30,12 @@ from prometheus_client import CollectorRegistry, start_http_server
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.lab.requirements import find_program
-from spark_cluster.monitor import config
-from spark_cluster.monitor.exporter import SeenVerdict, Snapshot, SnapshotCollector
-from spark_cluster.monitor.judgement import Condition
-from spark_cluster.monitor.stack import NODE_EXPORTER
-from spark_cluster.monitor.targets import Target, Targets
-from spark_cluster.monitor.watch_families import Watching, WatchingCollector
+from spark_cluster.monitoring import config
+from spark_cluster.monitoring.stack import NODE_EXPORTER
+from spark_cluster.monitoring.targets import Target, Targets
+from spark_cluster.watch.detector import Condition
+from spark_cluster.watch.exporter import SeenVerdict, Snapshot, SnapshotCollector
+from spark_cluster.watch.families import Watching, WatchingCollector
 from tests.monitor_files import ALERTS, PANELS, RULES, Panel
 from tests.unit import world
 from tests.unit.test_engine_standin_cluster import BIN, MODEL, Cluster, free_port, until

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from spark_cluster import places
-from spark_cluster.cli.monitor_view import request, told
+from spark_cluster.cli.views.monitor import request, told
 from spark_cluster.core.event import Event
 from spark_cluster.core.result import Result, Status
 from spark_cluster.facts.base import ProbeContext

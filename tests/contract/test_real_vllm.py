@@ -22,7 +22,8 @@ from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.serving import SERVER
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.serving import api, metrics
-from spark_cluster.steps import rdma_verdict, served
+from spark_cluster.steps import rdma_verdict
+from spark_cluster.workload import served
 
 from . import real_cluster, tiny_model
 from .real_cluster import Cluster

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.monitor.ports import WATCHER
+from spark_cluster.monitoring.ports import WATCHER
 from spark_cluster.serving import api
 
 from . import program, settings, tiny_vl

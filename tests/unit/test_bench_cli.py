@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from spark_cluster import places
+from spark_cluster.actions import benching
+from spark_cluster.actions.bench_place import launched
+from spark_cluster.actions.bench_report import write
+from spark_cluster.actions.benching import numbers
 from spark_cluster.bench.client import base_url
-from spark_cluster.cli import app, benching
-from spark_cluster.cli.bench_place import launched
-from spark_cluster.cli.bench_report import write
-from spark_cluster.cli.benching import numbers
+from spark_cluster.cli import app
 from spark_cluster.facts.docker import Container
 from spark_cluster.recipes.loader import load
 from spark_cluster.recipes.models import Choice, Overlay

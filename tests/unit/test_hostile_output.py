@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_cluster import places
-from spark_cluster.cli import app, bench_view, evidence, terminal
-from spark_cluster.cli.console import ConsoleView, JsonLines
+from spark_cluster.cli import app, terminal
+from spark_cluster.cli.commands import evidence
+from spark_cluster.cli.views import bench as bench_view
+from spark_cluster.cli.views.console import ConsoleView, JsonLines
 from spark_cluster.core import error as errors
 from spark_cluster.core import event as events
 from spark_cluster.core.printable import coloured, one_line, plain
@@ -171,7 +173,7 @@ ERRORS = [kind for kind in vars(errors).values()
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_every_event(kind: type[events.Event], capsys: pytest.CaptureFixture[str]) -> None:
-    from spark_cluster.cli.watch import _printer
+    from spark_cluster.cli.commands.watch import _printer
 
     event = events.Event() if kind is events.Event else filled(kind)
     view = ConsoleView(verbose=True)
@@ -283,7 +285,7 @@ def test_hosts_that_cannot_be_reached(words: list[str], cli: Cli) -> None:
 
 
 def test_the_screen_of_status(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
-    from spark_cluster.cli import status_screen
+    from spark_cluster.cli.views import status_screen
     from spark_cluster.inventory import loader
 
     rows = json.loads(cli("status", "--json", "-i", INVENTORY, hosts=[serving("spark-2")]).out)

@@ -7,7 +7,7 @@ import pytest
 from spark_cluster.core.error import CheckFailed
 from spark_cluster.engines.spec import LABEL
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.steps.launched import Launched, choose, launched, others, to_take_down
+from spark_cluster.workload.launched import Launched, choose, launched, others, to_take_down
 
 from . import world
 from .switched import RECIPE, made, runs

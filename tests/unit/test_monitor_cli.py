@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from spark_cluster.cli.monitor_view import told
+from spark_cluster.cli.views.monitor import told
 from spark_cluster.core.error import Unreachable
 from spark_cluster.inventory import loader as inventories
-from spark_cluster.monitor import config, stack
+from spark_cluster.monitoring import config, stack
 from spark_cluster.services.compose import digest_of
 from spark_cluster.services.table import SERVICES
 from spark_cluster.steps.monitor import Params, files, wanted
@@ -45,7 +45,7 @@ def monitored(host: str, server: str = SERVER, hosts: Collection[str] = ()) -> s
 def scraped(*down: str, engines: Collection[str] = (SERVER,)) -> str:
     """What Prometheus on the server says; `down` are hosts whose node exporter does not answer."""
     rows = []
-    from spark_cluster.monitor.targets import targets
+    from spark_cluster.monitoring.targets import targets
 
     for job, entries in targets(world.inventory(), SERVER, engine_port=8000).jobs.items():
         for target in entries:

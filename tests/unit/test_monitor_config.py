@@ -30,12 +30,12 @@ from spark_cluster.facts.monitor import (
 )
 from spark_cluster.facts.services import parse as parse_services
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.monitor import config, ports, stack
-from spark_cluster.monitor.judgement import STILL_BYTES
-from spark_cluster.monitor.power import WORK_WATTS
-from spark_cluster.monitor.targets import Target, Targets, from_outside, targets, way
+from spark_cluster.monitoring import config, ports, stack
+from spark_cluster.monitoring.targets import Target, Targets, from_outside, targets, way
 from spark_cluster.rdma.findings import LOSS_FRACTION
 from spark_cluster.steps import monitor
+from spark_cluster.watch.detector import STILL_BYTES
+from spark_cluster.watch.power import WORK_WATTS
 from tests.monitor_files import ALERTS, DASHBOARD, PANELS, RULES, THE_DASHBOARD
 
 from . import world

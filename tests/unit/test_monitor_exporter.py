@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spark_cluster.facts.base import Facts
-from spark_cluster.monitor.exporter import FACTS, SeenVerdict, Snapshot, SnapshotCollector
 from spark_cluster.serving.metrics import Metrics, read
+from spark_cluster.watch.exporter import FACTS, SeenVerdict, Snapshot, SnapshotCollector
 
 from . import world
 

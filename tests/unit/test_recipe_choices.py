@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spark_cluster import places
-from spark_cluster.cli.deploying import Choices, chosen_options, deploy, load_recipe
+from spark_cluster.actions.deploying import Choices, chosen_options, deploy, load_recipe
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.loader import load
 from spark_cluster.recipes.models import Recipe

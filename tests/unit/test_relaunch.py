@@ -139,7 +139,7 @@ def test_the_evidence_is_collected_before_anything_is_taken_down(
         collected.append((given["hosts"], [host.changes for host in hosts]))
         return 3
 
-    monkeypatch.setattr("spark_cluster.cli.evidence.evidence", evidence)
+    monkeypatch.setattr("spark_cluster.cli.commands.evidence.evidence", evidence)
     assert cli("relaunch", "--evidence", "-i", str(switch.path), hosts=hosts).code == 0
     assert collected == [(["spark-2", "spark-3"], [[], [], []])]
 

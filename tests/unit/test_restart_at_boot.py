@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from spark_cluster.cli import status_rows, status_view
-from spark_cluster.cli.deploying import Choices, deploy, load_recipe
+from spark_cluster.actions import status_rows
+from spark_cluster.actions.deploying import Choices, deploy, load_recipe
+from spark_cluster.cli.views import status as status_view
 from spark_cluster.core.step import Assessment, Change
 from spark_cluster.engines.spec import RESTARTS
 from spark_cluster.facts.base import Facts, ProbeContext
@@ -25,8 +26,8 @@ from spark_cluster.facts.supervisor import (
 )
 from spark_cluster.runner.outcome import change_script
 from spark_cluster.steps import registry, supervisor
-from spark_cluster.steps.launched import launched
 from spark_cluster.steps.view import Options
+from spark_cluster.workload.launched import launched
 from tests.command_line import Cli
 
 from . import world

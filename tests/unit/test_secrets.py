@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_cluster.cli.deploying import Choices, deploy, load_recipe
+from spark_cluster.actions.deploying import Choices, deploy, load_recipe
 from spark_cluster.core.secret import Secret
 from spark_cluster.engines.compose import compose
 from spark_cluster.engines.spec import LABEL, Deployment

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from spark_cluster.facts.base import Facts, ProbeContext
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.ended import SERVER_END, Ended
-from spark_cluster.steps.served import dead, ended, server_down, to_verify
+from spark_cluster.workload.served import dead, ended, server_down, to_verify
 from tests.command_line import Cli
 
 from . import world

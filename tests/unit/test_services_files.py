@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from spark_cluster import bounded_yaml, services
-from spark_cluster.cli.services import _NAMES
+from spark_cluster.cli.commands.services import _NAMES
 from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.core.step import Change
 from spark_cluster.facts.base import ProbeContext

@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from spark_cluster.cli import status_rows, status_screen, status_view, terminal
+from spark_cluster.actions import status_rows
+from spark_cluster.cli import terminal
+from spark_cluster.cli.views import status as status_view
+from spark_cluster.cli.views import status_screen
 from spark_cluster.core.error import StateUnknown, Unreachable
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.cpu import CPU, CpuFact

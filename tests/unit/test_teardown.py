@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_cluster.cli import teardown as verb
+from spark_cluster.cli.commands import teardown as verb
 from spark_cluster.core.error import HostKeyRejected, Unreachable
 from spark_cluster.core.event import HostLost, RunFinished, RunStarted, StepFinished
 from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT, LaunchSnapshotFact

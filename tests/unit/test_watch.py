@@ -12,7 +12,7 @@ from spark_cluster.core.error import StateUnknown, Unreachable
 from spark_cluster.core.event import Event, HostLost, Note
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.rdma import COUNTERS, NCCL
-from spark_cluster.runner.watch import HostFacts, Turn, Watch
+from spark_cluster.watch.turns import HostFacts, Turn, Watch
 
 from . import world
 from .world import Spark, Stage, sparks, stage

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from spark_cluster.core.diagnosis import DIAGNOSES
-from spark_cluster.monitor.judgement import (
+from spark_cluster.watch.detector import (
     Condition,
     EngineObservation,
     HostObservation,
@@ -17,8 +17,8 @@ from spark_cluster.monitor.judgement import (
     State,
     judge,
 )
-from spark_cluster.monitor.power import work_watts
-from spark_cluster.monitor.restarts import Restarts
+from spark_cluster.watch.power import work_watts
+from spark_cluster.watch.restarts import Restarts
 
 STEP = 15.0
 

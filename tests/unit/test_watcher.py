@@ -16,16 +16,17 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from spark_cluster.cli import restarting, watch, watch_service
+from spark_cluster.actions import restarting, watch_service
+from spark_cluster.cli.commands import watch
 from spark_cluster.core.error import StepFailed, Unreachable
 from spark_cluster.core.event import Alarmed, Event, Note
 from spark_cluster.facts.base import Facts
-from spark_cluster.monitor import readings
-from spark_cluster.monitor.judgement import Condition
-from spark_cluster.monitor.restarts import Attempt, Restarts, command
-from spark_cluster.runner.responder import Remedies, Responder
-from spark_cluster.runner.watcher import Settings, Watcher, pause_file
-from spark_cluster.steps.launched import Launched
+from spark_cluster.watch import readings
+from spark_cluster.watch.detector import Condition
+from spark_cluster.watch.responder import Remedies, Responder
+from spark_cluster.watch.restarts import Attempt, Restarts, command
+from spark_cluster.watch.watcher import Settings, Watcher, pause_file
+from spark_cluster.workload.launched import Launched
 from tests.command_line import Cli, assert_told
 
 from . import world
@@ -625,8 +626,8 @@ def test_the_watchers_own_archives_are_bounded(
         path.touch()
         return {"path": path}
 
-    monkeypatch.setattr("spark_cluster.cli.running.looking", looking)
-    monkeypatch.setattr("spark_cluster.cli.evidence.gather", gather)
+    monkeypatch.setattr("spark_cluster.actions.running.looking", looking)
+    monkeypatch.setattr("spark_cluster.cli.commands.evidence.gather", gather)
     new = Path(watch._evidence(world.inventory(), session))
     session.close()
     assert new.parent == folder

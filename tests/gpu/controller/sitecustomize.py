@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from spark_cluster.cli import running
+from spark_cluster.actions import running
 from spark_cluster.transport.local import LocalConnection
 from spark_cluster.transport.protocol import Become, Connector, Target
 from spark_cluster.transport.pump import Wire
@@ -39,8 +39,8 @@ def connector() -> Connector:
 
 def hurry(text: str) -> None:
     """A minute's watch sees what one of days would."""
-    from spark_cluster.monitor import judgement
-    from spark_cluster.runner import watcher
+    from spark_cluster.watch import detector as judgement
+    from spark_cluster.watch import watcher
 
     given = {name: float(value) for name, _, value in (e.partition("=") for e in text.split(","))}
     thresholds = replace(judgement.DEFAULT, **given)

@@ -1,0 +1,66 @@
+"""Whether a launch could begin, before anything is taken down for it. Reads, changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from spark_cluster.actions.running import Request, looking, templates
+from spark_cluster.core.error import SparkError
+from spark_cluster.facts.base import Facts
+from spark_cluster.facts.docker import CONTAINERS, ContainersFact
+from spark_cluster.facts.table import FACTS
+from spark_cluster.playbook import loader as playbooks
+from spark_cluster.runner.run import Run
+from spark_cluster.runner.session import Session
+from spark_cluster.steps import containers, registry
+
+
+def obstacles(request: Request, freed: Collection[str]) -> list[str]:
+    """What stands against this launch, a line each, host first; empty if nothing does.
+
+    On the hosts `freed` a teardown goes before it: what that alters is no obstacle there.
+    """
+    path = playbooks.find(request.playbook)
+    playbook = playbooks.load(path, registry(), request.settings)
+    with looking(request.inventory, request.hosts, request.deployment) as session:
+        if session.lost:
+            return _away(session)
+        run = Run(
+            request.run,
+            request.verb,
+            session,
+            playbook,
+            request.inventory,
+            FACTS,
+            lambda _: None,
+            deployment=request.deployment,
+            templates=templates(),
+            needs_all=True,
+        )
+        try:
+            run.plan()
+        except SparkError:
+            if session.lost:
+                return _away(session)
+            raise
+        hung = [
+            f"{name}: docker says: {found.error}"
+            for name in session.alive
+            if name in freed
+            if (found := run.view(name).facts.get(CONTAINERS)) is not None and found.error
+        ]
+        for name in set(freed).intersection(session.alive):
+            # What runs there now is no reason to skip a step that must work once it is gone.
+            host = session.hosts[name]
+            host.facts = host.facts.updated(Facts({CONTAINERS.name: ContainersFact()}))
+        plan = run.assess()
+        mended = dict.fromkeys(freed, containers.STEP.affects)
+        refused = [*run.results, *run.refusals(plan, mended, patient=False)]
+        return hung + [
+            f"{each.host}: {each.summary}" + (f" ({each.error.remedy})" if each.error else "")
+            for each in refused
+        ]
+
+
+def _away(session: Session) -> list[str]:
+    return [f"{name} is away: {error.message}" for name, error in session.lost.items()]

@@ -1,0 +1,276 @@
+"""`spark-cluster bench`: load on a running server, its results, their comparison."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spark_cluster.cli.option_groups import grouped
+from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+from spark_cluster.cli.sections import Group
+from spark_cluster.cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from spark_cluster.bench.plan import Settings
+
+app = typer.Typer(
+    cls=Group,
+    help="Measure a running server, and compare and plot results.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+RecipeArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[RECIPE]", help="Recipe that must be running; default: any."),
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        metavar="URL",
+        help="OpenAI-compatible API to measure instead of the inventory's.",
+    ),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Model name, if the server has several.")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--api-key-env", metavar="NAME", help="Environment variable with the API key."),
+]
+RequestsOption = Annotated[
+    int | None,
+    typer.Option("--requests", min=1, help="Requests per level, at least as many as run at once."),
+]
+SecondsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--seconds", min=0.1, help="Seconds to start new requests for, instead of --requests."
+    ),
+]
+WarmUpOption = Annotated[
+    int | None,
+    typer.Option("--warm-up", min=0, help="Uncounted requests before each level."),
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the prompts.")]
+SaltOption = Annotated[
+    str | None,
+    typer.Option(
+        "--salt", help="Salt of the prompts; default: the run's name (docs/benchmarks.md)."
+    ),
+]
+StallOption = Annotated[
+    float,
+    typer.Option(
+        "--stall", min=0.1, help="Seconds without a token after which a request has failed."
+    ),
+]
+SampleOption = Annotated[
+    float,
+    typer.Option("--sample", min=0.5, max=600, help="Seconds between GPU readings."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", metavar="DIR", help="Folder for the results; default: benchmark_results."
+    ),
+]
+ConcurrencyOption = Annotated[
+    int, typer.Option("--concurrency", min=1, max=4096, help="Concurrent requests.")
+]
+OutputTokensOption = Annotated[
+    int, typer.Option("--output-tokens", min=1, help="Tokens per answer.")
+]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How much each level asks of the server."""
+
+    requests: RequestsOption = None
+    seconds: SecondsOption = None
+    warm_up: WarmUpOption = None
+    seed: SeedOption = 0
+    salt: SaltOption = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Which model on which hosts, what is read beside the load, and where the results go."""
+
+    model: ModelOption = None
+    api_key_env: KeyOption = None
+    sample: SampleOption = 5.0
+    output: OutputOption = None
+    inventory: InventoryOption = None
+    hosts: HostsOption = None
+    as_json: JsonOption = False
+
+
+@app.command()
+@grouped
+def sweep(
+    *,
+    recipe: RecipeArgument = None,
+    endpoint: EndpointOption = None,
+    levels: Annotated[
+        str, typer.Option("--levels", metavar="N,N", help="Numbers of concurrent requests.")
+    ] = "1,2,4,8,16,32,64,128,256",
+    input_tokens: Annotated[
+        int, typer.Option("--input-tokens", min=1, help="Tokens per prompt.")
+    ] = 128,
+    output_tokens: OutputTokensOption = 64,
+    load: LoadOptions,
+    stall: StallOption = 600.0,
+    vllm: Annotated[
+        bool,
+        typer.Option("--vllm", help="Use `vllm bench serve` in the head's container."),
+    ] = False,
+    run: RunOptions,
+) -> int:
+    """Measure decoding by the number of concurrent requests.
+
+    Gives tokens per second, time to first token and latency.
+
+    Each level has 4 requests per place, at least 8.
+    """
+    from spark_cluster.actions.benching import numbers, settings
+
+    chosen = settings(
+        "sweep",
+        numbers("--levels", levels, most=4096),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        stall=stall,
+        **asdict(load),
+    )
+    return _measure(chosen, recipe, endpoint, run, vllm=vllm)
+
+
+@app.command()
+@grouped
+def prefill(
+    *,
+    recipe: RecipeArgument = None,
+    endpoint: EndpointOption = None,
+    lengths: Annotated[
+        str, typer.Option("--lengths", metavar="N,N", help="Prompt lengths in tokens (8K is 8192).")
+    ] = "1K,2K,4K,8K,16K,32K,64K",
+    concurrency: ConcurrencyOption = 1,
+    load: LoadOptions,
+    stall: StallOption = 1200.0,
+    run: RunOptions,
+) -> int:
+    """Measure prefill by the length of the prompt.
+
+    Each length has 4 requests per place, at least 5, each with one token to answer.
+    """
+    from spark_cluster.actions.benching import numbers, settings
+
+    chosen = settings(
+        "prefill",
+        numbers("--lengths", lengths, most=10**7),
+        input_tokens=0,
+        output_tokens=1,
+        concurrency=concurrency,
+        stall=stall,
+        **asdict(load),
+    )
+    return _measure(chosen, recipe, endpoint, run)
+
+
+@app.command()
+@grouped
+def image(
+    *,
+    recipe: RecipeArgument = None,
+    endpoint: EndpointOption = None,
+    resolutions: Annotated[
+        str,
+        typer.Option(
+            "--resolutions", metavar="N,N", help="Edge lengths of the square images in pixels."
+        ),
+    ] = "256,512,1024",
+    concurrency: ConcurrencyOption = 32,
+    output_tokens: OutputTokensOption = 32,
+    load: LoadOptions,
+    stall: StallOption = 600.0,
+    run: RunOptions,
+) -> int:
+    """Measure image requests by resolution. Each request has a new image."""
+    from spark_cluster.actions.benching import numbers, settings
+
+    chosen = settings(
+        "image",
+        numbers("--resolutions", resolutions, most=8192),
+        input_tokens=16,
+        output_tokens=output_tokens,
+        concurrency=concurrency,
+        stall=stall,
+        **asdict(load),
+    )
+    return _measure(chosen, recipe, endpoint, run)
+
+
+def _measure(
+    chosen: Settings,
+    recipe: str | None,
+    endpoint: str | None,
+    run: RunOptions,
+    *,
+    vllm: bool = False,
+) -> int:
+    from spark_cluster.actions.benching import Ask, Scope, measure
+
+    scope = Scope(recipe, endpoint, run.model, run.api_key_env, run.inventory, split(run.hosts))
+    ask = Ask(chosen, scope, run.output, sample=run.sample, vllm=vllm, as_json=run.as_json)
+    return measure(ask)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Results to compare with.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Results to compare.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two results: ratios, 95 % intervals, and what is noise.
+
+    A and B are files of `bench`, or of `vllm bench serve --save-result --save-detailed`.
+    """
+    from spark_cluster.bench.compare import compare as compare_runs
+    from spark_cluster.bench.files import load
+    from spark_cluster.cli.views.bench import show_comparison
+
+    show_comparison(compare_runs(load(a), load(b)), as_json=as_json)
+
+
+@app.command()
+def report(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Result files of `bench`.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE.md", help="File to write; default: beside the first file."
+        ),
+    ] = None,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots.")] = True,
+    form: Annotated[
+        str, typer.Option("--format", metavar="svg|png", help="Image format of the plots.")
+    ] = "svg",
+    as_json: JsonOption = False,
+) -> None:
+    """Write results as Markdown with plots. Two runs of a kind are compared as well."""
+
+    from spark_cluster.actions.bench_report import write
+    from spark_cluster.places import short
+
+    written = write(files, output, form if plots else None)
+    if as_json:
+        say_json({"written": [str(path) for path in written]})
+        return
+    for path in written:
+        say(f"wrote {short(path.absolute())}")

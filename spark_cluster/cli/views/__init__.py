@@ -1,0 +1,1 @@
+"""How results and events look: tables and lines for a person. They decide nothing."""

@@ -1,0 +1,194 @@
+"""`spark-cluster status --watch`: tables, read again and again, also while hosts die."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from spark_cluster.actions.running import looking
+from spark_cluster.actions.status_rows import FACTS, row, unknown
+from spark_cluster.cli.terminal import Console, add_row, new_table, say_json, styled
+from spark_cluster.cli.views import status as words
+from spark_cluster.core.units import human_age, human_bytes
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.places import short
+from spark_cluster.runner.interrupt import heed
+from spark_cluster.runner.session import Session
+from spark_cluster.watch.turns import Turn, Watch
+
+Row = dict[str, Any]
+
+
+def watch(inventory: Inventory, names: list[str], interval: float, *, as_json: bool) -> int:
+    """Until Ctrl-C; on a pipe each refresh is printed below the last; 3 if a host was unknown at
+    the end."""
+    console = Console()
+    screen = Screen(inventory)
+    full = console.is_terminal and not as_json
+    drawn = console.live(screen.render) if full else contextlib.nullcontext()
+    with looking(inventory, names) as session, heed(session, lambda _: None), drawn:
+        for rows in _refreshes(session, inventory, interval):
+            screen.show(rows, words.verdict_row(inventory, rows))
+            if not full:
+                _print(console, screen, as_json=as_json)
+    return 3 if any(each["state"] == "unknown" for each in screen.rows) else 0
+
+
+def _refreshes(session: Session, inventory: Inventory, interval: float) -> Iterator[list[Row]]:
+    watching = Watch(session, FACTS, (), interval=interval, listener=lambda _: None)
+    for turn in watching.turns():
+        yield [_row(session, inventory, turn, name) for name in session.hosts]
+
+
+def _row(session: Session, inventory: Inventory, turn: Turn, name: str) -> Row:
+    now = turn.after.get(name)
+    if now is None:
+        error = session.lost.get(name)
+        if error is None:
+            return unknown(name, "does not answer", "")
+        return unknown(name, error.message, error.remedy)
+    return row(inventory.hosts[name], turn.before.get(name), now)
+
+
+def _print(console: Console, screen: Screen, *, as_json: bool) -> None:
+    if as_json:
+        say_json(screen.as_data())
+    else:
+        console.draw(screen.render())
+
+
+class Screen:
+    """The newest refresh. It is drawn more often than it is read, so that one sees how old it is
+    while a host keeps the reading waiting."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.rows: list[Row] = []
+        self._inventory = inventory
+        self._verdict: Row | None = None
+        self._read = 0.0
+
+    def show(self, rows: list[Row], verdict: Row | None) -> None:
+        self.rows, self._verdict, self._read = rows, verdict, time.monotonic()
+
+    def as_data(self) -> Row:
+        return {
+            "inventory": str(self._inventory.path),
+            "hosts": self.rows,
+            "verdict": self._verdict,
+        }
+
+    def render(self) -> RenderableType:
+        where = short(self._inventory.path)
+        if not self.rows:
+            return styled(f"spark-cluster status, {where}: reading the hosts")
+        age = human_age(time.monotonic() - self._read)
+        clock = f"{datetime.now():%H:%M:%S}"
+        parts: list[RenderableType] = [
+            styled((f"spark-cluster status, {where}, {clock}, read {age} ago, Ctrl-C ends", "dim")),
+            styled(),
+            hosts(self.rows),
+            styled(),
+            containers(self.rows),
+            styled(),
+        ]
+        parts += [styled(line) for line in _lines(self.rows)]
+        if self._verdict is not None:
+            parts.append(styled(words.verdict_text(self._verdict)))
+        # Last: a screen that is too low cuts the end.
+        return Group(*parts, styled(), rails(self.rows))
+
+
+#: Columns that a narrow terminal never cuts: which host it is, and whether it is there.
+_WHOLE = ("rank", "host", "state")
+
+
+def _table(*titles: str) -> Table:
+    return new_table(*titles, whole=_WHOLE, fold=True)
+
+
+def hosts(rows: list[Row]) -> Table:
+    shown = _table("host", "state", "up for", "load", "memory available", "swap", "GPU")
+    for each in rows:
+        if each["state"] == "unknown":
+            add_row(shown, each["host"], ("unknown", "bold magenta"))
+            continue
+        uptime, load = each["uptime_seconds"], each["load"]
+        available, total = each["memory_available"], each["memory_total"]
+        add_row(
+            shown,
+            each["host"],
+            ("up", "green"),
+            human_age(uptime) if uptime is not None else "?",
+            f"{load[0]:g}" if load else "?",
+            f"{human_bytes(available)} of {human_bytes(total)}",
+            human_bytes(each["swap_bytes"]) if each["swap"] else "off",
+            words.gpu_text(each),
+        )
+    return shown
+
+
+def rails(rows: list[Row]) -> Table:
+    shown = _table("host", "rail", "device", "state", "speed", "out", "in", "errors")
+    for each in rows:
+        for rail in each.get("rails", ()):
+            style = "" if rail["state"] == "ACTIVE" else "bold red"
+            add_row(
+                shown,
+                each["host"],
+                rail["interface"],
+                rail["device"],
+                (rail["state"], style),
+                rail["rate"].partition(" (")[0] or "?",
+                words.rate_text(rail, "tx"),
+                words.rate_text(rail, "rx"),
+                words.errors_text(rail),
+            )
+    return shown
+
+
+def containers(rows: list[Row]) -> RenderableType:
+    """By rank."""
+    found = [(c["rank"].rjust(3), e["host"], c) for e in rows for c in e.get("containers", ())]
+    if not found:
+        return styled(_nothing(rows))
+    shown = _table("rank", "host", "container", "recipe", "state")
+    for rank, host, each in sorted(found, key=lambda entry: entry[:2]):
+        style = "" if each["state"] == "running" else "bold red"
+        add_row(shown, rank, host, each["name"], each["recipe"], (words.state(each), style))
+    return shown
+
+
+def _nothing(rows: list[Row]) -> str:
+    """Where nothing of ours runs, and of which hosts nobody can say."""
+    known = [e["host"] for e in rows if e["state"] != "unknown" and not e["docker_error"]]
+    others = [e["host"] for e in rows if e["host"] not in known]
+    said = [f"nothing of ours runs on {', '.join(known)}"] if known else []
+    return "; ".join(said + ([f"what runs on {', '.join(others)} is unknown"] if others else []))
+
+
+def _lines(rows: list[Row]) -> Iterator[str]:
+    """Why a host is unknown and what to do next, the endpoints, what docker could not say, what
+    comes back by itself, who holds the hosts."""
+    nexts = words.next_steps(rows)
+    for each in rows:
+        if each["state"] == "unknown":
+            named = each["reason"].startswith(each["host"])
+            yield each["reason"] if named else f"{each['host']}: {each['reason']}"
+            if each["host"] in nexts:
+                yield f"  next: {nexts[each['host']]}"
+            continue
+        if each["docker_error"]:
+            yield f"{each['host']}: docker: {each['docker_error']}"
+        for container in each["containers"]:
+            if container["state"] == "running" and container["rank"] == "0":
+                yield f"{each['host']}: {words.health(container, each['healthy'])}"
+        if each["endpoint"] is not None and not words.ended(each):
+            yield f"{each['host']}: {words.endpoint_text(each['endpoint'])}"
+        yield from (f"{each['host']}: {line}" for line in words.supervisor(each))
+        yield from (f"{each['host']}: {line}" for line in words.locks(each))
