@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from spark_cluster.cli import app
-from spark_cluster.transport.fake import FakeConnector, FakeHost
 from spark_cluster.transport.protocol import Connector
+from tests.fake_transport import FakeConnector, FakeHost
 
 
 class Said(NamedTuple):
@@ -49,7 +49,7 @@ def command_line(
         *arguments: str, hosts: Sequence[FakeHost] = (), connector: Connector | None = None
     ) -> Said:
         way = connector or FakeConnector(hosts)
-        monkeypatch.setattr("spark_cluster.actions.running.connector", lambda: way)
+        monkeypatch.setattr("spark_cluster.actions.operator.connector", lambda: way)
         capsys.readouterr()
         code = app.run(list(arguments))
         captured = capsys.readouterr()

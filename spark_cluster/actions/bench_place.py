@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spark_cluster.actions.running import load_inventory, looking
 from spark_cluster.bench import vllm_serve
 from spark_cluster.bench.client import base_url
 from spark_cluster.bench.host_samples import Sampler
 from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.results import Server
+from spark_cluster.cli.running import load_inventory, looking
 from spark_cluster.core.error import CheckFailed, InputError, SparkError, StepFailed
 from spark_cluster.facts.base import Fact, Facts
 from spark_cluster.facts.docker import CONTAINERS, Container
@@ -128,7 +128,7 @@ def _place(
     wanted: Recipe | None,
     interval: float,
 ) -> Place:
-    from spark_cluster.cli.commands.launch import api_address
+    from spark_cluster.actions.launch import api_address
 
     away = [name for name in found.hosts if name not in facts]
     sampler = Sampler(_read(session, found.hosts), ranks(found, facts, inventory), interval)

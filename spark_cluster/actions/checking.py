@@ -4,39 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from spark_cluster.actions.running import Request, looking, templates
+from spark_cluster.actions.operator import Operator
+from spark_cluster.actions.run import bind, looking, templates
 from spark_cluster.core.error import SparkError
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS, ContainersFact
-from spark_cluster.facts.table import FACTS
-from spark_cluster.playbook import loader as playbooks
+from spark_cluster.runner.request import RunRequest
 from spark_cluster.runner.run import Run
 from spark_cluster.runner.session import Session
-from spark_cluster.steps import containers, registry
+from spark_cluster.steps import containers
 
 
-def obstacles(request: Request, freed: Collection[str]) -> list[str]:
+def obstacles(request: RunRequest, freed: Collection[str], operator: Operator) -> list[str]:
     """What stands against this launch, a line each, host first; empty if nothing does.
 
     On the hosts `freed` a teardown goes before it: what that alters is no obstacle there.
     """
-    path = playbooks.find(request.playbook)
-    playbook = playbooks.load(path, registry(), request.settings)
-    with looking(request.inventory, request.hosts, request.deployment) as session:
+    playbook = bind(request)
+    with looking(request.inventory, request.hosts, operator, request.deployment) as session:
         if session.lost:
             return _away(session)
-        run = Run(
-            request.run,
-            request.verb,
-            session,
-            playbook,
-            request.inventory,
-            FACTS,
-            lambda _: None,
-            deployment=request.deployment,
-            templates=templates(),
-            needs_all=True,
-        )
+        run = Run(request, session, playbook, lambda _: None, templates=templates())
         try:
             run.plan()
         except SparkError:

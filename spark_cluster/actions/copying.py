@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spark_cluster.actions.running import Request
+from spark_cluster.cli.running import Request
 from spark_cluster.inventory.loader import select
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.transfer.plan import targets

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from spark_cluster.core.error import InputError
+from spark_cluster.core.labels import LABEL, RESTARTS
 from spark_cluster.core.secret import Secret
 from spark_cluster.engines import rings
 from spark_cluster.engines.placement import Placement, place
-from spark_cluster.engines.spec import LABEL, RESTARTS, Deployment
+from spark_cluster.engines.spec import Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory

@@ -44,7 +44,7 @@ def known_owners(inventory: str | None) -> Owners:
     from spark_cluster import places
     from spark_cluster.core.error import InputError
     from spark_cluster.inventory import loader
-    from spark_cluster.rdma.owners import owners
+    from spark_cluster.inventory.owners import owners
 
     try:
         path = loader.find(inventory)

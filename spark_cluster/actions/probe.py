@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from spark_cluster.actions.running import Request
+    from spark_cluster.cli.running import Request
     from spark_cluster.rdma.bandwidth import Row
 
 
 def probe(request: Request, *, seconds: int, both: bool) -> int:
     """Measure, print, compare with earlier runs. Exit 4 on a finding, 3 if a host is away."""
-    from spark_cluster.actions.running import activate, lost_results
+    from spark_cluster.cli.running import activate, lost_results
     from spark_cluster.core.error import InputError
     from spark_cluster.core.event import as_json
     from spark_cluster.core.units import human_seconds

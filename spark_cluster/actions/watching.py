@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spark_cluster.actions.running import Active, Request
+    from spark_cluster.cli.running import Active, Request
     from spark_cluster.rdma.verdict import Verdict
     from spark_cluster.watch.turns import Turn, Watch
 
 
 def live(request: Request, interval: float) -> int:
     """One verdict on what happens within `interval` seconds."""
-    from spark_cluster.actions.running import activate
     from spark_cluster.cli.commands.verify_rdma import conclude, nothing_runs
+    from spark_cluster.cli.running import activate
     from spark_cluster.runner.session import PROBE_SECONDS
 
     with activate(request) as active:
@@ -30,8 +30,8 @@ def live(request: Request, interval: float) -> int:
 
 def watch(request: Request, interval: float) -> int:
     """A line an interval until Ctrl-C; the exit code is that of the last verdict."""
-    from spark_cluster.actions.running import activate
     from spark_cluster.cli.commands.verify_rdma import conclude, not_judged, nothing_runs
+    from spark_cluster.cli.running import activate
 
     with activate(request, endless=True) as active:
         last: tuple[Verdict, Turn] | None = None

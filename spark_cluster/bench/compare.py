@@ -9,7 +9,7 @@ from typing import Any, Literal
 from spark_cluster.bench import stats
 from spark_cluster.bench.results import Kind, Level, Request, Run, Summary
 from spark_cluster.core.error import InputError
-from spark_cluster.engines.spec import LABEL
+from spark_cluster.core.labels import LABEL
 
 Verdict = Literal["better", "worse", "within noise", "too few", "unknown"]
 

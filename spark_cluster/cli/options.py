@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from spark_cluster.actions.deploying import Choices
+    from spark_cluster.inventory.models import Inventory
 
 InventoryOption = Annotated[
     str | None,
@@ -79,6 +84,52 @@ EncryptOption = Annotated[
 IperfOption = Annotated[bool, typer.Option("--iperf", help="Measure the route with iperf3 first.")]
 
 
+@dataclass(frozen=True)
+class Where:
+    """The inventory."""
+
+    inventory: InventoryOption = None
+
+    def load(self) -> Inventory:
+        """The inventory that is given, else the user's own, else the one that ships. Raises
+        InputError."""
+        from spark_cluster.actions.run import load_inventory
+
+        return load_inventory(self.inventory)
+
+
+@dataclass(frozen=True)
+class Hosts(Where):
+    """The inventory, and the hosts of it that a verb is limited to."""
+
+    hosts: HostsOption = None
+
+    def select(self, inventory: Inventory) -> list[str]:
+        """The names of the hosts; all, if none is given. Raises InputError."""
+        from spark_cluster.inventory.loader import select
+
+        return select(inventory, split(self.hosts))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What may be chosen of a recipe."""
+
+    profile: ProfileOption = None
+    options: WithOption = None
+    pp: PpOption = False
+    dual_rail: DualRailOption = False
+    debug: DebugOption = False
+
+    def choices(
+        self, group: str | None, *, anyway: bool, restart_at_boot: bool | None = None
+    ) -> Choices:
+        from spark_cluster.actions.deploying import Choices, chosen_options
+
+        names = chosen_options(self.options, pp=self.pp, debug=self.debug, dual_rail=self.dual_rail)
+        return Choices(group, self.profile, names, anyway, restart_at_boot=restart_at_boot)
+
+
 #: What an option means that is not given.
 _LEFT_OUT = {
     "--hosts": "Leave it out for all hosts.",
@@ -107,3 +158,11 @@ def not_empty(name: str | None, what: str = "RECIPE") -> str | None:
     if name == "":
         raise InputError(f"{what} is empty: it names nothing", remedy="Leave it out, or name one.")
     return name
+
+
+def named_hosts(inventory: Inventory, hosts: list[str] | None, group: str | None) -> list[str]:
+    """The hosts of --hosts and --group; all if neither is given. Raises InputError."""
+    from spark_cluster.inventory import loader
+
+    members = loader.group(inventory, group)[1] if group is not None else ()
+    return loader.select(inventory, [*(split(hosts) or ()), *members] or None)

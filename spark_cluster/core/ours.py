@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import ASK_DOCKER
-from spark_cluster.engines.spec import LABEL
 
 #: Root's folder of empty files, each named by docker's id of a container that launch has made.
 NOTES = "/var/lib/spark-cluster/containers"

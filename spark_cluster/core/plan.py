@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spark_cluster.core.step import AnyStep, Assessment, Traffic
+from spark_cluster.core.step import AnyStep, Assessment, Change, Traffic
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -68,3 +68,30 @@ class Plan:
     @property
     def change_count(self) -> int:
         return sum(len(assessment.changes) for assessment in self.assessments.values())
+
+    def as_rows(self, *, commands: bool) -> list[dict[str, object]]:
+        """A row a step and host, as `--json` prints a plan."""
+        return [
+            {
+                "step": planned.step.name,
+                "host": host,
+                "skipped": assessment.skipped,
+                "changes": [_change(change, commands=commands) for change in assessment.changes],
+                "problems": [
+                    {"code": problem.code, "what": problem.what, "remedy": problem.remedy}
+                    for problem in assessment.problems
+                ],
+            }
+            for planned, assessments in self
+            for host, assessment in assessments.items()
+        ]
+
+
+def _change(change: Change, *, commands: bool) -> dict[str, object]:
+    return {
+        "what": change.what,
+        "before": change.before,
+        "after": change.after,
+        "diff": list(change.diff),
+        **({"commands": change.commands} if commands else {}),
+    }

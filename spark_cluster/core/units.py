@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Numbers as a person reads them, and as a host prints them."""
 
 from __future__ import annotations
 
@@ -36,3 +36,11 @@ def human_age(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """`1 key`, `3 keys`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def number(text: str) -> int | None:
+    """A counter's value, as a host printed it: decimal, not negative; None for anything else."""
+    text = text.strip()
+    if text.isascii() and text.isdigit() and len(text) <= 20:
+        return int(text)
+    return None

@@ -8,10 +8,11 @@ from spark_cluster.doctor.catalogue import CATALOGUE, find
 from spark_cluster.doctor.cluster import Cluster
 from spark_cluster.doctor.finding import Finding
 from spark_cluster.facts.rdma import NCCL
+from spark_cluster.inventory.owners import owners
 from spark_cluster.rdma import nccl_releases
 from spark_cluster.rdma.nccl_events import ORDER, describe
 from spark_cluster.rdma.nccl_log import NcclWitness
-from spark_cluster.rdma.owners import between, owners
+from spark_cluster.rdma.owners import between
 
 
 def _witnesses(cluster: Cluster) -> dict[str, NcclWitness]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from spark_cluster.core.units import number
 from spark_cluster.doctor.catalogue import find
 from spark_cluster.doctor.cluster import Clock, Cluster
 from spark_cluster.doctor.finding import Finding, Severity
@@ -15,7 +16,6 @@ from spark_cluster.facts.links import LINKS
 from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.rdma import ACCESS
-from spark_cluster.rdma.counters import number
 
 #: Seconds between two hosts' clocks: logs of ranks no longer sort, tokens and certificates fail.
 _SKEW = 2.0

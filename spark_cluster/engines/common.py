@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.engines import nccl
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import LABEL, ContainerSpec, Deployment, HostFile, Mount
+from spark_cluster.engines.spec import ContainerSpec, Deployment, HostFile, Mount
 from spark_cluster.rdma.volume import expected_bytes_per_token, need_per_token
 from spark_cluster.recipes.demand import of_recipe
 from spark_cluster.recipes.models import Recipe

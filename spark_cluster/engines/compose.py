@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from spark_cluster.core.error import InputError
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote
-from spark_cluster.engines.spec import LABEL, ContainerSpec, Deployment, Mount
+from spark_cluster.engines.spec import ContainerSpec, Deployment, Mount
 from spark_cluster.recipes.secret_names import HUB_TOKENS
 
 #: Seconds between two looks at the server's health, and how long one may take.

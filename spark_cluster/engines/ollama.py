@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote
 from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import LABEL, Deployment, Mount
+from spark_cluster.engines.spec import Deployment, Mount
 from spark_cluster.recipes.models import Recipe
 from spark_cluster.recipes.ollama import MODELFILE
 

@@ -11,14 +11,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from spark_cluster.core.labels import LABEL, RESTARTS
 from spark_cluster.core.secret import Secret
 from spark_cluster.core.shell import quote
-
-LABEL = "spark-cluster"
-
-#: `on`: the launch was to have the ranks started again at boot. Only relaunch and failover heed it:
-#: whether they are is the supervisor's presence on the host.
-RESTARTS = f"{LABEL}.restart-at-boot"
 
 #: Labels that a container need not have to be the one that a spec means: the run that made it, the
 #: hub's name of the model, which its command has, too, and what became of it later.

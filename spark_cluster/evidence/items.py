@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import LABELS, NO_PORT, OURS, WHOSE
 from spark_cluster.core.shell import quote
-from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.connectx import CONNECTX
 from spark_cluster.facts.docker_records import HEADS, LOGS, PROCESSES, RECORDS

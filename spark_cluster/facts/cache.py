@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.counters import number
 
 #: Where caches lie: the default of huggingface_hub, and a common choice for a second disk.
 FOLDERS = ("~/.cache/huggingface", "/opt/hf")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.counters import number
 
 #: While it is there, the hotplug is armed at each boot.
 MARKER = "/etc/nvidia/cx7-hotplug-enabled"

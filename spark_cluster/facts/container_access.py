@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.ours import OURS
 from spark_cluster.core.shell import ASK_DOCKER
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.rdma.causes import ContainerAccess
-from spark_cluster.rdma.counters import number
 
 _MARK = f"{READ}container"
 

@@ -6,8 +6,8 @@ For the hour in which the daemon hangs or is gone and the containers go on witho
 from __future__ import annotations
 
 from spark_cluster.core.framing import MARK
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import NOTES
-from spark_cluster.engines.spec import LABEL
 
 #: Prints our labels in the record, `"name":"value"` a line. A quote inside a value is escaped.
 _OURS = f"""grep -oE '"{LABEL}\\.[a-z-]+":"[^"\\]*"'"""

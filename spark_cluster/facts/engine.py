@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import LABELS, NO_PORT, OURS
 from spark_cluster.core.shell import ASK_DOCKER
-from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import NO_ANSWER
 from spark_cluster.facts.docker_records import HEADS

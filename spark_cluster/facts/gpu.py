@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from spark_cluster.core.shell import unwaited
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.counters import number
 
 #: Seconds that nvidia-smi has: it hangs when the driver does, and the probe must not.
 SMI_SECONDS = 10

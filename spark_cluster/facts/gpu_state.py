@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.gpu import ASK_SMI
-from spark_cluster.rdma.counters import number
 
 _FIELDS = "clocks.sm,clocks.max.sm,power.draw,utilization.gpu,temperature.gpu"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.counters import number
 
 #: Seconds that the journal has to answer.
 _JOURNAL_SECONDS = 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from spark_cluster.engines.spec import LABEL
+from spark_cluster.core.labels import LABEL
 from spark_cluster.inventory.models import HOST_NAME
 from spark_cluster.recipes.models import NAME
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact
-from spark_cluster.rdma.counters import number
 
 #: In memory: after a reboot the host is as it was anyway, and the note is gone with the rest.
 NOTE = "/run/spark-cluster/before"

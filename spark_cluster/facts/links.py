@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.counters import number
 
 #: IPv4 header 20 bytes + ICMP header 8 bytes (RFC 791, RFC 792).
 PING_OVERHEAD = 28

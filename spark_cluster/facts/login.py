@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.counters import number
 
 #: Uids of people begin here (SYS_UID_MAX 999 in login.defs(5)); logind spares those below.
 PEOPLE = 1000

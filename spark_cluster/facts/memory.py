@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_cluster.core.units import GIB
+from spark_cluster.core.units import GIB, number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.counters import number
 
 #: What must stay available on a Spark whatever its size, in bytes: with less, hosts froze (a report
 #: of three of them). It says nothing of machines with less than LARGE.

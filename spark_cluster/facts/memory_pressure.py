@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.counters import number
 
 #: systemd units that end a process before the host freezes.
 GUARDS = ("earlyoom", "systemd-oomd", "nohang")

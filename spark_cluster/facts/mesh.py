@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.inventory.models import Host, Inventory
-from spark_cluster.rdma.counters import number
 
 #: The end of every line of ours in authorized_keys and known_hosts, before the node's name.
 MARK = "spark-cluster-mesh"

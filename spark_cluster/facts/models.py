@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact
-from spark_cluster.rdma.counters import number
 from spark_cluster.transfer import cache, scripts
 from spark_cluster.transfer.node import hub
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.units import number
 from spark_cluster.engines.spec import Deployment, host_path
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.rdma.counters import number
 from spark_cluster.transfer.node.files import UNFINISHED
 
 

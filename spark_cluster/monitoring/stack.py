@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote
-from spark_cluster.engines.spec import LABEL, Mount
+from spark_cluster.engines.spec import Mount
 from spark_cluster.monitoring import config, ports
 
 #: Our containers carry it, and not `spark-cluster.recipe`: a teardown of models passes them over.

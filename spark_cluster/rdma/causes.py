@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from spark_cluster.core.units import human_bytes
-from spark_cluster.rdma.counters import CounterReading, number
+from spark_cluster.core.units import human_bytes, number
+from spark_cluster.rdma.counters import CounterReading
 from spark_cluster.rdma.evidence import Rank
 from spark_cluster.rdma.gids import DeviceGids, find_gid
 from spark_cluster.rdma.nccl_log import NcclWitness

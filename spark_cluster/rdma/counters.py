@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.units import number
 from spark_cluster.rdma.counter_names import ERROR_COUNTERS, OCTETS_PER_UNIT
 
 Source = Literal["octets", "packets", "none"]
@@ -144,14 +145,6 @@ class _Lines:
 
     def device(self, name: str) -> _Device:
         return self.devices.setdefault(name, _Device())
-
-
-def number(text: str) -> int | None:
-    """A counter's value: decimal, not negative; None for anything else."""
-    text = text.strip()
-    if text.isascii() and text.isdigit() and len(text) <= 20:
-        return int(text)
-    return None
 
 
 def _own_line(lines: _Lines, word: str, value: str) -> None:

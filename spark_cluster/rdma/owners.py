@@ -5,10 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from spark_cluster.inventory.models import Inventory
 
 #: Bits of a network that two rails are compared by where no inventory is at hand: NCCL's own
 #: default (NCCL_IB_SUBNET_PREFIX_LEN) and the usual size of a rail's network.
@@ -30,15 +26,6 @@ class Owner:
 
 #: By address.
 Owners = Mapping[str, Owner]
-
-
-def owners(inventory: Inventory) -> dict[str, Owner]:
-    """The rails of an inventory."""
-    return {
-        rail.ip: Owner(name, rail.interface, rail.device, str(rail.network))
-        for name, host in inventory.hosts.items()
-        for rail in host.rails
-    }
 
 
 def between(local: str, remote: str, known: Owners) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import held_folder, quote
-from spark_cluster.rdma.counters import number as digits
+from spark_cluster.core.units import number as digits
 
 PROGRAM = "ib_write_bw"
 

@@ -11,11 +11,10 @@ from spark_cluster.core.event import Listener, StepFinished, StepStarted
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.result import Result
 from spark_cluster.core.step import Assessment, Problem, Traffic
-from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, Facts
 from spark_cluster.facts.lock import LOCK
-from spark_cluster.inventory.models import Inventory
+from spark_cluster.facts.table import FACTS
 from spark_cluster.playbook.loader import BoundPlaybook
 from spark_cluster.runner.guard import Armed, Guard
 from spark_cluster.runner.lock import PREEMPTIBLE, Locks, in_use
@@ -28,9 +27,10 @@ from spark_cluster.runner.outcome import (
     silent_peers,
     with_secrets,
 )
+from spark_cluster.runner.request import RunRequest
 from spark_cluster.runner.session import HostSession, Session, tail
 from spark_cluster.runner.waiting import wait
-from spark_cluster.steps.view import Options, View
+from spark_cluster.steps.view import View
 
 #: For the one reading of everything: where docker hangs, each question to it has its own limit.
 _PLAN_SECONDS = 180.0
@@ -38,36 +38,24 @@ _PLAN_SECONDS = 180.0
 
 @dataclass
 class Run:
-    """One playbook over one session. `plan()`, then `apply(plan)`.
+    """A request's playbook over one session. `plan()`, then `apply(plan)`."""
 
-    `carry_on`: a host that fails does not end the run for the others (teardown). `needs_lock`:
-    without a host's lock nothing is done; else it is told, and done all the same (--force).
-    `needs_all`: steps compare the hosts, so that the run ends when one of them is lost.
-    """
-
-    name: str
-    verb: str
+    request: RunRequest
     session: Session
     playbook: BoundPlaybook
-    inventory: Inventory
-    facts: Mapping[str, Fact[object]]
     listener: Listener
-    deployment: Deployment | None = None
+    facts: Mapping[str, Fact[object]] = field(default_factory=lambda: FACTS)
     templates: Mapping[str, str] = field(default_factory=dict)
-    options: Options = field(default_factory=Options)
-    preempt: tuple[str, ...] = ()
-    carry_on: bool = False
-    needs_lock: bool = True
-    needs_all: bool = False
     before: Mapping[str, Facts] | None = None
     output: str | None = None
 
     def __post_init__(self) -> None:
+        self.inventory = self.request.inventory
         self.results: list[Result] = []
         self._dirty: dict[str, set[str]] = {name: set() for name in self.session.hosts}
         self._failed: set[str] = set()
         self._ended: dict[str, SparkError] = {}
-        self._locks = Locks(self.session, self.verb, self.listener)
+        self._locks = Locks(self.session, self.request.verb, self.listener)
 
     def leave_out(self, names: Sequence[str]) -> None:
         """Run without these steps."""
@@ -90,7 +78,7 @@ class Run:
 
         self._lose(self.session.each(self.session.alive, read))
         self._heed_stop()
-        if self.needs_all and self.session.lost:
+        if self.request.all_hosts_needed and self.session.lost:
             raise self.session.away()
         return self.assess()
 
@@ -163,9 +151,9 @@ class Run:
             facts=host.facts,
             all_facts=self.session.all_facts(),
             first=host.first,
-            deployment=self.deployment,
+            deployment=self.request.deployment,
             templates=self.templates,
-            options=self.options,
+            options=self.request.options,
             before=self.before,
             output=self.output,
         )
@@ -180,7 +168,7 @@ class Run:
             for planned in plan.steps:
                 if self.session.stop.requested or not self.session.alive:
                     break
-                if self._failed and not self.carry_on:
+                if self._failed and not self.request.carry_on:
                     break
                 self._step(planned)
         finally:
@@ -196,12 +184,16 @@ class Run:
             )
 
     def _preempt(self) -> tuple[str, ...]:
-        return (*PREEMPTIBLE, "bootstrap", "teardown") if self.options.force else self.preempt
+        return (
+            (*PREEMPTIBLE, "bootstrap", "teardown")
+            if self.request.options.force
+            else self.request.preempt
+        )
 
     def _lock(self) -> None:
         self._locks.take(
             preempt=self._preempt(),
-            needed=self.needs_lock,
+            needed=self.request.needs_lock,
             lose=lambda name, outcome: self._lose({name: outcome}),
         )
 
@@ -213,7 +205,7 @@ class Run:
             self._refresh(planned, names)
         else:
             self._stimulate(planned, names)
-        if self.needs_all and self.session.lost:
+        if self.request.all_hosts_needed and self.session.lost:
             return
         assessments = {name: self._assess(planned, name) for name in self.session.alive}
         seconds = planned.guard_seconds
@@ -285,7 +277,9 @@ class Run:
         """The commands and the second reading, in one exec."""
         facts = [self.facts[name] for name in planned.step.reads]
         commands = "".join(change.commands for change in assessment.changes)
-        script = change_script(self.name, planned.step.name, with_secrets(assessment.changes))
+        script = change_script(
+            self.request.run, planned.step.name, with_secrets(assessment.changes)
+        )
         done = host.run(script + probe.script(facts, host.context), timeout=planned.step.timeout)
         self._mark(self._dirty, planned, host.name)
         if done.dropped or not probe.complete(done.stdout, facts):
@@ -313,7 +307,7 @@ class Run:
         facts = [self.facts[name] for name in planned.step.reads]
 
         def look() -> Assessment:
-            if self.needs_all and self._ended:
+            if self.request.all_hosts_needed and self._ended:
                 return Assessment(problems=tuple(map(_in_vain, self._ended.items())))
             self._locks.check(host)
             host.read(facts)
@@ -325,7 +319,9 @@ class Run:
         self, planned: PlannedStep, assessments: dict[str, Assessment], seconds: int
     ) -> None:
         """Apply on all hosts, then check on all: jumbo frames need both ends of a cable."""
-        guard = Guard(self.name, seconds, self.listener, self.session.stop, self._locks.take_again)
+        guard = Guard(
+            self.request.run, seconds, self.listener, self.session.stop, self._locks.take_again
+        )
         changing = {
             name for name, assessment in assessments.items()
             if assessment.changes and not assessment.problems

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from spark_cluster.core.error import InputError
 from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import LABELS, WHOSE
 from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
-from spark_cluster.engines.spec import LABEL
 
 #: Seconds for which a line that was followed waits for an older one of another host.
 WINDOW = 0.5

@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import forget
 from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, Problem, Step, skip
 from spark_cluster.core.units import count
 from spark_cluster.document import Document
-from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.docker import CONTAINERS, Container
 from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.memory import MEMORY

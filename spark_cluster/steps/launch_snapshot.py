@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote, write_file
 from spark_cluster.core.step import Assessment, Change, Step, skip
 from spark_cluster.document import Document
-from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT, NOTE, LaunchSnapshotFact
 from spark_cluster.facts.memory import MEMORY, SWAP

@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from spark_cluster.core.labels import RESTARTS
 from spark_cluster.core.shell import write_file
 from spark_cluster.core.step import Assessment, Change, Problem, Step, skip
 from spark_cluster.document import Document
-from spark_cluster.engines.spec import RESTARTS
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.facts.supervisor import (

@@ -7,10 +7,11 @@ environment, so that `docker inspect` on the host shows them to whoever may use 
 
 from __future__ import annotations
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import note
 from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
-from spark_cluster.engines.spec import LABEL, docker_run, host_path
+from spark_cluster.engines.spec import docker_run, host_path
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.storage import MODEL

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote
-from spark_cluster.engines.spec import LABEL, docker_exec
+from spark_cluster.engines.spec import docker_exec
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.launch_snapshot import NOTE

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pydantic import Field
 
 from spark_cluster.core.step import Assessment, Problem, Step
-from spark_cluster.core.units import human_bytes
+from spark_cluster.core.units import human_bytes, number
 from spark_cluster.document import Document
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.gpu import GPU
@@ -15,7 +15,6 @@ from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.rdma.counters import number
 from spark_cluster.steps.base import problem
 from spark_cluster.steps.containers import by_hand, unread, without_docker
 from spark_cluster.steps.view import View

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from spark_cluster.core.shell import held_folder, here_document, quote
-from spark_cluster.rdma.counters import number
+from spark_cluster.core.units import number
 from spark_cluster.transfer.node import copy, files, hub, image, pull, store, streams
 
 #: Seconds that a program may take until it says its first word.

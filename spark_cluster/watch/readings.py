@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import OURS
-from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
 from spark_cluster.facts.clock import CLOCK
 from spark_cluster.facts.connectx import CONNECTX

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from spark_cluster.core.error import CheckFailed
-from spark_cluster.engines.spec import RESTARTS
+from spark_cluster.core.labels import RESTARTS
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS, Container
 from spark_cluster.facts.supervisor import SUPERVISOR

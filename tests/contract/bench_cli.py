@@ -12,8 +12,8 @@ import pytest
 
 from spark_cluster.bench import files
 from spark_cluster.bench.results import Run
-from spark_cluster.transport.fake import FakeHost
 from tests.command_line import command_line
+from tests.fake_transport import FakeHost
 
 from .bench_server import BenchServer
 

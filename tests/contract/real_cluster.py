@@ -18,15 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spark_cluster.core.event import Event
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.result import Result
 from spark_cluster.engines.placement import place
-from spark_cluster.engines.spec import LABEL, ContainerSpec, Deployment
+from spark_cluster.engines.spec import ContainerSpec, Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.facts.base import Fact, ProbeContext, T
-from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.playbook import loader as playbooks
 from spark_cluster.recipes import loader as recipes
+from spark_cluster.runner.request import RunRequest
 from spark_cluster.runner.run import Run
 from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
@@ -125,16 +126,17 @@ class Cluster:
             lines.append(f"  - step: {name}\n    with: {{{settings}}}\n")
         path = self.folder / "playbook.yaml"
         path.write_text(f"name: contract\ntitle: Contract\nsteps:\n{''.join(lines)}")
-        return Run(
-            _RUN,
-            "launch",
-            self.session,
-            playbooks.load(path, registry()),
-            self.inventory,
-            FACTS,
-            self.events.append,
+        request = RunRequest(
+            verb="launch",
+            playbook="launch",
+            hosts=list(self.session.hosts),
+            inventory=self.inventory,
             deployment=self.deployment,
+            all_hosts_needed=False,
+            run=_RUN,
         )
+        bound = playbooks.load(path, registry())
+        return Run(request, self.session, bound, self.events.append)
 
     def run(self, *steps: str, host: str = "") -> dict[str, Result]:
         """The results on a host, the head if none is named, by step."""

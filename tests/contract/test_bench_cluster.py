@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from spark_cluster.core.error import StateUnknown, Unreachable
-from spark_cluster.transport.fake import FakeConnection, failed
+from tests.fake_transport import FakeConnection, failed
 from tests.unit import world
 from tests.unit.test_engine_standin_cluster import BIN, Cluster
 from tests.unit.world import Spark

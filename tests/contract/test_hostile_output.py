@@ -22,7 +22,7 @@ _PROGRAM = """\
 from spark_cluster.cli import app, running
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Facts
-from spark_cluster.transport.fake import FakeConnector
+from tests.fake_transport import FakeConnector
 from tests.poison import poisoned
 from tests.unit.world import Spark, torn
 real = probe.parse

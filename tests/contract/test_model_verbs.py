@@ -127,7 +127,7 @@ def pair(
                 raise Unreachable(f"{target.name} is away", host=target.name, remedy="Is it on?")
             return NodeConnection(nodes[target.name], target, become)
 
-        monkeypatch.setattr("spark_cluster.actions.running.connector", lambda: connector)
+        monkeypatch.setattr("spark_cluster.actions.operator.connector", lambda: connector)
         yield found
 
 

@@ -22,9 +22,9 @@ from spark_cluster.core.event import Event
 from spark_cluster.core.result import Result, Status
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.monitor import MONITOR, SCRAPED
-from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.playbook import loader as playbooks
+from spark_cluster.runner.request import RunRequest
 from spark_cluster.runner.run import Run
 from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
@@ -89,15 +89,16 @@ class Pair:
         given = {"host": "spark-2", "source": "packages", "seconds": 60, **parameters}
         asked = request("monitor", self.inventory, [], given, (), as_json=False, verbose=False)
         path = playbooks.find("monitor")
-        run = Run(
-            "20261121-031500-9f3a",
-            "monitor",
-            self.session,
-            playbooks.load(path, registry(), asked.settings),
-            self.inventory,
-            FACTS,
-            self.events.append,
+        wanted = RunRequest(
+            verb="monitor",
+            playbook="monitor",
+            hosts=list(self.session.hosts),
+            inventory=self.inventory,
+            all_hosts_needed=False,
+            run="20261121-031500-9f3a",
         )
+        bound = playbooks.load(path, registry(), asked.settings)
+        run = Run(wanted, self.session, bound, self.events.append)
         results = run.apply(run.plan())
         return {(result.step, result.host): result for result in results}
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from spark_cluster import places
 from spark_cluster.actions.deploying import Choices, deploy, load_recipe
-from spark_cluster.engines.spec import LABEL, Deployment
+from spark_cluster.core.labels import LABEL
+from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts.table import FACTS
 from spark_cluster.inventory.models import Inventory
 

@@ -14,9 +14,9 @@ import pytest
 from spark_cluster.core.error import StateUnknown, Unreachable
 from spark_cluster.inventory.loader import load
 from spark_cluster.runner import bandwidth
-from spark_cluster.transport.fake import FakeHost
 from spark_cluster.transport.protocol import Completed
 from tests.command_line import Cli, Said
+from tests.fake_transport import FakeHost
 
 from . import world
 from .cases import write

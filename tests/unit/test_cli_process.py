@@ -64,11 +64,12 @@ def unread(tmp_path: Path, *arguments: str) -> tuple[int, str]:
     """The program over three fake hosts that serve, its output into a pipe that nobody reads: its
     exit code and what it said on standard error."""
     code = (
-        "from spark_cluster.cli import app, running\n"
-        "from spark_cluster.transport.fake import FakeConnector\n"
+        "from spark_cluster.actions import operator\n"
+        "from spark_cluster.cli import app\n"
+        "from tests.fake_transport import FakeConnector\n"
         "from tests.unit.world import Spark, torn\n"
         "hosts = [Spark('spark-1'), torn('spark-2'), torn('spark-3')]\n"
-        "running.connector = lambda: FakeConnector(hosts)\n"
+        "operator.connector = lambda: FakeConnector(hosts)\n"
         "app.main()\n"
     )
     reader, writer = os.pipe()
@@ -113,11 +114,12 @@ def test_a_list_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
 
 
 TORN = """\
-from spark_cluster.cli import app, running
-from spark_cluster.transport.fake import FakeConnector
+from spark_cluster.actions import operator
+from spark_cluster.cli import app
+from tests.fake_transport import FakeConnector
 from tests.unit.world import Spark, torn
 hosts = [Spark('spark-1'), torn('spark-2'), torn('spark-3')]
-running.connector = lambda: FakeConnector(hosts)
+operator.connector = lambda: FakeConnector(hosts)
 app.main()
 """
 

@@ -25,7 +25,7 @@ Doctor = Callable[..., Said]
 @pytest.fixture
 def doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Doctor:
     """Run `spark-cluster doctor …`; `hosts` answer."""
-    monkeypatch.setattr("spark_cluster.cli.views.doctor.time.time", lambda: CLOCK.after)
+    monkeypatch.setattr("spark_cluster.actions.doctor.time.time", lambda: CLOCK.after)
     return functools.partial(cli, "doctor", "-i", INVENTORY)
 
 

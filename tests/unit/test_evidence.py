@@ -376,7 +376,7 @@ def giving(name: str) -> Spark:
 
 
 def archive(said: Any) -> dict[str, str]:
-    path = Path(json.loads(said.out)["path"])
+    path = Path(said.lines[-1]["path"])
     assert path.stat().st_mode & 0o777 == 0o600
     with tarfile.open(path) as found:
         return {

@@ -8,7 +8,7 @@ import pytest
 
 from spark_cluster import places
 from spark_cluster.actions.deploying import Choices, deploy, load_recipe
-from spark_cluster.cli.commands.failover import candidates
+from spark_cluster.actions.failover import candidates
 from spark_cluster.core.error import Unreachable
 from spark_cluster.engines.placement import place
 from spark_cluster.engines.spec import Deployment

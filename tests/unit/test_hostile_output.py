@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_cluster import places
+from spark_cluster.actions.evidence import Collected
 from spark_cluster.cli import app, terminal
-from spark_cluster.cli.commands import evidence
+from spark_cluster.cli.output import Json
 from spark_cluster.cli.views import bench as bench_view
+from spark_cluster.cli.views import evidence
 from spark_cluster.cli.views.console import ConsoleView, JsonLines
 from spark_cluster.core import error as errors
 from spark_cluster.core import event as events
@@ -341,7 +343,7 @@ def test_history(cli: Cli, tmp_path: Path) -> None:
 def test_the_evidence_and_its_index(capsys: pytest.CaptureFixture[str]) -> None:
     parts = [Part("spark-2", {"a.txt": b""}, {"a.txt": POISON}, POISON, POISON)]
     harmless(page(About("x", "now", POISON, "0"), parts, []).replace("\n- ", "\n"))
-    evidence._show({"path": POISON, "files": 1, "bytes": 1, "wrong": [POISON], "codes": []})
+    evidence.show(Json(), Collected(POISON, 1, 1, (), (POISON,), ()))
     harmless(capsys.readouterr().out)
 
 

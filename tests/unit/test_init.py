@@ -15,8 +15,8 @@ from spark_cluster.core.error import HostKeyRejected, Unreachable
 from spark_cluster.inventory import sight
 from spark_cluster.inventory.loader import load
 from spark_cluster.runner import discover
-from spark_cluster.transport.fake import FakeHost
 from tests.command_line import Cli
+from tests.fake_transport import FakeHost
 
 from .cases import write
 from .test_discovery import World, mixed

@@ -77,7 +77,7 @@ def test_a_disk_that_is_full_is_told_once_and_stops_nothing(
 def test_a_teardown_with_a_full_disk_comes_to_its_end(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spark_cluster.actions.running.Journal", on_a_full_disk)
+    monkeypatch.setattr("spark_cluster.actions.run.Journal", on_a_full_disk)
     hosts = [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
     said = cli("teardown", "--force", "-i", INVENTORY, hosts=hosts)
     assert said.code == 0, said.err

@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from spark_cluster.cli.commands.launch import curl_line
+from spark_cluster.cli.views.closing import curl_line
 from tests.command_line import Cli
 
 from . import world

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spark_cluster.transport.fake import FakeHost
 from tests.command_line import Cli, Said, assert_told
+from tests.fake_transport import FakeHost
 
 from . import world
 from .cases import Expected, write

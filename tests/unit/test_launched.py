@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spark_cluster.core.error import CheckFailed
-from spark_cluster.engines.spec import LABEL
+from spark_cluster.core.labels import LABEL
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.workload.launched import Launched, choose, launched, others, to_take_down
 

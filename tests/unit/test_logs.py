@@ -13,9 +13,9 @@ from spark_cluster.core.error import InputError
 from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.serving import logs
 from spark_cluster.serving.logs import LogLine, Window
-from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
 from tests.command_line import Cli
+from tests.fake_transport import failed
 
 from .world import INVENTORY, Spark, down
 

@@ -20,7 +20,7 @@ from spark_cluster.facts.mesh import CALLS, MESH, MeshFact
 from spark_cluster.facts.table import FACTS
 from spark_cluster.steps import mesh, registry
 from spark_cluster.steps.view import View
-from spark_cluster.transport.fake import FakeConnector
+from tests.fake_transport import FakeConnector
 
 from . import world
 
@@ -308,7 +308,7 @@ def test_the_verb_runs_the_steps_and_undo_their_opposite(
     hosts[1].effect("rm -f", mesh="user nvidia\nthere authorized_keys\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr("spark_cluster.actions.running.connector", lambda: FakeConnector(hosts))
+    monkeypatch.setattr("spark_cluster.actions.operator.connector", lambda: FakeConnector(hosts))
     options = ["--hosts", "pair", "-i", str(world.inventory().path)]
     assert app.run(["mesh", *options]) == 0
     assert "mesh: 6 ok" in capsys.readouterr().out
@@ -334,7 +334,7 @@ def test_before_the_keys_are_made_the_plan_says_what_is_now_and_not_that_it_is_i
         for name, peer in (("spark-2", "spark-3"), ("spark-3", "spark-2"))
     ]
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("spark_cluster.actions.running.connector", lambda: FakeConnector(hosts))
+    monkeypatch.setattr("spark_cluster.actions.operator.connector", lambda: FakeConnector(hosts))
     options = ["--hosts", "pair", "-i", str(world.inventory().path), "--dry-run"]
     assert app.run(["mesh", *options]) == 0
     out = capsys.readouterr().out

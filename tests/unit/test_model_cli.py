@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from spark_cluster.core.error import StateUnknown, Unreachable
-from spark_cluster.engines.spec import LABEL
+from spark_cluster.core.labels import LABEL
 from spark_cluster.recipes.naming import DEFAULT_CACHE
 from spark_cluster.transport.protocol import Completed
 from tests.command_line import Cli, assert_told

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_cluster.core.diagnosis import DIAGNOSES
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.doctor import gpu, memory
-from spark_cluster.engines.spec import LABEL
 from spark_cluster.facts.memory import LARGE, LEAST
 from spark_cluster.facts.monitor import (
     MONITOR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +136,10 @@ def test_the_evidence_is_collected_before_anything_is_taken_down(
     hosts = both(switch)
     collected: list[Any] = []
 
-    def evidence(**given: Any) -> int:
-        collected.append((given["hosts"], [host.changes for host in hosts]))
-        return 3
+    def evidence(_: object, names: Sequence[str], __: object) -> None:
+        collected.append((list(names), [host.changes for host in hosts]))
 
-    monkeypatch.setattr("spark_cluster.cli.commands.evidence.evidence", evidence)
+    monkeypatch.setattr("spark_cluster.actions.relaunch.collect", evidence)
     assert cli("relaunch", "--evidence", "-i", str(switch.path), hosts=hosts).code == 0
     assert collected == [(["spark-2", "spark-3"], [[], [], []])]
 

@@ -13,8 +13,8 @@ import pytest
 from spark_cluster.actions import status_rows
 from spark_cluster.actions.deploying import Choices, deploy, load_recipe
 from spark_cluster.cli.views import status as status_view
+from spark_cluster.core.labels import RESTARTS
 from spark_cluster.core.step import Assessment, Change
-from spark_cluster.engines.spec import RESTARTS
 from spark_cluster.facts.base import Facts, ProbeContext
 from spark_cluster.facts.supervisor import (
     DECLINED,

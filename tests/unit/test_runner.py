@@ -19,8 +19,8 @@ from spark_cluster.facts.probe import BEGIN
 from spark_cluster.runner.outcome import result_of
 from spark_cluster.steps.base import NoParams
 from spark_cluster.steps.view import View
-from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
+from tests.fake_transport import failed
 
 from . import world
 from .runs import apply, lost, one, playbook, statuses

@@ -10,7 +10,7 @@ from spark_cluster.core.error import CheckFailed, Unreachable
 from spark_cluster.core.event import Event, Guarded
 from spark_cluster.core.result import Status, exit_code
 from spark_cluster.runner import guard_scripts
-from spark_cluster.transport.fake import failed
+from tests.fake_transport import failed
 
 from . import world
 from .runs import apply, lost, one, statuses

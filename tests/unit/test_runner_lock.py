@@ -6,8 +6,8 @@ import pytest
 
 from spark_cluster.core.error import Locked, SparkError, StepFailed, Unreachable
 from spark_cluster.core.result import Status, exit_code
-from spark_cluster.transport.fake import failed
 from spark_cluster.transport.protocol import Completed
+from tests.fake_transport import failed
 
 from .runs import apply, lost, one, statuses
 from .world import healthy, sparks, stage, swapped, unlimited

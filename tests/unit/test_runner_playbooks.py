@@ -5,7 +5,7 @@ from __future__ import annotations
 from spark_cluster.core.result import Status, exit_code
 from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.steps.view import Options
-from spark_cluster.transport.fake import failed
+from tests.fake_transport import failed
 
 from . import world
 from .runs import apply, lost, one, statuses

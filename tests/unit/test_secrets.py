@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from spark_cluster.actions.deploying import Choices, deploy, load_recipe
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.secret import Secret
 from spark_cluster.engines.compose import compose
-from spark_cluster.engines.spec import LABEL, Deployment
+from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.probe import PRELUDE
 from spark_cluster.facts.secrets import SECRETS, SecretsFact

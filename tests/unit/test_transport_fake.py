@@ -7,8 +7,8 @@ import re
 import pytest
 
 from spark_cluster.core.error import StateUnknown, Unreachable
-from spark_cluster.transport.fake import FakeConnector, FakeHost, failed
 from spark_cluster.transport.protocol import Become, Completed, Connection, Connector, Target
+from tests.fake_transport import FakeConnector, FakeHost, failed
 
 
 def connected(host: FakeHost) -> Connection:

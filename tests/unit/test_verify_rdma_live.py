@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from spark_cluster.core.error import StateUnknown, Unreachable
-from spark_cluster.transport.fake import FakeHost
 from tests.command_line import Cli, Said
+from tests.fake_transport import FakeHost
 
 from . import world
 from .ranks import GPU, UNITS, Rank, pair

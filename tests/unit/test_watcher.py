@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from spark_cluster.actions import restarting, watch_service
+from spark_cluster.actions.evidence import Collected
 from spark_cluster.cli.commands import watch
 from spark_cluster.core.error import StepFailed, Unreachable
 from spark_cluster.core.event import Alarmed, Event, Note
@@ -622,12 +623,12 @@ def test_the_watchers_own_archives_are_bounded(
     def looking(*_: object) -> Iterator[Any]:
         yield session
 
-    def gather(_: object, __: object, path: Path, *, since: str) -> dict[str, Any]:
+    def gather(_: object, __: object, path: Path, *, since: str) -> Collected:
         path.touch()
-        return {"path": path}
+        return Collected(str(path), 0, 0, (), (), ())
 
-    monkeypatch.setattr("spark_cluster.actions.running.looking", looking)
-    monkeypatch.setattr("spark_cluster.cli.commands.evidence.gather", gather)
+    monkeypatch.setattr("spark_cluster.cli.running.looking", looking)
+    monkeypatch.setattr("spark_cluster.actions.evidence.gather", gather)
     new = Path(watch._evidence(world.inventory(), session))
     session.close()
     assert new.parent == folder

@@ -12,9 +12,10 @@ from pathlib import Path
 from spark_cluster import places
 from spark_cluster.core.error import Unreachable
 from spark_cluster.core.event import Event
+from spark_cluster.core.labels import LABEL
 from spark_cluster.core.secret import Secret
 from spark_cluster.engines.placement import place
-from spark_cluster.engines.spec import LABEL, Deployment
+from spark_cluster.engines.spec import Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.facts.base import Facts, ProbeContext
 from spark_cluster.facts.launch_snapshot import NOTE
@@ -24,13 +25,14 @@ from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.playbook import loader as playbooks
 from spark_cluster.recipes import loader as recipes
+from spark_cluster.runner.request import RunRequest
 from spark_cluster.runner.run import Run
 from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
 from spark_cluster.steps.netplan import render
 from spark_cluster.steps.view import Options, View
-from spark_cluster.transport.fake import FakeConnector, FakeHost
 from spark_cluster.transport.protocol import Become
+from tests.fake_transport import FakeConnector, FakeHost
 
 DATA = Path(__file__).parent / "data"
 RUN = "20261121-031500-9f3a"
@@ -381,18 +383,17 @@ def stage(
     bound = playbooks.load(
         path or places.shipped("playbooks") / f"{playbook}.yaml", registry(), settings
     )
-    run = Run(
-        RUN,
-        playbook,
-        session,
-        bound,
-        inventory(),
-        FACTS,
-        events.append,
+    request = RunRequest(
+        verb=playbook,
+        playbook=playbook,
+        hosts=[host.name for host in there],
+        inventory=inventory(),
         deployment=deployed,
-        templates=templates(),
         options=options or Options(),
+        all_hosts_needed=False,
         preempt=preempt,
         carry_on=carry_on,
+        run=RUN,
     )
+    run = Run(request, session, bound, events.append, templates=templates())
     return Stage(session, events, run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spark_cluster.cli.option_groups import grouped
+from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
 from spark_cluster.cli.sections import Group
 from spark_cluster.cli.terminal import say, say_json

@@ -6,25 +6,20 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.options import (
-    AllowManagementOption,
-    DryRunOption,
-    HostsOption,
-    InventoryOption,
-    JsonOption,
-    SetOption,
-    VerboseOption,
-    split,
-)
+from spark_cluster.cli.grouped import grouped
+from spark_cluster.cli.options import AllowManagementOption, DryRunOption, Hosts, SetOption
+from spark_cluster.cli.output import Output
 
 
 def register(app: typer.Typer) -> None:
     app.command("bootstrap")(bootstrap)
 
 
+@grouped
 def bootstrap(
-    inventory: InventoryOption = None,
-    hosts: HostsOption = None,
+    *,
+    where: Hosts,
+    output: Output,
     dry_run: DryRunOption = False,
     settings: SetOption = None,
     allow_management: AllowManagementOption = False,
@@ -36,26 +31,18 @@ def bootstrap(
             "restores them.",
         ),
     ] = False,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
 ) -> int:
     """Make the hosts ready: network, RDMA, swap, docker. A second run changes nothing."""
-    from spark_cluster.actions.running import Request, load_inventory
-    from spark_cluster.cli.verbs import run_playbook
-    from spark_cluster.inventory import rings
-    from spark_cluster.inventory.loader import select
-    from spark_cluster.steps.view import Options
+    from spark_cluster.actions.bootstrap import bootstrap_request
+    from spark_cluster.actions.run import run_playbook
 
-    loaded = load_inventory(inventory)
-    request = Request(
-        verb="bootstrap",
-        playbook="bootstrap",
-        hosts=select(loaded, split(hosts)),
-        inventory=loaded,
-        settings=[*(settings or ()), *(["netplan.take_over=true"] if take_over else [])],
-        options=Options(allow_management=allow_management),
-        warnings=rings.warnings(loaded),
-        as_json=as_json,
-        verbose=verbose,
+    loaded = where.load()
+    request = bootstrap_request(
+        loaded,
+        where.select(loaded),
+        settings=settings or (),
+        allow_management=allow_management,
+        take_over=take_over,
     )
-    return run_playbook(request, dry_run=dry_run)
+    with output.operator(goes_on=not dry_run) as operator:
+        return output.finish(run_playbook(request, operator, dry_run=dry_run))

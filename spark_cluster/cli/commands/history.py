@@ -98,7 +98,7 @@ def _nodes(
     inventory: str | None, chosen: list[str] | None, run: str | None, limit: int, *, as_json: bool
 ) -> int:
 
-    from spark_cluster.actions.running import load_inventory, read_hosts
+    from spark_cluster.cli.running import load_inventory, read_hosts
     from spark_cluster.cli.terminal import Console
     from spark_cluster.core.error import SparkError
     from spark_cluster.facts.host_journal import LINES, host_journal

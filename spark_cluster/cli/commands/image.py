@@ -39,7 +39,7 @@ def list_images(
 ) -> int:
     """Show the images of each host, and which differ between hosts."""
 
-    from spark_cluster.actions.running import load_inventory, read_hosts
+    from spark_cluster.cli.running import load_inventory, read_hosts
     from spark_cluster.cli.terminal import Console
     from spark_cluster.cli.views.transfer import images_data, show_images
     from spark_cluster.facts.models import IMAGES
@@ -71,7 +71,7 @@ def sync(
 ) -> int:
     """Copy an image over the fabric from one host to the others."""
     from spark_cluster.actions.copying import copy_request
-    from spark_cluster.actions.running import activate, load_inventory
+    from spark_cluster.cli.running import activate, load_inventory
     from spark_cluster.cli.views.transfer import finish
     from spark_cluster.core.error import InputError
     from spark_cluster.recipes.loader import own_recipes

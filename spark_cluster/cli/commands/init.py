@@ -48,7 +48,8 @@ def init(
     """
     import sys
 
-    from spark_cluster.actions.running import ask_password, connector
+    from spark_cluster.actions.operator import connector
+    from spark_cluster.cli.running import ask_password
     from spark_cluster.core.units import count
     from spark_cluster.places import expanded
     from spark_cluster.runner import discover

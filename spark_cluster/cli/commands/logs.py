@@ -58,7 +58,7 @@ def logs(
     as_json: JsonOption = False,
 ) -> int:
     """Show the logs of all ranks, merged by time. Each line names its rank and host."""
-    from spark_cluster.actions.running import load_inventory, looking
+    from spark_cluster.cli.running import load_inventory, looking
     from spark_cluster.inventory.loader import select
     from spark_cluster.serving import logs as reading
 

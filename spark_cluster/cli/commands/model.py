@@ -21,7 +21,7 @@ from spark_cluster.cli.sections import Group
 from spark_cluster.cli.terminal import confirm, say_json
 
 if TYPE_CHECKING:
-    from spark_cluster.actions.running import Active, Request
+    from spark_cluster.cli.running import Active, Request
     from spark_cluster.core.result import Result
     from spark_cluster.inventory.models import Inventory
     from spark_cluster.recipes.naming import NamedModel
@@ -76,7 +76,7 @@ def list_models(
     """
 
     from spark_cluster.actions.model_caches import all_caches
-    from spark_cluster.actions.running import load_inventory, read_hosts
+    from spark_cluster.cli.running import load_inventory, read_hosts
     from spark_cluster.cli.terminal import Console
     from spark_cluster.cli.views.transfer import models_data, show_models
     from spark_cluster.facts.models import models
@@ -134,7 +134,7 @@ def pull(
     import os
 
     from spark_cluster.actions.deploying import handed_on
-    from spark_cluster.actions.running import Request, activate
+    from spark_cluster.cli.running import Request, activate
     from spark_cluster.core.secret import Secret
     from spark_cluster.inventory.loader import select
     from spark_cluster.transfer.plan import targets
@@ -193,7 +193,7 @@ def sync(
     Every file is verified by its hash; the ref comes last, so that no host shows half a model.
     """
     from spark_cluster.actions.copying import copy_request
-    from spark_cluster.actions.running import activate
+    from spark_cluster.cli.running import activate
 
     loaded, named = _named(model, inventory, cache, revision)
     request, wanted, preferred = copy_request(
@@ -215,7 +215,7 @@ def verify(
     verbose: VerboseOption = False,
 ) -> int:
     """Verify the files of a model against their hashes. Exit 4 if one differs."""
-    from spark_cluster.actions.running import activate
+    from spark_cluster.cli.running import activate
 
     loaded, named = _named(model, inventory, cache)
     request = _request("model verify", loaded, named, hosts, as_json=as_json, verbose=verbose)
@@ -235,7 +235,7 @@ def remove(
     verbose: VerboseOption = False,
 ) -> int:
     """Remove a model from the hosts' caches. Asks first, and refuses while it is served."""
-    from spark_cluster.actions.running import activate
+    from spark_cluster.cli.running import activate
     from spark_cluster.core.units import human_bytes
 
     loaded, named = _named(model, inventory, cache)
@@ -262,7 +262,7 @@ def _named(
     from dataclasses import replace
 
     from spark_cluster.actions.model_caches import cache_of
-    from spark_cluster.actions.running import load_inventory
+    from spark_cluster.cli.running import load_inventory
     from spark_cluster.recipes.loader import own_recipes
     from spark_cluster.recipes.naming import model_of
 
@@ -289,7 +289,7 @@ def _request(
     verbose: bool,
 ) -> Request:
     """A run on these hosts, or on all; `needed`: not without one of them."""
-    from spark_cluster.actions.running import Request
+    from spark_cluster.cli.running import Request
     from spark_cluster.inventory.loader import select
 
     return Request(

@@ -67,7 +67,7 @@ def up(
     """Start the monitoring and show which targets answer."""
     from dataclasses import replace
 
-    from spark_cluster.actions.running import Active, load_inventory, read_hosts
+    from spark_cluster.cli.running import Active, load_inventory, read_hosts
     from spark_cluster.cli.verbs import End, run_playbook
     from spark_cluster.cli.views.monitor import check, request, server_of, told, urls
     from spark_cluster.facts.monitor import MONITOR
@@ -115,7 +115,7 @@ def down(
     """Stop and remove the monitoring. Collected data stays unless --purge."""
     from dataclasses import replace
 
-    from spark_cluster.actions.running import activate, load_inventory, lost_results
+    from spark_cluster.cli.running import activate, load_inventory, lost_results
     from spark_cluster.cli.verbs import run_playbook
     from spark_cluster.cli.views.monitor import request
     from spark_cluster.inventory.loader import select
@@ -150,7 +150,7 @@ def status(
 ) -> int:
     """Show what runs where, which targets answer and which alerts fire."""
 
-    from spark_cluster.actions.running import load_inventory, read_hosts
+    from spark_cluster.cli.running import load_inventory, read_hosts
     from spark_cluster.cli.terminal import Console
     from spark_cluster.cli.views.monitor import rows, show
     from spark_cluster.facts.monitor import MONITOR, SCRAPED

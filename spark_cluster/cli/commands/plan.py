@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import (
     AllowManagementOption,
-    DebugOption,
-    DualRailOption,
+    Chosen,
     GroupOption,
-    HostsOption,
-    InventoryOption,
-    JsonOption,
-    PpOption,
-    ProfileOption,
+    Hosts,
     SetOption,
-    VerboseOption,
-    WithOption,
+    named_hosts,
     not_empty,
-    split,
 )
+from spark_cluster.cli.output import Output
 
 #: What a playbook heeds of RECIPE and the options that not all of them share.
 _HEEDS = {
@@ -36,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command("plan")(plan)
 
 
+@grouped
 def plan(
     what: Annotated[
         str,
@@ -47,81 +44,58 @@ def plan(
             metavar="[RECIPE]", help="Recipe to launch or tear down (required for launch)."
         ),
     ] = None,
+    *,
     commands: Annotated[
         bool, typer.Option("--commands", help="Show the shell commands of every change.")
     ] = False,
-    inventory: InventoryOption = None,
-    hosts: HostsOption = None,
+    where: Hosts,
     group: GroupOption = None,
-    profile: ProfileOption = None,
-    options: WithOption = None,
-    pp: PpOption = False,
-    dual_rail: DualRailOption = False,
-    debug: DebugOption = False,
+    chosen: Chosen,
     settings: SetOption = None,
     allow_management: AllowManagementOption = False,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
+    output: Output,
 ) -> int:
     """Show what a playbook would change on which host. Changes nothing."""
-    from dataclasses import replace
-
-    from spark_cluster.actions.running import Request, load_inventory
-    from spark_cluster.actions.taking_down import named_hosts, teardown_request
-    from spark_cluster.cli.verbs import run_playbook
+    from spark_cluster.actions.bootstrap import playbook_request
+    from spark_cluster.actions.launch import launch_request
+    from spark_cluster.actions.run import run_playbook
+    from spark_cluster.actions.teardown import teardown_request
     from spark_cluster.core.error import InputError
-    from spark_cluster.inventory import rings
-    from spark_cluster.inventory.loader import select
-    from spark_cluster.steps.view import Options
 
     recipe = not_empty(recipe)
     _refuse_idle(
         what,
         {
             "RECIPE": recipe,
-            "--hosts": hosts,
+            "--hosts": where.hosts,
             "--group": group,
-            "--profile": profile,
-            "--with": options,
-            "--pp": pp,
-            "--dual-rail": dual_rail,
-            "--debug": debug,
+            "--profile": chosen.profile,
+            "--with": chosen.options,
+            "--pp": chosen.pp,
+            "--dual-rail": chosen.dual_rail,
+            "--debug": chosen.debug,
             "--allow-management-interface": allow_management,
         },
     )
-    loaded = load_inventory(inventory)
+    loaded = where.load()
+    given = settings or ()
     if what == "launch":
-        from spark_cluster.actions.deploying import Choices, chosen_options
-        from spark_cluster.cli.commands.launch import launch_request
-
         if not recipe:
             raise InputError(
                 "plan launch: which recipe?", remedy="`spark-cluster recipes` lists them."
             )
-        names = chosen_options(options, pp=pp, debug=debug, dual_rail=dual_rail)
-        choices = Choices(group, profile, names, anyway=True)
-        request = launch_request(
-            loaded, recipe, choices, settings or (), as_json=as_json, verbose=verbose
-        )
+        request = launch_request(loaded, recipe, chosen.choices(group, anyway=True), given)
     elif what == "teardown":
-        request = teardown_request(
-            loaded, named_hosts(loaded, hosts, group), recipe=recipe or "",
-            settings=settings or (), as_json=as_json, verbose=verbose,
-        )  # fmt: skip
-        request = replace(request, verb="plan teardown")
+        names = named_hosts(loaded, where.hosts, group)
+        request = teardown_request(loaded, names, recipe=recipe or "", settings=given)
     else:
-        request = Request(
-            verb=f"plan {what}",
-            playbook=what,
-            hosts=select(loaded, split(hosts)),
-            inventory=loaded,
-            settings=settings or (),
-            options=Options(allow_management=allow_management),
-            warnings=rings.warnings(loaded),
-            as_json=as_json,
-            verbose=verbose,
+        request = playbook_request(
+            what, loaded, where.select(loaded), settings=given, allow_management=allow_management
         )
-    return run_playbook(request, dry_run=True, commands=commands)
+    with output.operator() as operator:
+        asked = replace(request, verb=f"plan {what}") if what != "launch" else request
+        outcome = run_playbook(asked, operator, dry_run=True, commands=commands)
+        return output.finish(outcome, commands=commands)
 
 
 def _refuse_idle(what: str, given: Mapping[str, object]) -> None:

@@ -163,7 +163,7 @@ def _linted(name: str, own: dict[str, Path]) -> list[tuple[str, Finding]]:
 
 
 def _inventory(given: str | None) -> Inventory:
-    from spark_cluster.actions.running import load_inventory
+    from spark_cluster.cli.running import load_inventory
 
     return load_inventory(given)
 

@@ -43,7 +43,7 @@ def status(
     Rates are those of about a second; with --watch those between two refreshes.
     """
 
-    from spark_cluster.actions.running import load_inventory
+    from spark_cluster.cli.running import load_inventory
     from spark_cluster.cli.terminal import Console
     from spark_cluster.cli.views.status import read, show, verdict_row
     from spark_cluster.core.error import InputError

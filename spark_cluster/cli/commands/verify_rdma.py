@@ -17,7 +17,7 @@ from spark_cluster.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from spark_cluster.actions.running import Active, Request
+    from spark_cluster.cli.running import Active, Request
     from spark_cluster.core.error import SparkError
     from spark_cluster.core.result import Result
     from spark_cluster.rdma.verdict import Verdict
@@ -97,7 +97,7 @@ def verify_rdma(
         from spark_cluster.actions.from_log import from_log as read_logs
 
         return read_logs([*from_log, *(more or ())], inventory=inventory, as_json=as_json)
-    from spark_cluster.actions.running import Request, load_inventory
+    from spark_cluster.cli.running import Request, load_inventory
     from spark_cluster.inventory.loader import select
 
     loaded = load_inventory(inventory)
@@ -150,7 +150,7 @@ def _belongs(name: str, value: float | None, ways: dict[str, bool]) -> None:
 
 def _verify(request: Request) -> int:
     """Counters, tokens of our own, counters."""
-    from spark_cluster.actions.running import activate
+    from spark_cluster.cli.running import activate
     from spark_cluster.core.result import exit_code
     from spark_cluster.steps.rdma_verdict import STEP, verdict
     from spark_cluster.workload.served import to_verify
@@ -180,7 +180,7 @@ def conclude(
 
     Raises InputError for an engine on one host: it has no traffic to prove.
     """
-    from spark_cluster.cli.views.verdict import show
+    from spark_cluster.actions.verdict import judged_event
     from spark_cluster.core.error import InputError
     from spark_cluster.workload.served import beside, to_verify
 
@@ -197,9 +197,7 @@ def conclude(
     away = set(found.hosts if found else ()) & set(active.session.lost)
     code = 0 if result.kind == "rdma" else 3 if away else 4
     if table:
-        show(active, result, verbose=active.request.verbose)
-        for line in not_judged(facts):
-            active.say(f"  {line}")
+        active.bus(judged_event(active._active, result, facts))
     return active.finish(results, data=as_data(active, result, facts), code=code)
 
 
@@ -218,7 +216,6 @@ def not_judged(facts: HostFacts) -> list[str]:
 
 def judged(active: Active, results: Sequence[Result]) -> dict[str, Any]:
     """The verdict that a launch ended with, shown; empty if it did not come to one."""
-    from spark_cluster.cli.views.verdict import show
     from spark_cluster.core.result import Status
     from spark_cluster.steps.rdma_verdict import STEP, verdict
 
@@ -227,7 +224,6 @@ def judged(active: Active, results: Sequence[Result]) -> dict[str, Any]:
     result = verdict(active.run.view(head)) if head in active.session.alive and head else None
     if result is None:
         return {}
-    show(active, result, verbose=active.request.verbose)
     return as_data(active, result, active.session.all_facts())
 
 

@@ -95,7 +95,7 @@ def watch(
         from spark_cluster.actions.watch_service import uninstall as remove
 
         return remove()
-    from spark_cluster.actions.running import load_inventory
+    from spark_cluster.cli.running import load_inventory
     from spark_cluster.inventory.loader import select
 
     address = _address(listen)
@@ -166,7 +166,7 @@ def _watch(
     from prometheus_client import CollectorRegistry
 
     from spark_cluster.actions import restarting
-    from spark_cluster.actions.running import looking
+    from spark_cluster.cli.running import looking
     from spark_cluster.core.event import RunFinished, RunStarted
     from spark_cluster.runner.bus import Bus
     from spark_cluster.runner.interrupt import heed
@@ -238,8 +238,8 @@ def _evidence(inventory: Inventory, watching: Session) -> str:
     """Collected over connections of its own, while the watching goes on; nobody is asked for a
     password again."""
     from spark_cluster import places
-    from spark_cluster.actions.running import looking
-    from spark_cluster.cli.commands.evidence import default_path, gather
+    from spark_cluster.actions.evidence import default_path, gather
+    from spark_cluster.cli.running import looking
 
     folder = places.state_dir() / "evidence"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -249,7 +249,7 @@ def _evidence(inventory: Inventory, watching: Session) -> str:
         path = folder / f"watch-{default_path().name}"
         told = gather(session, inventory, path, since="2h")
     _drop_old(path)
-    return str(told["path"])
+    return str(told.path)
 
 
 def _drop_old(newest: Path) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spark_cluster.actions.events import Judged
 from spark_cluster.cli.terminal import Console, say_json, styled
+from spark_cluster.cli.views import closing, told, verdict
 from spark_cluster.core.event import (
     Event,
     Guarded,
@@ -41,6 +43,9 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         say_json(as_json(event))
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 class ConsoleView:
@@ -80,7 +85,19 @@ class ConsoleView:
                 self.flush()
                 self._ended(event)
             case _:
-                pass
+                self._told(event)
+
+    def _told(self, event: Event) -> None:
+        """What an action tells beside its run."""
+        if isinstance(event, Judged):
+            self.flush()
+            verdict.show(self.console, event, verbose=self._verbose)
+            return
+        lines = told.lines(event)
+        if lines:
+            self.flush()
+        for line in lines:
+            self.console.line(line)
 
     def _started(self, event: RunStarted) -> None:
         what = event.verb + (f" {event.recipe}" if event.recipe else "")
@@ -153,9 +170,13 @@ class ConsoleView:
                 self.console.line(f"                more: spark-cluster explain {code}")
 
     def _ended(self, event: RunFinished) -> None:
+        if "plan" in event.data:
+            return  # the plan itself is shown
         counts = ", ".join(f"{count} {status}" for status, count in event.counts.items() if count)
         took = human_seconds(event.seconds)
         self.console.line((event.verb, "bold"), f": {counts or 'nothing to do'}  ", (took, "dim"))
+        for line in closing.lines(event):
+            self.console.line(line)
 
 
 def _groups(events: Sequence[StepFinished]) -> list[list[StepFinished]]:

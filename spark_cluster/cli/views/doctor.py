@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from spark_cluster.actions.running import looking
+from spark_cluster.cli.output import Output
 from spark_cluster.cli.terminal import Console
 from spark_cluster.core.diagnosis import DIAGNOSES
-from spark_cluster.core.error import InputError, SparkError
 from spark_cluster.core.units import count
-from spark_cluster.doctor.cluster import FACTS, Clock, Cluster
+from spark_cluster.doctor.cluster import Cluster
 from spark_cluster.doctor.examine import exit_code
 from spark_cluster.doctor.finding import Finding, Severity
-from spark_cluster.facts.base import Facts
-from spark_cluster.inventory.models import Inventory
-from spark_cluster.runner.session import HostSession, Session
 
 _STYLES = {
     Severity.CRITICAL: "bold red",
@@ -27,44 +22,15 @@ _STYLES = {
 }
 
 
-def read(inventory: Inventory, names: list[str]) -> Cluster:
-    """Every host's facts in one exec each; a host that does not answer is `away`."""
-    with looking(inventory, names) as session:
-        return look(session, inventory)
-
-
-def look(session: Session, inventory: Inventory) -> Cluster:
-    """The cluster as a connected session finds it."""
-    outcomes = session.each(session.alive, _read)
-    away = {name: error.message for name, error in session.lost.items()}
-    facts: dict[str, Facts] = {}
-    clocks: dict[str, Clock] = {}
-    for name, outcome in outcomes.items():
-        if isinstance(outcome, SparkError):
-            away[name] = outcome.message
-        else:
-            facts[name], clocks[name] = outcome
-    return Cluster(inventory, facts, away, clocks, _images(inventory))
-
-
-def _read(host: HostSession) -> tuple[Facts, Clock]:
-    before = time.time()
-    facts = host.read(FACTS)
-    return facts, Clock(before, time.time())
-
-
-def _images(inventory: Inventory) -> frozenset[str]:
-    """The images of all recipes that can be read; a broken recipe is not the doctor's subject."""
-    from spark_cluster.recipes import loader
-
-    own = loader.own_recipes(inventory.path, inventory.recipes)
-    found = set()
-    for name in loader.known(own):
-        try:
-            found.add(loader.load(name, own).image)
-        except InputError:
-            continue
-    return frozenset(found)
+def tell(
+    output: Output, cluster: Cluster, findings: Sequence[Finding], *, after_fix: bool = False
+) -> None:
+    """The findings, for a person or as JSON."""
+    if output.as_json:
+        output.json(as_data(cluster, findings, "after-fix" if after_fix else "examined"))
+    else:
+        title = "doctor, after --fix:" if after_fix else "doctor"
+        show(Console(), cluster, findings, verbose=output.verbose, title=title)
 
 
 def as_data(cluster: Cluster, findings: Sequence[Finding], phase: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spark_cluster.actions.deploying import Choices, demand_of, deploy
-from spark_cluster.actions.running import read_hosts
+from spark_cluster.cli.running import read_hosts
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.units import GIB
 from spark_cluster.engines.spec import Deployment

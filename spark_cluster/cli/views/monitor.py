@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from spark_cluster.actions.running import Request
+from spark_cluster.cli.running import Request
 from spark_cluster.cli.terminal import Console
 from spark_cluster.core.error import InputError, SparkError, Unreachable
 from spark_cluster.core.shell import quote

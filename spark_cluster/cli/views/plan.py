@@ -11,35 +11,6 @@ from spark_cluster.core.units import count
 from spark_cluster.runner import guard_scripts
 
 
-def as_data(plan: Plan, *, commands: bool) -> list[dict[str, object]]:
-    """The plan for `--json`."""
-    rows: list[dict[str, object]] = []
-    for planned, assessments in plan:
-        for host, assessment in assessments.items():
-            rows.append(
-                {
-                    "step": planned.step.name,
-                    "host": host,
-                    "skipped": assessment.skipped,
-                    "changes": [
-                        {
-                            "what": change.what,
-                            "before": change.before,
-                            "after": change.after,
-                            "diff": list(change.diff),
-                            **({"commands": change.commands} if commands else {}),
-                        }
-                        for change in assessment.changes
-                    ],
-                    "problems": [
-                        {"code": problem.code, "what": problem.what, "remedy": problem.remedy}
-                        for problem in assessment.problems
-                    ],
-                }
-            )
-    return rows
-
-
 def show(
     plan: Plan, console: Console, refused: Collection[tuple[str, str]], *, commands: bool
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from spark_cluster.actions.running import (
+from spark_cluster.cli.running import (
     Request,
     activate,
     load_inventory,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from spark_cluster.actions import remedies
-from spark_cluster.actions.running import looking
 from spark_cluster.actions.status_rows import TWICE, before_of, row, unknown
+from spark_cluster.cli.running import looking
 from spark_cluster.cli.terminal import Console
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.units import human_age, human_bytes

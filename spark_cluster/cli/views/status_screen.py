@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from spark_cluster.actions.running import looking
 from spark_cluster.actions.status_rows import FACTS, row, unknown
+from spark_cluster.cli.running import looking
 from spark_cluster.cli.terminal import Console, add_row, new_table, say_json, styled
 from spark_cluster.cli.views import status as words
 from spark_cluster.core.units import human_age, human_bytes

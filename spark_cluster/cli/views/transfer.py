@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spark_cluster.actions import remedies
-from spark_cluster.actions.running import Active
+from spark_cluster.cli.running import Active
 from spark_cluster.cli.terminal import Console, add_row, new_table
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.result import Result

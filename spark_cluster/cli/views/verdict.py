@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from spark_cluster.cli.terminal import add_row, new_table
+from spark_cluster.cli.terminal import Console, add_row, new_table
 from spark_cluster.core.units import human_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from spark_cluster.actions.running import Active
+    from spark_cluster.actions.events import Judged
     from spark_cluster.rdma.evidence import RailRow
     from spark_cluster.rdma.from_log import LogRank
     from spark_cluster.rdma.verdict import Verdict
 
 
-def show(active: Active, result: Verdict, *, verbose: bool) -> None:
-    """The table, the reasons, the verdict, and where more is said; nothing under --json."""
-    if active.view is None:
-        return
-    active.view.flush()
-    active.view.console.table(rails(result.rows, verbose=verbose))
+def show(console: Console, event: Judged, *, verbose: bool) -> None:
+    """The table, the reasons, the verdict, where more is said, and what else runs."""
+    result = event.verdict
+    console.table(rails(result.rows, verbose=verbose))
     for reason in result.reasons:
-        active.say(f"  {reason}")
-    active.say(f"verdict: {result.kind}")
+        console.line(f"  {reason}")
+    console.line(f"verdict: {result.kind}")
     if result.code:
-        active.say(f"  more: spark-cluster explain {result.code}")
+        console.line(f"  more: spark-cluster explain {result.code}")
+    for line in not_judged(event.not_judged):
+        console.line(f"  {line}")
+
+
+def not_judged(others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What runs beside what the verdict is about, and how to have it judged."""
+    lines = []
+    for other in others:
+        hosts = other["hosts"]
+        how = f": spark-cluster verify-rdma --hosts {','.join(hosts)}"
+        how = how if len(hosts) > 1 else " (one host: nothing to verify)"
+        lines.append(f"not judged: {other['recipe']} on {', '.join(hosts)}{how}")
+    return lines
 
 
 def rails(rows: Sequence[RailRow], *, verbose: bool) -> Table:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from spark_cluster.actions import running
+from spark_cluster.cli import running
 from spark_cluster.transport.local import LocalConnection
 from spark_cluster.transport.protocol import Become, Connector, Target
 from spark_cluster.transport.pump import Wire

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from spark_cluster.cli.option_groups import grouped
+from spark_cluster.cli.grouped import grouped
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,139 @@
+"""Serve a recipe on a group of hosts; ready only when a real token came back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spark_cluster.actions.deploying import Choices, deploy, lint_notes, load_recipe, placement_of
+from spark_cluster.actions.operator import Operator
+from spark_cluster.actions.run import Active, Outcome, activate, planned, refuse
+from spark_cluster.actions.verdict import judged
+from spark_cluster.core.error import Interrupted
+from spark_cluster.facts.supervisor import SUPERVISOR
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.places import short
+from spark_cluster.recipes.models import Recipe
+from spark_cluster.runner.journal import new_run
+from spark_cluster.runner.request import RunRequest
+from spark_cluster.serving.apis import APIS
+
+_VERDICT = "rdma-verdict"
+
+#: The steps after which the server is started and only waited for.
+PROOFS = ("ready", "canary", _VERDICT)
+
+#: What --restart-at-boot and its opposite set in the playbook.
+_RESTART = {True: ["restart-at-boot.state=on"], False: ["restart-at-boot.state=off"], None: []}
+
+
+def launch_request(
+    inventory: Inventory, name: str, choices: Choices, settings: Sequence[str] = ()
+) -> RunRequest:
+    """Load the recipe, place it on the group, make the deployment. Raises InputError."""
+    recipe = load_recipe(inventory, name, choices)
+    run = new_run()
+    deployment, members = deploy(inventory, recipe, choices, run)
+    return RunRequest(
+        verb="launch",
+        playbook="launch",
+        hosts=list(members),
+        inventory=inventory,
+        settings=[*_RESTART[choices.restart_at_boot], *settings],
+        deployment=deployment,
+        note=_note(recipe, choices),
+        warnings=lint_notes(recipe, placement_of(inventory, recipe, choices)),
+        run=run,
+    )
+
+
+def launch(
+    request: RunRequest,
+    name: str,
+    operator: Operator,
+    *,
+    dry_run: bool = False,
+    no_wait: bool = False,
+    commands: bool = False,
+) -> Outcome:
+    """Carry a launch out; `name` is what the user calls the recipe.
+
+    The outcome's data: `endpoint`, `chat` (where a chat is asked for), `model`, `has_key`,
+    `already_up`, `waited`, `not_verified` (the steps of PROOFS that did not run), `restarts_on`
+    (hosts), `wanted_restarts`, and the verdict if there is one.
+    """
+    deployment = request.deployment
+    assert deployment is not None
+    with activate(request, operator, journal=not dry_run) as active:
+        proofs = [step for step in PROOFS if step != _VERDICT or len(deployment.hosts) > 1]
+        unproven = active.run.playbook.lacks(proofs)
+        if no_wait:
+            active.run.leave_out(PROOFS)
+        plan = active.run.plan()
+        if dry_run:
+            return planned(active, plan, commands=commands)
+        refused = refuse(active, plan)
+        if refused:
+            data = {"begun": False, "name": name, **_restarts(active)}
+            return active.finish(refused, data=data)
+        was_up = plan.change_count == 0
+        try:
+            results = active.run.apply(plan)
+        except Interrupted as error:
+            error.remedy = (
+                "What was started goes on. `spark-cluster launch` again follows it, "
+                "`spark-cluster teardown` removes it."
+            )
+            raise
+        address = f"http://{api_address(request.inventory, deployment.head, deployment.port)}"
+        data = {
+            "name": name,
+            "endpoint": address + APIS[deployment.api].root,
+            "chat": address + APIS[deployment.api].chat,
+            "model": deployment.client_model,
+            "has_key": deployment.containers[0].has_key,
+            "hosts": list(deployment.hosts),
+            "already_up": was_up,
+            "waited": not no_wait,
+            "not_verified": list(proofs if no_wait else unproven),
+            **_restarts(active),
+            **judged(active, results),
+        }
+        return active.finish(results, data=data)
+
+
+def _restarts(active: Active) -> dict[str, Any]:
+    """Whether the ranks come back at boot, and whether they were to."""
+    hosts = [
+        view.name
+        for view in map(active.run.view, active.session.alive)
+        if SUPERVISOR in view.facts and view.facts[SUPERVISOR].enabled
+    ]
+    return {
+        "restarts_at_boot": bool(hosts),
+        "restarts_on": hosts,
+        "wanted_restarts": set(_RESTART[True]) <= set(active.request.settings),
+    }
+
+
+def _note(recipe: Recipe, choices: Choices) -> str | None:
+    """What of the recipe one should know when it is launched."""
+    parts = []
+    if len(recipe.chain) > 1:
+        parts.append(f"recipe {short(recipe.path)} extends {short(recipe.chain[1])}")
+    if choices.profile:
+        parts.append(f"profile {choices.profile}: {recipe.profiles[choices.profile].why}")
+    parts += [f"{name}: {recipe.options[name].why}" for name in choices.options]
+    parts += [text for text in (recipe.note, recipe.known_broken) if text]
+    return "; ".join(parts) or None
+
+
+def api_address(inventory: Inventory, head: str, port: int) -> str:
+    """`address:port` where clients reach the head: the inventory's `api`, a link, or a rail."""
+    host = inventory.hosts[head]
+    if host.api:
+        return host.api
+    if host.interfaces:
+        first = host.links[0] if host.links else host.interfaces[0]
+        return f"{first.ip}:{port}"
+    return f"{inventory.reachable_address(head)}:{port}"

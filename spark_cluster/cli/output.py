@@ -1,0 +1,93 @@
+"""How a verb is heard: `--json` and `--verbose`, and the terminal as the operator of an action."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spark_cluster.cli.options import JsonOption, VerboseOption
+from spark_cluster.cli.pipes import go_on_unheard
+from spark_cluster.cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from spark_cluster.actions.operator import Operator
+    from spark_cluster.actions.run import Outcome
+    from spark_cluster.core.secret import Secret
+
+
+@dataclass(frozen=True)
+class Json:
+    """--json alone, for a verb that has no more to tell."""
+
+    as_json: JsonOption = False
+
+    def say(self, text: str = "") -> None:
+        """A line for a person."""
+        if not self.as_json:
+            say(text)
+
+    def json(self, data: Any) -> None:
+        """An object for a program."""
+        if self.as_json:
+            say_json(data)
+
+    @contextlib.contextmanager
+    def operator(self, *, goes_on: bool = False) -> Iterator[Operator]:
+        """The terminal: it hears the events, and is asked for a password.
+
+        `goes_on`: what changes hosts goes on when nobody reads its output any more.
+        """
+        from spark_cluster.actions.operator import Operator
+        from spark_cluster.cli.views.console import ConsoleView, JsonLines
+
+        if goes_on:
+            go_on_unheard()
+        view = JsonLines() if self.as_json else ConsoleView(verbose=self.is_verbose)
+        try:
+            yield Operator(view, password_prompt() if _somebody() else None)
+        finally:
+            view.flush()
+
+    @property
+    def is_verbose(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Output(Json):
+    """--json and --verbose."""
+
+    verbose: VerboseOption = False
+
+    @property
+    def is_verbose(self) -> bool:
+        return self.verbose
+
+    def finish(self, outcome: Outcome, *, commands: bool = False) -> int:
+        """Show the plan of a dry run; the exit code."""
+        if outcome.plan is not None and not self.as_json:
+            from spark_cluster.cli.terminal import Console
+            from spark_cluster.cli.views import plan
+
+            plan.show(outcome.plan, Console(), outcome.in_the_way, commands=commands)
+        return outcome.exit_code
+
+
+def _somebody() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def password_prompt() -> Any:
+    """One prompt for all hosts, when a host's sudo wants a password."""
+
+    def ask() -> Secret:
+        import getpass
+
+        from spark_cluster.core.secret import Secret
+
+        return Secret(getpass.getpass("sudo password for the hosts: "))
+
+    return ask

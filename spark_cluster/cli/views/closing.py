@@ -1,0 +1,104 @@
+"""The last lines of a run for a person: what came of it, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from spark_cluster.core.event import RunFinished
+from spark_cluster.serving.api import API_KEY
+
+_PROOFS = {
+    "ready": "that the model is loaded and the server answers",
+    "canary": "that the server gives a token",
+    "rdma-verdict": "that its tokens travel by RDMA",
+}
+
+
+def lines(event: RunFinished) -> list[str]:
+    """Empty where the counts say all."""
+    close = _OF.get(event.verb)
+    if close is not None:
+        return close(event.exit_code, event.data)
+    return _not_begun(event.data)
+
+
+def _not_begun(data: Mapping[str, Any]) -> list[str]:
+    if data.get("begun") is False:
+        return ["Nothing was changed: what stands above is in the way."]
+    return []
+
+
+def _teardown(_: int, data: Mapping[str, Any]) -> list[str]:
+    said = _not_begun(data)
+    for name in data.get("unknown", ()):
+        said.append(
+            f"unknown: {name} was not reached; what runs there may still run. "
+            "Run `spark-cluster teardown --resume` when it answers (--wait MINUTES waits for it)."
+        )
+    if data.get("clear"):
+        what = data["recipe"] or "ours"
+        said.append(f"nothing of {what} runs on {', '.join(data['clear'])}")
+    return said
+
+
+def _launch(code: int, data: Mapping[str, Any]) -> list[str]:
+    name = data.get("name", "")
+    if data.get("begun") is False:
+        said = ["Nothing was started: what stands above is in the way."]
+    elif code == 0:
+        return _serves(name, data)
+    elif "verdict" in data:
+        said = [
+            f"{name} is up and answers: {data['endpoint']}",
+            "Its tokens do not travel by RDMA as they should: see the verdict above.",
+        ]
+    else:
+        said = [
+            "The containers are left as they are, for their logs. "
+            "`spark-cluster teardown` removes them."
+        ]
+    if data.get("wanted_restarts") and not data.get("restarts_on"):
+        said.append(f"nothing starts {name} again at boot until a launch with --restart-at-boot")
+    return said
+
+
+def _serves(name: str, data: Mapping[str, Any]) -> list[str]:
+    unproven = data["not_verified"] if data["waited"] else ()
+    said = [f"{name} is {_state(data)}: {data['endpoint']}"]
+    said += [f"not verified: {_PROOFS[step]}; the playbook has no step {step}" for step in unproven]
+    said.append(curl_line(data["chat"], data["model"], has_key=data["has_key"]))
+    if data["restarts_on"]:
+        said.append(
+            f"restarts at boot on {', '.join(data['restarts_on'])}, and when a rank ends, until "
+            "`spark-cluster teardown`"
+        )
+    if len(data["hosts"]) > 1:
+        more = " --watch" if "verdict" in data else ""
+        said.append(f"next: spark-cluster verify-rdma{more}")
+    return said
+
+
+def _state(data: Mapping[str, Any]) -> str:
+    """What may be said of a launch that ended well."""
+    was_up, unproven = data["already_up"], data["not_verified"]
+    if not data["waited"]:
+        return "already up" if was_up else "started, not yet ready"
+    if not unproven:
+        return "already up" if was_up else "ready"
+    answers = not {"ready", "canary"} & set(unproven)
+    said = "ready" if answers else "started"
+    return f"{'already up' if was_up else said}, but not verified"
+
+
+def curl_line(url: str, model: str, *, has_key: bool) -> str:
+    """A request to try; the key, if there is one, is for the reader's shell to put in."""
+    body = '{"model": "%s", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 32}'
+    key = f' -H "Authorization: Bearer ${API_KEY}"' if has_key else ""
+    return f"  curl {url}{key} -H 'Content-Type: application/json' -d '{body % model}'"
+
+
+_OF: dict[str, Callable[[int, Mapping[str, Any]], list[str]]] = {
+    "launch": _launch,
+    "teardown": _teardown,
+}
