@@ -122,9 +122,9 @@ def find(
     entry = CATALOGUE[code]
     return Finding(
         code,
+        what,
         severity or entry.severity,
         host,
-        what,
         fix or DIAGNOSES[code].fix,
         entry.repair if repair == _SAME else repair,
     )

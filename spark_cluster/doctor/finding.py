@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from spark_cluster.core import finding as core
+
 
 class Severity(StrEnum):
     """critical: the cluster cannot serve, or not over RDMA. warning: it serves worse, or will
@@ -21,16 +23,11 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """`what` was seen, with numbers and units. `fix` is the command or the act that mends it.
+class Finding(core.Finding):
+    """`fix` is the command or the act that mends it; `repair` the step of the bootstrap playbook
+    that does, None where a person must decide."""
 
-    `repair` is the step of the bootstrap playbook that mends it, None where a person must decide.
-    `explain CODE` says why it matters.
-    """
-
-    code: str
     severity: Severity
     host: str
-    what: str
     fix: str
     repair: str | None = None

@@ -12,7 +12,7 @@ from packaging.version import Version
 from spark_cluster.core.error import InputError
 from spark_cluster.engines.placement import Placement
 from spark_cluster.inventory import rings
-from spark_cluster.recipes.lint_finding import Finding
+from spark_cluster.recipes.lint_finding import Finding, error, warning
 from spark_cluster.recipes.lint_versions import WHEEL_NCCL, ngc, release, wheel_nccl
 from spark_cluster.recipes.models import Recipe
 
@@ -40,7 +40,7 @@ def findings(recipe: Recipe, placement: Placement) -> tuple[Finding, ...]:
             "the addresses of all devices by one"
         )
         remedy = "Use the same prefix length on all cables, such as /30 or /24."
-        found.append(Finding("error", ("rails",), CODE, what, remedy))
+        found.append(error(("rails",), CODE, what, remedy))
     return (*found, *_release(recipe))
 
 
@@ -55,7 +55,7 @@ def _release(recipe: Recipe) -> tuple[Finding, ...]:
             f"Ask it: `docker run --rm --gpus all {recipe.image} python3 -c 'import torch; "
             "print(torch.cuda.nccl.version())'`."
         )
-        return (Finding("warning", ("image",), CODE, what, remedy),)
+        return (warning(("image",), CODE, what, remedy),)
     if holds is not None and Version(holds) >= SUBNET_AWARE:
         return ()
     what = (
@@ -66,4 +66,4 @@ def _release(recipe: Recipe) -> tuple[Finding, ...]:
         f"Use an image with vLLM {WHEEL_NCCL[-1][0]} or newer; if this one has a newer NCCL, "
         "launch it with --anyway."
     )
-    return (Finding("error", ("image",), CODE, what, remedy),)
+    return (error(("image",), CODE, what, remedy),)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from spark_cluster.core import finding as core
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -90,11 +92,9 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """`code` is explained by core/diagnoses.yaml."""
+class Finding(core.Finding):
+    """What is wrong between two hosts."""
 
-    code: str
-    what: str
     hosts: tuple[str, ...]
 
 

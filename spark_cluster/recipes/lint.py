@@ -16,7 +16,7 @@ from spark_cluster.core.error import InputError
 from spark_cluster.core.shell import quote
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.lint_arguments import ARGUMENT_RULES
-from spark_cluster.recipes.lint_finding import Finding, Loc
+from spark_cluster.recipes.lint_finding import Finding, Loc, error, warning
 from spark_cluster.recipes.lint_images import IMAGE_RULES
 from spark_cluster.recipes.lint_nccl import NCCL_RULES
 from spark_cluster.recipes.lint_rules import RULES, SECRET_IN_PLAIN
@@ -73,8 +73,7 @@ def _of_versions(recipe: Recipe) -> Iterator[Finding]:
         return
     version = release(recipe.engine_version)
     if version is None:
-        yield Finding(
-            "warning",
+        yield warning(
             ("engine_version",),
             "RECIPE006",
             f"{recipe.engine_version!r} is no version: what vLLM knows there is not checked",
@@ -109,8 +108,7 @@ def _against(row: Row, version: Version) -> Iterator[Finding]:
     else:
         return
     remedy = f"Use {row.instead}." if row.instead else f"Remove `{row.name}` from `{row.kind}:`."
-    yield Finding(
-        "error",
+    yield error(
         (row.kind, row.name),
         "RECIPE003",
         f"{row.name} {when}, and the recipe has {version}: {row.effect}",

@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from spark_cluster.core import finding as core
 from spark_cluster.recipes.models import Choice
 
 Loc = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """`loc` is the field in the recipe; `code` is explained by core/diagnoses.yaml; `source` says
-    who saw it, where the reason alone does not convince."""
+class Finding(core.Finding):
+    """`loc` is the field in the recipe; `source` says who saw it, where the reason alone does not
+    convince."""
 
     severity: Literal["error", "warning"]
     loc: Loc
-    code: str
-    what: str
     remedy: str
     source: str = ""
 
@@ -28,11 +27,11 @@ class Finding:
 
 
 def error(loc: Loc, code: str, what: str, remedy: str, source: str = "") -> Finding:
-    return Finding("error", loc, code, what, remedy, source)
+    return Finding(code, what, "error", loc, remedy, source)
 
 
 def warning(loc: Loc, code: str, what: str, remedy: str, source: str = "") -> Finding:
-    return Finding("warning", loc, code, what, remedy, source)
+    return Finding(code, what, "warning", loc, remedy, source)
 
 
 def value_of(choice: Choice | None) -> str | None:

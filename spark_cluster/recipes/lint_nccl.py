@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from spark_cluster.recipes.lint_finding import Finding
+from spark_cluster.recipes.lint_finding import Finding, error, warning
 from spark_cluster.recipes.models import Recipe
 
 #: GPUDirect does not work on a GB10; NCCL_NET_GDR_C2C is 1 since 2.27 and goes over the level.
@@ -33,7 +33,7 @@ def gid_index(recipe: Recipe) -> Iterator[Finding]:
         )
         remedy = "Remove it: NCCL finds the GID by RoCE version, address family and network."
         source = "nccl issues 1333 and 2157"
-        yield Finding("error", ("env", name), "RECIPE004", what, remedy, source)
+        yield error(("env", name), "RECIPE004", what, remedy, source)
 
 
 def transport(recipe: Recipe) -> Iterator[Finding]:
@@ -43,14 +43,14 @@ def transport(recipe: Recipe) -> Iterator[Finding]:
             "NCCL_NET is left out while NCCL_IB_HCA is set: without a usable device NCCL 2.28.9 "
             "fell back to sockets, and the job succeeded four to eight times slower"
         )
-        yield Finding("error", ("env", name), "RECIPE004", what, "Remove the line: it is IB then.")
+        yield error(("env", name), "RECIPE004", what, "Remove the line: it is IB then.")
     elif _text(recipe, name) not in (None, "IB"):
         what = f"NCCL_NET is {_text(recipe, name)}: the ranks will not use RDMA"
         remedy = "Remove the line, unless a measurement over sockets is what you want."
-        yield Finding("warning", ("env", name), "RECIPE004", what, remedy)
+        yield warning(("env", name), "RECIPE004", what, remedy)
     if _text(recipe, "NCCL_IB_DISABLE") not in (None, "0", ""):
         what = "NCCL_IB_DISABLE switches RDMA off, and NCCL_NET=IB then fails at once"
-        yield Finding("error", ("env", "NCCL_IB_DISABLE"), "RECIPE004", what, "Remove it.")
+        yield error(("env", "NCCL_IB_DISABLE"), "RECIPE004", what, "Remove it.")
 
 
 def gpu_direct(recipe: Recipe) -> Iterator[Finding]:
@@ -62,7 +62,7 @@ def gpu_direct(recipe: Recipe) -> Iterator[Finding]:
             f"{name} is {said if said is not None else 'left out'}: GPUDirect does not work on a "
             f"GB10, and only all three of {', '.join(_GDR_OFF)} turn it off"
         )
-        yield Finding("error", ("env", name), "RECIPE004", what, f"Remove the line: it is {off}.")
+        yield error(("env", name), "RECIPE004", what, f"Remove the line: it is {off}.")
 
 
 def per_host(recipe: Recipe) -> Iterator[Finding]:
@@ -71,11 +71,11 @@ def per_host(recipe: Recipe) -> Iterator[Finding]:
         if given is not None:
             what = f"{name} is {given!r} on every host, whichever port its cable is in"
             remedy = "Remove it: each rank gets its own from the inventory."
-            yield Finding("warning", ("env", name), "RECIPE004", what, remedy)
+            yield warning(("env", name), "RECIPE004", what, remedy)
     if _text(recipe, "VLLM_HOST_IP") is not None:
         what = "VLLM_HOST_IP gives all ranks one address"
         remedy = "Remove it: each rank gets its own."
-        yield Finding("error", ("env", "VLLM_HOST_IP"), "RECIPE004", what, remedy)
+        yield error(("env", "VLLM_HOST_IP"), "RECIPE004", what, remedy)
 
 
 def plugin(recipe: Recipe) -> Iterator[Finding]:
@@ -85,7 +85,7 @@ def plugin(recipe: Recipe) -> Iterator[Finding]:
     if given not in (None, "", "none") and net == "IB":
         what = f"{name} is {given}, and with NCCL_NET=IB NCCL's own transport is used, not a plugin"
         remedy = "Remove it. To try a plugin, set NCCL_NET to the name that the plugin has, too."
-        yield Finding("warning", ("env", name), "RECIPE004", what, remedy)
+        yield warning(("env", name), "RECIPE004", what, remedy)
 
 
 def log_file(recipe: Recipe) -> Iterator[Finding]:
@@ -95,7 +95,7 @@ def log_file(recipe: Recipe) -> Iterator[Finding]:
             f"{name} takes NCCL's lines out of docker's log: launch, verify-rdma and doctor read "
             "them there"
         )
-        yield Finding("warning", ("env", name), "RECIPE004", what, "Remove it.")
+        yield warning(("env", name), "RECIPE004", what, "Remove it.")
 
 
 NCCL_RULES: tuple[Callable[[Recipe], Iterator[Finding]], ...] = (

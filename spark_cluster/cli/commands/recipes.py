@@ -151,12 +151,12 @@ def _linted(name: str, own: dict[str, Path]) -> list[tuple[str, Finding]]:
     from spark_cluster.core.error import InputError
     from spark_cluster.recipes import lint as rules
     from spark_cluster.recipes import loader
-    from spark_cluster.recipes.lint_finding import Finding
+    from spark_cluster.recipes.lint_finding import error as problem
 
     try:
         recipe = loader.load(name, own)
     except InputError as error:
-        said = Finding("error", (), error.code or "RECIPE005", error.message, error.remedy)
+        said = problem((), error.code or "RECIPE005", error.message, error.remedy)
         return [(error.place or name, said)]
     found = [*rules.lint(recipe), *rules.lint_overlays(recipe)]
     return [(loader.place(recipe, finding.loc), finding) for finding in found]
