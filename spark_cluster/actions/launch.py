@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from spark_cluster.actions.deploying import Choices, deploy, lint_notes, load_recipe, placement_of
 from spark_cluster.actions.operator import Operator
 from spark_cluster.actions.run import Active, Outcome, activate, planned, refuse
-from spark_cluster.actions.verdict import judged
+from spark_cluster.actions.verdict import about, verdict_of
 from spark_cluster.core.error import Interrupted
+from spark_cluster.core.event import as_json
 from spark_cluster.facts.supervisor import SUPERVISOR
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
+from spark_cluster.rdma.verdict import Verdict
 from spark_cluster.recipes.models import Recipe
 from spark_cluster.runner.journal import new_run
 from spark_cluster.runner.request import RunRequest
@@ -47,6 +50,39 @@ def launch_request(
     )
 
 
+@dataclass(frozen=True)
+class Serving:
+    """What a launch started.
+
+    endpoint      where clients reach the server; `chat`: where they ask for a chat
+    model         the name that requests give
+    has_key       it asks for an API key, which stays on its host
+    hosts         the head first
+    already_up    nothing had to be started
+    waited        the launch waited for a token
+    not_verified  the steps of PROOFS that did not run
+    restarts_on   hosts that start their rank again at boot
+    """
+
+    endpoint: str
+    chat: str
+    model: str
+    has_key: bool
+    hosts: tuple[str, ...]
+    already_up: bool
+    waited: bool
+    not_verified: tuple[str, ...]
+    restarts_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LaunchOutcome(Outcome):
+    """`serving` is None where nothing was begun, `verdict` where there is none."""
+
+    serving: Serving | None = None
+    verdict: Verdict | None = None
+
+
 def launch(
     request: RunRequest,
     name: str,
@@ -55,27 +91,26 @@ def launch(
     dry_run: bool = False,
     no_wait: bool = False,
     commands: bool = False,
-) -> Outcome:
+) -> LaunchOutcome:
     """Carry a launch out; `name` is what the user calls the recipe.
 
-    The outcome's data: `endpoint`, `chat` (where a chat is asked for), `model`, `has_key`,
-    `already_up`, `waited`, `not_verified` (the steps of PROOFS that did not run), `restarts_on`
-    (hosts), `wanted_restarts`, and the verdict if there is one.
+    `no_wait`: return once the server is started, without waiting for a token. `commands`: a dry run
+    tells the shell commands, too.
     """
     deployment = request.deployment
     assert deployment is not None
     with activate(request, operator, journal=not dry_run) as active:
         proofs = [step for step in PROOFS if step != _VERDICT or len(deployment.hosts) > 1]
-        unproven = active.run.playbook.lacks(proofs)
+        unproven = proofs if no_wait else active.run.playbook.lacks(proofs)
         if no_wait:
             active.run.leave_out(PROOFS)
         plan = active.run.plan()
         if dry_run:
-            return planned(active, plan, commands=commands)
+            return _with(planned(active, plan, commands=commands))
         refused = refuse(active, plan)
         if refused:
-            data = {"begun": False, "name": name, **_restarts(active)}
-            return active.finish(refused, data=data)
+            data = {"begun": False, "name": name, **_restarts(request, _restart_hosts(active))}
+            return _with(active.finish(refused, data=data))
         was_up = plan.change_count == 0
         try:
             results = active.run.apply(plan)
@@ -86,34 +121,46 @@ def launch(
             )
             raise
         address = f"http://{api_address(request.inventory, deployment.head, deployment.port)}"
-        data = {
-            "name": name,
-            "endpoint": address + APIS[deployment.api].root,
-            "chat": address + APIS[deployment.api].chat,
-            "model": deployment.client_model,
-            "has_key": deployment.containers[0].has_key,
-            "hosts": list(deployment.hosts),
-            "already_up": was_up,
-            "waited": not no_wait,
-            "not_verified": list(proofs if no_wait else unproven),
-            **_restarts(active),
-            **judged(active, results),
-        }
-        return active.finish(results, data=data)
+        serving = Serving(
+            endpoint=address + APIS[deployment.api].root,
+            chat=address + APIS[deployment.api].chat,
+            model=deployment.client_model,
+            has_key=deployment.containers[0].has_key,
+            hosts=tuple(deployment.hosts),
+            already_up=was_up,
+            waited=not no_wait,
+            not_verified=tuple(unproven),
+            restarts_on=_restart_hosts(active),
+        )
+        judged = verdict_of(active, results)
+        data = {"name": name, **as_json(serving), **_restarts(request, serving.restarts_on)}
+        if judged is not None:
+            active.listener(judged)
+            data |= about(judged)
+        outcome = active.finish(results, data=data)
+        return _with(outcome, serving, judged.verdict if judged is not None else None)
 
 
-def _restarts(active: Active) -> dict[str, Any]:
-    """Whether the ranks come back at boot, and whether they were to."""
-    hosts = [
+def _with(
+    outcome: Outcome, serving: Serving | None = None, verdict: Verdict | None = None
+) -> LaunchOutcome:
+    known = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
+    return LaunchOutcome(**known, serving=serving, verdict=verdict)
+
+
+def _restart_hosts(active: Active) -> tuple[str, ...]:
+    """The hosts that start their rank again, by the last reading."""
+    return tuple(
         view.name
         for view in map(active.run.view, active.session.alive)
         if SUPERVISOR in view.facts and view.facts[SUPERVISOR].enabled
-    ]
-    return {
-        "restarts_at_boot": bool(hosts),
-        "restarts_on": hosts,
-        "wanted_restarts": set(_RESTART[True]) <= set(active.request.settings),
-    }
+    )
+
+
+def _restarts(request: RunRequest, hosts: Sequence[str]) -> dict[str, Any]:
+    """Whether the ranks come back at boot, and whether they were to."""
+    wanted = set(_RESTART[True]) <= set(request.settings)
+    return {"restarts_at_boot": bool(hosts), "restarts_on": list(hosts), "wanted_restarts": wanted}
 
 
 def _note(recipe: Recipe, choices: Choices) -> str | None:

@@ -14,17 +14,17 @@ from spark_cluster.steps.rdma_verdict import STEP, verdict
 from spark_cluster.workload.served import HostFacts, beside, to_verify
 
 
-def about(active: Active, result: Verdict, facts: HostFacts) -> dict[str, Any]:
+def about(event: Judged) -> dict[str, Any]:
     """A verdict as the journal and `--json` keep it: with what was judged, and what else runs."""
-    event = judged_event(active, result, facts)
     return {
-        "verdict": as_json(result),
+        "verdict": as_json(event.verdict),
         "served": event.served,
         "not_judged": list(event.not_judged),
     }
 
 
 def judged_event(active: Active, result: Verdict, facts: HostFacts) -> Judged:
+    """The verdict with what it is about, read from the containers' labels."""
     found = to_verify(facts)
     served = {
         "inventory": str(active.request.inventory.path),
@@ -34,13 +34,11 @@ def judged_event(active: Active, result: Verdict, facts: HostFacts) -> Judged:
     return Judged(result, served, others)
 
 
-def judged(active: Active, results: Sequence[Result]) -> dict[str, Any]:
-    """The verdict that a run ended with, told; empty if it did not come to one."""
+def verdict_of(active: Active, results: Sequence[Result]) -> Judged | None:
+    """The verdict that a run ended with; None if it did not come to one."""
     ended = (Status.OK, Status.FAILED)
     head = next((r.host for r in results if r.step == STEP.name and r.status in ended), None)
     result = verdict(active.run.view(head)) if head in active.session.alive and head else None
     if result is None:
-        return {}
-    facts = active.session.all_facts()
-    active.listener(judged_event(active, result, facts))
-    return about(active, result, facts)
+        return None
+    return judged_event(active, result, active.session.all_facts())
