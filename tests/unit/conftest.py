@@ -9,6 +9,7 @@ import pytest
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from tests.command_line import Cli, command_line
+from tests.operators import Operators, operators
 
 from . import switched
 from .cases import write
@@ -42,3 +43,9 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def switch(tmp_path: Path) -> Inventory:
     """Three Sparks on one switch; the pair serves."""
     return inventories.load(write(tmp_path / "switch.yaml", switched.SWITCH))
+
+
+@pytest.fixture
+def over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operators:
+    """Operators of actions, with a home folder of the test's own."""
+    return operators(tmp_path, monkeypatch)
