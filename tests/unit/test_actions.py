@@ -93,7 +93,7 @@ def test_a_relaunch_ends_with_a_teardown_that_is_not_complete(
     over: Operators, switch: Inventory
 ) -> None:
     hosts = both(switch)
-    hosts[0].on("docker rm", failed("no"))
+    hosts[0].on("docker rm", failed(1, "no"))
     operator, heard = over(hosts)
     outcome = relaunch(switch, None, operator)
     assert outcome.exit_code != 0
