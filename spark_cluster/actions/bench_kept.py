@@ -7,14 +7,61 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, ClassVar
 
 from spark_cluster import __version__
 from spark_cluster.actions.bench_place import Place
 from spark_cluster.bench import files, vllm_serve
 from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.results import Level, Run, Server
-from spark_cluster.cli.views.bench import View
 from spark_cluster.core.error import StepFailed
+from spark_cluster.core.event import Event, Listener, Note
+
+
+@dataclass(frozen=True)
+class Begun(Event):
+    """The server is known, and so are the levels to come; `beside`: hosts are read meanwhile."""
+
+    kind: str = field(default="bench_started", init=False)
+    server: Server
+    settings: Settings
+    levels: tuple[str, ...]
+    beside: bool
+
+
+@dataclass(frozen=True)
+class Counted(Event):
+    """Requests of a level so far; `requests` is None where the level ends by time."""
+
+    kind: str = field(default="bench_progress", init=False)
+    passing: ClassVar[bool] = True
+    level: str
+    requests: int | None
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class LevelEnded(Event):
+    """A level is over: in JSON the level's own fields (bench/results.py), but for its requests."""
+
+    kind: str = field(default="level", init=False)
+    level: Level
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.level.model_dump(mode="json", exclude={"requests"})}
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """A run's end, and its file."""
+
+    kind: str = field(default="bench_finished", init=False)
+    file: str
+    exit_code: int
+    interrupted: bool
+    notes: tuple[str, ...]
+    has_failures: bool
 
 
 def _now() -> str:
@@ -28,7 +75,7 @@ class Kept:
     name: str
     settings: Settings
     place: Place
-    view: View
+    listener: Listener
     folder: Path
     by_vllm: bool
     notes: tuple[str, ...] = ()
@@ -43,10 +90,11 @@ class Kept:
     def begin(self, server: Server, planned: Sequence[Step]) -> None:
         """The server is known, and so are the levels to come."""
         self._server, self._planned = server, tuple(step.name for step in planned)
-        self.view.begin(server, self.settings, planned)
+        beside = self.place.sampler is not None and not self.by_vllm
+        self.listener(Begun(server, self.settings, self._planned, beside))
 
     def progress(self, step: Step, done: int, failed: int) -> None:
-        self.view.progress(step, done, failed)
+        self.listener(Counted(step.name, step.requests, done, failed))
 
     def finished(self, level: Level) -> None:
         """Until the run's end its file says that it was interrupted: it may be. A file that cannot
@@ -55,8 +103,8 @@ class Kept:
         try:
             self.save(interrupted=True)
         except StepFailed as error:
-            self.view.note(error.message)
-        self.view.finished(level)
+            self.listener(Note(error.message))
+        self.listener(LevelEnded(level))
 
     @property
     def complete(self) -> bool:
@@ -69,14 +117,15 @@ class Kept:
             self.path = files.save(run, self.folder)
         return run
 
-    def end(self, *, interrupted: bool = False, code: int = 0) -> int:
-        """Write the file for the last time and tell of it. The exit code: 1 if it would be 0 and a
-        request failed. Raises StepFailed."""
+    def end(self, *, interrupted: bool = False, code: int = 0) -> Finished:
+        """Write the file for the last time and tell of it; its exit code is 1 if it would be 0 and
+        a request failed. Raises StepFailed."""
         run = self.save(interrupted=interrupted)
         assert self.path is not None
         code = code or int(run.has_failures)
-        self.view.end(run, self.path, code)
-        return code
+        told = Finished(str(self.path), code, run.interrupted, run.notes, run.has_failures)
+        self.listener(told)
+        return told
 
     def _run(self, interrupted: bool) -> Run:
         assert self._server is not None

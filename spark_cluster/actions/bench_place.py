@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from spark_cluster.actions.launch import api_address
+from spark_cluster.actions.operator import Operator
+from spark_cluster.actions.run import load_inventory, looking
 from spark_cluster.bench import vllm_serve
 from spark_cluster.bench.client import base_url
 from spark_cluster.bench.host_samples import Sampler
 from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.results import Server
-from spark_cluster.cli.running import load_inventory, looking
 from spark_cluster.core.error import CheckFailed, InputError, SparkError, StepFailed
 from spark_cluster.facts.base import Fact, Facts
 from spark_cluster.facts.docker import CONTAINERS, Container
@@ -97,7 +99,11 @@ def at_endpoint(endpoint: str) -> Place:
 
 @contextlib.contextmanager
 def on_cluster(
-    recipe: str | None, inventory: str | None, hosts: list[str] | None, interval: float
+    recipe: str | None,
+    inventory: str | None,
+    hosts: Sequence[str] | None,
+    interval: float,
+    operator: Operator,
 ) -> Iterator[Place]:
     """What runs on the inventory's hosts, with their readings beside it.
 
@@ -105,7 +111,8 @@ def on_cluster(
     """
     loaded = load_inventory(inventory)
     wanted = _recipe(loaded, recipe) if recipe is not None else None
-    with looking(loaded, select(loaded, hosts)) as session:
+    names = select(loaded, None if hosts is None else list(hosts))
+    with looking(loaded, names, operator) as session:
         facts = _read(session)((CONTAINERS, HOST, GPU))
         there = running(facts)
         meant = [each for each in there if wanted and each.recipe == wanted.name]
@@ -128,8 +135,6 @@ def _place(
     wanted: Recipe | None,
     interval: float,
 ) -> Place:
-    from spark_cluster.actions.launch import api_address
-
     away = [name for name in found.hosts if name not in facts]
     sampler = Sampler(_read(session, found.hosts), ranks(found, facts, inventory), interval)
     notes = [f"{name} is away: its counters and power are not read" for name in away]

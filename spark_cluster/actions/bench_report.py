@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spark_cluster.bench import plots
-from spark_cluster.bench.compare import compare
+from spark_cluster.bench.compare import Comparison, compare
 from spark_cluster.bench.files import holds_result, load
 from spark_cluster.bench.report import comparison_markdown, markdown
 from spark_cluster.bench.results import Kind, Run
 from spark_cluster.core.error import InputError, StepFailed
+from spark_cluster.core.event import Event
+
+
+@dataclass(frozen=True)
+class Written(Event):
+    """The files of a report."""
+
+    kind: str = field(default="report", init=False)
+    written: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Compared(Event):
+    """Two results beside each other: in JSON the comparison's own fields (bench/compare.py)."""
+
+    kind: str = field(default="comparison", init=False)
+    comparison: Comparison
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.comparison.as_dict()}
 
 
 def write(files: Sequence[Path], output: Path | None, form: str | None) -> list[Path]:

@@ -3,20 +3,69 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 
 from spark_cluster.actions.operator import Operator
 from spark_cluster.actions.run import Outcome, activate, carry_out, looking
+from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.error import InputError, SparkError
-from spark_cluster.core.event import Note
+from spark_cluster.core.event import Event, Note
 from spark_cluster.doctor.cluster import FACTS, Clock, Cluster
-from spark_cluster.doctor.examine import repairs
-from spark_cluster.doctor.finding import Finding
+from spark_cluster.doctor.examine import examine, exit_code, repairs
+from spark_cluster.doctor.finding import Finding, Severity
 from spark_cluster.facts.base import Facts
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes import loader
 from spark_cluster.runner.request import RunRequest
 from spark_cluster.runner.session import HostSession, Session
+
+
+@dataclass(frozen=True)
+class ExplainedFinding(Finding):
+    """A finding with its diagnosis' title and why it matters."""
+
+    title: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class DoctorReport(Event):
+    """What an examination found, the gravest first. `phase` is examined, or after-fix for the
+    second look; `hosts` are up or unknown, `counts` the findings by severity."""
+
+    kind: str = field(default="doctor", init=False)
+    phase: str
+    inventory: str
+    hosts: dict[str, str]
+    findings: tuple[ExplainedFinding, ...]
+    counts: dict[str, int]
+    exit_code: int
+
+
+def report(
+    inventory: Inventory, hosts: Sequence[str], operator: Operator, *, after_fix: bool = False
+) -> DoctorReport:
+    """Examine these hosts; nothing is changed."""
+    cluster = read(inventory, hosts, operator)
+    findings = examine(cluster)
+    counts = Counter(finding.severity for finding in findings)
+    return DoctorReport(
+        "after-fix" if after_fix else "examined",
+        str(inventory.path),
+        {name: "up" if name in cluster.facts else "unknown"
+         for name in (*cluster.facts, *cluster.away)},
+        tuple(map(_explained, findings)),
+        {severity.value: counts[severity] for severity in Severity},
+        exit_code(findings),
+    )  # fmt: skip
+
+
+def _explained(finding: Finding) -> ExplainedFinding:
+    known = {each.name: getattr(finding, each.name) for each in fields(finding)}
+    diagnosis = DIAGNOSES[finding.code]
+    return ExplainedFinding(**known, title=diagnosis.title, why=diagnosis.why)
 
 
 def read(inventory: Inventory, names: Sequence[str], operator: Operator) -> Cluster:
@@ -60,7 +109,7 @@ def _images(inventory: Inventory) -> frozenset[str]:
     return frozenset(found)
 
 
-def repair(cluster: Cluster, findings: Sequence[Finding], operator: Operator) -> Outcome | None:
+def repair(inventory: Inventory, findings: Sequence[Finding], operator: Operator) -> Outcome | None:
     """Run the bootstrap playbook's steps that the findings name, on their hosts. None if there are
     none to run; what became of it a second look tells."""
     wanted = repairs(list(findings))
@@ -70,8 +119,8 @@ def repair(cluster: Cluster, findings: Sequence[Finding], operator: Operator) ->
     request = RunRequest(
         verb="doctor",
         playbook="bootstrap",
-        hosts=[name for name in cluster.inventory.hosts if name in named],
-        inventory=cluster.inventory,
+        hosts=[name for name in inventory.hosts if name in named],
+        inventory=inventory,
         note=f"bootstrap steps: {', '.join(sorted(wanted))}",
     )
     with activate(request, operator) as active:

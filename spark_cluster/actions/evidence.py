@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from spark_cluster.actions.doctor import look
 from spark_cluster.actions.events import Collecting
 from spark_cluster.actions.operator import Operator
 from spark_cluster.actions.run import looking
+from spark_cluster.core.event import Event
 from spark_cluster.doctor.examine import examine
 from spark_cluster.evidence.index import About, Part, page, wrong
 from spark_cluster.evidence.redact import redact, secret_values
@@ -23,10 +24,11 @@ from spark_cluster.runner.session import Session
 
 
 @dataclass(frozen=True)
-class Collected:
+class Collected(Event):
     """An archive of so many bytes. `incomplete`: hosts of which something is missing; `wrong`:
     what looks wrong, a line each; `codes`: of the doctor's findings."""
 
+    kind: str = field(default="evidence", init=False)
     path: str
     bytes: int
     files: int

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from spark_cluster.actions.copies import Way
     from spark_cluster.actions.deploying import Choices
     from spark_cluster.inventory.models import Inventory
 
@@ -128,6 +129,19 @@ class Chosen:
 
         names = chosen_options(self.options, pp=self.pp, debug=self.debug, dual_rail=self.dual_rail)
         return Choices(group, self.profile, names, anyway, restart_at_boot=restart_at_boot)
+
+
+@dataclass(frozen=True)
+class Route:
+    """How files travel between hosts."""
+
+    encrypt: EncryptOption = False
+    iperf: IperfOption = False
+
+    def way(self, streams: int = 8) -> Way:
+        from spark_cluster.actions.copies import Way
+
+        return Way(self.encrypt, self.iperf, streams)
 
 
 #: What an option means that is not given.

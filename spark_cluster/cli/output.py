@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spark_cluster.cli.options import JsonOption, VerboseOption
 from spark_cluster.cli.pipes import go_on_unheard
@@ -15,7 +15,15 @@ from spark_cluster.cli.terminal import say, say_json
 if TYPE_CHECKING:
     from spark_cluster.actions.operator import Operator
     from spark_cluster.actions.run import Outcome
+    from spark_cluster.core.event import Event
     from spark_cluster.core.secret import Secret
+
+
+class View(Protocol):
+    """Shows events as they happen; `flush` shows what it holds back."""
+
+    def __call__(self, event: Event) -> None: ...
+    def flush(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -29,27 +37,29 @@ class Json:
         if not self.as_json:
             say(text)
 
-    def json(self, data: Any) -> None:
+    def json(self, report: Event) -> None:
         """An object for a program."""
         if self.as_json:
-            say_json(data)
+            say_json(report.as_dict())
 
     @contextlib.contextmanager
-    def operator(self, *, goes_on: bool = False) -> Iterator[Operator]:
+    def operator(self, *, goes_on: bool = False, view: View | None = None) -> Iterator[Operator]:
         """The terminal: it hears the events, and is asked for a password.
 
-        `goes_on`: what changes hosts goes on when nobody reads its output any more.
+        `goes_on`: what changes hosts goes on when nobody reads its output any more. `view` shows
+        the events to a person, in place of ConsoleView.
         """
         from spark_cluster.actions.operator import Operator
         from spark_cluster.cli.views.console import ConsoleView, JsonLines
 
         if goes_on:
             go_on_unheard()
-        view = JsonLines() if self.as_json else ConsoleView(verbose=self.is_verbose)
+        person = view or ConsoleView(verbose=self.is_verbose)
+        heard: View = JsonLines() if self.as_json else person
         try:
-            yield Operator(view, password_prompt() if _somebody() else None)
+            yield Operator(heard, password_prompt() if _somebody() else None)
         finally:
-            view.flush()
+            heard.flush()
 
     @property
     def is_verbose(self) -> bool:

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
 
 from spark_cluster.core.error import SparkError
 
 
 @dataclass(frozen=True)
 class Event:
-    """The root; `kind` names the event in JSON."""
+    """The root; `kind` names the event in JSON. A `passing` one is for a terminal alone, such as
+    the turn of a counter."""
 
     kind: str = field(default="event", init=False)
+    passing: ClassVar[bool] = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields as JSON's types."""
+        return {item.name: as_json(getattr(self, item.name)) for item in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,7 @@ Listener = Callable[[Event], None]
 
 def as_json(value: Any) -> Any:
     """An event, or anything in one, as JSON's types. Errors by `as_dict`, the unknown by `str`."""
-    if isinstance(value, SparkError):
+    if isinstance(value, SparkError | Event):
         return value.as_dict()
     if isinstance(value, Enum):
         return value.value
@@ -166,4 +174,6 @@ def as_json(value: Any) -> Any:
         return [as_json(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     return str(value)

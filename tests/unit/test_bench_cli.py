@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from spark_cluster import places
-from spark_cluster.actions import benching
+from spark_cluster.actions import bench as benching
+from spark_cluster.actions.bench import numbers
 from spark_cluster.actions.bench_place import launched
 from spark_cluster.actions.bench_report import write
-from spark_cluster.actions.benching import numbers
 from spark_cluster.bench.client import base_url
 from spark_cluster.cli import app
 from spark_cluster.facts.docker import Container

@@ -348,11 +348,15 @@ def test_the_evidence_and_its_index(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    from spark_cluster.actions.bench_kept import Begun
     from spark_cluster.bench.plan import Settings
+    from spark_cluster.bench.results import Server
+    from spark_cluster.core.event import Note
 
-    view = bench_view.View(Settings("sweep", (), 1, 1, "salt"), beside=False, as_json=False)
-    view.say(POISON)
-    view.note(POISON)
+    view = bench_view.View()
+    server = Server(endpoint=POISON, model=POISON, version=POISON, owned_by=POISON)
+    view(Begun(server, Settings("sweep", (), 1, 1, "salt"), (POISON,), beside=False))
+    view(Note(POISON))
     harmless(capsys.readouterr().out)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spark_cluster.cli.grouped import grouped
-from spark_cluster.cli.options import HostsOption, InventoryOption, JsonOption, split
+from spark_cluster.cli.options import Hosts, split
+from spark_cluster.cli.output import Json
 from spark_cluster.cli.sections import Group
-from spark_cluster.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from spark_cluster.bench.plan import Settings
@@ -106,9 +106,6 @@ class RunOptions:
     api_key_env: KeyOption = None
     sample: SampleOption = 5.0
     output: OutputOption = None
-    inventory: InventoryOption = None
-    hosts: HostsOption = None
-    as_json: JsonOption = False
 
 
 @app.command()
@@ -131,6 +128,8 @@ def sweep(
         typer.Option("--vllm", help="Use `vllm bench serve` in the head's container."),
     ] = False,
     run: RunOptions,
+    where: Hosts,
+    shown: Json,
 ) -> int:
     """Measure decoding by the number of concurrent requests.
 
@@ -138,7 +137,7 @@ def sweep(
 
     Each level has 4 requests per place, at least 8.
     """
-    from spark_cluster.actions.benching import numbers, settings
+    from spark_cluster.actions.bench import numbers, settings
 
     chosen = settings(
         "sweep",
@@ -148,7 +147,7 @@ def sweep(
         stall=stall,
         **asdict(load),
     )
-    return _measure(chosen, recipe, endpoint, run, vllm=vllm)
+    return _measure(chosen, recipe, endpoint, run, where, shown, vllm=vllm)
 
 
 @app.command()
@@ -164,12 +163,14 @@ def prefill(
     load: LoadOptions,
     stall: StallOption = 1200.0,
     run: RunOptions,
+    where: Hosts,
+    shown: Json,
 ) -> int:
     """Measure prefill by the length of the prompt.
 
     Each length has 4 requests per place, at least 5, each with one token to answer.
     """
-    from spark_cluster.actions.benching import numbers, settings
+    from spark_cluster.actions.bench import numbers, settings
 
     chosen = settings(
         "prefill",
@@ -180,7 +181,7 @@ def prefill(
         stall=stall,
         **asdict(load),
     )
-    return _measure(chosen, recipe, endpoint, run)
+    return _measure(chosen, recipe, endpoint, run, where, shown)
 
 
 @app.command()
@@ -200,9 +201,11 @@ def image(
     load: LoadOptions,
     stall: StallOption = 600.0,
     run: RunOptions,
+    where: Hosts,
+    shown: Json,
 ) -> int:
     """Measure image requests by resolution. Each request has a new image."""
-    from spark_cluster.actions.benching import numbers, settings
+    from spark_cluster.actions.bench import numbers, settings
 
     chosen = settings(
         "image",
@@ -213,7 +216,7 @@ def image(
         stall=stall,
         **asdict(load),
     )
-    return _measure(chosen, recipe, endpoint, run)
+    return _measure(chosen, recipe, endpoint, run, where, shown)
 
 
 def _measure(
@@ -221,36 +224,48 @@ def _measure(
     recipe: str | None,
     endpoint: str | None,
     run: RunOptions,
+    where: Hosts,
+    shown: Json,
     *,
     vllm: bool = False,
 ) -> int:
-    from spark_cluster.actions.benching import Ask, Scope, measure
+    from spark_cluster.actions.bench import Ask, Scope, measure
+    from spark_cluster.cli.views.bench import View
 
-    scope = Scope(recipe, endpoint, run.model, run.api_key_env, run.inventory, split(run.hosts))
-    ask = Ask(chosen, scope, run.output, sample=run.sample, vllm=vllm, as_json=run.as_json)
-    return measure(ask)
+    scope = Scope(recipe, endpoint, run.model, run.api_key_env, where.inventory, split(where.hosts))
+    ask = Ask(chosen, scope, run.output, sample=run.sample, vllm=vllm)
+    with shown.operator(view=None if shown.as_json else View()) as operator:
+        return measure(ask, operator).exit_code
 
 
 @app.command()
+@grouped
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Results to compare with.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Results to compare.")],
-    as_json: JsonOption = False,
+    *,
+    shown: Json,
 ) -> None:
     """Compare two results: ratios, 95 % intervals, and what is noise.
 
     A and B are files of `bench`, or of `vllm bench serve --save-result --save-detailed`.
     """
+    from spark_cluster.actions.bench_report import Compared
     from spark_cluster.bench.compare import compare as compare_runs
     from spark_cluster.bench.files import load
     from spark_cluster.cli.views.bench import show_comparison
 
-    show_comparison(compare_runs(load(a), load(b)), as_json=as_json)
+    found = compare_runs(load(a), load(b))
+    shown.json(Compared(found))
+    if not shown.as_json:
+        show_comparison(found)
 
 
 @app.command()
+@grouped
 def report(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Result files of `bench`.")],
+    *,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -261,16 +276,14 @@ def report(
     form: Annotated[
         str, typer.Option("--format", metavar="svg|png", help="Image format of the plots.")
     ] = "svg",
-    as_json: JsonOption = False,
+    shown: Json,
 ) -> None:
     """Write results as Markdown with plots. Two runs of a kind are compared as well."""
 
-    from spark_cluster.actions.bench_report import write
+    from spark_cluster.actions.bench_report import Written, write
     from spark_cluster.places import short
 
     written = write(files, output, form if plots else None)
-    if as_json:
-        say_json({"written": [str(path) for path in written]})
-        return
+    shown.json(Written(tuple(map(str, written))))
     for path in written:
-        say(f"wrote {short(path.absolute())}")
+        shown.say(f"wrote {short(path.absolute())}")

@@ -25,21 +25,18 @@ def doctor(*, where: Hosts, fix: FixOption = False, output: Output) -> int:
     """Examine the hosts and name what is wrong, with the fix. Changes nothing without --fix."""
     from spark_cluster.actions import doctor as action
     from spark_cluster.cli.views import doctor as view
-    from spark_cluster.doctor.examine import examine, exit_code
 
     loaded = where.load()
     names = where.select(loaded)
     with output.operator() as operator:
-        cluster = action.read(loaded, names, operator)
-        findings = examine(cluster)
-        view.tell(output, cluster, findings)
-        if not fix:
-            return exit_code(findings)
+        report = action.report(loaded, names, operator)
+        view.show(output, report)
+    if not fix:
+        return report.exit_code
     with output.operator(goes_on=True) as operator:
-        if action.repair(cluster, findings, operator) is None:
+        if action.repair(loaded, report.findings, operator) is None:
             output.say("  --fix: none of it can be repaired without a decision of yours.")
-            return exit_code(findings)
-        cluster = action.read(loaded, names, operator)
-    findings = examine(cluster)
-    view.tell(output, cluster, findings, after_fix=True)
-    return exit_code(findings)
+            return report.exit_code
+        report = action.report(loaded, names, operator, after_fix=True)
+    view.show(output, report)
+    return report.exit_code

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rich.status import Status
 
+from spark_cluster.actions.bench_kept import Begun, Counted, Finished, LevelEnded
 from spark_cluster.bench.compare import Comparison
-from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.report import COMPARED, compared
-from spark_cluster.bench.results import Level, Run, Server
+from spark_cluster.bench.results import Level
 from spark_cluster.bench.tables import BESIDE, COLUMNS, Column
-from spark_cluster.cli.terminal import Console, say, say_json, styled
+from spark_cluster.cli.terminal import Console, say, styled
+from spark_cluster.core.event import Event, Note
 from spark_cluster.core.units import count
 from spark_cluster.places import short
 
@@ -21,78 +22,71 @@ _LEAST, _NAME = 7, 12
 
 
 class View:
-    """Prints as it goes."""
+    """Shows a run as it goes."""
 
-    def __init__(self, settings: Settings, *, beside: bool, as_json: bool) -> None:
-        self._as_json = as_json
-        self._columns = COLUMNS[settings.kind] + (BESIDE if beside else [])
+    def __init__(self) -> None:
+        self._columns: list[Column] = []
         self._console = Console()
         self._status: Status | None = None
 
-    def say(self, text: str) -> None:
-        if not self._as_json:
-            self._console.line(text)
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Begun():
+                self._begun(event)
+            case Counted():
+                self._counted(event)
+            case LevelEnded():
+                self._ended(event.level)
+            case Note():
+                self._console.line(f"note: {event.message}")
+            case Finished():
+                self._finished(event)
 
-    def begin(self, server: Server, settings: Settings, steps: Sequence[Step]) -> None:
-        engine = " ".join(part for part in (server.owned_by, server.version) if part)
-        names = ", ".join(step.name for step in steps)
-        lengths = f"{count(settings.output_tokens, 'token')} to answer, times in s"
-        self.say(f"{settings.kind} of {server.model} ({engine or 'engine unknown'})")
-        self.say(f"  at {server.endpoint}: {names}; {lengths}")
-        self.say(_line(self._columns, [column.title for column in self._columns]))
-
-    def progress(self, step: Step, done: int, failed: int) -> None:
-        if self._as_json or not self._console.is_terminal:
-            return
-        of = f" of {step.requests}" if step.requests else ""
-        text = f"{step.name}: {done}{of} requests" + (f", {failed} failed" if failed else "")
-        if self._status is None:
-            self._status = self._console.spinner(text)
-            self._status.start()
-        self._status.update(styled(text))
-
-    def note(self, text: str) -> None:
-        if self._as_json:
-            say_json({"kind": "note", "message": text})
-        self.say(f"note: {text}")
-
-    def finished(self, level: Level) -> None:
-        self.stop()
-        if self._as_json:
-            say_json({"kind": "level", **level.model_dump(mode="json", exclude={"requests"})})
-            return
-        self.say(_line(self._columns, [column.cell(level) for column in self._columns]))
-        for note in level.notes:
-            self.say(f"  note: {note}")
-        for error, number in level.summary.errors.items():
-            self.say(f"  {number} failed: {error}")
-
-    def stop(self) -> None:
+    def flush(self) -> None:
         """End the spinner, if there is one."""
         if self._status is not None:
             self._status.stop()
             self._status = None
 
-    def end(self, run: Run, path: Path, code: int) -> None:
-        if self._as_json:
-            say_json(
-                {
-                    "kind": "bench_finished",
-                    "file": str(path),
-                    "exit_code": code,
-                    "interrupted": run.interrupted,
-                    "notes": list(run.notes),
-                }
-            )
+    def _begun(self, event: Begun) -> None:
+        server, settings = event.server, event.settings
+        self._columns = COLUMNS[settings.kind] + (BESIDE if event.beside else [])
+        engine = " ".join(part for part in (server.owned_by, server.version) if part)
+        lengths = f"{count(settings.output_tokens, 'token')} to answer, times in s"
+        self._console.line(f"{settings.kind} of {server.model} ({engine or 'engine unknown'})")
+        self._console.line(f"  at {server.endpoint}: {', '.join(event.levels)}; {lengths}")
+        self._console.line(_line(self._columns, [column.title for column in self._columns]))
+
+    def _counted(self, event: Counted) -> None:
+        if not self._console.is_terminal:
             return
-        for note in run.notes:
-            self.say(f"note: {note}")
-        self.say(f"results: {short(path.absolute())}")
-        if run.has_failures:
-            self.say("Some requests failed: they are counted above and named in the file.")
-            self.say("next: spark-cluster status and spark-cluster logs show the server's side")
-        elif not code:
-            self.say(f"next: spark-cluster bench report {short(path.absolute())}")
+        of = f" of {event.requests}" if event.requests else ""
+        text = f"{event.level}: {event.done}{of} requests"
+        text += f", {event.failed} failed" if event.failed else ""
+        if self._status is None:
+            self._status = self._console.spinner(text)
+            self._status.start()
+        self._status.update(styled(text))
+
+    def _ended(self, level: Level) -> None:
+        self.flush()
+        self._console.line(_line(self._columns, [column.cell(level) for column in self._columns]))
+        for note in level.notes:
+            self._console.line(f"  note: {note}")
+        for error, number in level.summary.errors.items():
+            self._console.line(f"  {number} failed: {error}")
+
+    def _finished(self, event: Finished) -> None:
+        self.flush()
+        file = short(Path(event.file).absolute())
+        lines = [*(f"note: {note}" for note in event.notes), f"results: {file}"]
+        if event.has_failures:
+            lines.append("Some requests failed: they are counted above and named in the file.")
+            lines.append("next: spark-cluster status and spark-cluster logs show the server's side")
+        elif not event.exit_code:
+            lines.append(f"next: spark-cluster bench report {file}")
+        for line in lines:
+            self._console.line(line)
 
 
 def _line(columns: Sequence[Column], cells: Sequence[str]) -> str:
@@ -103,11 +97,8 @@ def _line(columns: Sequence[Column], cells: Sequence[str]) -> str:
     return "  ".join((first, *rest)).rstrip()
 
 
-def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
+def show_comparison(comparison: Comparison) -> None:
     """A row a figure, then what else differs."""
-    if as_json:
-        say_json(comparison.as_dict())
-        return
     rows = compared(comparison)
     widths = [max(len(row[at]) for row in (COMPARED, *rows)) for at in range(len(COMPARED))]
     say(f"B {comparison.b}")

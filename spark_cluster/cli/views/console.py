@@ -42,7 +42,8 @@ class JsonLines:
     """`--json`: one object a line, as it happens."""
 
     def __call__(self, event: Event) -> None:
-        say_json(as_json(event))
+        if not event.passing:
+            say_json(as_json(event))
 
     def flush(self) -> None:
         """Nothing is held back."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from spark_cluster.actions.evidence import Collected
 from spark_cluster.cli.output import Json
-from spark_cluster.core.event import as_json
 from spark_cluster.core.units import human_bytes
 
 
 def show(output: Json, found: Collected) -> None:
     """The archive, and what looks wrong."""
-    output.json({"kind": "evidence", **as_json(found)})
+    output.json(found)
     output.say(f"{found.path}: {found.files} files, {human_bytes(found.bytes)}")
     if found.wrong:
         output.say("what looks wrong:")

@@ -1,4 +1,4 @@
-"""From the options of `bench` to a file of results: find the server, load it, write down."""
+"""Measure a running server: find it, load it, write the results down."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spark_cluster.actions.bench_kept import Kept
+from spark_cluster.actions.bench_kept import Finished, Kept
 from spark_cluster.actions.bench_place import Place, at_endpoint, on_cluster
+from spark_cluster.actions.operator import Operator
 from spark_cluster.bench import files, vllm_serve
 from spark_cluster.bench.client import Client
 from spark_cluster.bench.load import Load, calibrate
 from spark_cluster.bench.plan import Settings, Step, fitting, steps
 from spark_cluster.bench.results import Kind, Server
-from spark_cluster.cli.views.bench import View
 from spark_cluster.core.error import InputError, Interrupted, SparkError, StepFailed
 from spark_cluster.core.secret import Secret
 from spark_cluster.runner.journal import new_run
@@ -37,7 +37,7 @@ class Scope:
     model: str | None
     key_variable: str | None
     inventory: str | None
-    hosts: list[str] | None
+    hosts: Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,6 @@ class Ask:
     output: Path | None
     sample: float = 5.0
     vllm: bool = False
-    as_json: bool = False
     run: str = field(default_factory=new_run)
 
 
@@ -80,8 +79,12 @@ def settings(kind: Kind, levels: tuple[int, ...], *, salt: str | None, **given: 
     return Settings(kind, levels, salt=salt or "", **given)
 
 
-def measure(ask: Ask) -> int:
-    """Run it. Exit 0 if every request succeeded, 1 if one failed."""
+def measure(ask: Ask, operator: Operator) -> Finished:
+    """Run it. Exit code 0 if every request succeeded, 1 if one failed.
+
+    Raises InputError for what does not go together, CheckFailed if nothing runs, Interrupted and
+    StepFailed with the file of the levels that were over.
+    """
     if ask.vllm and ask.settings.seconds is not None:
         raise InputError(
             "`vllm bench serve` counts requests, not seconds",
@@ -95,9 +98,9 @@ def measure(ask: Ask) -> int:
     files.prove(folder)
     with _ending_is_ctrl_c():
         if scope.endpoint is not None:
-            return _measure(ask, at_endpoint(scope.endpoint), folder)
-        with on_cluster(scope.recipe, scope.inventory, scope.hosts, ask.sample) as place:
-            return _measure(ask, place, folder)
+            return _measure(ask, at_endpoint(scope.endpoint), folder, operator)
+        with on_cluster(scope.recipe, scope.inventory, scope.hosts, ask.sample, operator) as place:
+            return _measure(ask, place, folder, operator)
 
 
 @contextlib.contextmanager
@@ -147,12 +150,9 @@ def _key(variable: str | None) -> Secret | None:
     return Secret(value)
 
 
-def _measure(ask: Ask, place: Place, folder: Path) -> int:
+def _measure(ask: Ask, place: Place, folder: Path, operator: Operator) -> Finished:
     key = _key(ask.scope.key_variable)
-    view = View(
-        ask.settings, beside=place.sampler is not None and not ask.vllm, as_json=ask.as_json
-    )
-    kept = Kept(ask.run, ask.settings, place, view, folder, ask.vllm, place.notes)
+    kept = Kept(ask.run, ask.settings, place, operator.listener, folder, ask.vllm, place.notes)
     interrupted = False
     try:
         if ask.vllm:
@@ -163,13 +163,11 @@ def _measure(ask: Ask, place: Place, folder: Path) -> int:
         interrupted = True
         place.abort()
     except SparkError as error:
-        view.stop()
         if kept.levels:
             kept.end(interrupted=not isinstance(error, StepFailed), code=error.exit_code)
             error.remedy += f" The levels that are over are in {kept.path}."
         raise
     finally:
-        view.stop()
         place.stop()
     if not interrupted:
         return kept.end()
