@@ -5,7 +5,7 @@
     cluster = Cluster("sparks.yaml", on_event=print)
     cluster.bootstrap()
     launched = cluster.launch("qwen3-vl-235b")
-    print(launched.serving.endpoint, cluster.verify().kind)
+    print(launched.serving.endpoint, launched.verdict.kind)
 
 Nothing here prints, asks or ends the process. Whatever goes wrong with a host, a file or a name is
 a `SparkError` (core/error.py has the tree): it says what happened, where, and what to do next.
@@ -28,6 +28,8 @@ from spark_cluster.actions.deploying import Choices
 from spark_cluster.actions.launch import LaunchOutcome
 from spark_cluster.actions.operator import Operator, unheard
 from spark_cluster.actions.run import Outcome
+from spark_cluster.actions.verify import counters, traffic
+from spark_cluster.actions.verify.common import Verified
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import Event
 from spark_cluster.core.plan import Plan
@@ -170,6 +172,24 @@ class Cluster:
             self.inventory, self.select(hosts), recipe=recipe, force=force
         )
         return teardown.take_down(request, self._operator)
+
+    # Proving
+
+    def verify(self, hosts: Sequence[str] | None = None, *, tokens: int | None = None) -> Verified:
+        """Prove that what runs sends its tokens by RDMA: counters, `tokens` of our own (the
+        playbook's number if None), counters. The outcome's `judged` has the verdict.
+
+        Raises CheckFailed (RDMA013) if nothing of ours runs, InputError for what runs on one host,
+        Unreachable if no host answers.
+        """
+        names = self.select(hosts)
+        return counters.verify(self.inventory, names, self._operator, tokens=tokens)
+
+    def verify_live(self, hosts: Sequence[str] | None = None, *, seconds: float = 5.0) -> Verified:
+        """The same by the traffic that is there within `seconds`; nothing is asked of the server.
+        Raises as `verify` does."""
+        names = self.select(hosts)
+        return traffic.live(self.inventory, names, self._operator, seconds=seconds)
 
     # Looking
 

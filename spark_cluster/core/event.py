@@ -107,22 +107,6 @@ class Note(Event):
 
 
 @dataclass(frozen=True)
-class Watched(Event):
-    """One interval of `verify-rdma --watch`, ended at `time` (ISO 8601); `rails` are rates in their
-    `unit` per second."""
-
-    kind: str = field(default="watched", init=False)
-    time: str
-    verdict: str
-    code: str | None
-    reasons: tuple[str, ...]
-    tokens: int | None
-    seconds: float
-    tokens_per_second: float | None
-    rails: tuple[dict[str, Any], ...]
-
-
-@dataclass(frozen=True)
 class Alarmed(Event):
     """A condition that `watch` found began, grew worse, or ended, at `time` (ISO 8601)."""
 

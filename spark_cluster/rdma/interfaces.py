@@ -41,12 +41,17 @@ def _volume(netdev: NetdevDelta) -> int:
     return max(netdev.tx_bytes or 0, netdev.rx_bytes or 0)
 
 
-def socket_reasons(case: Case) -> tuple[list[str], bool]:
-    """Where the bytes went, and whether any interface showed them."""
-    reasons = [
+def claim(case: Case) -> str:
+    """That the tokens went by sockets."""
+    return (
         f"{case.tokens} tokens were generated and no RDMA device of any rank carried them: the job "
         "uses TCP sockets."
-    ]
+    )
+
+
+def carried(case: Case) -> tuple[list[str], bool]:
+    """Where the bytes went, and whether any interface showed them."""
+    reasons = []
     found = False
     for rank in case.ranks:
         busy = carriers(case, rank)

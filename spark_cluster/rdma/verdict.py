@@ -100,13 +100,12 @@ def _rdma(case: Case) -> tuple[Kind, list[str]]:
 
 def _uncounted(case: Case) -> tuple[Kind, list[str]]:
     """No driver counts: the interfaces' bytes and NCCL's log are all there is."""
-    reasons, found = interfaces.socket_reasons(case)
+    carried, found = interfaces.carried(case)
     agree, against = findings.witness_lines(case, "Socket")
     all_say_socket = all(findings.says_socket(case, rank) for rank in case.ranks)
     if interfaces.sockets_alone(case) or (found and all_say_socket):
-        return "socket", [*reasons, *against, *agree]
+        return "socket", [interfaces.claim(case), *carried, *against, *agree]
     agree, against = findings.witness_lines(case, "IB")
-    carried = reasons[1:]  # where the bytes went, without the claim that they went by sockets
     return "unknown", [
         f"{case.tokens} tokens were generated, and no RDMA device of any rank counts its traffic: "
         "RDMA cannot be proved here.",
@@ -122,7 +121,8 @@ def _rules(case: Case) -> tuple[Kind, list[str]]:
     if unreadable := findings.unreadable(case):
         return "unknown", [*unreadable, *findings.silent_of_read(case), *findings.strays(case)]
     if not any(item.flows for item in case.seen):
-        reasons, found = interfaces.socket_reasons(case)
+        carried, found = interfaces.carried(case)
+        reasons = [interfaces.claim(case), *carried]
         agree, against = findings.witness_lines(case, "Socket")
         if not found and any(findings.says_ib(case, rank) for rank in case.ranks):
             return "unknown", [*against, *reasons]

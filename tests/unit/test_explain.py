@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from pathlib import Path
 
@@ -37,7 +36,9 @@ def test_explain_breaks_no_command_and_no_path(cli: Cli, code: str) -> None:
 def test_explain_lists_all_codes(cli: Cli) -> None:
     said = cli("explain")
     assert [line.split()[0] for line in said.out.splitlines()] == list(DIAGNOSES)
-    assert [entry["code"] for entry in json.loads(cli("explain", "--json").out)] == list(DIAGNOSES)
+    (told,) = cli("explain", "--json").lines
+    assert told["kind"] == "diagnoses"
+    assert [entry["code"] for entry in told["diagnoses"]] == list(DIAGNOSES)
 
 
 def test_explain_of_an_unknown_code(cli: Cli) -> None:

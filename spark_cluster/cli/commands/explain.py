@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.options import InventoryOption, JsonOption
-from spark_cluster.cli.terminal import say, say_json
-from spark_cluster.core.diagnosis import DIAGNOSES
-from spark_cluster.core.diagnosis import explain as find
-from spark_cluster.core.error import InputError
+from spark_cluster.actions.explain import all_codes, one_code
+from spark_cluster.cli.grouped import grouped
+from spark_cluster.cli.options import Where
+from spark_cluster.cli.output import Json
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +23,7 @@ def register(app: typer.Typer) -> None:
 _CODE = re.compile(r"[A-Za-z]{2,10}\d{3}", re.ASCII)
 
 
+@grouped
 def explain(
     what: Annotated[
         list[str] | None,
@@ -33,8 +33,9 @@ def explain(
             show_default=False,
         ),
     ] = None,
-    inventory: InventoryOption = None,
-    as_json: JsonOption = False,
+    *,
+    where: Where,
+    output: Json,
 ) -> int:
     """Explain a diagnosis code, or what logs tell of a failure.
 
@@ -43,33 +44,36 @@ def explain(
     that are known.
     """
     if what and not (len(what) == 1 and _CODE.fullmatch(what[0])):
-        from spark_cluster.actions.explain_logs import explain_logs
-
-        return explain_logs(what, inventory=inventory, as_json=as_json)
-    _explain_code(what[0] if what else "", as_json=as_json)
+        return _explain_logs(what, where.inventory, output)
+    _explain_code(what[0] if what else "", output)
     return 0
 
 
-def _explain_code(code: str, *, as_json: bool) -> None:
+def _explain_logs(names: Sequence[str], inventory: str | None, output: Json) -> int:
+    from spark_cluster.actions.verify import logs
+    from spark_cluster.cli import log_files
+    from spark_cluster.cli.views.explain import lines
+
+    explained = logs.explain(log_files.read(names), logs.known_owners(inventory))
+    output.json(explained)
+    for line in lines(explained.found):
+        output.say(line)
+    return explained.exit_code
+
+
+def _explain_code(code: str, output: Json) -> None:
     if not code:
-        if as_json:
-            say_json([asdict(entry) for entry in DIAGNOSES.values()])
-            return
-        for entry in DIAGNOSES.values():
-            say(f"{entry.code:<10} {entry.title}")
+        listed = all_codes()
+        output.json(listed)
+        for entry in listed.diagnoses:
+            output.say(f"{entry.code:<10} {entry.title}")
         return
-    found = find(code)
-    if found is None:
-        raise InputError(
-            f"there is no diagnosis {code!r}", remedy="`spark-cluster explain` lists all codes."
-        )
-    if as_json:
-        say_json(asdict(found))
-        return
-    say(f"{found.code}: {found.title}")
-    say()
+    found = one_code(code)
+    output.json(found)
+    output.say(f"{found.code}: {found.title}")
+    output.say()
     for title, text in (("Why it matters", found.why), ("What to do", found.fix)):
         # A command that is broken at its hyphens cannot be copied.
         lines = textwrap.wrap(text, 76, break_on_hyphens=False, break_long_words=False)
         for line in (title, *(f"  {line}" for line in lines), ""):
-            say(line)
+            output.say(line)

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.options import (
-    HostsOption,
-    InventoryOption,
-    JsonOption,
-    VerboseOption,
-    split,
-)
-
-if TYPE_CHECKING:
-    from spark_cluster.cli.running import Active, Request
-    from spark_cluster.core.error import SparkError
-    from spark_cluster.core.result import Result
-    from spark_cluster.rdma.verdict import Verdict
-    from spark_cluster.workload.served import HostFacts
+from spark_cluster.cli.grouped import grouped
+from spark_cluster.cli.options import Hosts
+from spark_cluster.cli.output import Output
 
 
 def register(app: typer.Typer) -> None:
     app.command("verify-rdma")(verify_rdma)
 
 
+@grouped
 def verify_rdma(
     more: Annotated[
         list[str] | None,
@@ -35,6 +24,7 @@ def verify_rdma(
             metavar="[FILE]...", help="Further log files (with --from-log).", show_default=False
         ),
     ] = None,
+    *,
     tokens: Annotated[
         int | None,
         typer.Option("--tokens", min=1, max=100_000, help="Number of tokens to generate."),
@@ -77,10 +67,8 @@ def verify_rdma(
             show_default=False,
         ),
     ] = None,
-    inventory: InventoryOption = None,
-    hosts: HostsOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
+    where: Hosts,
+    output: Output,
 ) -> int:
     """Prove that the running model's tokens travel by RDMA. Exit 0 only for the verdict rdma.
 
@@ -94,32 +82,35 @@ def verify_rdma(
     _belongs("--duration", duration, {"--probe": probe})
     _belongs("--both" if both else "--no-both", both, {"--probe": probe})
     if from_log:
-        from spark_cluster.actions.from_log import from_log as read_logs
+        return _from_log([*from_log, *(more or ())], where.inventory, output)
+    from spark_cluster.actions.verify import counters, traffic
+    from spark_cluster.actions.verify.probe import probe as measure
 
-        return read_logs([*from_log, *(more or ())], inventory=inventory, as_json=as_json)
-    from spark_cluster.cli.running import Request, load_inventory
-    from spark_cluster.inventory.loader import select
+    loaded = where.load()
+    hosts = where.select(loaded)
+    with output.operator(goes_on=not watch) as operator:
+        if probe:
+            return measure(
+                loaded, hosts, operator, seconds=duration or 5, both=both is not False
+            ).exit_code
+        if watch:
+            return traffic.watch(loaded, hosts, operator, interval=interval or 5.0).exit_code
+        if live:
+            return traffic.live(loaded, hosts, operator, seconds=interval or 5.0).exit_code
+        return counters.verify(loaded, hosts, operator, tokens=tokens).exit_code
 
-    loaded = load_inventory(inventory)
-    request = Request(
-        verb="verify-rdma",
-        playbook="verify-rdma",
-        hosts=select(loaded, split(hosts)),
-        inventory=loaded,
-        settings=[f"rdma-verdict.tokens={tokens}"] if tokens else (),
-        as_json=as_json,
-        verbose=verbose,
-        all_hosts_needed=False,
-    )
-    if probe:
-        from spark_cluster.actions.probe import probe as measure
 
-        return measure(request, seconds=duration or 5, both=both is not False)
-    if live or watch:
-        from spark_cluster.actions import watching
+def _from_log(names: Sequence[str], inventory: str | None, output: Output) -> int:
+    from spark_cluster.actions.verify import logs
+    from spark_cluster.cli import log_files
+    from spark_cluster.cli.terminal import Console
+    from spark_cluster.cli.views.verdict import show_log
 
-        return (watching.watch if watch else watching.live)(request, interval or 5.0)
-    return _verify(request)
+    found = logs.judge(log_files.read(names), logs.known_owners(inventory))
+    output.json(found)
+    if not output.as_json:
+        show_log(Console(), found)
+    return found.exit_code
 
 
 def _one_of(chosen: dict[str, object], more: Sequence[str]) -> None:
@@ -146,109 +137,3 @@ def _belongs(name: str, value: float | None, ways: dict[str, bool]) -> None:
         raise InputError(
             f"{name} goes with {' or '.join(ways)} only", remedy="Add one of them, or leave it out."
         )
-
-
-def _verify(request: Request) -> int:
-    """Counters, tokens of our own, counters."""
-    from spark_cluster.cli.running import activate
-    from spark_cluster.core.result import exit_code
-    from spark_cluster.steps.rdma_verdict import STEP, verdict
-    from spark_cluster.workload.served import to_verify
-
-    with activate(replace(request, needs=(STEP.name,))) as active:
-        results = active.run.apply(active.run.plan())
-        facts = active.session.all_facts()
-        found = to_verify(facts)
-        if found is None:
-            if exit_code(results):
-                return active.finish(results)
-            raise nothing_runs(active)
-        result = verdict(active.run.view(found.host))
-        assert result is not None
-        return conclude(active, result, facts, results)
-
-
-def conclude(
-    active: Active,
-    result: Verdict,
-    facts: HostFacts,
-    results: Sequence[Result],
-    *,
-    table: bool = True,
-) -> int:
-    """Show the verdict, write it down with what was judged and what else runs, give the exit code.
-
-    Raises InputError for an engine on one host: it has no traffic to prove.
-    """
-    from spark_cluster.actions.verdict import judged_event
-    from spark_cluster.core.error import InputError
-    from spark_cluster.workload.served import beside, to_verify
-
-    found = to_verify(facts)
-    if found is not None and not found.spans:
-        others = "".join(
-            f", {each.recipe} on one host ({each.host})" for each in beside(found, facts)
-        )
-        raise InputError(
-            f"{found.recipe} runs on one host ({found.host}){others}: nothing travels between "
-            "hosts, so there is nothing to verify",
-            remedy="`spark-cluster verify-rdma --probe` measures the links without a model.",
-        )
-    away = set(found.hosts if found else ()) & set(active.session.lost)
-    code = 0 if result.kind == "rdma" else 3 if away else 4
-    if table:
-        active.bus(judged_event(active._active, result, facts))
-    return active.finish(results, data=as_data(active, result, facts), code=code)
-
-
-def not_judged(facts: HostFacts) -> list[str]:
-    """What runs beside what the verdict is about, and how to have it judged."""
-    from spark_cluster.workload.served import beside, to_verify
-
-    found = to_verify(facts)
-    lines = []
-    for other in beside(found, facts) if found is not None else ():
-        how = f": spark-cluster verify-rdma --hosts {','.join(other.hosts)}"
-        how = how if other.spans else " (one host: nothing to verify)"
-        lines.append(f"not judged: {other.recipe} on {', '.join(other.hosts)}{how}")
-    return lines
-
-
-def judged(active: Active, results: Sequence[Result]) -> dict[str, Any]:
-    """The verdict that a launch ended with, shown; empty if it did not come to one."""
-    from spark_cluster.core.result import Status
-    from spark_cluster.steps.rdma_verdict import STEP, verdict
-
-    ended = (Status.OK, Status.FAILED)
-    head = next((r.host for r in results if r.step == STEP.name and r.status in ended), None)
-    result = verdict(active.run.view(head)) if head in active.session.alive and head else None
-    if result is None:
-        return {}
-    return as_data(active, result, active.session.all_facts())
-
-
-def as_data(active: Active, result: Verdict, facts: HostFacts) -> dict[str, Any]:
-    """A verdict as `--json` prints it and the journal keeps it, with what was judged."""
-    from spark_cluster.core.event import as_json
-    from spark_cluster.workload.served import beside, to_verify
-
-    found = to_verify(facts)
-    about = {"inventory": str(active.request.inventory.path), **(found.as_dict() if found else {})}
-    others = [other.as_dict() for other in beside(found, facts)] if found else []
-    return {"verdict": as_json(result), "served": about, "not_judged": others}
-
-
-def nothing_runs(active: Active) -> SparkError:
-    """The error for hosts on which no head of ours runs, or of which none answers any more."""
-    from spark_cluster.core.error import CheckFailed, Unreachable
-
-    lost = active.session.lost
-    if not active.session.alive:
-        remedies = dict.fromkeys(error.remedy for error in lost.values())
-        return Unreachable(f"no host answers: {', '.join(lost)}", remedy="; ".join(remedies))
-    return CheckFailed(
-        f"no running head container of ours on {', '.join(active.session.alive)}",
-        code="RDMA013",
-        remedy="Start one with `spark-cluster launch RECIPE`; "
-        "`spark-cluster status` shows what runs.",
-    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_cluster.actions.events import Judged
+from spark_cluster.actions.verify.probe import Measured
 from spark_cluster.cli.terminal import Console, say_json, styled
 from spark_cluster.cli.views import closing, told, verdict
 from spark_cluster.core.event import (
@@ -93,6 +94,10 @@ class ConsoleView:
         if isinstance(event, Judged):
             self.flush()
             verdict.show(self.console, event, verbose=self._verbose)
+            return
+        if isinstance(event, Measured):
+            self.flush()
+            verdict.show_bandwidth(self.console, event)
             return
         lines = told.lines(event)
         if lines:

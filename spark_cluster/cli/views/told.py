@@ -12,7 +12,11 @@ from spark_cluster.actions.events import (
     Resuming,
     Waiting,
 )
+from spark_cluster.actions.verify.probe import Measuring
+from spark_cluster.actions.verify.traffic import Interval, LookingOn, NotJudged, Unjudged
+from spark_cluster.cli.views import verdict
 from spark_cluster.core.event import Event
+from spark_cluster.core.units import human_seconds
 from spark_cluster.places import short
 
 
@@ -38,6 +42,19 @@ def lines(event: Event) -> list[str]:
             return [f"waiting for {', '.join(event.hosts)}, at most {event.minutes:g} minutes"]
         case Collecting():
             return [f"collecting from {', '.join(event.hosts)}: up to 90 s each, all at once"]
+        case LookingOn():
+            return [f"  watching the traffic that is there for {event.seconds:g} s"]
+        case Measuring():
+            least = human_seconds(event.count * event.seconds)
+            return [f"  {event.count} measurements of {event.seconds} s each: at least {least}"]
+        case Interval():
+            return verdict.interval_lines(event)
+        case Unjudged():
+            what = f"what runs is not known yet: {'; '.join(event.unseen)}"
+            what = what if event.unseen else "nothing of ours runs"
+            return [f"{event.time.astimezone():%H:%M:%S}  {what}"]
+        case NotJudged():
+            return [f"          {line}" for line in verdict.not_judged(event.others)]
     return []
 
 

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from spark_cluster.cli.terminal import Console, add_row, new_table
 from spark_cluster.core.units import human_bytes
+from spark_cluster.rdma.bandwidth import amount
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from spark_cluster.actions.events import Judged
+    from spark_cluster.actions.verify.logs import LogVerdict
+    from spark_cluster.actions.verify.probe import Measured
+    from spark_cluster.actions.verify.traffic import Interval
+    from spark_cluster.rdma.bandwidth import Row
     from spark_cluster.rdma.evidence import RailRow
     from spark_cluster.rdma.from_log import LogRank
     from spark_cluster.rdma.verdict import Verdict
@@ -118,3 +123,45 @@ def log_ranks(ranks: Sequence[LogRank]) -> Table:
             rank.kind,
         )
     return shown
+
+
+def show_log(console: Console, found: LogVerdict) -> None:
+    """A row a rank, the notes, the verdict."""
+    console.table(log_ranks(found.report.ranks))
+    for note in found.notes:
+        console.line(f"  {note}")
+    console.line(f"verdict: {found.report.kind}")
+    if found.report.kind == "rdma":
+        console.line(
+            "  This is what NCCL chose. Whether tokens go there is in the counters: "
+            "spark-cluster verify-rdma"
+        )
+
+
+def interval_lines(event: Interval) -> list[str]:
+    """The interval's line; the reasons where they are news."""
+    line = interval_line(f"{event.time.astimezone():%H:%M:%S}", event.verdict)
+    return [line, *(f"          {reason}" for reason in event.verdict.reasons if event.is_news)]
+
+
+def show_bandwidth(console: Console, event: Measured) -> None:
+    """A row a half and direction, then what is wrong with them."""
+    console.table(_bandwidth(event.rows))
+    for finding in event.findings:
+        console.line(f"  {finding.code} {finding.what}")
+    for known in dict.fromkeys(finding.code for finding in event.findings):
+        console.line(f"  more: spark-cluster explain {known}")
+    if event.rows and all(row.state == "good" for row in event.rows):
+        console.line("every half delivers what its link should")
+
+
+def _bandwidth(rows: Sequence[Row]) -> Table:
+    numbers = ("Gb/s", "expected", "before")
+    table = new_table("from", "to", "rail", *numbers, "", right=numbers)
+    for row in rows:
+        measured = amount(row.gbits) if row.gbits is not None else "unknown"
+        wanted = f">= {amount(row.wanted)}" if row.wanted is not None else "unknown"
+        before = f"{amount(row.before.gbits)} on {row.before.when[:10]}" if row.before else ""
+        rail = " + ".join(row.rails)
+        add_row(table, row.source, row.sink, rail, measured, wanted, before, row.state)
+    return table

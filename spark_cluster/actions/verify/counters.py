@@ -1,0 +1,42 @@
+"""Counters, tokens of our own, counters: the verdict on what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spark_cluster.actions.operator import Operator
+from spark_cluster.actions.run import activate
+from spark_cluster.actions.verify.common import (
+    Verified,
+    conclude,
+    nothing_runs,
+    verified,
+    verify_request,
+)
+from spark_cluster.core.result import exit_code
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.steps.rdma_verdict import STEP, verdict
+from spark_cluster.workload.served import to_verify
+
+
+def verify(
+    inventory: Inventory, hosts: Sequence[str], operator: Operator, *, tokens: int | None = None
+) -> Verified:
+    """Generate `tokens` (the playbook's number if None) between two readings of the counters.
+
+    Raises CheckFailed (RDMA013) if nothing of ours runs, Unreachable if no host answers, InputError
+    for what runs on one host.
+    """
+    settings = [f"{STEP.name}.tokens={tokens}"] if tokens else ()
+    request = verify_request(inventory, hosts, settings=settings, needs=(STEP.name,))
+    with activate(request, operator) as active:
+        results = active.run.apply(active.run.plan())
+        facts = active.session.all_facts()
+        found = to_verify(facts)
+        if found is None:
+            if exit_code(results):
+                return verified(active.finish(results))
+            raise nothing_runs(active)
+        result = verdict(active.run.view(found.host))
+        assert result is not None
+        return conclude(active, result, facts, results)
