@@ -79,22 +79,3 @@ def event(line: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def told(line: str) -> str:
-    """The line for a person; empty if it says nothing that matters here."""
-    found = event(line)
-    match found.get("kind"):
-        case "run_started":
-            return f"{found['verb']} on {', '.join(found['hosts'])}, run {found['run']}"
-        case "step_finished" if found["status"] not in ("ok", "skipped"):
-            what = "; ".join(found["details"]) or found["summary"]
-            return f"{found['host']}: {found['title']}: {found['status']}: {what}"
-        case "note" | "progress":
-            return ": ".join(part for part in (found.get("host"), found["message"]) if part)
-        case "host_lost" | "error":
-            error = found["error"]
-            return f"error: {error['message']}; next: {error['remedy']}"
-        case "run_finished":
-            return f"{found['verb']} ended with exit code {found['exit_code']}"
-    return "" if found else line

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from spark_cluster.cli.terminal import say
 from spark_cluster.core.error import InputError, StepFailed
 
 NAME = "spark-cluster-watch.service"
@@ -58,7 +58,17 @@ def _place() -> tuple[Path, list[str]]:
     return config / "systemd/user" / NAME, ["systemctl", "--user"]
 
 
-def install(words: Sequence[str]) -> int:
+@dataclass(frozen=True)
+class Installed:
+    """A unit that runs. `journal` is the command that reads what it says; `of_user`: it is the
+    user's, not root's."""
+
+    path: Path
+    journal: str
+    of_user: bool
+
+
+def install(words: Sequence[str]) -> Installed:
     """Write, enable and start it. Raises InputError without systemd, StepFailed if systemd refuses
     or the watcher does not go on running."""
     path, systemctl = _place()
@@ -70,12 +80,7 @@ def install(words: Sequence[str]) -> int:
     _run([*systemctl, "restart", NAME])
     journal = f"journalctl {'--user ' if len(systemctl) > 1 else ''}"
     _await_running(systemctl, f"{journal}-n 20 -u {NAME}")
-    say(f"{path}: enabled and started")
-    if len(systemctl) > 1:
-        say("It ends with your last login unless you run: loginctl enable-linger")
-    say("It has no SSH agent: the hosts must let it in with a key without a passphrase.")
-    say(f"next: {journal}-fu {NAME}")
-    return 0
+    return Installed(path, f"{journal}-fu {NAME}", len(systemctl) > 1)
 
 
 def _await_running(systemctl: list[str], journal: str) -> None:
@@ -98,17 +103,16 @@ def _state(systemctl: list[str]) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def uninstall() -> int:
-    """Stop it and remove the unit. Raises StepFailed if systemd refuses."""
+def uninstall() -> tuple[Path, bool]:
+    """Stop it and remove the unit: its path, and whether it was there. Raises StepFailed if
+    systemd refuses."""
     path, systemctl = _place()
     if not path.exists():
-        say(f"{path} is not there: nothing to remove")
-        return 0
+        return path, False
     _run([*systemctl, "disable", "--now", NAME])
     path.unlink()
     _run([*systemctl, "daemon-reload"])
-    say(f"{path}: stopped and removed")
-    return 0
+    return path, True
 
 
 def _run(command: list[str]) -> None:

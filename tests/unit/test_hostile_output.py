@@ -175,13 +175,13 @@ ERRORS = [kind for kind in vars(errors).values()
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_every_event(kind: type[events.Event], capsys: pytest.CaptureFixture[str]) -> None:
-    from spark_cluster.cli.commands.watch import _printer
+    from spark_cluster.cli.views import watch
 
     event = events.Event() if kind is events.Event else filled(kind)
     view = ConsoleView(verbose=True)
     view(event)
     view.flush()
-    _printer(as_json=False)(event)
+    watch.View()(event)
     harmless(capsys.readouterr().out)
     JsonLines()(event)
     harmless_json(capsys.readouterr().out)

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from spark_cluster.actions import restarting, watch_service
+from spark_cluster.actions import restarting, watch, watch_service
 from spark_cluster.actions.evidence import Collected
-from spark_cluster.cli.commands import watch
+from spark_cluster.actions.operator import Operator
+from spark_cluster.cli.views import watch as watch_view
 from spark_cluster.core.error import StepFailed, Unreachable
 from spark_cluster.core.event import Alarmed, Event, Note
 from spark_cluster.facts.base import Facts
@@ -627,9 +628,9 @@ def test_the_watchers_own_archives_are_bounded(
         path.touch()
         return Collected(str(path), 0, 0, (), (), ())
 
-    monkeypatch.setattr("spark_cluster.cli.running.looking", looking)
-    monkeypatch.setattr("spark_cluster.actions.evidence.gather", gather)
-    new = Path(watch._evidence(world.inventory(), session))
+    monkeypatch.setattr("spark_cluster.actions.watch.looking", looking)
+    monkeypatch.setattr("spark_cluster.actions.watch.gather", gather)
+    new = Path(watch._evidence(world.inventory(), session, Operator()))
     session.close()
     assert new.parent == folder
     # Also the one of a clock that was set back is kept: it is of just now.
@@ -841,7 +842,7 @@ def test_the_lines_of_a_restart_for_a_person() -> None:
         {"kind": "error", "error": {"message": "spark-3 is away", "remedy": "Is it on?"}},
         {"kind": "run_finished", "verb": "launch", "exit_code": 4},
     ]  # fmt: skip
-    assert [restarting.told(json.dumps(line)) for line in lines] == [
+    assert [watch_view.told(json.dumps(line)) for line in lines] == [
         "launch on spark-2, run r1",
         "",
         "spark-2: Ready: failed: no answer",
