@@ -23,11 +23,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from spark_cluster.actions import bootstrap, doctor, failover, launch, relaunch, run, teardown
+from spark_cluster.actions import (
+    bootstrap,
+    doctor,
+    failover,
+    launch,
+    relaunch,
+    run,
+    status,
+    teardown,
+)
 from spark_cluster.actions.deploying import Choices
 from spark_cluster.actions.launch import LaunchOutcome
 from spark_cluster.actions.operator import Operator, unheard
 from spark_cluster.actions.run import Outcome
+from spark_cluster.actions.status import StatusReport
 from spark_cluster.actions.verify import counters, traffic
 from spark_cluster.actions.verify.common import Verified
 from spark_cluster.core.error import SparkError
@@ -192,6 +202,11 @@ class Cluster:
         return traffic.live(self.inventory, names, self._operator, seconds=seconds)
 
     # Looking
+
+    def status(self, hosts: Sequence[str] | None = None) -> StatusReport:
+        """What of ours runs where, with rates of about a second. A host that is away is a row whose
+        `state` is unknown."""
+        return status.status(self.inventory, self.select(hosts), self._operator)
 
     def doctor(self, hosts: Sequence[str] | None = None) -> list[Finding]:
         """What is wrong on the hosts and between them, the gravest first. Nothing is changed.

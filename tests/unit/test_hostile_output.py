@@ -287,13 +287,13 @@ def test_hosts_that_cannot_be_reached(words: list[str], cli: Cli) -> None:
 
 
 def test_the_screen_of_status(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    from spark_cluster.actions.status import StatusReport
     from spark_cluster.cli.views import status_screen
-    from spark_cluster.inventory import loader
 
     rows = json.loads(cli("status", "--json", "-i", INVENTORY, hosts=[serving("spark-2")]).out)
-    screen = status_screen.Screen(loader.load(Path(INVENTORY)))
-    bad = [poisoned_row(row) for row in rows["hosts"]]
-    screen.show(bad, None)
+    screen = status_screen.Screen(Path(INVENTORY))
+    bad = tuple(poisoned_row(row) for row in rows["hosts"])
+    screen.show(StatusReport(INVENTORY, bad, None))
     from io import StringIO
 
     from rich.console import Console

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spark_cluster.actions import status_rows
+from spark_cluster.actions import status as status_rows
 from spark_cluster.actions.deploying import Choices, deploy, load_recipe
 from spark_cluster.cli.views import status as status_view
 from spark_cluster.core.labels import RESTARTS

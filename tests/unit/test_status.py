@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from spark_cluster.actions import status_rows
+from spark_cluster.actions import status as status_rows
+from spark_cluster.actions.operator import Operator
+from spark_cluster.actions.status import StatusReport
 from spark_cluster.cli import terminal
 from spark_cluster.cli.views import status as status_view
 from spark_cluster.cli.views import status_screen
@@ -80,7 +82,8 @@ def busy() -> dict[str, str]:
 def row(texts: dict[str, str], name: str = "spark-2") -> dict[str, Any]:
     given = {fact.name: healthy(fact.name, name) for fact in status_rows.TWICE} | texts
     facts = Facts({fact.name: fact.parse(given[fact.name]) for fact in status_rows.TWICE})
-    return status_rows.row(world.inventory().hosts[name], status_rows.before_of(facts), facts)
+    found = status_rows.row(world.inventory().hosts[name], status_rows.before_of(facts), facts)
+    return dict(found)
 
 
 def test_a_host_that_serves() -> None:
@@ -194,12 +197,14 @@ def test_the_new_facts_are_in_the_table() -> None:
 # Words
 
 
+def report(*rows: Any) -> StatusReport:
+    return StatusReport(INVENTORY, rows, None)
+
+
 def lines(texts: dict[str, str]) -> str:
     console = Console(width=200, soft_wrap=True)
     with console.capture() as said:
-        status_view.show(
-            terminal.Console(rich=console), world.inventory(), [row(texts)], None, verbose=False
-        )
+        status_view.show(terminal.Console(rich=console), report(row(texts)), verbose=False)
     return said.get()
 
 
@@ -244,7 +249,7 @@ def watched(hosts: list[Spark], monkeypatch: pytest.MonkeyPatch) -> Iterator[Ses
     def looking(*_: object) -> Iterator[Session]:
         yield session
 
-    monkeypatch.setattr(status_screen, "looking", looking)
+    monkeypatch.setattr(status_rows, "looking", looking)
     yield session
     session.close()
 
@@ -258,9 +263,9 @@ def test_watch_goes_on_when_a_host_dies(
     shown: list[list[str]] = []
     with watched(hosts, monkeypatch) as session:
 
-        def on_refresh(screen: status_screen.Screen, rows: Any, verdict: Any) -> None:
-            kept(screen, rows, verdict)
-            shown.append([each["state"] for each in rows])
+        def on_refresh(screen: status_screen.Screen, report: StatusReport) -> None:
+            kept(screen, report)
+            shown.append([each["state"] for each in report.hosts])
             if len(shown) == 1:
                 error = StateUnknown("the connection was lost", remedy="Run it again.")
                 hosts[1].on(MARK, error)
@@ -270,7 +275,9 @@ def test_watch_goes_on_when_a_host_dies(
 
         kept = status_screen.Screen.show
         monkeypatch.setattr(status_screen.Screen, "show", on_refresh)
-        code = status_screen.watch(world.inventory(), ["spark-2", "spark-3"], 0.0, as_json=True)
+        names = ["spark-2", "spark-3"]
+        reports = status_rows.refreshes(world.inventory(), names, 0.0, Operator())
+        code = status_screen.watch(reports, Path(INVENTORY), as_json=True)
     assert code == 3
     assert shown == [["up", "up"], ["up", "unknown"], ["up", "unknown"]]
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -279,7 +286,7 @@ def test_watch_goes_on_when_a_host_dies(
 
 
 def test_the_screen_draws_every_state() -> None:
-    screen = status_screen.Screen(world.inventory())
+    screen = status_screen.Screen(Path(INVENTORY))
     console = Console(width=200, force_terminal=False)
 
     def drawn() -> str:
@@ -289,28 +296,28 @@ def test_the_screen_draws_every_state() -> None:
 
     assert "reading the hosts" in drawn()
     gone = status_rows.unknown("spark-3", "no route [to] host", "ping [it]")
-    screen.show([row(busy()), gone], None)
+    screen.show(report(row(busy()), gone))
     screen._read = time.monotonic() - 65
     said = drawn()
     for part in ("read 1 min ago", "no route [to] host", "977 KiB/s", "vllm-head", "50.0 tokens/s"):
         assert part in said
     assert "spark-3: no route [to] host\n  next: ping [it]\n" in re.sub(" +\n", "\n", said)
-    screen.show([gone], None)
+    screen.show(report(gone))
     assert "nothing of ours runs" not in drawn()
     assert "what runs on spark-3 is unknown" in drawn()
     idle = row({"containers": ""}, "spark-2")
     hangs = row({"containers": "@@error docker ps gave no answer within 20 s\n"}, "spark-1")
-    screen.show([hangs, idle, gone], None)
+    screen.show(report(hangs, idle, gone))
     assert "nothing of ours runs on spark-2; what runs on spark-1, spark-3 is unknown\n" in drawn()
-    screen.show([idle], None)
+    screen.show(report(idle))
     assert "nothing of ours runs on spark-2\n" in re.sub(" +\n", "\n", drawn())
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_a_narrow_screen_cuts_neither_a_host_nor_its_state(width: int) -> None:
-    screen = status_screen.Screen(world.inventory())
+    screen = status_screen.Screen(Path(INVENTORY))
     reason = "spark-3 (192.168.1.13:22): no route to host"
-    screen.show([row(busy()), status_rows.unknown("spark-3", reason, "")], None)
+    screen.show(report(row(busy()), status_rows.unknown("spark-3", reason, "")))
     console = Console(width=width, force_terminal=False)
     with console.capture() as said:
         console.print(screen.render())

@@ -1,66 +1,30 @@
-"""Reading and printing for `status`."""
+"""Hosts, rails, containers, the server and its work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from spark_cluster.actions import remedies
-from spark_cluster.actions.status_rows import TWICE, before_of, row, unknown
-from spark_cluster.cli.running import looking
+from spark_cluster.actions.status import (
+    ContainerStatus,
+    EndpointStatus,
+    HostStatus,
+    RailStatus,
+    StatusReport,
+    VerdictStatus,
+)
 from spark_cluster.cli.terminal import Console
-from spark_cluster.core.error import SparkError
 from spark_cluster.core.units import human_age, human_bytes
 from spark_cluster.facts.supervisor import RUNS
-from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
-from spark_cluster.runner.last_verdict import last_verdict
-
-#: Seconds for one look: it takes two, and a minute where docker and nvidia-smi hang.
-_SECONDS = 75.0
-
-Row = dict[str, Any]
 
 
-def read(inventory: Inventory, names: list[str]) -> list[Row]:
-    """One row a host; `state` is `up` or `unknown`, with the reason and the remedy."""
-    with looking(inventory, names) as session:
-        outcomes = session.each(session.alive, lambda host: host.read(TWICE, timeout=_SECONDS))
-        rows = []
-        for name in names:
-            outcome = session.lost.get(name) or outcomes[name]
-            if isinstance(outcome, SparkError):
-                rows.append(unknown(name, outcome.message, outcome.remedy))
-            else:
-                rows.append(row(inventory.hosts[name], before_of(outcome), outcome))
-        return rows
-
-
-def verdict_row(inventory: Inventory, rows: list[Row]) -> Row | None:
-    """The last RDMA verdict that this controller gave; `current`: on the launch that runs now."""
-    last = last_verdict(inventory.path)
-    if last is None:
-        return None
-    runs = {c["run"] for row in rows for c in row.get("containers", ()) if c["state"] == "running"}
-    return {
-        "kind": last.kind,
-        "code": last.code,
-        "reason": last.reason,
-        "when": last.when.isoformat(),
-        "age_seconds": round(last.age()),
-        "by": last.verb,
-        "recipe": last.recipe,
-        "run": last.run,
-        "current": last.run in runs,
-    }
-
-
-def show(
-    console: Console, inventory: Inventory, rows: list[Row], verdict: Row | None, *, verbose: bool
-) -> None:
-    console.line((f"inventory {short(inventory.path)}", "dim"))
-    nexts = next_steps(rows)
-    for each in rows:
+def show(console: Console, report: StatusReport, *, verbose: bool) -> None:
+    """A host a paragraph, then the last verdict."""
+    console.line((f"inventory {short(Path(report.inventory))}", "dim"))
+    nexts = next_steps(report.hosts)
+    for each in report.hosts:
         if each["state"] == "unknown":
             console.line("  ", ("unknown", "bold magenta"), f"  {each['host']}: {each['reason']}")
             if each["host"] in nexts:
@@ -69,16 +33,16 @@ def show(
         console.line("  ", ("up", "green"), f"       {each['host']}: {_host(each)}")
         for line in _details(each, verbose=verbose):
             console.line(f"             {line}")
-    if verdict is not None:
-        console.line(f"  {verdict_text(verdict)}")
+    if report.verdict is not None:
+        console.line(f"  {verdict_text(report.verdict)}")
 
 
-def next_steps(rows: list[Row]) -> dict[str, str]:
+def next_steps(rows: Sequence[HostStatus]) -> dict[str, str]:
     """After which unknown host which remedy is told."""
     return remedies.after({e["host"]: e["remedy"] for e in rows if e["state"] == "unknown"})
 
 
-def _host(each: Row) -> str:
+def _host(each: HostStatus) -> str:
     swap = f"swap on ({', '.join(each['swap'])})" if each["swap"] else "swap off"
     available, total = each["memory_available"], each["memory_total"]
     parts = [f"{human_bytes(available)} of {human_bytes(total)} available", swap]
@@ -89,7 +53,7 @@ def _host(each: Row) -> str:
     return ", ".join(parts)
 
 
-def _details(each: Row, *, verbose: bool) -> Iterator[str]:
+def _details(each: HostStatus, *, verbose: bool) -> Iterator[str]:
     yield f"GPU {gpu_text(each)}"
     if verbose:
         processes = ", ".join(each["gpu_processes"]) or "none"
@@ -106,10 +70,12 @@ def _details(each: Row, *, verbose: bool) -> Iterator[str]:
     yield from locks(each)
 
 
-def gpu_text(each: Row) -> str:
+def gpu_text(each: HostStatus) -> str:
     """`96 %, 31 W, 2100 of 3003 MHz, 61 °C`."""
-    units = (("gpu_utilization", "%"), ("gpu_watts", "W"), ("gpu_sm_mhz", ""))
-    parts = [f"{each[key]:.0f} {unit}".strip() for key, unit in units if each[key] is not None]
+    readings = (
+        (each["gpu_utilization"], "%"), (each["gpu_watts"], "W"), (each["gpu_sm_mhz"], ""),
+    )  # fmt: skip
+    parts = [f"{value:.0f} {unit}".strip() for value, unit in readings if value is not None]
     if each["gpu_sm_mhz"] is not None:
         highest = each["gpu_max_sm_mhz"]
         parts[-1] += f" of {highest:.0f} MHz" if highest is not None else " MHz"
@@ -118,22 +84,22 @@ def gpu_text(each: Row) -> str:
     return ", ".join(parts) or "gives no readings"
 
 
-def _rail(rail: Row) -> str:
+def _rail(rail: RailStatus) -> str:
     text = f"rail {rail['interface']} ({rail['device']}): {rail['state']}"
     text += f", {rail['rate']}" if rail["rate"] else ""
     text += f", {rate_text(rail, 'tx')} out, {rate_text(rail, 'rx')} in"
     return f"{text}, {errors_text(rail)}"
 
 
-def rate_text(rail: Row, way: str) -> str:
+def rate_text(rail: RailStatus, way: str) -> str:
     """`1.2 GiB/s`, `300 packets/s`, or `unknown`."""
-    value = rail[f"{way}_per_second"]
+    value = rail["tx_per_second"] if way == "tx" else rail["rx_per_second"]
     if value is None:
         return "unknown"
     return f"{human_bytes(value)}/s" if rail["unit"] == "B" else f"{value:,.0f} packets/s"
 
 
-def errors_text(rail: Row) -> str:
+def errors_text(rail: RailStatus) -> str:
     """The sum since boot, and what grew just now, by name."""
     if rail["state"] == "absent":
         return "errors unknown"
@@ -144,7 +110,7 @@ def errors_text(rail: Row) -> str:
     return f"{total} errors since boot, " + (f"now {grown}" if grown else "none now")
 
 
-def verdict_text(verdict: Row) -> str:
+def verdict_text(verdict: VerdictStatus) -> str:
     """`RDMA verdict: rdma, 12 min ago, on qwen3-vl-235b`."""
     age = human_age(verdict["age_seconds"])
     text = f"RDMA verdict: {verdict['kind']}, {age} ago, on {verdict['recipe']}"
@@ -155,7 +121,7 @@ def verdict_text(verdict: Row) -> str:
     return text
 
 
-def _container(container: Row, healthy: bool | None) -> str:
+def _container(container: ContainerStatus, healthy: bool | None) -> str:
     text = (
         f"{container['name']} ({container['recipe']}, rank {container['rank']}) {state(container)}"
     )
@@ -164,7 +130,7 @@ def _container(container: Row, healthy: bool | None) -> str:
     return text
 
 
-def state(container: Row) -> str:
+def state(container: ContainerStatus) -> str:
     """`running for 3 h, restarted 0 times`, or how it ended."""
     if container["state"] != "running":
         return f"{container['state']}, exit code {container['exit_code']}"
@@ -174,12 +140,12 @@ def state(container: Row) -> str:
     return f"{text}, restarted {times} times" if times else text
 
 
-def ended(each: Row) -> bool:
+def ended(each: HostStatus) -> bool:
     """Whether the server in a container of the host has ended: nobody has to ask it anything."""
     return any(container["server_ended"] is not None for container in each["containers"])
 
 
-def health(container: Row, healthy: bool | None) -> str:
+def health(container: ContainerStatus, healthy: bool | None) -> str:
     """Whether the server answers, on which port; or how it ended, while its container runs on."""
     from spark_cluster.serving.apis import APIS
 
@@ -190,23 +156,23 @@ def health(container: Row, healthy: bool | None) -> str:
     return f"{known.well} {answers} on port {container['port']}"
 
 
-def endpoint_text(endpoint: Row) -> str:
+def endpoint_text(endpoint: EndpointStatus) -> str:
     """Requests, tokens, the KV cache, the first token's time; what is not known is left out."""
     if endpoint["error"]:
         return f"the server gives no metrics: {endpoint['error']}"
     forms = (
-        ("running", "{:.0f} requests running"),
-        ("waiting", "{:.0f} waiting"),
-        ("tokens_per_second", "{:.1f} tokens/s"),
-        ("prompt_tokens_per_second", "{:.1f} prompt tokens/s"),
-        ("kv_cache_usage", "KV cache {:.0%} full"),
-        ("ttft_seconds", "first token after {:.2f} s"),
+        (endpoint["running"], "{:.0f} requests running"),
+        (endpoint["waiting"], "{:.0f} waiting"),
+        (endpoint["tokens_per_second"], "{:.1f} tokens/s"),
+        (endpoint["prompt_tokens_per_second"], "{:.1f} prompt tokens/s"),
+        (endpoint["kv_cache_usage"], "KV cache {:.0%} full"),
+        (endpoint["ttft_seconds"], "first token after {:.2f} s"),
     )
-    known = [form.format(endpoint[key]) for key, form in forms if endpoint[key] is not None]
+    known = [form.format(value) for value, form in forms if value is not None]
     return ", ".join(known) or "the server's metrics are none that we know"
 
 
-def supervisor(each: Row) -> Iterator[str]:
+def supervisor(each: HostStatus) -> Iterator[str]:
     """Whether the host starts its rank again, and what that waits for; an orphan is named."""
     found = each["restarts_at_boot"]
     if found is None:
@@ -221,7 +187,7 @@ def supervisor(each: Row) -> Iterator[str]:
     yield text
 
 
-def locks(each: Row) -> Iterator[str]:
+def locks(each: HostStatus) -> Iterator[str]:
     """Who holds the host, if anyone does."""
     if each["lock"]:
         yield f"in use: {each['lock']}"

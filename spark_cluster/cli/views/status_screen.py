@@ -4,87 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from spark_cluster.actions.status_rows import FACTS, row, unknown
-from spark_cluster.cli.running import looking
+from spark_cluster.actions.status import HostStatus, StatusReport, VerdictStatus
 from spark_cluster.cli.terminal import Console, add_row, new_table, say_json, styled
 from spark_cluster.cli.views import status as words
 from spark_cluster.core.units import human_age, human_bytes
-from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
-from spark_cluster.runner.interrupt import heed
-from spark_cluster.runner.session import Session
-from spark_cluster.watch.turns import Turn, Watch
-
-Row = dict[str, Any]
 
 
-def watch(inventory: Inventory, names: list[str], interval: float, *, as_json: bool) -> int:
-    """Until Ctrl-C; on a pipe each refresh is printed below the last; 3 if a host was unknown at
+def watch(reports: Iterator[StatusReport], where: Path, *, as_json: bool) -> int:
+    """Until they end; on a pipe each refresh is printed below the last; 3 if a host was unknown at
     the end."""
     console = Console()
-    screen = Screen(inventory)
+    screen = Screen(where)
     full = console.is_terminal and not as_json
-    drawn = console.live(screen.render) if full else contextlib.nullcontext()
-    with looking(inventory, names) as session, heed(session, lambda _: None), drawn:
-        for rows in _refreshes(session, inventory, interval):
-            screen.show(rows, words.verdict_row(inventory, rows))
-            if not full:
-                _print(console, screen, as_json=as_json)
+    with console.live(screen.render) if full else contextlib.nullcontext():
+        for report in reports:
+            screen.show(report)
+            if as_json:
+                say_json(report.as_dict())
+            elif not full:
+                console.draw(screen.render())
     return 3 if any(each["state"] == "unknown" for each in screen.rows) else 0
-
-
-def _refreshes(session: Session, inventory: Inventory, interval: float) -> Iterator[list[Row]]:
-    watching = Watch(session, FACTS, (), interval=interval, listener=lambda _: None)
-    for turn in watching.turns():
-        yield [_row(session, inventory, turn, name) for name in session.hosts]
-
-
-def _row(session: Session, inventory: Inventory, turn: Turn, name: str) -> Row:
-    now = turn.after.get(name)
-    if now is None:
-        error = session.lost.get(name)
-        if error is None:
-            return unknown(name, "does not answer", "")
-        return unknown(name, error.message, error.remedy)
-    return row(inventory.hosts[name], turn.before.get(name), now)
-
-
-def _print(console: Console, screen: Screen, *, as_json: bool) -> None:
-    if as_json:
-        say_json(screen.as_data())
-    else:
-        console.draw(screen.render())
 
 
 class Screen:
     """The newest refresh. It is drawn more often than it is read, so that one sees how old it is
     while a host keeps the reading waiting."""
 
-    def __init__(self, inventory: Inventory) -> None:
-        self.rows: list[Row] = []
+    def __init__(self, inventory: Path) -> None:
+        self.rows: Sequence[HostStatus] = ()
         self._inventory = inventory
-        self._verdict: Row | None = None
+        self._verdict: VerdictStatus | None = None
         self._read = 0.0
 
-    def show(self, rows: list[Row], verdict: Row | None) -> None:
-        self.rows, self._verdict, self._read = rows, verdict, time.monotonic()
-
-    def as_data(self) -> Row:
-        return {
-            "inventory": str(self._inventory.path),
-            "hosts": self.rows,
-            "verdict": self._verdict,
-        }
+    def show(self, report: StatusReport) -> None:
+        self.rows, self._verdict, self._read = report.hosts, report.verdict, time.monotonic()
 
     def render(self) -> RenderableType:
-        where = short(self._inventory.path)
+        where = short(self._inventory)
         if not self.rows:
             return styled(f"spark-cluster status, {where}: reading the hosts")
         age = human_age(time.monotonic() - self._read)
@@ -112,7 +76,7 @@ def _table(*titles: str) -> Table:
     return new_table(*titles, whole=_WHOLE, fold=True)
 
 
-def hosts(rows: list[Row]) -> Table:
+def hosts(rows: Sequence[HostStatus]) -> Table:
     shown = _table("host", "state", "up for", "load", "memory available", "swap", "GPU")
     for each in rows:
         if each["state"] == "unknown":
@@ -133,7 +97,7 @@ def hosts(rows: list[Row]) -> Table:
     return shown
 
 
-def rails(rows: list[Row]) -> Table:
+def rails(rows: Sequence[HostStatus]) -> Table:
     shown = _table("host", "rail", "device", "state", "speed", "out", "in", "errors")
     for each in rows:
         for rail in each.get("rails", ()):
@@ -152,7 +116,7 @@ def rails(rows: list[Row]) -> Table:
     return shown
 
 
-def containers(rows: list[Row]) -> RenderableType:
+def containers(rows: Sequence[HostStatus]) -> RenderableType:
     """By rank."""
     found = [(c["rank"].rjust(3), e["host"], c) for e in rows for c in e.get("containers", ())]
     if not found:
@@ -164,7 +128,7 @@ def containers(rows: list[Row]) -> RenderableType:
     return shown
 
 
-def _nothing(rows: list[Row]) -> str:
+def _nothing(rows: Sequence[HostStatus]) -> str:
     """Where nothing of ours runs, and of which hosts nobody can say."""
     known = [e["host"] for e in rows if e["state"] != "unknown" and not e["docker_error"]]
     others = [e["host"] for e in rows if e["host"] not in known]
@@ -172,7 +136,7 @@ def _nothing(rows: list[Row]) -> str:
     return "; ".join(said + ([f"what runs on {', '.join(others)} is unknown"] if others else []))
 
 
-def _lines(rows: list[Row]) -> Iterator[str]:
+def _lines(rows: Sequence[HostStatus]) -> Iterator[str]:
     """Why a host is unknown and what to do next, the endpoints, what docker could not say, what
     comes back by itself, who holds the hosts."""
     nexts = words.next_steps(rows)
