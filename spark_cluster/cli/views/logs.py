@@ -1,0 +1,52 @@
+"""Lines of logs, each with its rank and host; what is missing is told on standard error."""
+
+from __future__ import annotations
+
+import re
+
+from spark_cluster.actions import remedies
+from spark_cluster.actions.logs import Detached, Incomplete, LogTold
+from spark_cluster.cli.terminal import Console, say, say_json
+from spark_cluster.core.event import Event
+
+_COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "bright_red", "bright_cyan", "white")
+
+
+class View:
+    """Shows the lines that match `pattern`."""
+
+    def __init__(self, pattern: re.Pattern[str] | None, *, as_json: bool) -> None:
+        self._pattern, self._as_json = pattern, as_json
+        self._console = Console()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case LogTold():
+                self._line(event)
+            case Incomplete():
+                _missing(event)
+            case Detached():
+                say("detached; the ranks run on", err=True)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _line(self, event: LogTold) -> None:
+        line = event.line
+        if self._pattern is not None and not self._pattern.search(line.text):
+            return
+        if self._as_json:
+            say_json(event.as_dict())
+            return
+        colour = _COLOURS[line.rank % len(_COLOURS)]
+        where = f"{line.time[11:23]} rank {line.rank} {line.host}"
+        self._console.log_line((where, colour), line.text)
+
+
+def _missing(event: Incomplete) -> None:
+    """Of which hosts there are no logs, or not all, and what to do next."""
+    nexts = remedies.after({name: error.remedy for name, error in event.errors.items()})
+    for name, error in event.errors.items():
+        say(f"unknown: {name}: {error.message}", err=True)
+        if name in nexts:
+            say(f"  next: {nexts[name]}", err=True)
