@@ -60,9 +60,10 @@ test-lowest:  ## The fast tests with the lowest versions that pyproject.toml all
 	  bash .ci/lowest $$python -q || exit 1; \
 	done
 
-lint: setup  ## ruff and mypy --strict
+lint: setup  ## ruff, the rooms' imports, and mypy --strict
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 	$(VENV)/bin/mypy
 
 format: setup

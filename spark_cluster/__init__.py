@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spark_cluster.core.version import __version__
+
 if TYPE_CHECKING:
     from spark_cluster.api import Choices, Cluster, Outcome, SparkError, events
-
-__version__ = "0.1.0"
 
 __all__ = ["Choices", "Cluster", "Outcome", "SparkError", "__version__", "events"]
 

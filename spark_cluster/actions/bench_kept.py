@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from spark_cluster import __version__
 from spark_cluster.actions.bench_place import Place
 from spark_cluster.bench import files, vllm_serve
 from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.results import Level, Run, Server
 from spark_cluster.core.error import StepFailed
 from spark_cluster.core.event import Event, Listener, Note
+from spark_cluster.core.version import __version__
 
 
 @dataclass(frozen=True)

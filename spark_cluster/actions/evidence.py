@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from spark_cluster import __version__
 from spark_cluster.actions.doctor import look
 from spark_cluster.actions.events import Collecting
 from spark_cluster.actions.operator import Operator
 from spark_cluster.actions.run import looking
 from spark_cluster.core.event import Event
+from spark_cluster.core.version import __version__
 from spark_cluster.doctor.examine import examine
 from spark_cluster.evidence.index import About, Part, page, wrong
 from spark_cluster.evidence.redact import redact, secret_values

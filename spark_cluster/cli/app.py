@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from spark_cluster import __version__
 from spark_cluster.cli.commands import (
     bench,
     bootstrap,
@@ -41,6 +40,8 @@ from spark_cluster.cli.pipes import Unheard, go_on_unheard, streams_kept
 from spark_cluster.cli.sections import Program
 from spark_cluster.cli.terminal import say, say_json, say_page
 from spark_cluster.core.error import Interrupted, SparkError
+from spark_cluster.core.event import Failed
+from spark_cluster.core.version import __version__
 
 app = typer.Typer(
     cls=Program,
@@ -156,7 +157,7 @@ def show_error(error: SparkError, *, as_json: bool) -> None:
     """The one form of every error, on standard error (with --json on standard output)."""
     go_on_unheard()
     if as_json:
-        say_json({"kind": "error", "error": error.as_dict()})
+        say_json(Failed(error).as_dict())
         return
     for line in error_lines(error):
         say(line, err=True)

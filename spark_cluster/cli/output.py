@@ -26,6 +26,16 @@ class View(Protocol):
     def flush(self) -> None: ...
 
 
+class Silent:
+    """Shows nothing: the command tells the result."""
+
+    def __call__(self, event: Event) -> None:
+        """Nothing is shown."""
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
 @dataclass(frozen=True)
 class Json:
     """--json alone, for a verb that has no more to tell."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
-from pydantic import BaseModel
-
 from spark_cluster.core.error import SparkError
 
 
@@ -141,6 +139,14 @@ class RunFailed(Event):
     error: SparkError
 
 
+@dataclass(frozen=True)
+class Failed(Event):
+    """The error that a command line ends with."""
+
+    kind: str = field(default="error", init=False)
+    error: SparkError
+
+
 Listener = Callable[[Event], None]
 
 
@@ -158,6 +164,6 @@ def as_json(value: Any) -> Any:
         return [as_json(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    if isinstance(value, BaseModel):
+    if hasattr(value, "model_dump"):  # pydantic's; its import takes a good part of --help's time
         return value.model_dump(mode="json")
     return str(value)

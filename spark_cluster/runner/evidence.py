@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from spark_cluster import __version__
 from spark_cluster.core.error import InputError, SparkError, StateUnknown
+from spark_cluster.core.version import __version__
 from spark_cluster.evidence import script as scripts
 from spark_cluster.evidence.index import Part
 from spark_cluster.evidence.items import items

@@ -19,7 +19,7 @@ from typing import get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from spark_cluster import __version__
+from spark_cluster.core.version import __version__
 from spark_cluster.facts.base import Fact, Facts
 from spark_cluster.facts.gpu_state import GPU_STATE
 from spark_cluster.facts.links import LINKS

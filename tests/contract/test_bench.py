@@ -284,6 +284,7 @@ def test_ctrl_c_keeps_the_levels_that_are_over(
         env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(Path(app.__file__).parents[2])},
     )
     assert running.stdout is not None
+    assert json.loads(running.stdout.readline())["kind"] == "bench_started"
     assert json.loads(running.stdout.readline())["name"] == "c=1"
     asked = len(server.asked)
     server.does.stalls = 1

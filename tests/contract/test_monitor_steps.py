@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from spark_cluster import places
-from spark_cluster.cli.views.monitor import request, told
+from spark_cluster.actions.monitor import request, started
+from spark_cluster.cli.views import monitor as view
 from spark_cluster.core.event import Event
 from spark_cluster.core.result import Result, Status
 from spark_cluster.facts.base import ProbeContext
@@ -87,7 +88,7 @@ class Pair:
     def run(self, **parameters: Any) -> dict[tuple[str, str], Result]:
         """The playbook as the command line asks for it; the results by step and host."""
         given = {"host": "spark-2", "source": "packages", "seconds": 60, **parameters}
-        asked = request("monitor", self.inventory, [], given, (), as_json=False, verbose=False)
+        asked = request("monitor", self.inventory, [], given)
         path = playbooks.find("monitor")
         wanted = RunRequest(
             verb="monitor",
@@ -139,7 +140,7 @@ def test_up_again_changed_and_down(pair: Pair) -> None:
     assert ("node", "spark-1") not in seen  # not one of the nodes
     assert seen["vllm", "spark-2"] == seen["vllm", "spark-3"] == "absent"
     assert not any(job == "dcgm" for job, _ in seen)
-    lines = "\n".join(told(pair.inventory, "spark-2", facts))
+    lines = "\n".join(view.started(started(pair.inventory, "spark-2", facts)))
     assert "http://spark-2:9090" in lines
     assert "vllm-spark.json" in lines
     owner = pair.sh("spark-2", "stat -c %U /var/lib/spark-cluster/monitor/prometheus")

@@ -138,7 +138,7 @@ def test_an_unknown_fault_is_refused() -> None:
 
 
 def test_faults_are_listed_for_programs_too(cli: Cli) -> None:
-    told = json.loads(cli("lab", "fault", "list", "--json").out)
+    told = cli("lab", "fault", "list", "--json").lines[0]["faults"]
     assert [each["name"] for each in told] == [each.name for each in fault.FAULTS]
     assert all(each["does"] and each["undo"] for each in told)
 

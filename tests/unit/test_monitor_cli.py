@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from spark_cluster.cli.views.monitor import told
+from spark_cluster.actions.monitor import started
+from spark_cluster.cli.views import monitor as view
 from spark_cluster.core.error import Unreachable
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.monitoring import config, stack
@@ -275,7 +276,9 @@ def test_the_password_command_runs_as_typed(tmp_path: Path) -> None:
     )
     inventory = inventories.load(path)
     facts = world.facts("spark-2", {"monitor": "ready grafana 200\n"})
-    said = {name: "\n".join(told(inventory, name, facts)) for name in inventory.hosts}
+    said = {
+        name: "\n".join(view.started(started(inventory, name, facts))) for name in inventory.hosts
+    }
     read = f"sudo cat {config.PASSWORD}"
     own = f"ssh -t -F '{tmp_path}/own config'"
     assert f"password: {own} -p 2201 -i {tmp_path}/key nvidia@10.0.0.1 {read}" in said["spark-1"]

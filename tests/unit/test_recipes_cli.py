@@ -41,7 +41,7 @@ def test_the_list_says_whether_each_fits(recipes: Recipes) -> None:
     assert said.code == 0
     line = next(line for line in said.out.splitlines() if line.startswith("qwen3-vl-235b "))
     assert "  2 hosts  vllm-ray  fits  " in line
-    rows = {row["name"]: row for row in json.loads(recipes("--json").out)}
+    rows = {row["name"]: row for row in recipes("--json").lines[0]["recipes"]}
     assert rows["qwen3-vl-235b"]["fits"] == "fits"
     assert rows["qwen3-vl-235b-sglang"]["known_broken"] is True
 
@@ -328,8 +328,9 @@ def test_a_broken_recipe_is_told_with_its_place_after_the_list_of_the_rest(cli: 
     assert said.out.splitlines()[-1] == "  next: Add `title:` there."
     as_json = cli("recipes", "--json", "-i", INVENTORY)
     assert as_json.code == 2
-    *rest, last = json.loads(as_json.out)
-    assert "qwen3-vl-235b" in [row["name"] for row in rest]
+    (told,) = as_json.lines
+    assert "qwen3-vl-235b" in [row["name"] for row in told["recipes"]]
+    (last,) = told["broken"]
     assert (last["name"], last["path"]) == ("mine", str(path.absolute()))
     assert last["error"]["place"] == f"{path.absolute()}:1"
 

@@ -45,7 +45,7 @@ def compose(
         lint_notes,
         load_recipe,
     )
-    from spark_cluster.cli.running import load_inventory
+    from spark_cluster.actions.run import load_inventory
     from spark_cluster.core.error import InputError
     from spark_cluster.engines import compose as writer
     from spark_cluster.places import short

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from spark_cluster.actions.explain import all_codes, one_code
 from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import Where
 from spark_cluster.cli.output import Json
@@ -62,6 +60,10 @@ def _explain_logs(names: Sequence[str], inventory: str | None, output: Json) -> 
 
 
 def _explain_code(code: str, output: Json) -> None:
+    import textwrap
+
+    from spark_cluster.actions.explain import all_codes, one_code
+
     if not code:
         listed = all_codes()
         output.json(listed)

@@ -102,13 +102,13 @@ def status(
 ) -> None:
     """Show which nodes are up and their SSH addresses."""
     import time
-    from dataclasses import asdict
 
     from spark_cluster.lab import manage
+    from spark_cluster.lab.reports import LabStatus
 
     found = manage.status()
     if as_json:
-        say_json([asdict(node) for node in found])
+        say_json(LabStatus(tuple(found)).as_dict())
         return
     if not found:
         say("The lab is not up. Start it: spark-cluster lab up")
@@ -156,10 +156,11 @@ def fault(
     """Cause a fault on a node, or undo it."""
 
     from spark_cluster.lab import fault as faults
+    from spark_cluster.lab.reports import FaultRow, LabFaults
 
     if name == "list" and as_json:
-        rows = [{"name": f.name, "does": f.does, "undo": f.undone} for f in faults.FAULTS]
-        say_json(rows)
+        rows = tuple(FaultRow(known.name, known.does, known.undone) for known in faults.FAULTS)
+        say_json(LabFaults(rows).as_dict())
         return
     if name == "list":
         for known in faults.FAULTS:

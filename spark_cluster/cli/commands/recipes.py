@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.options import (
-    InventoryOption,
-    JsonOption,
-    PpOption,
-    ProfileOption,
-    WithOption,
-    split,
-)
+from spark_cluster.cli.grouped import grouped
+from spark_cluster.cli.options import PpOption, ProfileOption, Where, WithOption, split
+from spark_cluster.cli.output import Json
 from spark_cluster.cli.sections import Group
-from spark_cluster.cli.terminal import say, say_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from spark_cluster.inventory.models import Inventory
-    from spark_cluster.recipes.lint_finding import Finding
 
 app = typer.Typer(cls=Group, help="List, show, fit and check the recipes.", rich_markup_mode=None)
 
@@ -31,144 +19,87 @@ RecipeArgument = Annotated[
 ]
 
 
+FitHostsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hosts", metavar="NAME", help="Read these hosts or groups (repeatable, comma-separated)."
+    ),
+]
+
+
 @app.callback(invoke_without_command=True)
-def list_recipes(
-    context: typer.Context, inventory: InventoryOption = None, as_json: JsonOption = False
-) -> int:
+@grouped
+def list_recipes(context: typer.Context, *, where: Where, output: Json) -> int:
     """List the recipes; show one, see whether it fits, or check it. Exit 2 if one is broken."""
     if context.invoked_subcommand is not None:
         return 0
+    from spark_cluster.actions import recipes
+    from spark_cluster.cli.views.recipes import listed
 
-    from spark_cluster.cli.views import recipes as view
-    from spark_cluster.core.error import InputError
-    from spark_cluster.recipes import loader
-
-    own = _own(_inventory(inventory))
-    known = loader.known(own)
-    rows, broken = [], {}
-    for name in sorted(known):
-        try:
-            rows.append(loader.load(name, own))
-        except InputError as error:
-            broken[name] = error
-    if as_json:
-        faults = [
-            {"name": name, "path": str(known[name]), "error": error.as_dict()}
-            for name, error in broken.items()
-        ]
-        say_json([*map(view.summary, rows), *faults])
-    else:
-        for line in (*view.listed(rows), *view.faults(broken)):
-            say(line)
-    return 2 if broken else 0
+    found = recipes.catalog(where.load())
+    output.json(found)
+    for line in listed(found):
+        output.say(line)
+    return found.exit_code
 
 
 @app.command("show")
-def show(
-    name: RecipeArgument, inventory: InventoryOption = None, as_json: JsonOption = False
-) -> None:
+@grouped
+def show(name: RecipeArgument, *, where: Where, output: Json) -> None:
     """Show a recipe with the reason for every argument and variable."""
+    from spark_cluster.actions import recipes
+    from spark_cluster.cli.views.recipes import shown
 
-    from spark_cluster.cli.views import recipes as view
-    from spark_cluster.recipes.loader import load
-    from spark_cluster.recipes.secret_names import masked
-
-    recipe = load(name, _own(_inventory(inventory)))
-    if as_json:
-        shown = masked(recipe).model_dump(mode="json")
-        say_json({**shown, "path": str(recipe.path)})
-        return
-    for line in view.shown(recipe):
-        say(line)
+    found = recipes.show(where.load(), name)
+    output.json(found)
+    for line in shown(found):
+        output.say(line)
 
 
 @app.command("fit")
+@grouped
 def fit(
     name: RecipeArgument,
-    hosts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--hosts",
-            metavar="NAME",
-            help="Read these hosts or groups (repeatable, comma-separated).",
-        ),
-    ] = None,
+    *,
+    hosts: FitHostsOption = None,
     profile: ProfileOption = None,
     options: WithOption = None,
     pp: PpOption = False,
-    inventory: InventoryOption = None,
-    as_json: JsonOption = False,
+    where: Where,
+    output: Json,
 ) -> int:
     """Estimate the memory: weights, KV cache, tokens. Exit 4 if it does not fit, 3 if unknown."""
+    from spark_cluster.actions import recipes
+    from spark_cluster.actions.deploying import Choices, chosen_options
+    from spark_cluster.cli.views.recipes import fitted
 
-    from spark_cluster.actions.deploying import Choices, chosen_options, load_recipe
-    from spark_cluster.cli.views import recipes as view
-    from spark_cluster.cli.views.fit import nominal, on_hosts
-
-    loaded = _inventory(inventory)
     chosen = chosen_options(options, pp=pp, debug=False, dual_rail=False)
     choices = Choices(profile=profile, options=chosen, anyway=True)
-    recipe = load_recipe(loaded, name, choices)
-    names = split(hosts)
-    result = on_hosts(loaded, recipe, names) if names else nominal(recipe)
-    if as_json:
-        say_json(view.fit_data(recipe, result, names or []))
-    else:
-        for line in view.fitted(recipe, result, is_nominal=not names):
-            say(line)
-    return view.FIT_EXIT[result.verdict]
+    with output.operator() as operator:
+        report = recipes.fit(where.load(), name, choices, split(hosts) or (), operator)
+    output.json(report)
+    for line in fitted(report):
+        output.say(line)
+    return report.exit_code
 
 
 @app.command("lint")
+@grouped
 def lint(
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="[RECIPE]...", help="Recipe names or files; default: all."),
     ] = None,
-    inventory: InventoryOption = None,
-    as_json: JsonOption = False,
+    *,
+    where: Where,
+    output: Json,
 ) -> int:
     """Check recipes against their engine's version and against RDMA. Exit 2 on an error."""
+    from spark_cluster.actions import recipes
+    from spark_cluster.cli.views.recipes import linted
 
-    from spark_cluster.cli.views import recipes as view
-    from spark_cluster.recipes import loader
-
-    own = _own(_inventory(inventory))
-    chosen = names or sorted(loader.known(own))
-    found = [(name, place, finding) for name in chosen for place, finding in _linted(name, own)]
-    errors = sum(finding.is_error for _, _, finding in found)
-    if as_json:
-        rows = [view.finding_data(*row) for row in found]
-        say_json({"recipes": chosen, "findings": rows, "errors": errors})
-    else:
-        for line in view.linted(chosen, found):
-            say(line)
-    return 2 if errors else 0
-
-
-def _linted(name: str, own: dict[str, Path]) -> list[tuple[str, Finding]]:
-    """Each finding with file and line. A recipe that cannot be read is one more finding."""
-    from spark_cluster.core.error import InputError
-    from spark_cluster.recipes import lint as rules
-    from spark_cluster.recipes import loader
-    from spark_cluster.recipes.lint_finding import error as problem
-
-    try:
-        recipe = loader.load(name, own)
-    except InputError as error:
-        said = problem((), error.code or "RECIPE005", error.message, error.remedy)
-        return [(error.place or name, said)]
-    found = [*rules.lint(recipe), *rules.lint_overlays(recipe)]
-    return [(loader.place(recipe, finding.loc), finding) for finding in found]
-
-
-def _inventory(given: str | None) -> Inventory:
-    from spark_cluster.cli.running import load_inventory
-
-    return load_inventory(given)
-
-
-def _own(inventory: Inventory) -> dict[str, Path]:
-    from spark_cluster.recipes.loader import own_recipes
-
-    return own_recipes(inventory.path, inventory.recipes)
+    report = recipes.lint(where.load(), names or ())
+    output.json(report)
+    for line in linted(report):
+        output.say(line)
+    return report.exit_code

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.options import DryRunOption, InventoryOption, JsonOption, VerboseOption
+from spark_cluster.cli.grouped import grouped
+from spark_cluster.cli.options import DryRunOption, Where
+from spark_cluster.cli.output import Json, Output
 from spark_cluster.cli.sections import Group
 
 app = typer.Typer(
@@ -45,55 +47,69 @@ def _add(name: str, text: str) -> None:
 
 
 def _up(name: str) -> Callable[..., int]:
+    @grouped
     def up(
+        *,
         host: UpHostOption = None,
         listen: Annotated[
             str, typer.Option("--listen", metavar="all|local", help="Addresses to listen on.")
         ] = "",
-        inventory: InventoryOption = None,
+        where: Where,
         dry_run: DryRunOption = False,
-        as_json: JsonOption = False,
-        verbose: VerboseOption = False,
+        output: Output,
     ) -> int:
         """Start the service. Secrets are made on the host; a second run changes nothing."""
-        from spark_cluster.cli.views.services import up as carry_out
+        from spark_cluster.actions import services
 
-        return carry_out(
-            name, inventory, host, listen, dry_run=dry_run, as_json=as_json, verbose=verbose
-        )
+        with output.operator(goes_on=not dry_run) as operator:
+            outcome = services.up(
+                where.load(), name, operator,
+                host=host, listen=listen, dry_run=dry_run, commands=output.verbose,
+            )  # fmt: skip
+            return output.finish(outcome, commands=output.verbose)
 
     return up
 
 
 def _down(name: str) -> Callable[..., int]:
+    @grouped
     def down(
+        *,
         host: HereOption = None,
         purge: Annotated[
             bool, typer.Option("--purge", help="Also remove its data and secrets.")
         ] = False,
-        inventory: InventoryOption = None,
+        where: Where,
         dry_run: DryRunOption = False,
-        as_json: JsonOption = False,
-        verbose: VerboseOption = False,
+        output: Output,
     ) -> int:
         """Stop the service. Its data stays unless --purge."""
-        from spark_cluster.cli.views.services import down as carry_out
+        from spark_cluster.actions import services
 
-        return carry_out(
-            name, inventory, host, purge=purge, dry_run=dry_run, as_json=as_json, verbose=verbose
-        )
+        with output.operator(goes_on=not dry_run) as operator:
+            outcome = services.down(
+                where.load(), name, operator,
+                host=host, purge=purge, dry_run=dry_run, commands=output.verbose,
+            )  # fmt: skip
+            return output.finish(outcome, commands=output.verbose)
 
     return down
 
 
 def _status(name: str) -> Callable[..., int]:
-    def status(
-        inventory: InventoryOption = None, host: HereOption = None, as_json: JsonOption = False
-    ) -> int:
+    @grouped
+    def status(*, where: Where, host: HereOption = None, output: Json) -> int:
         """Show where the service runs and whether it answers. One look, nothing changed."""
-        from spark_cluster.cli.views.services import status as carry_out
+        from spark_cluster.actions import services
+        from spark_cluster.cli.terminal import Console
+        from spark_cluster.cli.views.services import show
 
-        return carry_out(name, inventory, host, as_json=as_json)
+        with output.operator() as operator:
+            report = services.status(where.load(), name, operator, host=host)
+        output.json(report)
+        if not output.as_json:
+            show(Console(), report)
+        return report.exit_code
 
     return status
 

@@ -31,7 +31,7 @@ def trust(
     """
     import sys
 
-    from spark_cluster.cli.running import load_inventory
+    from spark_cluster.actions.run import load_inventory
     from spark_cluster.core.error import InputError
     from spark_cluster.core.units import count
     from spark_cluster.inventory.loader import select, target

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from spark_cluster.cli.views import monitor, services
 from spark_cluster.core.event import RunFinished
 from spark_cluster.serving.api import API_KEY
 
@@ -17,10 +18,21 @@ _PROOFS = {
 
 def lines(event: RunFinished) -> list[str]:
     """Empty where the counts say all."""
-    close = _OF.get(event.verb)
-    if close is not None:
-        return close(event.exit_code, event.data)
-    return _not_begun(event.data)
+    data = event.data
+    match event.verb.split():
+        case ["launch"]:
+            return _launch(event.exit_code, data)
+        case ["teardown"]:
+            return _teardown(data)
+        case ["monitor", "up"] if "host" in data and event.exit_code == 0:
+            return list(monitor.started(data))
+        case ["monitor", "down"] if "unknown" in data:
+            return _monitor_down(data)
+        case ["services", _, "up"] if "url" in data and event.exit_code == 0:
+            return list(services.started(data))
+        case ["services", _, "down"] if "unknown" in data:
+            return list(services.stopped(data))
+    return _not_begun(data)
 
 
 def _not_begun(data: Mapping[str, Any]) -> list[str]:
@@ -29,7 +41,7 @@ def _not_begun(data: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _teardown(_: int, data: Mapping[str, Any]) -> list[str]:
+def _teardown(data: Mapping[str, Any]) -> list[str]:
     said = _not_begun(data)
     for name in data.get("unknown", ()):
         said.append(
@@ -40,6 +52,14 @@ def _teardown(_: int, data: Mapping[str, Any]) -> list[str]:
         what = data["recipe"] or "ours"
         said.append(f"nothing of {what} runs on {', '.join(data['clear'])}")
     return said
+
+
+def _monitor_down(data: Mapping[str, Any]) -> list[str]:
+    return [
+        f"unknown: {host} was not reached; its exporters may still run. "
+        f"Run `spark-cluster monitor down --hosts {host}` when it answers."
+        for host in data["unknown"]
+    ]
 
 
 def _launch(code: int, data: Mapping[str, Any]) -> list[str]:
@@ -96,9 +116,3 @@ def curl_line(url: str, model: str, *, has_key: bool) -> str:
     body = '{"model": "%s", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 32}'
     key = f' -H "Authorization: Bearer ${API_KEY}"' if has_key else ""
     return f"  curl {url}{key} -H 'Content-Type: application/json' -d '{body % model}'"
-
-
-_OF: dict[str, Callable[[int, Mapping[str, Any]], list[str]]] = {
-    "launch": _launch,
-    "teardown": _teardown,
-}

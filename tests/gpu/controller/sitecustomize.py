@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from spark_cluster.cli import running
+from spark_cluster.actions import operator
 from spark_cluster.transport.local import LocalConnection
 from spark_cluster.transport.protocol import Become, Connector, Target
 from spark_cluster.transport.pump import Wire
@@ -47,6 +47,6 @@ def hurry(text: str) -> None:
     watcher.Settings = partial(watcher.Settings, thresholds=thresholds)  # type: ignore[misc, assignment]
 
 
-running.connector = connector
+operator.connector = connector
 if os.environ.get("SPARK_CLUSTER_GPU_PATIENCE"):
     hurry(os.environ["SPARK_CLUSTER_GPU_PATIENCE"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spark_cluster.actions.deploying import Choices, demand_of, deploy
-from spark_cluster.cli.running import read_hosts
+from spark_cluster.actions.operator import Operator
+from spark_cluster.actions.run import read_hosts
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.units import GIB
 from spark_cluster.engines.spec import Deployment
@@ -28,7 +29,7 @@ def nominal(recipe: Recipe) -> Fit:
     return replace(result, notes=(*known.notes, *result.notes))
 
 
-def on_hosts(inventory: Inventory, recipe: Recipe, names: list[str]) -> Fit:
+def on_hosts(inventory: Inventory, recipe: Recipe, names: list[str], operator: Operator) -> Fit:
     """On these hosts or this group, as they are now. Raises Unreachable."""
     group = names[0] if len(names) == 1 else ",".join(names)
     if group not in inventory.groups and len(names) > 1:
@@ -41,7 +42,7 @@ def on_hosts(inventory: Inventory, recipe: Recipe, names: list[str]) -> Fit:
     deployment, members = deploy(inventory, recipe, Choices(group=group, anyway=True), run="")
     facts = (MEMORY, MODEL, MODEL_CONFIG, CONTAINERS)
     readings: dict[str, Facts] = {}
-    for name, reading in read_hosts(inventory, list(members), facts, deployment).items():
+    for name, reading in read_hosts(inventory, members, facts, operator, deployment).items():
         if isinstance(reading, SparkError):
             raise reading
         readings[name] = reading
