@@ -46,6 +46,7 @@ class LevelEnded(Event):
     """A level is over: in JSON the level's own fields (bench/results.py), but for its requests."""
 
     kind: str = field(default="level", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (Level,)
     level: Level
 
     def as_dict(self) -> dict[str, Any]:

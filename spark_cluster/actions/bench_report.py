@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 from spark_cluster.bench import plots
 from spark_cluster.bench.compare import Comparison, compare
@@ -24,15 +24,23 @@ class Written(Event):
     written: tuple[str, ...]
 
 
+class OfBenchmark(TypedDict):
+    """Sweep, prefill or image."""
+
+    benchmark: str
+
+
 @dataclass(frozen=True)
 class Compared(Event):
     """Two results beside each other: in JSON the comparison's own fields (bench/compare.py)."""
 
     kind: str = field(default="comparison", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (OfBenchmark, Comparison)
     comparison: Comparison
 
     def as_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, **self.comparison.as_dict()}
+        told = self.comparison.as_dict()
+        return {**told, "benchmark": self.comparison.kind, "kind": self.kind}
 
 
 def write(files: Sequence[Path], output: Path | None, form: str | None) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 from spark_cluster.actions.operator import Operator
 from spark_cluster.actions.run import read_hosts
@@ -15,12 +15,40 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.runner.history import Past, past_run, past_runs
 
 
+class RunJson(TypedDict):
+    """A past run: when it `started` (ISO 8601), how long it took, how it ended, and the file of its
+    journal."""
+
+    run: str
+    verb: str
+    started: str | None
+    hosts: list[str]
+    recipe: str | None
+    exit_code: int | None
+    seconds: float | None
+    counts: dict[str, int]
+    journal: str
+
+
+class RunsJson(TypedDict):
+    """The newest first."""
+
+    runs: list[RunJson]
+
+
+class EntriesJson(TypedDict):
+    """The events of its journal, each with its `time`."""
+
+    entries: list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Runs(Event):
     """Past runs of this user on this machine, the newest first; in JSON each as runner/history.py
     gives it."""
 
     kind: str = field(default="runs", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (RunsJson,)
     runs: tuple[Past, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -32,6 +60,7 @@ class OneRun(Event):
     """A past run with the entries of its journal."""
 
     kind: str = field(default="run", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (RunJson, EntriesJson)
     past: Past
 
     def as_dict(self) -> dict[str, Any]:

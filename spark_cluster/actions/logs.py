@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from spark_cluster.actions import remedies
 from spark_cluster.actions.operator import Operator
@@ -35,6 +35,7 @@ class LogTold(Event):
     """A line of a rank's log; in JSON the line's own fields."""
 
     kind: str = field(default="log", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (LogLine,)
     line: LogLine
 
     def as_dict(self) -> dict[str, Any]:
@@ -46,7 +47,7 @@ class Incomplete(Event):
     """Hosts of which there are no logs, or not all; for a person alone."""
 
     kind: str = field(default="incomplete", init=False)
-    passing = True
+    passing: ClassVar[bool] = True
     errors: dict[str, SparkError]
 
 
@@ -55,7 +56,7 @@ class Detached(Event):
     """Following ended by Ctrl-C; for a person alone."""
 
     kind: str = field(default="detached", init=False)
-    passing = True
+    passing: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 from spark_cluster.actions.deploying import Choices, load_recipe
 from spark_cluster.actions.fit import nominal, on_hosts
@@ -61,12 +61,19 @@ class Catalog(Event):
         return 2 if self.broken else 0
 
 
+class InFile(TypedDict):
+    """The file that it stands in."""
+
+    path: str
+
+
 @dataclass(frozen=True)
 class ShownRecipe(Event):
     """A recipe with its secrets blacked out; in JSON its own fields (recipes/models.py), and its
     path."""
 
     kind: str = field(default="recipe", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (Recipe, InFile)
     recipe: Recipe
     fits: str
 
@@ -75,12 +82,21 @@ class ShownRecipe(Event):
         return {"kind": self.kind, **shown, "path": str(self.recipe.path)}
 
 
+class OfRecipe(TypedDict):
+    """Which recipe, on which hosts, and the exit code."""
+
+    recipe: str
+    hosts: list[str]
+    exit_code: int
+
+
 @dataclass(frozen=True)
 class FitReport(Event):
     """The sum of a recipe's memory; in JSON the sum's own fields (recipes/fit.py). Exit code 4 if
     it does not fit, 3 if that is not known. Without `hosts` from nominal numbers."""
 
     kind: str = field(default="fit", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (OfRecipe, Fit)
     recipe: Recipe
     hosts: tuple[str, ...]
     fit: Fit
@@ -103,11 +119,33 @@ class PlacedFinding:
     finding: Finding
 
 
+class LintFinding(TypedDict):
+    """A finding with the recipe that it is about, and its file and line."""
+
+    recipe: str
+    place: str
+    code: str
+    what: str
+    severity: str
+    loc: list[str | int]
+    remedy: str
+    source: str
+
+
+class LintJson(TypedDict):
+    """`errors` is their number."""
+
+    recipes: list[str]
+    findings: list[LintFinding]
+    errors: int
+
+
 @dataclass(frozen=True)
 class LintReport(Event):
     """What lint says of the `recipes`. Exit code 2 on an error."""
 
     kind: str = field(default="lint", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (LintJson,)
     recipes: tuple[str, ...]
     findings: tuple[PlacedFinding, ...]
 

@@ -109,8 +109,8 @@ class EndpointStatus(TypedDict):
     between the readings, else of all since the start."""
 
     error: str
-    running: int | None
-    waiting: int | None
+    running: float | None
+    waiting: float | None
     tokens_per_second: float | None
     prompt_tokens_per_second: float | None
     kv_cache_usage: float | None

@@ -17,6 +17,8 @@ class Event:
 
     kind: str = field(default="event", init=False)
     passing: ClassVar[bool] = False
+    #: Whose fields stand in its JSON in place of its own; `as_dict` then says how.
+    json_of: ClassVar[tuple[type, ...]] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields as JSON's types."""

@@ -144,7 +144,8 @@ def test_images_are_sent_as_data_urls_and_never_twice(bench: Bench, start: Start
 
 def test_json_is_an_object_a_line(bench: Bench, start: Start) -> None:
     said = bench(*sweep(start(), "--json"))
-    level, end = said.lines
+    begun, level, end = said.lines
+    assert (begun["kind"], begun["levels"]) == ("bench_started", ["c=3"])
     assert (level["kind"], level["summary"]["ok"]) == ("level", 12)
     assert "requests" not in level
     assert (end["kind"], end["exit_code"]) == ("bench_finished", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 from spark_cluster import places
 from spark_cluster.core.error import InputError
@@ -19,11 +19,43 @@ from spark_cluster.serving import post_mortem
 from spark_cluster.serving.post_mortem import PostMortem
 
 
+class LogVerdictJson(TypedDict):
+    """The verdict on all ranks, and each rank's (rdma/from_log.py)."""
+
+    verdict: str
+    ranks: list[dict[str, Any]]
+    notes: list[str]
+
+
+class FirstFailure(TypedDict):
+    """Who failed first, by which line of which file, why, and what to do."""
+
+    who: str
+    file: str
+    reason: str
+    remedy: str
+    code: str
+    grade: str
+    line: str
+    number: int
+
+
+class ExplainedJson(TypedDict):
+    """`verdict` is healthy, standing or failed; `ranks` says where each log stands."""
+
+    verdict: str
+    first: FirstFailure | None
+    followed: list[str]
+    notes: list[str]
+    ranks: list[str]
+
+
 @dataclass(frozen=True)
 class LogVerdict(Event):
     """What NCCL chose, by its own lines. Exit code 0 if every rank chose RDMA, else 4."""
 
     kind: str = field(default="nccl_log", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (LogVerdictJson,)
     report: Report
     notes: tuple[str, ...]
 
@@ -41,6 +73,7 @@ class Explained(Event):
     they go, 4 if a fault is named."""
 
     kind: str = field(default="post_mortem", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (ExplainedJson,)
     found: PostMortem
 
     @property

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 from spark_cluster.actions.operator import Operator
 from spark_cluster.actions.run import Active, activate
@@ -31,12 +31,39 @@ class LookingOn(Event):
     seconds: float
 
 
+class RailRates(TypedDict):
+    """Per second, in `unit`: B, or packets; None is unknown."""
+
+    host: str
+    rank: int
+    rail: str
+    unit: str
+    tx_per_second: float | None
+    rx_per_second: float | None
+    errors: dict[str, int]
+    is_expected: bool
+
+
+class IntervalJson(TypedDict):
+    """`time` is its end (ISO 8601); `tokens` were generated within its `seconds`."""
+
+    time: str
+    verdict: str
+    code: str | None
+    reasons: list[str]
+    tokens: int | None
+    seconds: float
+    tokens_per_second: float | None
+    rails: list[RailRates]
+
+
 @dataclass(frozen=True)
 class Interval(Event):
     """One interval, ended at `time`. `is_news`: its verdict or its causes are others than those of
     the interval before. In JSON, rails are rates in their `unit` per second."""
 
     kind: str = field(default="watched", init=False)
+    json_of: ClassVar[tuple[type, ...]] = (IntervalJson,)
     time: datetime
     verdict: Verdict
     is_news: bool
