@@ -19,7 +19,8 @@ pytestmark = pytest.mark.contract
 _ROOT = str(Path(places.__file__).resolve().parents[1])
 
 _PROGRAM = """\
-from spark_cluster.cli import app, running
+from spark_cluster.actions import operator
+from spark_cluster.cli import app
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Facts
 from tests.fake_transport import FakeConnector
@@ -31,7 +32,7 @@ def parse(*arguments, **options):
     return Facts({name: poisoned(value) for name, value in facts._values.items()})
 probe.parse = parse
 hosts = [Spark("spark-1"), torn("spark-2"), torn("spark-3")]
-running.connector = lambda: FakeConnector(hosts)
+operator.connector = lambda: FakeConnector(hosts)
 app.main()
 """
 
