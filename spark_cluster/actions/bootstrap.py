@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spark_cluster.core.plan import Override
 from spark_cluster.inventory import rings
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.playbook.loader import Setting
 from spark_cluster.runner.request import RunRequest
 from spark_cluster.steps.view import Options
 
@@ -16,7 +18,7 @@ def bootstrap_request(
     inventory: Inventory,
     hosts: Sequence[str],
     *,
-    settings: Sequence[str] = (),
+    settings: Sequence[Setting] = (),
     allow_management: bool = False,
     take_over: bool = False,
 ) -> RunRequest:
@@ -26,7 +28,7 @@ def bootstrap_request(
         "bootstrap",
         inventory,
         hosts,
-        settings=[*settings, *(["netplan.take_over=true"] if take_over else [])],
+        settings=[*settings, *([Override("netplan", "take_over", True)] if take_over else [])],
         allow_management=allow_management,
     )
 
@@ -36,7 +38,7 @@ def playbook_request(
     inventory: Inventory,
     hosts: Sequence[str],
     *,
-    settings: Sequence[str] = (),
+    settings: Sequence[Setting] = (),
     allow_management: bool = False,
 ) -> RunRequest:
     """Any playbook that makes hosts ready."""
@@ -58,7 +60,7 @@ def mesh_request(inventory: Inventory, hosts: Sequence[str], *, undo: bool = Fal
         playbook="mesh",
         hosts=hosts,
         inventory=inventory,
-        settings=[f"{step}.state=absent" for step in _MESH_STEPS] if undo else (),
+        settings=[Override(step, "state", "absent") for step in _MESH_STEPS] if undo else (),
         note="undo: what mesh added is removed" if undo else None,
     )
 
@@ -68,16 +70,16 @@ def undo_request(
     hosts: Sequence[str],
     *,
     to: str | None = None,
-    settings: Sequence[str] = (),
+    settings: Sequence[Setting] = (),
     allow_management: bool = False,
 ) -> RunRequest:
     """The netplan files as they were before our first change, or before the run `to`."""
-    chosen = [f"netplan-restore.to={to}", f"netplan-forget.to={to}"] if to else []
+    steps = ("netplan-restore", "netplan-forget") if to else ()
     return RunRequest(
         verb="undo network",
         playbook="undo-network",
         hosts=hosts,
         inventory=inventory,
-        settings=[*settings, *chosen],
+        settings=[*settings, *(Override(step, "to", to) for step in steps)],
         options=Options(allow_management=allow_management),
     )

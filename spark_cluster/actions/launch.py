@@ -12,6 +12,7 @@ from spark_cluster.actions.run import Active, Outcome, activate, planned, refuse
 from spark_cluster.actions.verdict import about, verdict_of
 from spark_cluster.core.error import Interrupted
 from spark_cluster.core.event import as_json
+from spark_cluster.core.plan import Override
 from spark_cluster.facts.supervisor import SUPERVISOR
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
@@ -26,9 +27,6 @@ _VERDICT = "rdma-verdict"
 #: The steps after which the server is started and only waited for.
 PROOFS = ("ready", "canary", _VERDICT)
 
-#: What --restart-at-boot and its opposite set in the playbook.
-_RESTART = {True: ["restart-at-boot.state=on"], False: ["restart-at-boot.state=off"], None: []}
-
 
 def launch_request(
     inventory: Inventory, name: str, choices: Choices, settings: Sequence[str] = ()
@@ -42,7 +40,7 @@ def launch_request(
         playbook="launch",
         hosts=list(members),
         inventory=inventory,
-        settings=[*_RESTART[choices.restart_at_boot], *settings],
+        settings=[*_restart(choices.restart_at_boot), *settings],
         deployment=deployment,
         note=_note(recipe, choices),
         warnings=lint_notes(recipe, placement_of(inventory, recipe, choices)),
@@ -148,6 +146,12 @@ def _with(
     return LaunchOutcome(**known, serving=serving, verdict=verdict)
 
 
+def _restart(chosen: bool | None) -> list[Override]:
+    """What --restart-at-boot and its opposite set; None leaves it as it is."""
+    state = {True: "on", False: "off"}
+    return [] if chosen is None else [Override("restart-at-boot", "state", state[chosen])]
+
+
 def _restart_hosts(active: Active) -> tuple[str, ...]:
     """The hosts that start their rank again, by the last reading."""
     return tuple(
@@ -159,7 +163,7 @@ def _restart_hosts(active: Active) -> tuple[str, ...]:
 
 def _restarts(request: RunRequest, hosts: Sequence[str]) -> dict[str, Any]:
     """Whether the ranks come back at boot, and whether they were to."""
-    wanted = set(_RESTART[True]) <= set(request.settings)
+    wanted = _restart(True)[0] in request.settings
     return {"restarts_at_boot": bool(hosts), "restarts_on": list(hosts), "wanted_restarts": wanted}
 
 

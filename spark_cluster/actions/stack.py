@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from spark_cluster.actions.operator import Operator
 from spark_cluster.actions.run import Active, Outcome, activate, lost_results, planned
+from spark_cluster.core.plan import Override
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.runner.request import RunRequest
 
@@ -23,9 +23,7 @@ def stack_request(
     **more: Any,
 ) -> RunRequest:
     """The playbook with every step given these parameters; `settings` win over them."""
-    ours = [
-        f"{step}.{name}={json.dumps(value)}" for step in steps for name, value in parameters.items()
-    ]
+    ours = [Override(step, name, value) for step in steps for name, value in parameters.items()]
     return RunRequest(verb, playbook, hosts, inventory, [*ours, *settings], **more)
 
 

@@ -19,12 +19,13 @@ from spark_cluster.core.error import (
     Unreachable,
 )
 from spark_cluster.core.event import Note
-from spark_cluster.core.plan import Plan
+from spark_cluster.core.plan import Override, Plan
 from spark_cluster.core.result import Result, Status, exit_code
 from spark_cluster.document import suggest
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
+from spark_cluster.playbook.loader import Setting
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.runner.history import Past, past_runs, unfinished, unfinished_elsewhere
 from spark_cluster.runner.lock import PREEMPTIBLE
@@ -33,7 +34,7 @@ from spark_cluster.steps import containers, teardown_check
 from spark_cluster.steps.view import Options
 
 #: With --force the kernel gets less time to give everything back: the run ends within a bound.
-_FORCED = f"{teardown_check.STEP.name}.seconds=15"
+_FORCED = Override(teardown_check.STEP.name, "seconds", 15)
 
 #: Seconds between two looks at hosts that are away.
 _PAUSE = 10.0
@@ -45,7 +46,7 @@ def teardown_request(
     *,
     recipe: str = "",
     force: bool = False,
-    settings: Sequence[str] = (),
+    settings: Sequence[Setting] = (),
 ) -> RunRequest:
     """A teardown of one recipe, or of all that is ours. Hosts that are away do not stop it."""
     return RunRequest(
@@ -63,6 +64,11 @@ def teardown_request(
     )
 
 
+def swap_on(wanted: bool) -> list[Setting]:
+    """What turns the swap of /etc/fstab back on."""
+    return [Override("swap", "state", "on")] if wanted else []
+
+
 def teardown(
     inventory: Inventory,
     names: Sequence[str],
@@ -70,13 +76,15 @@ def teardown(
     *,
     recipe: str = "",
     force: bool = False,
-    settings: Sequence[str] = (),
+    settings: Sequence[Setting] = (),
     network: bool = False,
+    restore_swap: bool = False,
     dry_run: bool = False,
 ) -> list[Outcome]:
     """Take down, and with `network` then undo the network; an outcome each. The network stays as
     it is where the teardown is not complete, and that is told."""
-    request = teardown_request(inventory, names, recipe=recipe, force=force, settings=settings)
+    chosen = [*swap_on(restore_swap), *settings]
+    request = teardown_request(inventory, names, recipe=recipe, force=force, settings=chosen)
     if dry_run:
         down = run_playbook(request, operator, dry_run=True)
         why = "not every host could be read"
@@ -180,7 +188,7 @@ def resume(
     names: Sequence[str],
     operator: Operator,
     *,
-    settings: Sequence[str] = (),
+    settings: Sequence[Setting] = (),
     minutes: float = 0.0,
     force: bool = False,
 ) -> Outcome:
@@ -224,7 +232,7 @@ def _of_each_recipe(
     back: Sequence[str],
     left_open: Mapping[str, Past],
     operator: Operator,
-    settings: Sequence[str],
+    settings: Sequence[Setting],
     *,
     force: bool,
 ) -> list[Outcome]:

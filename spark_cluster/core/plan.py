@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Override:
+    """A parameter of a step that a verb sets over the playbook's, as data: the step's own model
+    checks it."""
+
+    step: str
+    parameter: str
+    value: object
+
+
+@dataclass(frozen=True)
 class PlannedStep:
     """A step with its parameters; `index` is its place in the playbook, from 0."""
 

@@ -69,9 +69,9 @@ def servers(cluster: Cluster) -> Iterator[Finding]:
     for found in running(cluster.facts):
         if down := server_down(found, cluster.facts):
             yield find("SERVE015", found.host, down.removesuffix("."))
-        for what in off_gpu(found, cluster.facts):
-            host, _, said = what.removesuffix(".").partition(" ")
-            yield find("RDMA016", host, f"{found.recipe} {said}")
+        for gone in off_gpu(found, cluster.facts):
+            said = f"{found.recipe} (rank {gone.rank}) is dead{gone.how}"
+            yield find("RDMA016", gone.host, said)
 
 
 def _running(facts: Facts) -> list[Container]:

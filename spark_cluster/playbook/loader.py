@@ -13,7 +13,7 @@ from spark_cluster import places
 from spark_cluster.bounded_yaml import LOADER_FAULTS
 from spark_cluster.bounded_yaml import load as load_yaml
 from spark_cluster.core.error import InputError
-from spark_cluster.core.plan import PlannedStep
+from spark_cluster.core.plan import Override, PlannedStep
 from spark_cluster.core.step import AnyStep
 from spark_cluster.document import Source, read, suggest, validate, validate_data
 from spark_cluster.playbook.models import Playbook
@@ -36,6 +36,10 @@ class BoundPlaybook:
         return tuple(name for name in names if name not in there)
 
 
+#: What a verb sets, or `step.parameter=value` as the user types it.
+Setting = str | Override
+
+
 def find(name: str) -> Path:
     """The file of the playbook `name`. Raises InputError when there is none."""
     folders = places.search_path("playbooks")
@@ -50,10 +54,11 @@ def find(name: str) -> Path:
 def load(
     path: Path,
     registry: Mapping[str, AnyStep],
-    settings: Sequence[str] = (),
+    settings: Sequence[Setting] = (),
     needs: Sequence[str] = (),
 ) -> BoundPlaybook:
-    """Read and bind. `settings` are `step.parameter=value` of the command line; they win. A step
+    """Read and bind. `settings` are what the verb sets and `step.parameter=value` of the command
+    line; they win over the file, and the last of them over the others. A step
     may be called by a name that it had before, which is noted. So is a file that is not ours.
     `needs` are steps without which the verb cannot say what it says at its end.
 
@@ -145,26 +150,33 @@ def _params(
 
 
 def _parse_settings(
-    settings: Sequence[str], playbook: str, used: Sequence[str], names: _Names
+    settings: Sequence[Setting], playbook: str, used: Sequence[str], names: _Names
 ) -> dict[str, dict[str, object]]:
     overrides: dict[str, dict[str, object]] = {}
     known = sorted(set(used))
     for setting in settings:
-        target, equals, value = setting.partition("=")
-        step, dot, parameter = target.partition(".")
-        if not (equals and dot and parameter):
-            raise InputError(
-                f"--set {setting}: not of the form STEP.PARAMETER=VALUE",
-                remedy="For example --set swap.at_boot=off.",
-            )
-        step = names.current(step, f"--set {setting}")
+        given = setting if isinstance(setting, Override) else _override(setting)
+        step = names.current(given.step, f"--set {setting}")
         if step not in known:
+            said = f"{step}.{given.parameter}" if given is setting else f"--set {setting}"
             raise InputError(
-                f"--set {setting}: the playbook {playbook} has no step {step!r}",
+                f"{said}: the playbook {playbook} has no step {step!r}",
                 remedy=suggest(step, known, "steps"),
             )
-        overrides.setdefault(step, {})[parameter] = _scalar(setting, value)
+        overrides.setdefault(step, {})[given.parameter] = given.value
     return overrides
+
+
+def _override(setting: str) -> Override:
+    """`step.parameter=value`. Raises InputError."""
+    target, equals, value = setting.partition("=")
+    step, dot, parameter = target.partition(".")
+    if not (equals and dot and parameter):
+        raise InputError(
+            f"--set {setting}: not of the form STEP.PARAMETER=VALUE",
+            remedy="For example --set swap.at_boot=off.",
+        )
+    return Override(step, parameter, _scalar(setting, value))
 
 
 def _scalar(setting: str, value: str) -> object:

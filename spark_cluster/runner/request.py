@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.playbook.loader import Setting
 from spark_cluster.runner.journal import new_run
 from spark_cluster.steps.view import Options
 
@@ -15,7 +16,7 @@ from spark_cluster.steps.view import Options
 class RunRequest:
     """A playbook over some hosts; `playbook` is empty for a verb that has none.
 
-    settings   `step.parameter=value`, over the playbook's own
+    settings   over the playbook's own: what the verb sets, and `step.parameter=value` of the user
     needs      steps that the playbook must have
     note, warnings  what is told when the run starts
     all_hosts_needed  steps compare the hosts: the run ends when one of them is lost
@@ -29,7 +30,7 @@ class RunRequest:
     playbook: str
     hosts: Sequence[str]
     inventory: Inventory
-    settings: Sequence[str] = ()
+    settings: Sequence[Setting] = ()
     options: Options = field(default_factory=Options)
     deployment: Deployment | None = None
     note: str | None = None

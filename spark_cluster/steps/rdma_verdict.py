@@ -120,7 +120,13 @@ def evaluate(
     if answer is None and work.tokens is None and not (down or gone):
         asked = _uncounted(found, before, after)
     first = [down] if down else []
-    reasons = [*first, *gone, *asked, *missing(found, last), *result.reasons]
+    reasons = [
+        *first,
+        *(each.what for each in gone),
+        *asked,
+        *missing(found, last),
+        *result.reasons,
+    ]
     reasons += [cause.what for cause in found_causes]
     reasons += [said for setting in settings for said in from_a_file(setting)]
     reasons += _known_bad(witnesses)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from spark_cluster.core.units import human_bytes
 from spark_cluster.facts.memory import LEAST
@@ -99,11 +99,21 @@ class Thresholds:
 DEFAULT = Thresholds()
 
 
+class Key(NamedTuple):
+    """What a sign is about. `at`: the host that shows it, where that is not `host` itself."""
+
+    kind: Kind
+    host: str
+    subject: str = ""
+    at: str = ""
+
+
 @dataclass(frozen=True)
 class Condition:
     """What is wrong. `since` is when its sign was first seen, `what` says it with numbers.
     `attended`: the hosts are about to mend it themselves, and a restart would disturb them.
-    `unseen`: it held when it was last seen, and this time nobody could say."""
+    `unseen`: it held when it was last seen, and this time nobody could say. `at`: the host that
+    shows it, where that is another one than the head."""
 
     kind: Kind
     host: str
@@ -114,10 +124,11 @@ class Condition:
     since: float
     attended: bool = False
     unseen: bool = False
+    at: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.kind, self.host, self.subject
+    def key(self) -> Key:
+        return Key(self.kind, self.host, self.subject, self.at)
 
     @property
     def fatal(self) -> bool:
@@ -139,6 +150,7 @@ class _Sign:
     patience: float = 0.0
     held: float | None = None
     attended: bool = False
+    at: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +158,7 @@ class State:
     """What is remembered from one observation to the next; `found` are the conditions of the last.
     `idle`: what each host's GPU drew while no request ran, in W, the newest last."""
 
-    since: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    since: Mapping[Key, float] = field(default_factory=dict)
     found: tuple[Condition, ...] = ()
     moments: tuple[tuple[_Sign, float], ...] = ()
     boots: Mapping[str, str] = field(default_factory=dict)
@@ -173,7 +185,7 @@ def judge(
         earlier = [seen for other, seen in moments if _key(other) == _key(sign)]
         moments = [(other, seen) for other, seen in moments if _key(other) != _key(sign)]
         moments.append((sign, earlier[0] if earlier else observation.at))
-    since: dict[tuple[str, str, str], float] = {}
+    since: dict[Key, float] = {}
     found: list[Condition] = []
     for sign in _signs(state, observation, thresholds):
         since[_key(sign)] = state.since.get(_key(sign), observation.at)
@@ -193,31 +205,30 @@ def judge(
     return state, tuple(found)
 
 
-def _unknown(key: tuple[str, str, str], observation: Observation) -> bool:
+def _unknown(key: Key, observation: Observation) -> bool:
     """Whether this observation cannot tell if a fatal sign is still there: the head's host was not
-    read, or the dead rank's, which its subject begins with, or nobody asked the server, or no
-    rank shows whether it works."""
-    kind, host, subject = key
+    read, or the dead rank's, or nobody asked the server, or no rank shows whether it works."""
+    kind = key.kind
     if kind not in FATAL:
         return False
     unread = {name for name, seen in observation.hosts.items() if seen is None}
     if observation.engine is None:
-        return host in unread
+        return key.host in unread
     if kind == "dead-rank":
-        return subject.partition(" ")[0] in unread
+        return key.at in unread
     if kind in ("silent", "no-token"):
         return not observation.busy and observation.engine.healthy is None
     return kind == "wedge" and not observation.busy and _frozen(observation.engine) is None
 
 
-def _key(sign: _Sign) -> tuple[str, str, str]:
-    return sign.kind, sign.host, sign.subject
+def _key(sign: _Sign) -> Key:
+    return Key(sign.kind, sign.host, sign.subject, sign.at)
 
 
 def _condition(sign: _Sign, since: float) -> Condition:
     return Condition(
         sign.kind, sign.host, sign.subject, sign.code, sign.severity, sign.what, since,
-        sign.attended,
+        sign.attended, at=sign.at,
     )  # fmt: skip
 
 
@@ -269,7 +280,7 @@ def _limited(state: State, observation: Observation) -> Observation:
 
 
 def _new_start(state: State, start: str, began: float) -> State:
-    since = {key: seen for key, seen in state.since.items() if key[0] not in FATAL}
+    since = {key: seen for key, seen in state.since.items() if key.kind not in FATAL}
     return replace(state, start=start, began=began, ready=None, canaries=0, since=since)
 
 
@@ -318,20 +329,19 @@ def _engine_signs(
     state: State, engine: EngineObservation, at: float, thresholds: Thresholds
 ) -> Iterator[_Sign]:
     sure: Severity
-    for what in engine.dead:
-        who = what.partition(" is dead")[0]
-        lasted = at - state.since.get(("dead-rank", engine.host, who), at)
+    for rank in engine.dead:
+        lasted = at - state.since.get(Key("dead-rank", engine.host, rank.name, rank.host), at)
         attended = engine.supervised and lasted < thresholds.supervised
         yield _Sign(
-            "dead-rank", engine.host, who, "RDMA016", "critical", what, thresholds.dead,
-            attended=attended,
+            "dead-rank", engine.host, rank.name, "RDMA016", "critical", rank.what,
+            thresholds.dead, attended=attended, at=rank.host,
         )  # fmt: skip
     if engine.ended and (state.ready is not None or engine.was_ready):
         who = f"{engine.host} (server)"
-        lasted = at - state.since.get(("dead-rank", engine.host, who), at)
+        lasted = at - state.since.get(Key("dead-rank", engine.host, who, engine.host), at)
         yield _Sign(
             "dead-rank", engine.host, who, "SERVE015", "critical", engine.ended, thresholds.dead,
-            attended=engine.supervised and lasted < thresholds.supervised,
+            attended=engine.supervised and lasted < thresholds.supervised, at=engine.host,
         )  # fmt: skip
         return
     if state.ready is None:
@@ -350,7 +360,7 @@ def _engine_signs(
         what = f"the server says that it is well, and one token brought: {state.canary}"
         yield _Sign("no-token", engine.host, "", "RDMA016", sure, what)
     if _frozen(engine):
-        lasted = at - state.since.get(("wedge", engine.host, ""), at)
+        lasted = at - state.since.get(Key("wedge", engine.host), at)
         young = at - state.ready < thresholds.young and lasted < thresholds.compiling
         what = f"{engine.running:.0f} requests run and no token comes; {_ranks(engine)}"
         what += "; it may still be compiling" if young else ""

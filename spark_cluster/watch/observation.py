@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spark_cluster.workload.served import DeadRank
+
 
 @dataclass(frozen=True)
 class HostObservation:
@@ -41,8 +43,8 @@ class RankObservation:
 @dataclass(frozen=True)
 class EngineObservation:
     """`start` names this start of the engine. `healthy`: its server answers; None if nobody asked.
-    `running` requests in both readings; `tokens` generated or read between them. `dead`: a sentence
-    for each rank that is gone. `ended`: one about a server that ended in a container that runs on;
+    `running` requests in both readings; `tokens` generated or read between them. `dead`: the
+    ranks that are gone. `ended`: one about a server that ended in a container that runs on;
     `was_ready`: it had been ready. `stage` is how far a start-up is, `failure` why it ended.
     `canary`: what one asked token brought: empty if it came, None if none was asked. `supervised`:
     the hosts start ranks that ended again by themselves (`launch --restart-at-boot`). `age`:
@@ -54,7 +56,7 @@ class EngineObservation:
     running: float | None = None
     tokens: int | None = None
     ranks: tuple[RankObservation, ...] = ()
-    dead: tuple[str, ...] = ()
+    dead: tuple[DeadRank, ...] = ()
     ended: str = ""
     was_ready: bool = False
     stage: str = ""

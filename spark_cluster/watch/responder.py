@@ -16,7 +16,7 @@ from spark_cluster.core.event import Listener, Note
 from spark_cluster.core.units import human_age
 from spark_cluster.core.words import sentence
 from spark_cluster.facts.lock import TIME
-from spark_cluster.watch.detector import Condition
+from spark_cluster.watch.detector import Condition, Key
 from spark_cluster.watch.restarts import Attempt, Down, Restarts
 from spark_cluster.workload.launched import Launched
 
@@ -47,7 +47,7 @@ class Responder:
         self._remedies = remedies
         self._listener = listener
         self._policy = policy
-        self._seen: set[tuple[tuple[str, str, str], float]] = set()
+        self._seen: set[tuple[Key, float]] = set()
         self._told_cap = False
         self._met: set[str] = set()
         self._thread: threading.Thread | None = None

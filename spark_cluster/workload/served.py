@@ -168,41 +168,56 @@ def server_down(found: Served, facts: HostFacts) -> str:
     return sentence(f"{server} {end.how(found.hosts)}")
 
 
-def dead(found: Served, facts: HostFacts) -> list[str]:
+@dataclass(frozen=True)
+class DeadRank:
+    """A rank that is gone; `how` goes on after "is dead"."""
+
+    host: str
+    rank: int
+    how: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.host} (rank {self.rank})"
+
+    @property
+    def what(self) -> str:
+        """A sentence about it."""
+        return f"{self.name} is dead{self.how}."
+
+
+def dead(found: Served, facts: HostFacts) -> list[DeadRank]:
     """Ranks that are gone: a container that ended, or one without a process on the GPU while the
     server says that it is healthy. Ollama's holds the GPU only while a model is loaded."""
     return [*_ended_ranks(found, facts), *off_gpu(found, facts)]
 
 
-def _ranks_containers(found: Served, facts: HostFacts) -> Iterator[tuple[str, str, Container]]:
-    """Each rank's host, how it is called, and its container, where one is."""
+def _ranks_containers(found: Served, facts: HostFacts) -> Iterator[tuple[str, int, Container]]:
+    """Each rank's host, its number, and its container, where one is."""
     for number, host in enumerate(found.hosts):
         container = container_of(found, facts.get(host, Facts()), number)
         if container is not None:
-            yield host, f"{host} (rank {number})", container
+            yield host, number, container
 
 
-def _ended_ranks(found: Served, facts: HostFacts) -> Iterator[str]:
+def _ended_ranks(found: Served, facts: HostFacts) -> Iterator[DeadRank]:
     health = ", while /health answers 200" if healthy(found, facts) else ""
-    for _, where, container in _ranks_containers(found, facts):
+    for host, rank, container in _ranks_containers(found, facts):
         if not container.running:
-            yield (
-                f"{where} is dead{health}: {container.name} is {container.state}, exit code "
-                f"{container.exit_code}."
-            )
+            state = f"{container.name} is {container.state}, exit code {container.exit_code}"
+            yield DeadRank(host, rank, f"{health}: {state}")
 
 
-def off_gpu(found: Served, facts: HostFacts) -> Iterator[str]:
+def off_gpu(found: Served, facts: HostFacts) -> Iterator[DeadRank]:
     """Ranks whose container runs, while no process of it is on the GPU and the server answers: a
     rank that is still starting has none either."""
     answers = _answers(found, facts)
     if not answers or found.api == "ollama":
         return
-    for host, where, container in _ranks_containers(found, facts):
+    for host, rank, container in _ranks_containers(found, facts):
         if container.running and holds_gpu(container, facts[host]) is False:
-            yield (
-                f"{where} is dead, while {answers}: no process of {container.name} holds the GPU."
-            )
+            gone = f"no process of {container.name} holds the GPU"
+            yield DeadRank(host, rank, f", while {answers}: {gone}")
 
 
 def _answers(found: Served, facts: HostFacts) -> str:

@@ -212,4 +212,4 @@ def dead(cluster: Cluster) -> list[str]:
     facts = {name: host.read([CONTAINERS, ENGINE]) for name, host in cluster.session.hosts.items()}
     found = served.served(facts)
     assert found is not None
-    return served.dead(found, facts)
+    return [rank.what for rank in served.dead(found, facts)]

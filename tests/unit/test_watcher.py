@@ -197,7 +197,9 @@ def test_a_head_that_ended_is_seen() -> None:
     hosts[0].texts |= {"containers": ended, "engine": ""}
     engine = seen(hosts).observation.engine
     assert engine is not None
-    assert engine.dead == ("spark-2 (rank 0) is dead: vllm-head is exited, exit code 137.",)
+    (gone,) = engine.dead
+    assert (gone.host, gone.rank) == ("spark-2", 0)
+    assert gone.what == "spark-2 (rank 0) is dead: vllm-head is exited, exit code 137."
 
 
 def test_the_newest_launch_is_watched_and_not_a_dead_hosts_last_reading() -> None:

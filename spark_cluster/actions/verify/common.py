@@ -11,6 +11,7 @@ from spark_cluster.actions.verdict import about, judged_event
 from spark_cluster.core.error import CheckFailed, InputError, SparkError, Unreachable
 from spark_cluster.core.result import Result
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.playbook.loader import Setting
 from spark_cluster.rdma.verdict import Verdict
 from spark_cluster.runner.request import RunRequest
 from spark_cluster.workload.served import HostFacts, beside, to_verify
@@ -28,7 +29,7 @@ def verify_request(
     inventory: Inventory,
     hosts: Sequence[str],
     *,
-    settings: Sequence[str] = (),
+    settings: Sequence[Setting] = (),
     needs: tuple[str, ...] = (),
 ) -> RunRequest:
     """A run that goes on without the hosts that are away."""

@@ -13,6 +13,7 @@ from spark_cluster.actions.verify.common import (
     verified,
     verify_request,
 )
+from spark_cluster.core.plan import Override
 from spark_cluster.core.result import exit_code
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.steps.rdma_verdict import STEP, verdict
@@ -27,7 +28,7 @@ def verify(
     Raises CheckFailed (RDMA013) if nothing of ours runs, Unreachable if no host answers, InputError
     for what runs on one host.
     """
-    settings = [f"{STEP.name}.tokens={tokens}"] if tokens else ()
+    settings = [Override(STEP.name, "tokens", tokens)] if tokens else ()
     request = verify_request(inventory, hosts, settings=settings, needs=(STEP.name,))
     with activate(request, operator) as active:
         results = active.run.apply(active.run.plan())

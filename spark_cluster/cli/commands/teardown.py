@@ -66,6 +66,7 @@ def teardown(
     A host that is away is `unknown`, exit 3.
     """
     from spark_cluster.actions.teardown import resume as go_on
+    from spark_cluster.actions.teardown import swap_on
     from spark_cluster.actions.teardown import teardown as action
     from spark_cluster.core.error import InputError
 
@@ -78,7 +79,6 @@ def teardown(
         )
     loaded = where.load()
     names = named_hosts(loaded, where.hosts, group)
-    chosen = [*(["swap.state=on"] if restore_swap else []), *(settings or ())]
     if resume and (only or dry_run or network):
         raise InputError(
             "--resume goes on with what was begun: it takes no RECIPE, --dry-run or --network",
@@ -87,11 +87,17 @@ def teardown(
     with output.operator(goes_on=not dry_run) as operator:
         if resume:
             return go_on(
-                loaded, names, operator, settings=chosen, minutes=wait, force=force
+                loaded,
+                names,
+                operator,
+                settings=[*swap_on(restore_swap), *(settings or ())],
+                minutes=wait,
+                force=force,
             ).exit_code
         outcomes = action(
             loaded, names, operator,
-            recipe=only, force=force, settings=chosen, network=network, dry_run=dry_run,
+            recipe=only, force=force, settings=settings or (), network=network,
+            restore_swap=restore_swap, dry_run=dry_run,
         )  # fmt: skip
         return _last(output, outcomes)
 

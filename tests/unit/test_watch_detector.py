@@ -19,10 +19,16 @@ from spark_cluster.watch.detector import (
 )
 from spark_cluster.watch.power import work_watts
 from spark_cluster.watch.restarts import Restarts
+from spark_cluster.workload.served import DeadRank
 
 STEP = 15.0
 
 HOST = HostObservation("boot-1", 0.12, {"enp1s0f1np1": True})
+
+
+def gone(host: str, rank: int) -> DeadRank:
+    """What it says of itself is nobody's business here."""
+    return DeadRank(host, rank, "gone")
 
 
 def rank(number: int, **values: object) -> RankObservation:
@@ -170,15 +176,17 @@ CASES = [
     ),
     Case(
         "somebody tears it down or launches",
-        [OLD, (HOUR, saw(replace(STUCK, dead=("spark-3 is dead",)), busy=True))],
+        [OLD, (HOUR, saw(replace(STUCK, dead=(gone("spark-3", 1),)), busy=True))],
         [],
     ),
     Case(
         "a dead rank behind a green /health",
-        [OLD, (45, saw(replace(IDLE, dead=("spark-3 (rank 1) is dead",))))],
+        [OLD, (45, saw(replace(IDLE, dead=(gone("spark-3", 1),))))],
         [("dead-rank", "spark-2", "critical")],
     ),
-    Case("dead in one reading only", [OLD, (15, saw(replace(IDLE, dead=("spark-3",))))], []),
+    Case(
+        "dead in one reading only", [OLD, (15, saw(replace(IDLE, dead=(gone("spark-3", 1),))))], []
+    ),
     Case(
         "a canary that fails once",
         [OLD, (15, saw(replace(IDLE, canary="HTTP 500"))), (15, saw(IDLE))],
@@ -294,7 +302,7 @@ CASES = [
         "a dead head whose host is late goes on being told",
         [
             OLD,
-            (45, saw(replace(IDLE, dead=("spark-2 (rank 0) is dead",)))),
+            (45, saw(replace(IDLE, dead=(gone("spark-2", 0),)))),
             (15, saw(spark_2=None)),
         ],
         [("dead-rank", "spark-2", "critical")],
@@ -303,7 +311,7 @@ CASES = [
         "a dead rank whose host is late, too",
         [
             OLD,
-            (45, saw(replace(IDLE, dead=("spark-3 (rank 1) is dead",)))),
+            (45, saw(replace(IDLE, dead=(gone("spark-3", 1),)))),
             (15, saw(IDLE, spark_3=None)),
         ],
         [("dead-rank", "spark-2", "critical")],
@@ -312,7 +320,7 @@ CASES = [
         "but not one that was seen alive",
         [
             OLD,
-            (45, saw(replace(IDLE, dead=("spark-3 (rank 1) is dead",)))),
+            (45, saw(replace(IDLE, dead=(gone("spark-3", 1),)))),
             (15, saw(IDLE, spark_2=None)),
             (15, saw(IDLE)),
         ],
@@ -508,7 +516,7 @@ def test_a_warning_is_not_fatal_and_keeps_its_since() -> None:
 def test_a_rank_that_ended_is_left_to_the_hosts_supervisors_for_a_while(
     lasts: float, supervised: bool, attended: bool
 ) -> None:
-    ended = replace(IDLE, dead=("spark-3 (rank 1) is dead",), supervised=supervised)
+    ended = replace(IDLE, dead=(gone("spark-3", 1),), supervised=supervised)
     (dead,) = told([OLD, (lasts, saw(ended))])
     assert (dead.fatal, dead.attended) == (True, attended)
 
@@ -517,7 +525,7 @@ def test_a_rank_that_ended_is_left_to_the_hosts_supervisors_for_a_while(
     ("sign", "patience"),
     [
         (STUCK, 330),
-        (replace(IDLE, dead=("spark-2 (rank 0) is dead",)), 45),
+        (replace(IDLE, dead=(gone("spark-2", 0),)), 45),
         (replace(IDLE, canary="HTTP 500"), 45),
         (replace(IDLE, healthy=False), 90),
     ],
