@@ -1,0 +1,176 @@
+"""Every message of ours in other words: the same decisions, exit codes, events and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from spark_cluster.actions.deploying import Choices
+from spark_cluster.actions.doctor import report
+from spark_cluster.actions.failover import failover
+from spark_cluster.actions.launch import launch, launch_request
+from spark_cluster.actions.operator import Operator
+from spark_cluster.actions.relaunch import relaunch
+from spark_cluster.actions.teardown import resume, take_down, teardown_request
+from spark_cluster.actions.verify.counters import verify
+from spark_cluster.core.error import SparkError, Unreachable
+from spark_cluster.core.event import Alarmed, Note, Progress, StepFinished
+from spark_cluster.core.result import Result
+from spark_cluster.core.step import Assessment, Problem
+from spark_cluster.doctor.finding import Finding
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.rdma.verdict import Verdict
+from spark_cluster.watch.detector import Condition
+from spark_cluster.workload.served import DeadRank
+from tests.fake_transport import failed
+from tests.operators import Operators
+
+from . import world
+from .switched import RECIPE, both, less_memory, made, runs
+from .world import Spark, down, launching, serving, torn
+
+OTHER = "said in other words altogether"
+
+#: What we say, by class: the fields that only a person reads.
+WORDS: dict[type, tuple[str, ...]] = {
+    SparkError: ("message", "remedy"),
+    Problem: ("what", "remedy"),
+    Result: ("summary", "details"),
+    Assessment: ("notes",),
+    Verdict: ("reasons",),
+    Finding: ("what", "fix"),
+    Condition: ("what",),
+    DeadRank: ("how",),
+    Note: ("message",),
+    Progress: ("message",),
+    Alarmed: ("what",),
+}
+
+
+def reword(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cls, names in WORDS.items():
+        made_by = cls.__init__  # type: ignore[misc]
+
+        def init(
+            self: Any,
+            *given: Any,
+            _made_by: Callable[..., None] = made_by,
+            _names: tuple[str, ...] = names,
+            **more: Any,
+        ) -> None:
+            _made_by(self, *given, **more)
+            for name in _names:
+                said = getattr(self, name)
+                other = tuple(OTHER for _ in said) if isinstance(said, tuple) else OTHER
+                object.__setattr__(self, name, other if said else said)
+
+        monkeypatch.setattr(cls, "__init__", init)
+
+
+def lost(switch: Inventory) -> list[Spark]:
+    hosts = both(switch)
+    hosts[0].down = Unreachable("spark-2: no route to host", remedy="Is it on?")
+    after = made(switch, ("spark-3", "spark-1"))
+    hosts[1].effect("docker run", containers=runs(after, "spark-3"), server=world.SERVER_UP)
+    return hosts
+
+
+def short_of_memory(switch: Inventory) -> list[Spark]:
+    hosts = both(switch, "exited")
+    less_memory(hosts[0])
+    return hosts
+
+
+def stubborn(switch: Inventory) -> list[Spark]:
+    hosts = both(switch)
+    hosts[0].on("docker rm", failed(1, "no"))
+    return hosts
+
+
+def without_image(hosts: list[Spark]) -> list[Spark]:
+    hosts[-1].texts["image"] = ""
+    return hosts
+
+
+Scene = tuple[Callable[[Inventory], list[Spark]], Callable[[Inventory, Operator], Any]]
+
+PAIR = world.inventory()
+
+
+def launched(_: Inventory, operator: Operator) -> Any:
+    name = "qwen3-vl-235b"
+    return launch(launch_request(PAIR, name, Choices()), name, operator)
+
+
+def torn_down(_: Inventory, operator: Operator) -> Any:
+    return take_down(teardown_request(PAIR, list(PAIR.hosts)), operator)
+
+
+def resumed(_: Inventory, operator: Operator) -> Any:
+    torn_down(_, operator)
+    return resume(PAIR, list(PAIR.hosts), operator)
+
+
+SCENES: dict[str, Scene] = {
+    "launch": (lambda _: [launching("spark-2"), launching("spark-3")], launched),
+    "launch refused": (
+        lambda _: without_image([Spark("spark-2"), Spark("spark-3")]), launched,
+    ),
+    "launch with a host away": (lambda _: [launching("spark-2"), down("spark-3")], launched),
+    "relaunch": (lambda switch: both(switch, "exited"), lambda s, o: relaunch(s, None, o)),
+    "relaunch without the memory": (short_of_memory, lambda s, o: relaunch(s, None, o)),
+    "relaunch of what does not go": (stubborn, lambda s, o: relaunch(s, None, o)),
+    "relaunch of nothing": (
+        lambda switch: [Spark(name) for name in switch.hosts], lambda s, o: relaunch(s, None, o),
+    ),
+    "failover": (lost, lambda s, o: failover(s, RECIPE, ["spark-2"], o)),
+    "failover to nobody": (
+        lambda switch: without_image(lost(switch)),
+        lambda s, o: failover(s, RECIPE, ["spark-2"], o),
+    ),
+    "teardown": (lambda _: [Spark("spark-1"), torn("spark-2"), torn("spark-3")], torn_down),
+    "teardown with a host away": (
+        lambda _: [Spark("spark-1"), torn("spark-2"), down("spark-3")], torn_down,
+    ),
+    "resume": (lambda _: [Spark("spark-1"), torn("spark-2"), down("spark-3")], resumed),
+    "verify": (
+        lambda _: [Spark("spark-1"), serving("spark-2"), serving("spark-3")],
+        lambda _, o: verify(PAIR, list(PAIR.hosts), o),
+    ),
+    "verify nothing": (
+        lambda _: [Spark("spark-1"), Spark("spark-2"), Spark("spark-3")],
+        lambda _, o: verify(PAIR, list(PAIR.hosts), o),
+    ),
+    "doctor": (
+        lambda _: [Spark("spark-1"), serving("spark-2"), down("spark-3")],
+        lambda _, o: report(PAIR, list(PAIR.hosts), o),
+    ),
+}  # fmt: skip
+
+
+def became(scene: Scene, switch: Inventory, over: Operators) -> tuple[object, ...]:
+    """What came of a scene, without its words."""
+    hosts = scene[0](switch)
+    operator, heard = over(hosts)
+    try:
+        ended = scene[1](switch, operator).exit_code
+    except SparkError as error:
+        ended = type(error), error.exit_code, error.code
+    # How often a wait looks is the clock's business.
+    kinds = [event.kind for event in heard if not isinstance(event, Progress)]
+    statuses = sorted((each.host, each.step, each.status) for each in heard.of(StepFinished))
+    changed = [[len(script) for script in host.changes] for host in hosts]
+    return ended, kinds, statuses, changed
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_other_words_change_nothing_but_the_words(
+    name: str, switch: Inventory, over: Operators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = became(SCENES[name], switch, over)
+    assert plain[0] is not None
+    reword(monkeypatch)
+    assert str(SparkError("a", remedy="b").message) == OTHER
+    assert became(SCENES[name], switch, over) == plain
