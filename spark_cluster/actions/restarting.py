@@ -46,7 +46,7 @@ def restarter(inventory: Inventory, show: Callable[[str], None]) -> Callable[[La
         return Attempt(
             f"{words[0]} of {launch.recipe} gave exit code {code}{done}" if failed else "",
             changed,
-            f"@{socket.gethostname()} (pid {process.pid}) ",
+            (socket.gethostname(), process.pid),
         )
 
     return again

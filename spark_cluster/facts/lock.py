@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from spark_cluster.facts.base import Fact, ProbeContext
@@ -15,6 +16,40 @@ TIME = "%Y-%m-%d %H:%M:%S UTC"
 #: Held by what writes models and images, beside the run's own lock: a download of hours does not
 #: keep anybody from serving another model.
 FILES_LOCK = "/run/spark-cluster-files.lock"
+
+
+_WHO = re.compile(r"(\S+)@(\S+) \(pid (\d{1,10})\) since (.+)", re.ASCII)
+_VERB = re.compile(r"[a-z][a-z -]{0,60}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock: `verb by user@machine (pid N) since TIME`. What a host says in another form
+    has no verb, and its words are all in `who`."""
+
+    verb: str
+    who: str
+
+    @classmethod
+    def of(cls, text: str) -> Holder:
+        """Of a host's line."""
+        verb, by, who = text.partition(" by ")
+        return cls(verb, who) if by and _VERB.fullmatch(verb) else cls("", text)
+
+    @property
+    def process(self) -> tuple[str, int] | None:
+        """The controller's machine and process."""
+        found = _WHO.fullmatch(self.who)
+        return (found[2], int(found[3])) if found else None
+
+    @property
+    def since(self) -> str:
+        """When it took it, in TIME's form, which sorts; empty if it does not say."""
+        found = _WHO.fullmatch(self.who)
+        return found[4] if found else ""
+
+    def __str__(self) -> str:
+        return f"{self.verb} by {self.who}" if self.verb else self.who
 
 
 @dataclass(frozen=True)

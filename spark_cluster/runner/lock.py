@@ -10,13 +10,12 @@ import getpass
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from spark_cluster.core.error import Locked, StepFailed
 from spark_cluster.core.event import Listener, Note
 from spark_cluster.core.shell import quote
-from spark_cluster.facts.lock import LOCK, RUN_LOCK, TIME
+from spark_cluster.facts.lock import LOCK, RUN_LOCK, TIME, Holder
 from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.transport.protocol import Held
 
@@ -24,21 +23,11 @@ from spark_cluster.transport.protocol import Held
 PREEMPTIBLE = ("launch", "verify-rdma")
 
 
-@dataclass(frozen=True)
-class Holder:
-    """Who holds the lock: `verb by user@machine (pid N) since TIME`."""
-
-    verb: str
-    who: str
-
-    @classmethod
-    def here(cls, verb: str) -> Holder:
-        now = datetime.now(UTC).strftime(TIME)
-        who = f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()}) since {now}"
-        return cls(verb, who)
-
-    def __str__(self) -> str:
-        return f"{self.verb} by {self.who}"
+def holder_here(verb: str) -> Holder:
+    """This very process."""
+    now = datetime.now(UTC).strftime(TIME)
+    who = f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()}) since {now}"
+    return Holder(verb, who)
 
 
 def script(
@@ -124,7 +113,7 @@ class Locks:
     def __init__(self, session: Session, verb: str, listener: Listener) -> None:
         self._session = session
         self._listener = listener
-        self._holder = Holder.here(verb)
+        self._holder = holder_here(verb)
         self._held: dict[str, Held] = {}
 
     def take(
@@ -166,7 +155,7 @@ class Locks:
         if held is None or held.alive():
             return
         holder = host.read([LOCK])[LOCK].run
-        another = holder and holder != str(self._holder)
+        another = holder and Holder.of(holder) != self._holder
         why = f"taken over by {holder}" if another else "the process that held it has ended"
         raise Locked(
             f"the lock of {host.name} was lost: {why}",

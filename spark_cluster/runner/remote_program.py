@@ -12,7 +12,7 @@ from spark_cluster.core.error import Interrupted, SparkError, StateUnknown, Step
 from spark_cluster.core.event import HostLost, Listener, Note
 from spark_cluster.facts.lock import RUN_LOCK
 from spark_cluster.facts.probe import PRELUDE
-from spark_cluster.runner.lock import Holder, take
+from spark_cluster.runner.lock import holder_here, take
 from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.transfer import scripts
 from spark_cluster.transfer.failures import failure
@@ -51,7 +51,7 @@ def locked(
     Raises Locked. A host that is lost meanwhile is told and left out.
     """
     held: dict[str, Held] = {}
-    holder = Holder.here(verb)
+    holder = holder_here(verb)
     try:
         for name in names:
             outcome = on(session, listener, name, lambda host: take(host, holder, file=file)[0])

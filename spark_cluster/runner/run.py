@@ -13,7 +13,7 @@ from spark_cluster.core.result import Result
 from spark_cluster.core.step import Assessment, Problem, Traffic
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Fact, Facts
-from spark_cluster.facts.lock import LOCK
+from spark_cluster.facts.lock import LOCK, Holder
 from spark_cluster.facts.table import FACTS
 from spark_cluster.playbook.loader import BoundPlaybook
 from spark_cluster.runner.guard import Armed, Guard
@@ -121,11 +121,12 @@ class Run:
     def heed_others(self, refused: Sequence[Result]) -> None:
         """Raises Locked if another run holds a host that refuses: its half-done work is in the way,
         and no remedy but waiting is right."""
-        yields = tuple(f"{verb} by " for verb in self._preempt())
         hosts = {result.host for result in refused}.intersection(self.session.alive)
         found = self.session.each(hosts, lambda host: host.read([LOCK])[LOCK].run)
         for name, holder in found.items():
-            if isinstance(holder, str) and holder and not holder.startswith(yields):
+            if not isinstance(holder, str) or not holder:
+                continue
+            if Holder.of(holder).verb not in self._preempt():
                 raise in_use(name, holder)
 
     def _facts_of(self, steps: Sequence[PlannedStep]) -> list[Fact[object]]:

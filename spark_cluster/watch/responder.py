@@ -142,7 +142,7 @@ class Responder:
             self.down = self.down.after(attempt)
         elif attempt.changed:
             left = replace(launch, hosts={})
-            self.down = Down(left, attempt.problem, at, began, (attempt.holder,))
+            self.down = Down(left, attempt.problem, at, began, (attempt.process,))
 
     def _collect(self) -> str:
         """Its path; empty if it could not be collected, which keeps nobody from a restart."""

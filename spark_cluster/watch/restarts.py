@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from spark_cluster.facts.lock import Holder
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.watch.detector import Condition, Observation
 from spark_cluster.workload.launched import Launched
@@ -39,33 +40,33 @@ class Restarts:
 @dataclass(frozen=True)
 class Attempt:
     """How a restart ended. `problem` is empty if it serves again; `changed`: it got as far as
-    taking something down or starting something. `holder` stands in the locks that it took."""
+    taking something down or starting something. `process`: machine and process that took locks."""
 
     problem: str = ""
     changed: bool = True
-    holder: str = ""
+    process: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class Down:
     """A launch that a restart took down and did not bring back, `since` this time of the watcher's
-    clock. `began` is when the first attempt did, as locks write it; `holders` are our attempts'."""
+    clock. `began` is when the first attempt did, as locks write it; `ours` are the attempts'."""
 
     launch: Launched
     problem: str
     since: float
     began: str
-    holders: tuple[str, ...]
+    ours: tuple[tuple[str, int] | None, ...]
 
     def after(self, attempt: Attempt) -> Down:
         """The same after one more attempt that failed."""
-        return replace(self, problem=attempt.problem, holders=(*self.holders, attempt.holder))
+        return replace(self, problem=attempt.problem, ours=(*self.ours, attempt.process))
 
     def taken_over(self, last: str) -> bool:
         """Whether `last` (facts/lock.py), who held a host's lock last, is somebody else who came
         since: what is down is so by their will."""
-        later = last.rpartition(" since ")[2] >= self.began
-        return bool(last) and later and not any(ours and ours in last for ours in self.holders)
+        holder = Holder.of(last)
+        return holder.since >= self.began and holder.process not in self.ours
 
     def condition(self, observation: Observation, *, settled: bool) -> Condition:
         """What holds while it is down. Not `settled`: the observation may be older than the

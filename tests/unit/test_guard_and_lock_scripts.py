@@ -16,6 +16,7 @@ import pytest
 from spark_cluster.core.step import Change
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import ProbeContext
+from spark_cluster.facts.lock import Holder
 from spark_cluster.facts.table import FACTS
 from spark_cluster.runner import guard_scripts as guard
 from spark_cluster.runner import lock
@@ -410,7 +411,7 @@ class Host:
         wait: int = 0,
         again: bool = False,
     ) -> Run:
-        holder = lock.Holder(verb, who)
+        holder = Holder(verb, who)
         script = lock.script(holder, preempt=tuple(preempt), again=again, wait=wait)
         script = script.replace("/run/spark-cluster.lock", str(self.file))
         # The script comes as an argument, and the standard input stays open, as over SSH.
@@ -520,7 +521,7 @@ def scripts() -> dict[str, str]:
         "guard: dead-man": guard.arm(RUN, 120, ())
         .partition("<<'SPARK_CLUSTER_REVERT'\n")[2]
         .partition("SPARK_CLUSTER_REVERT\n")[0],
-        "lock": lock.script(lock.Holder("launch", "me"), preempt=lock.PREEMPTIBLE),
+        "lock": lock.script(Holder("launch", "me"), preempt=lock.PREEMPTIBLE),
         "change": change_script(RUN, "swap", "swapoff /swap.img\n"),
     }
     context = ProbeContext(

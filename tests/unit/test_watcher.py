@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -669,7 +670,7 @@ def torn_down(hosts: list[Spark]) -> Callable[[], None]:
     return clear
 
 
-_FAILED = Attempt("relaunch of it gave exit code 1", holder="@here (pid 71) ")
+_FAILED = Attempt("relaunch of it gave exit code 1", process=("here", 71))
 
 
 def test_what_a_restart_took_down_is_launched_again(warm: Callable[..., Stand]) -> None:
@@ -820,7 +821,7 @@ def test_a_restart_is_a_process_of_its_own(
     attempt = restarting.restarter(world.inventory(), lines.append)(launch)
     assert lines[0] == f"-m spark_cluster relaunch {world.RECIPE} --inventory {INVENTORY} --json"
     assert lines[2:] == events
-    assert attempt.holder.endswith(f" (pid {lines[1]}) ")  # the leader of its session
+    assert attempt.process == (socket.gethostname(), int(lines[1]))  # the leader of its session
     assert attempt.changed is changed
     unchanged = "" if changed else ", nothing was changed"
     failed = code and SERVES not in events  # a verdict of socket is no launch that failed
