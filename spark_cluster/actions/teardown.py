@@ -114,7 +114,7 @@ def take_down(request: RunRequest, operator: Operator) -> Outcome:
             return _carry_out(request, active)
     except Unreachable as error:
         error.remedy += (
-            " What runs there may still run: `spark-cluster teardown --resume --wait MINUTES` "
+            " What runs there may still run: `spark-cluster teardown --resume --wait 30m` "
             "ends it when it answers."
         )
         raise
@@ -189,10 +189,10 @@ def resume(
     operator: Operator,
     *,
     settings: Sequence[Setting] = (),
-    minutes: float = 0.0,
+    seconds: float = 0.0,
     force: bool = False,
 ) -> Outcome:
-    """Take down what earlier teardowns left open, as the hosts come back, at most for `minutes`.
+    """Take down what earlier teardowns left open, as the hosts come back, at most for `seconds`.
 
     Raises Unreachable for those that are still away then, and StateUnknown if there was nothing to
     do here while the journal knows open teardowns with other inventories.
@@ -204,7 +204,7 @@ def resume(
     operator.listener(Resuming(tuple(pending), str(inventory.path), rest))
     if not pending:
         _told_elsewhere(runs, inventory, operator)
-    deadline = time.monotonic() + minutes * 60
+    deadline = time.monotonic() + seconds
     outcomes = [Outcome(0)]
     awaited: list[str] = []
     while pending:
@@ -214,14 +214,14 @@ def resume(
         if time.monotonic() >= deadline:
             break
         if pending and pending != awaited:
-            operator.listener(Waiting(tuple(pending), minutes))
+            operator.listener(Waiting(tuple(pending), seconds / 60))
         awaited = pending
         if pending:
             time.sleep(_PAUSE)
     if pending:
         raise Unreachable(
             f"still away: {', '.join(pending)}; what runs there may still run",
-            remedy="Switch it on, or run `spark-cluster teardown --resume --wait MINUTES`.",
+            remedy="Switch it on, or run `spark-cluster teardown --resume --wait 30m`.",
         )
     results = [result for outcome in outcomes for result in outcome.results]
     return Outcome(max(outcome.exit_code for outcome in outcomes), tuple(results))

@@ -148,7 +148,7 @@ def test_an_empty_inventory_is_not_the_current_one(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["status", "--interval", "5"], "--interval goes with --watch only"),
+        (["status", "--interval", "5s"], "--interval goes with --watch only"),
         (["verify-rdma", "--no-both"], "--no-both goes with --probe only"),
         (["verify-rdma", "--both", "--live"], "--both goes with --probe only"),
     ],

@@ -971,7 +971,7 @@ def test_everything_is_exposed(warm: Callable[..., Stand]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--pause", "--resume"], "--pause and --resume do not go together"),
+        (["--pause", "--unpause"], "--pause and --unpause do not go together"),
         (["--listen", "9470"], "--listen 9470"),
         (["--interval", "0"], "'--interval'"),
         (["-i", "/no/such.yaml"], "/no/such.yaml"),
@@ -986,7 +986,7 @@ def test_what_a_user_may_get_wrong(cli: Cli, arguments: list[str], says: str) ->
 def test_pause_and_resume(cli: Cli) -> None:
     assert cli("watch", "--pause").code == 0
     assert pause_file().exists()
-    assert cli("watch", "--resume").code == 0
+    assert cli("watch", "--unpause").code == 0
     assert not pause_file().exists()
 
 
@@ -996,10 +996,10 @@ def test_a_pause_names_whom_it_holds(cli: Cli) -> None:
 
     whom = f"watchers of {getpass.getuser()} on {socket.gethostname()}"
     assert cli("watch", "--pause").out.startswith(f"{whom} look on")
-    assert cli("watch", "--resume").out == f"{whom} act again\n"
+    assert cli("watch", "--unpause").out == f"{whom} act again\n"
 
 
-@pytest.mark.parametrize("option", ["--pause", "--resume"])
+@pytest.mark.parametrize("option", ["--pause", "--unpause"])
 def test_a_pause_that_cannot_be_written_down(cli: Cli, option: str) -> None:
     Path.home().mkdir()
     (Path.home() / ".local").write_text("a file")
@@ -1038,7 +1038,7 @@ def test_install_and_uninstall(
     said = cli("watch", "--install", "--restart", "--interval", "20", "-i", INVENTORY)
     assert said.code == 0
     text = path.read_text()
-    assert '"--interval" "20"' in text
+    assert '"--interval" "20s"' in text
     assert f'"--inventory" "{INVENTORY}"' in text
     assert '"--restart" "--cap" "3"' in text
     assert [words[1] for words in ran] == ["--version", "daemon-reload", "enable", "restart"]

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from spark_cluster.cli.durations import duration
+
 RecipeArgument = Annotated[
     str | None,
     typer.Argument(metavar="[RECIPE]", help="Recipe that must be running; default: any."),
@@ -34,7 +36,10 @@ RequestsOption = Annotated[
 SecondsOption = Annotated[
     float | None,
     typer.Option(
-        "--seconds", min=0.1, help="Seconds to start new requests for, instead of --requests."
+        "--seconds",
+        metavar="TIME",
+        parser=duration("--seconds", least=0.1),
+        help="Time to start new requests for, instead of --requests.",
     ),
 ]
 WarmUpOption = Annotated[
@@ -51,12 +56,23 @@ SaltOption = Annotated[
 StallOption = Annotated[
     float,
     typer.Option(
-        "--stall", min=0.1, help="Seconds without a token after which a request has failed."
+        "--stall",
+        metavar="TIME",
+        parser=duration("--stall", least=0.1),
+        help="Time without a token after which a request has failed; default: 10m, for "
+        "prefill 20m.",
+        show_default=False,
     ),
 ]
 SampleOption = Annotated[
     float,
-    typer.Option("--sample", min=0.5, max=600, help="Seconds between GPU readings."),
+    typer.Option(
+        "--sample",
+        metavar="TIME",
+        parser=duration("--sample", least=0.5, most=600),
+        help="Time between GPU readings; default: 5s.",
+        show_default=False,
+    ),
 ]
 OutputOption = Annotated[
     Path | None,

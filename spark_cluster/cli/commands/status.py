@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from spark_cluster.cli.durations import duration
 from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import Hosts
 from spark_cluster.cli.output import Output
@@ -25,9 +26,9 @@ def status(
         float | None,
         typer.Option(
             "--interval",
-            min=0.5,
-            max=3600,
-            help="Seconds between refreshes with --watch; default: 2.",
+            metavar="TIME",
+            parser=duration("--interval", least=0.5, most=3600),
+            help="Time between refreshes with --watch; default: 2s.",
         ),
     ] = None,
     where: Hosts,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spark_cluster.cli.durations import duration
 from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import DryRunOption, Hosts, SetOption, named_hosts, not_empty
 from spark_cluster.cli.output import Output
@@ -43,9 +44,10 @@ def teardown(
         float,
         typer.Option(
             "--wait",
-            metavar="MINUTES",
-            min=0,
-            help="Minutes to wait for these hosts (with --resume).",
+            metavar="TIME",
+            parser=duration("--wait", least=0, bare="m"),
+            help="Time to wait for these hosts (with --resume).",
+            show_default=False,
         ),
     ] = 0.0,
     network: Annotated[
@@ -74,7 +76,7 @@ def teardown(
     if wait and not resume:
         raise InputError(
             "--wait goes with --resume",
-            remedy="`spark-cluster teardown --resume --wait MINUTES` waits for hosts that a "
+            remedy="`spark-cluster teardown --resume --wait 30m` waits for hosts that a "
             "teardown did not reach.",
         )
     loaded = where.load()
@@ -91,7 +93,7 @@ def teardown(
                 names,
                 operator,
                 settings=[*swap_on(restore_swap), *(settings or ())],
-                minutes=wait,
+                seconds=wait,
                 force=force,
             ).exit_code
         outcomes = action(

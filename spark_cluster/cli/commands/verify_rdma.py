@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from spark_cluster.cli.durations import duration
 from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import Hosts
 from spark_cluster.cli.output import Output
@@ -38,7 +39,10 @@ def verify_rdma(
     interval: Annotated[
         float | None,
         typer.Option(
-            "--interval", min=0.5, max=3600, help="--live, --watch: seconds to watch; default: 5."
+            "--interval",
+            metavar="TIME",
+            parser=duration("--interval", least=0.5, most=3600),
+            help="--live, --watch: time to watch; default: 5s.",
         ),
     ] = None,
     from_log: Annotated[
@@ -53,10 +57,13 @@ def verify_rdma(
         bool,
         typer.Option("--probe", help="Measure the links with ib_write_bw (no model needed)."),
     ] = False,
-    duration: Annotated[
-        int | None,
+    probing: Annotated[
+        float | None,
         typer.Option(
-            "--duration", min=1, max=600, help="--probe: seconds per measurement; default: 5."
+            "--duration",
+            metavar="TIME",
+            parser=duration("--duration", least=1, most=600),
+            help="--probe: time per measurement, in whole seconds; default: 5s.",
         ),
     ] = None,
     both: Annotated[
@@ -79,7 +86,7 @@ def verify_rdma(
     chosen = {"--tokens": tokens, "--live": live, "--watch": watch, "--probe": probe}
     _one_of({**chosen, "--from-log": from_log}, more or ())
     _belongs("--interval", interval, {"--live": live, "--watch": watch})
-    _belongs("--duration", duration, {"--probe": probe})
+    _belongs("--duration", probing, {"--probe": probe})
     _belongs("--both" if both else "--no-both", both, {"--probe": probe})
     if from_log:
         return _from_log([*from_log, *(more or ())], where.inventory, output)
@@ -91,7 +98,7 @@ def verify_rdma(
     with output.operator(goes_on=not watch) as operator:
         if probe:
             return measure(
-                loaded, hosts, operator, seconds=duration or 5, both=both is not False
+                loaded, hosts, operator, seconds=int(probing or 5), both=both is not False
             ).exit_code
         if watch:
             return traffic.watch(loaded, hosts, operator, interval=interval or 5.0).exit_code

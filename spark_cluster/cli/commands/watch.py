@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from spark_cluster.cli.durations import duration, told
 from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import Hosts
 from spark_cluster.cli.output import Json
+from spark_cluster.cli.terminal import say
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +21,14 @@ def register(app: typer.Typer) -> None:
 def watch(
     *,
     interval: Annotated[
-        float, typer.Option("--interval", min=2, max=600, help="Seconds between readings.")
+        float,
+        typer.Option(
+            "--interval",
+            metavar="TIME",
+            parser=duration("--interval", least=2, most=600),
+            help="Time between readings; default: 15s.",
+            show_default=False,
+        ),
     ] = 15.0,
     on_wedge: Annotated[
         str,
@@ -48,7 +57,12 @@ def watch(
         bool,
         typer.Option("--pause", help="Pause this user's watchers on this machine: observe only."),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume paused watchers.")] = False,
+    unpause: Annotated[
+        bool, typer.Option("--unpause", help="Let paused watchers act again.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", hidden=True, help="Old name of --unpause.")
+    ] = False,
     install: Annotated[
         bool, typer.Option("--install", help="Install as a systemd service with these options.")
     ] = False,
@@ -70,11 +84,13 @@ def watch(
     from spark_cluster.core.error import InputError
 
     given = [name for name, value in
-             (("--pause", pause), ("--resume", resume), ("--install", install),
+             (("--pause", pause), ("--unpause", unpause or resume), ("--install", install),
               ("--uninstall", uninstall)) if value]  # fmt: skip
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} do not go together", remedy="Choose one of them.")
-    if pause or resume:
+    if resume:
+        say("note: watch --resume is now --unpause; the next release knows only that", err=True)
+    if pause or unpause or resume:
         view.paused(action.pause(pause))
         return 0
     if uninstall:
@@ -84,7 +100,7 @@ def watch(
     loaded = where.load()
     names = where.select(loaded)
     if install:
-        words = ["--interval", f"{interval:g}", "--listen", listen, "--inventory", str(loaded.path)]
+        words = ["--interval", told(interval), "--listen", listen, "--inventory", str(loaded.path)]
         words += ["--on-wedge", on_wedge] if on_wedge else []
         words += ["--restart", "--cap", str(cap)] if restart else []
         words += ["--hosts", ",".join(names)] if where.hosts else []

@@ -46,7 +46,7 @@ def _teardown(data: Mapping[str, Any]) -> list[str]:
     for name in data.get("unknown", ()):
         said.append(
             f"unknown: {name} was not reached; what runs there may still run. "
-            "Run `spark-cluster teardown --resume` when it answers (--wait MINUTES waits for it)."
+            "Run `spark-cluster teardown --resume` when it answers (--wait 30m waits for it)."
         )
     if data.get("clear"):
         what = data["recipe"] or "ours"

@@ -73,7 +73,7 @@ def told(line: str) -> str:
 
 def paused(done: Paused) -> None:
     whom = f"watchers of {done.user} on {done.host}"
-    does = "look on and do nothing; `watch --resume` ends that" if done.paused else "act again"
+    does = "look on and do nothing; `watch --unpause` ends that" if done.paused else "act again"
     say(f"{whom} {does}")
 
 
