@@ -18,6 +18,7 @@ from spark_cluster.core.error import SparkError, StateUnknown
 from spark_cluster.core.event import Event, Listener
 from spark_cluster.core.units import human_bytes
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.runner.bus import Bus
 from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.serving import logs as reading
 from spark_cluster.serving.logs import WINDOW, LogLine, Window, merge, parse, unread
@@ -87,10 +88,11 @@ def logs(
     if tail is None and not since:
         tail = 20 if follow else 200
     script = reading.script(ranks, since=since, tail=tail, follow=follow)
+    tell = Bus((operator.listener,))
     with looking(inventory, names, operator) as session:
         if session.lost:
-            operator.listener(Incomplete(dict(session.lost)))
-        shown = (_follow if follow else _once)(session, script, operator.listener)
+            tell(Incomplete(dict(session.lost)))
+        shown = (_follow if follow else _once)(session, script, tell)
         return Shown(shown, bool(session.lost))
 
 
@@ -155,8 +157,6 @@ def _unread(done: Completed, host: str) -> SparkError:
 
 def _follow(session: Session, script: str, tell: Listener) -> bool:
     """Until every container has ended, or Ctrl-C."""
-    from spark_cluster.core.error import SparkError
-
     arrived: queue.SimpleQueue[LogLine] = queue.SimpleQueue()
 
     def read(host: HostSession) -> None:

@@ -17,7 +17,7 @@ from tests.fake_transport import FakeConnector
 from tests.operators import Operators
 
 from . import world
-from .world import INVENTORY, Spark, bare, down, launching, sparks, torn
+from .world import INVENTORY, Spark, bare, down, launching, serving, sparks, torn
 
 PROGRAM = Path(__file__).parent / "data" / "api" / "program.py"
 PAGE = Path(spark_cluster.__file__).parents[1] / "docs" / "api.md"
@@ -94,6 +94,17 @@ def test_a_host_that_is_away_is_an_error_or_a_finding(over: Operators) -> None:
         cluster.bootstrap()
     assert away.value.remedy
     assert "HOST010" in {finding.code for finding in cluster.doctor()}
+
+
+def test_status_has_a_row_for_each_host(over: Operators) -> None:
+    over([])
+    cluster = reached(serving("spark-2"), down("spark-3"))
+    report = cluster.status(["spark-2", "spark-3"])
+    assert [(row["host"], row["state"]) for row in report.hosts] == [
+        ("spark-2", "up"),
+        ("spark-3", "unknown"),
+    ]
+    assert (report.kind, report.exit_code) == ("status", 3)
 
 
 def test_what_the_user_wrote_is_named(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from spark_cluster.runner.history import past_run, past_runs, story
 from spark_cluster.runner.journal import Journal
 from tests.command_line import Cli
 
-from .world import INVENTORY, Spark
+from .world import INVENTORY, Spark, down
 
 ONE, TWO = "20261121-031500-9f3a", "20261121-041500-1234"
 DOWN = Unreachable("spark-3: no route", host="spark-3", remedy="Switch it on.")
@@ -105,6 +105,14 @@ def test_as_many_lines_of_the_hosts_as_are_wanted(cli: Cli) -> None:
     assert "journalctl" in host.runs[-1] and " -n 500 " in host.runs[-1]
     assert "line 279\n" not in cli(*words, hosts=[host]).out
     assert " -n 200 " in host.runs[-1]  # a run is looked for in more than is shown
+
+
+def test_hosts_keep_their_order_also_when_one_is_away(cli: Cli) -> None:
+    hosts = [Spark("spark-1"), down("spark-2"), Spark("spark-3")]
+    said = cli("history", "--nodes", "-i", INVENTORY, hosts=hosts)
+    assert said.code == 3
+    headings = [line for line in said.out.splitlines() if not line.startswith(" ")]
+    assert headings == ["spark-1", "spark-2", "spark-3"]
 
 
 def test_a_run_by_its_beginning_or_as_the_last() -> None:

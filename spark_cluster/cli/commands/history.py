@@ -40,12 +40,12 @@ def history(
 
     if nodes:
         loaded = where.load()
+        hosts = where.select(loaded)
         with output.operator() as operator:
-            hosts = where.select(loaded)
             found = action.of_hosts(loaded, hosts, operator, limit=limit, only=run)
         output.json(found)
         if not output.as_json:
-            view.show_hosts(Console(), found)
+            view.show_hosts(Console(), found, hosts)
         return found.exit_code
     if run is not None:
         one = action.run(run, _tell)

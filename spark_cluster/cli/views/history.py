@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spark_cluster.actions.history import HostJournals, Runs
 from spark_cluster.cli.terminal import Console, add_row, new_table
 from spark_cluster.core.units import human_seconds
@@ -39,15 +41,15 @@ def show_run(console: Console, past: Past) -> None:
         console.line(f"  {when}  {word:<8} {host:<10} {text}")
 
 
-def show_hosts(console: Console, found: HostJournals) -> None:
-    """What each host wrote down."""
-    for name, lines in found.hosts.items():
+def show_hosts(console: Console, found: HostJournals, names: Sequence[str]) -> None:
+    """What each host wrote down, in the order of `names`."""
+    for name in names:
         console.line((name, "bold"))
-        for line in lines:
+        if name in found.errors:
+            console.line(f"  unknown: {found.errors[name].message}")
+            console.line(f"  next: {found.errors[name].remedy}")
+            continue
+        for line in found.hosts[name]:
             console.line(f"  {line.time}  {line.text}")
-        if not lines:
+        if not found.hosts[name]:
             console.line("  nothing written down here")
-    for name, error in found.errors.items():
-        console.line((name, "bold"))
-        console.line(f"  unknown: {error.message}")
-        console.line(f"  next: {error.remedy}")
