@@ -15,7 +15,7 @@ from spark_cluster.core.error import InputError, SparkError, Unreachable
 from spark_cluster.core.event import Event
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Facts
-from spark_cluster.facts.monitor import MONITOR, SCRAPED
+from spark_cluster.facts.monitor import MONITOR, SCRAPED, SeenAlert, SeenTarget
 from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.loader import select
 from spark_cluster.inventory.models import Inventory
@@ -27,13 +27,15 @@ from spark_cluster.steps import monitor, monitor_services
 
 _REMEDIES = {
     "without": f"Known programs: {', '.join(service.name for service in SERVICES)}.",
+    "engine_port": "Write a port: 1 to 65535.",
     "watcher": "Write an address and a port, such as 192.168.102.10:9470.",
 }
 
 _STEPS = tuple(step.name for step in (*monitor.STEPS, *monitor_services.STEPS))
 
 
-class ProgramStatus(TypedDict):
+@dataclass(frozen=True)
+class ProgramStatus:
     """`ready`: it answers; `by` is container or unit."""
 
     name: str
@@ -42,40 +44,21 @@ class ProgramStatus(TypedDict):
     by: str
 
 
-class TargetStatus(TypedDict):
-    """What Prometheus says of what it scrapes; `health` is up, down, unknown or absent."""
-
-    job: str
-    host: str
-    address: str
-    health: str
-    error: str
-
-
-class AlertStatus(TypedDict):
-    """An alert that is pending or fires."""
-
-    name: str
-    state: str
-    code: str
-    summary: str
-
-
 class MonitorStatus(TypedDict, total=False):
     """A host. `state` is up, or unknown with a `reason`: it was not reached, and there is nothing
-    else, or its docker does not answer."""
+    else, or its docker does not answer. `others` answer and were not started by us."""
 
     host: Required[str]
-    state: Required[str]
+    state: str
     reason: str
     grafana: str
     prometheus: str
-    targets: list[TargetStatus]
-    programs: list[ProgramStatus]
+    targets: tuple[SeenTarget, ...]
+    programs: tuple[ProgramStatus, ...]
     others: list[str]
     docker_error: str
     data_kept: bool
-    alerts: list[AlertStatus]
+    alerts: tuple[SeenAlert, ...]
 
 
 @dataclass(frozen=True)
@@ -110,16 +93,27 @@ def up(
     operator: Operator,
     *,
     host: str | None = None,
-    parameters: Mapping[str, Any],
+    packages: bool = False,
+    without: Sequence[str] = (),
+    engine_port: int = 8000,
+    watcher: str = "",
     settings: Sequence[str] = (),
     dry_run: bool = False,
     commands: bool = False,
 ) -> Outcome:
-    """Start the monitoring; Prometheus and Grafana on `host`, or where they are.
+    """Start the monitoring; Prometheus and Grafana on `host`, or where they are. `packages`:
+    Debian's programs in place of images; `without` leaves programs out; `watcher` is the address
+    and port of the watcher's metrics.
 
     The outcome's data: `host`, `grafana`, `prometheus` and `targets` as far as they answer, and
     `password_command`, which shows Grafana's password.
     """
+    parameters = {
+        "source": "packages" if packages else "images",
+        "without": list(without),
+        "engine_port": engine_port,
+        "watcher": watcher,
+    }
     check(parameters)
     note = None
     if host:
@@ -206,17 +200,13 @@ def urls(inventory: Inventory, server: str, facts: Facts) -> MonitorStatus:
     """Where the monitoring is, and what its targets say; what does not answer is left out."""
     address = from_outside(inventory, server)
     ready = facts[MONITOR].ready if MONITOR in facts else frozenset()
-    found: MonitorStatus = {"host": server, "state": "up"}
+    found: MonitorStatus = {"host": server}
     if "grafana" in ready:
         found["grafana"] = f"http://{address}:{ports.GRAFANA}/d/{config.UID}"
     if "prometheus" in ready:
         found["prometheus"] = f"http://{address}:{ports.PROMETHEUS}"
     if SCRAPED in facts:
-        found["targets"] = [
-            {"job": each.job, "host": each.host, "address": each.address,
-             "health": each.health, "error": each.error}
-            for each in facts[SCRAPED].targets
-        ]  # fmt: skip
+        found["targets"] = facts[SCRAPED].targets
     return found
 
 
@@ -240,19 +230,20 @@ def _row(inventory: Inventory, name: str, outcome: Facts | SparkError) -> Monito
     fact, scraped = outcome[MONITOR], outcome[SCRAPED]
     running = {**fact.units, **fact.containers}
     row = urls(inventory, name, outcome)
+    row |= {
+        "state": "unknown" if fact.docker_silent else "up",
+        "programs": tuple(
+            ProgramStatus(
+                program, seen.state, program in fact.ready,
+                "container" if program in fact.containers else "unit",
+            )
+            for program, seen in running.items()
+        ),
+        "others": sorted(fact.ready - set(running)),
+        "docker_error": fact.docker_error,
+        "data_kept": fact.data,
+        "alerts": scraped.alerts,
+    }  # fmt: skip
     if fact.docker_silent:
-        row |= {"state": "unknown", "reason": f"docker says: {fact.docker_error}"}
-    row["programs"] = [
-        {"name": program, "state": seen.state, "ready": program in fact.ready,
-         "by": "container" if program in fact.containers else "unit"}
-        for program, seen in running.items()
-    ]  # fmt: skip
-    row["others"] = sorted(fact.ready - set(running))
-    row["docker_error"] = fact.docker_error
-    row["data_kept"] = fact.data
-    row["alerts"] = [
-        {"name": alert.name, "state": alert.state, "code": alert.code,
-         "summary": alert.summary}
-        for alert in scraped.alerts
-    ]  # fmt: skip
+        row["reason"] = f"docker says: {fact.docker_error}"
     return row

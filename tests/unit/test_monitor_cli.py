@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,93 +10,14 @@ import pytest
 
 from spark_cluster.actions.monitor import started
 from spark_cluster.cli.views import monitor as view
-from spark_cluster.core.error import Unreachable
 from spark_cluster.inventory import loader as inventories
-from spark_cluster.monitoring import config, stack
-from spark_cluster.services.compose import digest_of
+from spark_cluster.monitoring import config
 from spark_cluster.services.table import SERVICES
-from spark_cluster.steps.monitor import Params, files, wanted
 from tests.command_line import Cli
 
 from . import world
-from .world import INVENTORY, Spark
-
-SERVER = "spark-2"
-
-
-def monitored(host: str, server: str = SERVER, hosts: Collection[str] = ()) -> str:
-    """What the fact `monitor` prints on a host on which all of it runs, after a run over `hosts`
-    (all by default)."""
-    every = {name: world.facts(name) for name in hosts or world.inventory().hosts}
-    view, params = replace(world.view(host), all_facts=every), Params(host=server)
-    texts = files(view, params)
-    lines = [f"file {config.digest(text)}  {path}" for path, text in texts.items()]
-    for service in wanted(view, params):
-        lines += [
-            f"image {service.image}",
-            f"container {service.name} {stack.digest(service, texts)} running",
-            f"ready {service.name} 200",
-        ]
-    return "\n".join([*lines, "password", "data"]) + "\n"
-
-
-def scraped(*down: str, engines: Collection[str] = (SERVER,)) -> str:
-    """What Prometheus on the server says; `down` are hosts whose node exporter does not answer."""
-    rows = []
-    from spark_cluster.monitoring.targets import targets
-
-    for job, entries in targets(world.inventory(), SERVER, engine_port=8000).jobs.items():
-        for target in entries:
-            labels = {"job": job, "instance": target.address, **dict(target.labels)}
-            error = "no route to host" if job == "node" and labels["host"] in down else ""
-            if job == "vllm" and labels["host"] not in engines:
-                error = "connect: connection refused"
-            rows.append({"labels": labels, "health": "down" if error else "up", "lastError": error})
-    alerts = [
-        {
-            "labels": {"alertname": "HostAway", "severity": "critical", "host": host},
-            "annotations": {"summary": f"{host}: node_exporter does not answer"},
-            "state": "firing",
-        }
-        for host in down
-    ]
-    return "".join(
-        json.dumps({"status": "success", "data": data}) + "\n"
-        for data in ({"activeTargets": rows}, {"alerts": alerts})
-    )
-
-
-def bare_hosts(*run: str) -> list[Spark]:
-    """The hosts of the run (all by default) on which nothing runs, until it is started."""
-    hosts = []
-    for name in run or world.inventory().hosts:
-        host = Spark(name)
-        there = monitored(name, hosts=run)
-        files_only = "\n".join(
-            line for line in there.splitlines() if line.startswith(("file", "image"))
-        )
-        images = "\n".join(li for li in files_only.splitlines() if li.startswith("image"))
-        host.effect("docker pull", monitor=images)
-        host.effect(f"{config.FOLDER}/dcgm.csv", monitor=files_only)
-        host.effect("docker run --detach", monitor=there, scraped=scraped("spark-3"))
-        hosts.append(host)
-    return hosts
-
-
-def up_hosts() -> list[Spark]:
-    return [
-        Spark(name, {"monitor": monitored(name), "scraped": scraped("spark-3")})
-        if name == SERVER
-        else Spark(name, {"monitor": monitored(name)})
-        for name in world.inventory().hosts
-    ]
-
-
-def away(name: str) -> Spark:
-    host = Spark(name)
-    host.down = Unreachable(f"{name}: no route to host", host=name, remedy="Is it on?")
-    return host
-
+from .stacks import NO_DOCKER, SERVER, STOPPED, bare_hosts, scraped, serving, up_hosts
+from .world import INVENTORY, Spark, down
 
 UP = ("monitor", "up", "--host", SERVER, "-i", INVENTORY)
 
@@ -180,10 +98,10 @@ def test_a_port_in_use_is_a_reason_not_to_begin(cli: Cli) -> None:
 
 
 def test_a_host_that_is_away_is_a_reason_not_to_begin(cli: Cli) -> None:
-    said = cli(*UP, hosts=[*bare_hosts()[:2], away("spark-3")])
+    said = cli(*UP, hosts=[*bare_hosts()[:2], down("spark-3")])
     assert said.code == 3
     bare = bare_hosts("spark-1", "spark-2")
-    there = cli(*UP, "--hosts", "spark-1,spark-2", hosts=[*bare, away("spark-3")])
+    there = cli(*UP, "--hosts", "spark-1,spark-2", hosts=[*bare, down("spark-3")])
     assert there.code == 0, there.out + there.err
 
 
@@ -192,7 +110,7 @@ def test_down_takes_ours_and_names_the_host_it_did_not_reach(cli: Cli) -> None:
     for host in hosts:
         host.texts["containers"] = world.running(host.name) if host.name in world.PAIR else ""
         host.effect("docker rm --force spark-cluster-node-exporter", monitor="data\n")
-    said = cli("monitor", "down", "-i", INVENTORY, hosts=[*hosts[:2], away("spark-3")])
+    said = cli("monitor", "down", "-i", INVENTORY, hosts=[*hosts[:2], down("spark-3")])
     assert said.code == 3
     assert "unknown: spark-3 was not reached" in said.out
     assert "monitor down --hosts spark-3" in said.out
@@ -200,9 +118,6 @@ def test_down_takes_ours_and_names_the_host_it_did_not_reach(cli: Cli) -> None:
     assert "docker stop -t 30 spark-cluster-grafana" in commands
     name = world.deployment().container("spark-2").name
     assert name not in commands
-
-
-NO_DOCKER = "docker-error Cannot connect to the Docker daemon\n"
 
 
 def test_down_is_no_success_while_docker_does_not_answer(cli: Cli) -> None:
@@ -257,11 +172,11 @@ def test_without_host_prometheus_stays_where_it_is(cli: Cli, monitor: str, says:
 
 def test_without_host_prometheus_may_be_on_a_host_that_is_away(cli: Cli) -> None:
     up = ("monitor", "up", "--dry-run", "--hosts", "spark-1,spark-2", "-i", INVENTORY)
-    said = cli(*up, hosts=[*bare_hosts()[:2], away("spark-3")])
+    said = cli(*up, hosts=[*bare_hosts()[:2], down("spark-3")])
     assert said.code == 3
     assert "whether Prometheus is on spark-3 is unknown: spark-3: no route to host" in said.err
     assert "--host" in said.err
-    known = cli(*up, hosts=[*up_hosts()[:2], away("spark-3")])
+    known = cli(*up, hosts=[*up_hosts()[:2], down("spark-3")])
     assert known.code == 0, known.err
 
 
@@ -308,7 +223,7 @@ def test_monitoring_without_any_engine_says_so(cli: Cli) -> None:
 
 def test_status_of_hosts_without_it_and_away(cli: Cli) -> None:
     own = Spark("spark-2", {"monitor": "ready node-exporter 200\n"})
-    hosts = [Spark("spark-1", {"monitor": "data\n"}), own, away("spark-3")]
+    hosts = [Spark("spark-1", {"monitor": "data\n"}), own, down("spark-3")]
     said = cli("monitor", "status", "-i", INVENTORY, "--json", hosts=hosts)
     assert said.code == 3
     rows: list[dict[str, Any]] = said.lines[0]["hosts"]
@@ -321,26 +236,6 @@ def test_status_of_hosts_without_it_and_away(cli: Cli) -> None:
 
 
 # services
-
-
-def serving(name: str) -> str:
-    """What the fact `services` prints where the service runs as wanted."""
-    service = SERVICES[name]
-    text = service.render(service.listen(""), "spark-1")
-    lines = [
-        "compose 2.40.3",
-        "venv yes",
-        f"{name} file {hashlib.sha256(text.encode()).hexdigest()}",
-        f"{name} ours",
-        f"{name} mode 600",
-        *(f"{name} secret {secret.name}" for secret in service.secrets),
-        *(f"{name} part {part} running {digest_of(text)}" for part in service.parts),
-        f"{name} answer 200",
-        f"{name} data ours",
-    ]
-    if service.kind == "unit":
-        lines += [f"{name} unit active", f"{name} version arize_phoenix-20.26.1"]
-    return "\n".join(lines) + "\n"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -387,12 +282,12 @@ def test_down_keeps_the_data_and_purge_does_not(cli: Cli) -> None:
         .replace("answer 200", "answer 000")
     )
     host.effect("disable --quiet --now phoenix", services=kept)
-    down = ("services", "phoenix", "down", "--host", "spark-1", "-i", INVENTORY)
-    said = cli(*down, hosts=[host])
+    words = ("services", "phoenix", "down", "--host", "spark-1", "-i", INVENTORY)
+    said = cli(*words, hosts=[host])
     assert said.code == 0, said.out + said.err
     assert not [text for text in host.changes if "rm -rf" in text]
     host.effect("rm -rf", services="venv yes\n")
-    said = cli(*down, "--purge", hosts=[host])
+    said = cli(*words, "--purge", hosts=[host])
     assert said.code == 0, said.out + said.err
     assert [text for text in host.changes if "rm -rf" in text]
 
@@ -401,7 +296,7 @@ def test_the_state_of_a_service(cli: Cli) -> None:
     hosts = [
         Spark("spark-1", {"services": serving("langfuse")}),
         Spark("spark-2", {"services": "langfuse file 00\n"}),
-        away("spark-3"),
+        down("spark-3"),
     ]
     said = cli("services", "langfuse", "status", "-i", INVENTORY, hosts=hosts)
     assert said.code == 3
@@ -414,24 +309,20 @@ def test_the_state_of_a_service(cli: Cli) -> None:
     assert one.lines[0]["hosts"][0]["state"] == "up"
 
 
-STOPPED = "compose 2.40.3\nlangfuse file 00\nlangfuse ours\nlangfuse data langfuse\n"
-NO_DOCKER = "docker-error Cannot connect to the Docker daemon\n"
-
-
 def test_down_takes_it_down_where_it_is(cli: Cli) -> None:
     foreign = "compose 2.40.3\nlangfuse part langfuse-web running\n"
-    first, second, third = Spark("spark-1", {"services": foreign}), Spark(SERVER), away("spark-3")
+    first, second, third = Spark("spark-1", {"services": foreign}), Spark(SERVER), down("spark-3")
     second.texts["services"] = serving("langfuse")
     second.effect("docker compose --project-name langfuse down", services=STOPPED)
-    down = ("services", "langfuse", "down", "-i", INVENTORY)
-    said = cli(*down, hosts=[first, second, third])
+    words = ("services", "langfuse", "down", "-i", INVENTORY)
+    said = cli(*words, hosts=[first, second, third])
     assert said.code == 3
     assert "spark-1: langfuse: there is one that spark-cluster did not make, left alone" in said.out
     assert "spark-3 was not reached; langfuse may still run there" in said.out
     assert second.changes
     assert not first.changes
     third.down, third.texts["services"] = None, NO_DOCKER
-    said = cli(*down, hosts=[Spark("spark-1"), second, third])
+    said = cli(*words, hosts=[Spark("spark-1"), second, third])
     assert said.code == 4
     assert "docker says: Cannot connect to the Docker daemon" in said.out
 
@@ -449,7 +340,7 @@ def test_up_goes_where_it_is(cli: Cli) -> None:
     assert started(kept, runs, nothing)[0] == [SERVER]
     assert started(kept, Spark(SERVER), nothing)[0] == ["spark-1"]
     nothing.texts["services"] = NO_DOCKER
-    where, told = started(Spark("spark-1"), away(SERVER), nothing)
+    where, told = started(Spark("spark-1"), down(SERVER), nothing)
     assert where == ["spark-1"]
     assert "spark-2, spark-3 could not be asked: langfuse may be there already" in told
 

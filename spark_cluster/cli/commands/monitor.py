@@ -61,16 +61,11 @@ def up(
     from spark_cluster.actions import monitor as action
 
     loaded = where.load()
-    parameters = {
-        "source": "packages" if packages else "images",
-        "without": split(without, "--without") or [],
-        "engine_port": engine_port,
-        "watcher": watcher,
-    }
     with output.operator(goes_on=not dry_run) as operator:
         outcome = action.up(
             loaded, where.select(loaded), operator,
-            host=host, parameters=parameters, settings=settings or (),
+            host=host, packages=packages, without=split(without, "--without") or (),
+            engine_port=engine_port, watcher=watcher, settings=settings or (),
             dry_run=dry_run, commands=output.verbose,
         )  # fmt: skip
         return output.finish(outcome, commands=output.verbose)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from spark_cluster.actions.monitor import MonitorReport, MonitorStatus, TargetStatus
+from spark_cluster.actions.monitor import MonitorReport, MonitorStatus
 from spark_cluster.cli.terminal import Console
 from spark_cluster.core.units import count
+from spark_cluster.facts.monitor import SeenTarget
 from spark_cluster.monitoring import config
 
 _NO_ENGINE = "no engine was found on any host: `monitor up --engine-port` for another port"
+
+#: Where the second line of a host begins.
+_BELOW = " " * 13
 
 
 def started(data: Mapping[str, Any]) -> Iterator[str]:
@@ -27,23 +31,22 @@ def started(data: Mapping[str, Any]) -> Iterator[str]:
     yield "next: spark-cluster monitor status"
 
 
-def _targets(targets: Sequence[TargetStatus], head: str) -> Iterator[str]:
-    expected = [target for target in targets if target["health"] != "absent"]
-    up = sum(target["health"] == "up" for target in expected)
+def _targets(targets: Sequence[SeenTarget], head: str, noun: str = "") -> Iterator[str]:
+    below = " " * len(head)
+    expected = [target for target in targets if target.health != "absent"]
+    up = sum(target.health == "up" for target in expected)
     if targets:
-        yield f"{head}{up} of {len(expected)} answer"
+        of = count(len(expected), noun) if noun else len(expected)
+        yield f"{head}{up} of {of} answer"
     for target in expected:
-        if target["health"] != "up":
-            words = (target["job"], target["host"], target["address"])
+        if target.health != "up":
+            words = (target.job, target.host, target.address)
             who = " ".join(word for word in words if word)
-            why = f": {target['error']}" if target["error"] else ""
-            yield f"{' ' * len(head)}{target['health']}: {who}{why}"
-    if _no_engine([target["health"] for target in targets if target["job"] == "vllm"]):
-        yield f"{' ' * len(head)}{_NO_ENGINE}"
-
-
-def _no_engine(healths: Collection[str]) -> bool:
-    return bool(healths) and set(healths) == {"absent"}
+            why = f": {target.error}" if target.error else ""
+            yield f"{below}{target.health}: {who}{why}"
+    engines = {target.health for target in targets if target.job == "vllm"}
+    if engines == {"absent"}:
+        yield f"{below}{_NO_ENGINE}"
 
 
 def show(console: Console, report: MonitorReport) -> None:
@@ -62,31 +65,15 @@ def _lines(row: MonitorStatus) -> Iterator[str]:
         kept = "; what was collected is kept" if row["data_kept"] else ""
         yield f"  {row['host']}: no monitoring runs{kept}"
     for program in row["programs"]:
-        answers = "answers" if program["ready"] else "does not answer"
-        yield f"  {row['host']}: {program['name']} ({program['by']}) {program['state']}, {answers}"
+        answers = "answers" if program.ready else "does not answer"
+        yield f"  {row['host']}: {program.name} ({program.by}) {program.state}, {answers}"
     for name in row["others"]:
         whose = "whose it is, docker would tell" if "reason" in row else "not started by us"
         yield f"  {row['host']}: {name} answers, {whose}"
     for address in (row.get("grafana"), row.get("prometheus")):
         if address and row["programs"]:
-            yield f"             {address}"
-    yield from _scraped_lines(row)
-
-
-def _scraped_lines(row: MonitorStatus) -> Iterator[str]:
-    targets = row.get("targets", ())
-    expected = [target for target in targets if target["health"] != "absent"]
-    up = sum(target["health"] == "up" for target in expected)
-    if targets:
-        yield f"             {up} of {count(len(expected), 'target')} answer"
-    for target in expected:
-        if target["health"] != "up":
-            yield (
-                f"             {target['health']}: {target['job']} {target['host']} "
-                f"{target['address']} {target['error']}"
-            )
-    if _no_engine([target["health"] for target in targets if target["job"] == "vllm"]):
-        yield f"             {_NO_ENGINE}"
+            yield f"{_BELOW}{address}"
+    yield from _targets(row.get("targets", ()), _BELOW, "target")
     for alert in row["alerts"]:
-        code = f" ({alert['code']})" if alert["code"] else ""
-        yield f"             {alert['state']} {alert['name']}{code}: {alert['summary']}"
+        code = f" ({alert.code})" if alert.code else ""
+        yield f"{_BELOW}{alert.state} {alert.name}{code}: {alert.summary}"
