@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,36 +37,18 @@ def compose(
 
     The file starts what launch would start.
     """
-    from spark_cluster.actions.deploying import (
-        Choices,
-        chosen_options,
-        deploy,
-        lint_notes,
-        load_recipe,
-    )
+    from spark_cluster.actions import compose as action
+    from spark_cluster.actions.deploying import Choices, chosen_options
     from spark_cluster.actions.run import load_inventory
-    from spark_cluster.core.error import InputError
-    from spark_cluster.engines import compose as writer
     from spark_cluster.places import short
-    from spark_cluster.runner.journal import new_run
 
-    loaded = load_inventory(inventory)
     names = chosen_options(options, pp=False, debug=False, dual_rail=False)
     choices = Choices(profile=profile, options=names, anyway=anyway)
-    found = load_recipe(loaded, recipe, choices)
-    writer.refuse_several(found.name, found.asked, found.nodes, str(found.path))
-    for note in lint_notes(found):
+    made = action.compose(load_inventory(inventory), recipe, choices)
+    for note in made.notes:
         say(note, err=True)
-    anywhere = replace(choices, hosts=(next(iter(loaded.hosts)),))  # the file names no host
-    deployment, _ = deploy(loaded, found, anywhere, new_run())
-    text = writer.compose(deployment, anyway=anyway)
     if output is None:
-        say_page(text)
+        say_page(made.text)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot write {output}: {error.strerror}", remedy="Name another file with -o."
-        ) from error
+    made.write(output)
     say(f"wrote {short(output.absolute())}; next: docker compose -f {output} up -d")
