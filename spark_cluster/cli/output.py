@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from spark_cluster.cli.options import JsonOption, VerboseOption
 from spark_cluster.cli.pipes import go_on_unheard
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from spark_cluster.actions.run import Outcome
     from spark_cluster.core.event import Event
     from spark_cluster.core.secret import Secret
+
+R = TypeVar("R", bound="Event")
 
 
 class View(Protocol):
@@ -51,6 +53,12 @@ class Json:
         """An object for a program."""
         if self.as_json:
             say_json(report.as_dict())
+
+    def report(self, found: R, lines: Callable[[R], Iterable[str]]) -> None:
+        """What a verb that only looks has found: an object, or lines for a person."""
+        self.json(found)
+        for line in () if self.as_json else lines(found):
+            say(line)
 
     @contextlib.contextmanager
     def operator(self, *, goes_on: bool = False, view: View | None = None) -> Iterator[Operator]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spark_cluster.core.error import LabError
+from spark_cluster.core.error import InputError, LabError
 from spark_cluster.lab import (
     accel,
     image,
@@ -31,6 +31,7 @@ from spark_cluster.lab.join import Image
 from spark_cluster.lab.machine import Machine
 from spark_cluster.lab.phases import phase
 from spark_cluster.lab.qmp import Qmp
+from spark_cluster.lab.requirements import find_program
 from spark_cluster.lab.runner import Runner
 from spark_cluster.lab.snapshot import Saved
 from spark_cluster.lab.state import NodeState, State
@@ -40,7 +41,7 @@ from spark_cluster.lab.uml import run as uml
 from spark_cluster.places import state_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from spark_cluster.lab.layers import Say
 
@@ -51,7 +52,7 @@ _WAYS = {"kvm": "QEMU with KVM", "uml": "user-mode Linux", "tcg": "QEMU's emulat
 
 @dataclass(frozen=True)
 class Options:
-    """What `lab up` may be told."""
+    """What `lab up` may be told. Raises InputError for a way to run nodes that there is not."""
 
     topology: str = "pair"
     mirror: str | None = None
@@ -60,6 +61,12 @@ class Options:
     fresh_boot: bool = False
     accel: str | None = None
     """`kvm`, `uml` or `tcg`; None: the best that works here."""
+
+    def __post_init__(self) -> None:
+        if self.accel is not None and self.accel not in _WAYS:
+            raise InputError(
+                f"there is no way to run nodes named {self.accel}", remedy="kvm, uml or tcg"
+            )
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,14 @@ def status() -> list[NodeStatus]:
         )
         for name, node in known.nodes.items()
     ]
+
+
+def ssh_words(node: str, command: Sequence[str]) -> list[str]:
+    """The command line of a shell on a node, or of this command there; its first word is the
+    program's path. Raises LabError without a lab, InputError for a node that it has not."""
+    known = must_be_up()
+    topology(known.topology).node(node)
+    return [find_program("ssh") or "ssh", "-F", str(state.folder() / "ssh_config"), node, *command]
 
 
 def runner_of(known: State) -> Runner:

@@ -1,10 +1,11 @@
-"""What the lab's verbs print with --json."""
+"""What `lab status` and `lab fault list` say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from spark_cluster.core.event import Event
+from spark_cluster.lab import fault, manage
 from spark_cluster.lab.manage import NodeStatus
 
 
@@ -31,3 +32,13 @@ class LabFaults(Event):
 
     kind: str = field(default="lab_faults", init=False)
     faults: tuple[FaultRow, ...]
+
+
+def status() -> LabStatus:
+    """The lab as it is now."""
+    return LabStatus(tuple(manage.status()))
+
+
+def faults() -> LabFaults:
+    """All of lab/fault.py."""
+    return LabFaults(tuple(FaultRow(one.name, one.does, one.undone) for one in fault.FAULTS))

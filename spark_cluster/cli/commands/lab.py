@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from spark_cluster.cli.sections import Group
-from spark_cluster.cli.terminal import say, say_json
+from spark_cluster.cli.terminal import say
 
 app = typer.Typer(
     cls=Group,
@@ -34,14 +34,6 @@ def _clean_up_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _known_way(accel: str | None) -> str | None:
-    from spark_cluster.core.error import InputError
-
-    if accel not in (None, "kvm", "uml", "tcg"):
-        raise InputError(f"there is no way to run nodes named {accel}", remedy="kvm, uml or tcg")
-    return accel
-
-
 def _say(text: str) -> None:
     say(text, err=True)
 
@@ -60,7 +52,7 @@ def up(
     from spark_cluster.places import short
 
     _clean_up_on_sigterm()
-    options = manage.Options(topology, mirror, suite, memory, fresh_boot, _known_way(accel))
+    options = manage.Options(topology, mirror, suite, memory, fresh_boot, accel)
     manage.up(options, _say)
     say(f"The lab is up. Its inventory: {short(state.folder() / 'inventory.yaml')}")
 
@@ -73,7 +65,7 @@ def build(
     from spark_cluster.lab import manage
 
     _clean_up_on_sigterm()
-    manage.build(manage.Options("pair", mirror, suite, memory, accel=_known_way(accel)), _say)
+    manage.build(manage.Options("pair", mirror, suite, memory, accel=accel), _say)
 
 
 @app.command()
@@ -101,27 +93,11 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show which nodes are up and their SSH addresses."""
-    import time
+    from spark_cluster.cli.output import Json
+    from spark_cluster.cli.views.lab import nodes
+    from spark_cluster.lab import reports
 
-    from spark_cluster.lab import manage
-    from spark_cluster.lab.reports import LabStatus
-
-    found = manage.status()
-    if as_json:
-        say_json(LabStatus(tuple(found)).as_dict())
-        return
-    if not found:
-        say("The lab is not up. Start it: spark-cluster lab up")
-        return
-    say("node     state  ssh              api              accel  pid      since")
-    for node in found:
-        since = time.strftime("%H:%M:%S", time.localtime(node.since))
-        say(
-            f"{node.name:<8} {'up' if node.up else 'dead':<6} "
-            f"{f'127.0.0.1:{node.ssh_port}':<16} {f'127.0.0.1:{node.api_port}':<16} "
-            f"{node.accel:<6} {node.pid:<8} {since}"
-        )
-    say(f"accel: {found[0].why}")
+    Json(as_json).report(reports.status(), nodes)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -134,14 +110,10 @@ def ssh(
     """Open a shell on a node, or run a command there."""
     import os
 
-    from spark_cluster.lab import manage, state, topology
-    from spark_cluster.lab.requirements import find_program
+    from spark_cluster.lab import manage
 
-    known = manage.must_be_up()
-    topology.topology(known.topology).node(node)
-    program = find_program("ssh") or "ssh"
-    config = str(state.folder() / "ssh_config")
-    os.execv(program, [program, "-F", config, node, *(command or [])])
+    words = manage.ssh_words(node, command or ())
+    os.execv(words[0], words)
 
 
 @app.command()
@@ -154,16 +126,12 @@ def fault(
     as_json: Annotated[bool, typer.Option("--json", help="Print `list` as JSON.")] = False,
 ) -> None:
     """Cause a fault on a node, or undo it."""
+    from spark_cluster.cli.output import Json
+    from spark_cluster.cli.views.lab import faults
+    from spark_cluster.lab import fault as causing
+    from spark_cluster.lab import reports
 
-    from spark_cluster.lab import fault as faults
-    from spark_cluster.lab.reports import FaultRow, LabFaults
-
-    if name == "list" and as_json:
-        rows = tuple(FaultRow(known.name, known.does, known.undone) for known in faults.FAULTS)
-        say_json(LabFaults(rows).as_dict())
-        return
     if name == "list":
-        for known in faults.FAULTS:
-            say(f"{known.name:<14} {known.does}; --undo {known.undone}")
-        return
-    faults.inject(name, node, interface=interface, port=port, undo=undo, say=_say)
+        Json(as_json).report(reports.faults(), faults)
+    else:
+        causing.inject(name, node, interface=interface, port=port, undo=undo, say=_say)

@@ -99,13 +99,10 @@ def down(
 def status(*, where: Hosts, output: Json) -> int:
     """Show what runs where, which targets answer and which alerts fire."""
     from spark_cluster.actions import monitor as action
-    from spark_cluster.cli.terminal import Console
-    from spark_cluster.cli.views.monitor import show
+    from spark_cluster.cli.views.monitor import lines
 
     loaded = where.load()
     with output.operator() as operator:
         report = action.status(loaded, where.select(loaded), operator)
-    output.json(report)
-    if not output.as_json:
-        show(Console(), report)
+    output.report(report, lines)
     return report.exit_code

@@ -37,9 +37,7 @@ def list_recipes(context: typer.Context, *, where: Where, output: Json) -> int:
     from spark_cluster.cli.views.recipes import listed
 
     found = recipes.catalog(where.load())
-    output.json(found)
-    for line in listed(found):
-        output.say(line)
+    output.report(found, listed)
     return found.exit_code
 
 
@@ -51,9 +49,7 @@ def show(name: RecipeArgument, *, where: Where, output: Json) -> None:
     from spark_cluster.cli.views.recipes import shown
 
     found = recipes.show(where.load(), name)
-    output.json(found)
-    for line in shown(found):
-        output.say(line)
+    output.report(found, shown)
 
 
 @app.command("fit")
@@ -77,9 +73,7 @@ def fit(
     choices = Choices(profile=profile, options=chosen, anyway=True)
     with output.operator() as operator:
         report = recipes.fit(where.load(), name, choices, split(hosts) or (), operator)
-    output.json(report)
-    for line in fitted(report):
-        output.say(line)
+    output.report(report, fitted)
     return report.exit_code
 
 
@@ -99,7 +93,5 @@ def lint(
     from spark_cluster.cli.views.recipes import linted
 
     report = recipes.lint(where.load(), names or ())
-    output.json(report)
-    for line in linted(report):
-        output.say(line)
+    output.report(report, linted)
     return report.exit_code

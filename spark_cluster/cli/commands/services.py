@@ -101,14 +101,11 @@ def _status(name: str) -> Callable[..., int]:
     def status(*, where: Where, host: HereOption = None, output: Json) -> int:
         """Show where the service runs and whether it answers. One look, nothing changed."""
         from spark_cluster.actions import services
-        from spark_cluster.cli.terminal import Console
-        from spark_cluster.cli.views.services import show
+        from spark_cluster.cli.views.services import lines
 
         with output.operator() as operator:
             report = services.status(where.load(), name, operator, host=host)
-        output.json(report)
-        if not output.as_json:
-            show(Console(), report)
+        output.report(report, lines)
         return report.exit_code
 
     return status

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from spark_cluster.actions.monitor import MonitorReport, MonitorStatus
-from spark_cluster.cli.terminal import Console
 from spark_cluster.core.units import count
 from spark_cluster.facts.monitor import SeenTarget
 from spark_cluster.monitoring import config
@@ -49,11 +48,10 @@ def _targets(targets: Sequence[SeenTarget], head: str, noun: str = "") -> Iterat
         yield f"{below}{_NO_ENGINE}"
 
 
-def show(console: Console, report: MonitorReport) -> None:
+def lines(report: MonitorReport) -> Iterator[str]:
     """A host a paragraph."""
     for row in report.hosts:
-        for line in _lines(row):
-            console.line(line)
+        yield from _lines(row)
 
 
 def _lines(row: MonitorStatus) -> Iterator[str]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spark_cluster.actions.services import ServiceReport, ServiceStatus
-from spark_cluster.cli.terminal import Console
 
 
 def started(data: Mapping[str, Any]) -> Iterator[str]:
@@ -34,10 +33,10 @@ def stopped(data: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def show(console: Console, report: ServiceReport) -> None:
+def lines(report: ServiceReport) -> Iterator[str]:
     """A line a host."""
     for row in report.hosts:
-        console.line(f"  {_line(row)}")
+        yield f"  {_line(row)}"
 
 
 def _line(row: ServiceStatus) -> str:
