@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import queue
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 from spark_cluster.actions import remedies
 from spark_cluster.actions.operator import Operator
 from spark_cluster.actions.run import looking
-from spark_cluster.core.error import SparkError, StateUnknown
+from spark_cluster.core.error import InputError, SparkError, StateUnknown
 from spark_cluster.core.event import Event, Listener
 from spark_cluster.core.units import human_bytes
 from spark_cluster.inventory.models import Inventory
@@ -62,10 +63,15 @@ class Detached(Event):
 
 @dataclass(frozen=True)
 class Shown:
-    """Whether a line of ours was there, and whether hosts are missing (exit code 3)."""
+    """Whether a line of ours was there, also one that `grep` passed over, and whether hosts are
+    missing."""
 
     any_line: bool
     away: bool
+
+    @property
+    def exit_code(self) -> int:
+        return 3 if self.away else 0
 
 
 def logs(
@@ -77,26 +83,43 @@ def logs(
     since: str = "",
     tail: int | None = None,
     follow: bool = False,
+    grep: str = "",
 ) -> Shown:
     """Tell the lines of these ranks, or of all. `since` is a time as docker takes it; `tail` are
-    lines per rank, where neither is given 200, and 20 to `follow`.
+    lines per rank, where neither is given 200, and 20 to `follow`; `grep` is a regular expression
+    that is found in every line told.
 
-    Raises InputError for a `since` that is no time.
+    Raises InputError for a `since` that is no time and a `grep` that is no expression.
     """
+    pattern = _pattern(grep)
     if since:
         reading.check_since(since)
     if tail is None and not since:
         tail = 20 if follow else 200
     script = reading.script(ranks, since=since, tail=tail, follow=follow)
     tell = Bus((operator.listener,))
+
+    def show(line: LogLine) -> None:
+        if pattern.search(line.text):
+            tell(LogTold(line))
+
     with looking(inventory, names, operator) as session:
         if session.lost:
             tell(Incomplete(dict(session.lost)))
-        shown = (_follow if follow else _once)(session, script, tell)
+        shown = (_follow if follow else _once)(session, script, tell, show)
         return Shown(shown, bool(session.lost))
 
 
-def _once(session: Session, script: str, tell: Listener) -> bool:
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InputError(
+            f"--grep {text}: {error}", remedy="Give a regular expression as Python writes them."
+        ) from error
+
+
+def _once(session: Session, script: str, tell: Listener, show: Callable[[LogLine], None]) -> bool:
     outcomes = session.each(session.alive, lambda host: host.run(script, timeout=_SECONDS))
     found = []
     lost: dict[str, SparkError] = {}
@@ -112,11 +135,9 @@ def _once(session: Session, script: str, tell: Listener) -> bool:
             by_rank.setdefault(line.rank, []).append(line)
         found += list(by_rank.values())
     _lose(session, lost, tell)
-    any_line = False
     for line in merge(found):
-        any_line = True
-        tell(LogTold(line))
-    return any_line
+        show(line)
+    return bool(found)
 
 
 def _lose(session: Session, errors: Mapping[str, SparkError], tell: Listener) -> None:
@@ -155,7 +176,7 @@ def _unread(done: Completed, host: str) -> SparkError:
     return StateUnknown(what, host=host, remedy=remedies.DOCKER)
 
 
-def _follow(session: Session, script: str, tell: Listener) -> bool:
+def _follow(session: Session, script: str, tell: Listener, show: Callable[[LogLine], None]) -> bool:
     """Until every container has ended, or Ctrl-C."""
     arrived: queue.SimpleQueue[LogLine] = queue.SimpleQueue()
 
@@ -189,7 +210,7 @@ def _follow(session: Session, script: str, tell: Listener) -> bool:
                     if arrived.empty():
                         break
             for line in window.ripe(time.monotonic()):
-                tell(LogTold(line))
+                show(line)
             pending = wait(pending, timeout=0).not_done
     except KeyboardInterrupt:
         session.stop.request()
@@ -198,5 +219,5 @@ def _follow(session: Session, script: str, tell: Listener) -> bool:
     while not arrived.empty():
         window.add(arrived.get(), time.monotonic())
     for line in window.rest():
-        tell(LogTold(line))
+        show(line)
     return True

@@ -65,6 +65,17 @@ def test_lines_of_logs_are_told_by_time(over: Operators, follow: bool) -> None:
     assert shown == logs.Shown(any_line=True, away=False)
 
 
+@pytest.mark.parametrize("follow", [False, True])
+def test_only_lines_with_the_expression_are_told(over: Operators, follow: bool) -> None:
+    hosts = [Spark("spark-2").on("docker logs", HEAD), Spark("spark-3").on("docker logs", WORKER)]
+    operator, heard = over(hosts)
+    shown = logs.logs(world.inventory(), PAIR, operator, follow=follow, grep="^rea.y$")
+    assert [told.line.text for told in heard.of(logs.LogTold)] == ["ready"]
+    logs.logs(world.inventory(), PAIR, operator, follow=follow, grep="never")
+    assert len(heard.of(logs.LogTold)) == 1
+    assert (shown.any_line, shown.exit_code) == (True, 0)
+
+
 def test_logs_say_which_hosts_are_missing(over: Operators) -> None:
     refuses = Spark("spark-2").on("docker logs", failed(1, "permission denied\n"))
     operator, heard = over([refuses, down("spark-3")])
@@ -73,11 +84,14 @@ def test_logs_say_which_hosts_are_missing(over: Operators) -> None:
     assert shown == logs.Shown(any_line=False, away=True)
 
 
-def test_a_since_that_is_no_time_asks_no_host(over: Operators) -> None:
+@pytest.mark.parametrize("wrong", [{"since": "yesterday"}, {"grep": "("}], ids=str)
+def test_what_is_no_time_or_no_expression_asks_no_host(
+    over: Operators, wrong: dict[str, str]
+) -> None:
     host = Spark("spark-2")
     operator, _ = over([host])
     with pytest.raises(InputError):
-        logs.logs(world.inventory(), ["spark-2"], operator, since="yesterday")
+        logs.logs(world.inventory(), ["spark-2"], operator, **wrong)  # type: ignore[arg-type]
     assert host.runs == []
 
 

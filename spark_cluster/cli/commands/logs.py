@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import Hosts
 from spark_cluster.cli.output import Json
 from spark_cluster.cli.terminal import say
-
-if TYPE_CHECKING:
-    import re
 
 
 def register(app: typer.Typer) -> None:
@@ -52,25 +49,12 @@ def logs(
     from spark_cluster.cli.views.logs import View
 
     loaded = where.load()
-    view = View(_pattern(grep), as_json=output.as_json)
+    view = View(as_json=output.as_json)
     with output.operator(view=view) as operator:
         shown = action.logs(
             loaded, where.select(loaded), replace(operator, listener=view),
-            ranks=ranks or (), since=since, tail=tail, follow=follow,
+            ranks=ranks or (), since=since, tail=tail, follow=follow, grep=grep or "",
         )  # fmt: skip
     if not shown.any_line and not follow and not shown.away:
         say("no log line of ours; `spark-cluster status` shows what runs", err=True)
-    return 3 if shown.away else 0
-
-
-def _pattern(text: str | None) -> re.Pattern[str] | None:
-    import re
-
-    from spark_cluster.core.error import InputError
-
-    try:
-        return re.compile(text) if text is not None else None
-    except re.error as error:
-        raise InputError(
-            f"--grep {text}: {error}", remedy="Give a regular expression as Python writes them."
-        ) from error
+    return shown.exit_code

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from spark_cluster.actions import remedies
 from spark_cluster.actions.logs import Detached, Incomplete, LogTold
 from spark_cluster.cli.terminal import Console, say, say_json
@@ -13,10 +11,10 @@ _COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "bright_red", "bright_
 
 
 class View:
-    """Shows the lines that match `pattern`."""
+    """Shows lines as they come."""
 
-    def __init__(self, pattern: re.Pattern[str] | None, *, as_json: bool) -> None:
-        self._pattern, self._as_json = pattern, as_json
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
         self._console = Console()
 
     def __call__(self, event: Event) -> None:
@@ -33,8 +31,6 @@ class View:
 
     def _line(self, event: LogTold) -> None:
         line = event.line
-        if self._pattern is not None and not self._pattern.search(line.text):
-            return
         if self._as_json:
             say_json(event.as_dict())
             return
