@@ -1,5 +1,10 @@
 """The engine's metrics, from Prometheus's text format. Names of vLLM 0.10 to 0.33, and of SGLang's
-page "Production Metrics". TensorRT-LLM counts no tokens there."""
+page "Production Metrics". TensorRT-LLM counts no tokens there.
+
+A reader of our own: prometheus_client's ends a page at the first line that it does not understand,
+refuses labels that begin with `__` and lines with words after the value, and lets a whole number
+through that no float can hold.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,12 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from spark_cluster.serving.api import response
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
+_END = re.compile(r"\s*\}")
 _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(,|(?=\}))', re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z", re.ASCII)
 _SPECIAL = {"nan": math.nan, "inf": math.inf, "+inf": math.inf, "-inf": -math.inf}
@@ -65,13 +72,13 @@ def _labels(line: str, start: int) -> tuple[dict[str, str], int] | None:
     """The labels from the brace at `start`, and where they end; None if they are malformed."""
     labels: dict[str, str] = {}
     position = start + 1
-    while not line[position:].lstrip().startswith("}"):
+    while not (end := _END.match(line, position)):
         found = _LABEL.match(line, position)
         if not found:
             return None
         labels[found[1]] = _unescape(found[2])
         position = found.end()
-    return labels, line.index("}", position) + 1
+    return labels, end.end()
 
 
 def _sample(line: str) -> Sample | None:
@@ -165,21 +172,8 @@ def read(text: str) -> Metrics:
                 return max(found[name]) if field == "kv_cache_usage" else sum(found[name])
         return None
 
-    return Metrics(
-        running=value("running"),
-        waiting=value("waiting"),
-        generation_tokens=value("generation_tokens"),
-        prompt_tokens=value("prompt_tokens"),
-        kv_cache_usage=value("kv_cache_usage"),
-        prefix_cache_queries=value("prefix_cache_queries"),
-        prefix_cache_hits=value("prefix_cache_hits"),
-        preemptions=value("preemptions"),
-        requests_succeeded=value("requests_succeeded"),
-        ttft_sum=value("ttft_sum"),
-        ttft_count=value("ttft_count"),
-        itl_sum=value("itl_sum"),
-        itl_count=value("itl_count"),
-    )
+    values: dict[str, Any] = {field: value(field) for field in _NAMES}
+    return Metrics(**values)
 
 
 def parse_metrics(text: str) -> Metrics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,23 @@ def test_labels_are_unescaped() -> None:
 )
 def test_malformed_lines_are_passed_over(line: str) -> None:
     assert list(samples(line)) == []
+
+
+def test_a_page_goes_on_after_what_is_no_line() -> None:
+    """What prometheus_client's parser does not let pass, beside numbers of any length."""
+    page = f'a 1\nb{{x=1}} 2\nc{{__x="y"}} 3\nd 4 junk\ne {"9" * 9000}\nvllm:num_requests_running 5'
+    assert [(one.name, one.value) for one in samples(page)] == [
+        ("a", 1), ("c", 3), ("d", 4), ("e", math.inf), ("vllm:num_requests_running", 5),
+    ]  # fmt: skip
+    assert read(page).running == 5
+
+
+def test_a_line_of_a_million_labels_takes_a_moment() -> None:
+    labels = ",".join(f'a{number}="1"' for number in range(1_000_000))
+    started = time.monotonic()
+    (found,) = samples(f"x{{{labels}}} 1")
+    assert len(found.labels) == 1_000_000
+    assert time.monotonic() - started < 60
 
 
 NAMES = st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]*", fullmatch=True)
