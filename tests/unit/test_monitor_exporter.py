@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -9,8 +10,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spark_cluster.facts.base import Facts
-from spark_cluster.serving.metrics import Metrics, read
+from spark_cluster.monitoring.config import DCGM, exporter_files
+from spark_cluster.serving.metrics import Metrics, read, samples
 from spark_cluster.watch.exporter import FACTS, SeenVerdict, Snapshot, SnapshotCollector
+from spark_cluster.watch.families import WatchingCollector
+from tests.monitor_files import ALERTS, PANELS, THE_DASHBOARD
 
 from . import world
 
@@ -152,6 +156,49 @@ def test_the_verdict_and_its_age() -> None:
     assert value(given, "rdma_verdict", kind="rdma", recipe="m") == 0
     assert value(given, "rdma_verdict_age_seconds", recipe="m") == 90
     assert "spark_cluster_rdma_verdict" not in page(snapshot())
+
+
+#: node_exporter's own names, version 1.9.1: collectors cpu, meminfo, infiniband.
+NODE = {
+    "node_cpu_seconds_total", "node_memory_MemAvailable_bytes", "node_memory_MemTotal_bytes",
+    "node_infiniband_port_data_received_bytes_total",
+    "node_infiniband_port_data_transmitted_bytes_total",
+}  # fmt: skip
+
+
+def exported() -> set[str]:
+    """The metrics of our exporter, dcgm-exporter as we set it up, node_exporter, and vLLM's pages;
+    those were recorded without the buckets of their histograms."""
+    ours = page(
+        snapshot(
+            {
+                "counters": (world.DATA / "rdma/rxe.txt").read_text(),
+                "gpu-state": "state,2106, 3003, 61.2, 96, 64, 0x04\n",
+            },
+            verdict=SeenVerdict("rdma", "m", NOW),
+        )
+    )
+    watcher = {f"{one.name}_total" if one.type == "counter" else one.name
+               for one in WatchingCollector().collect()}  # fmt: skip
+    engine = {
+        one.name
+        for path in (world.DATA / "vllm").glob("metrics-*.txt")
+        for one in samples(path.read_text())
+    }
+    buckets = {f"{name.removesuffix('_count')}_bucket" for name in engine if "_count" in name}
+    dcgm = {line.partition(",")[0] for line in exporter_files(dcgm=True)[DCGM].splitlines()}
+    return {*ours, *watcher, *engine, *buckets, *dcgm, *NODE}
+
+
+def test_every_metric_of_a_panel_and_an_alert_is_one_that_is_exported() -> None:
+    """A misspelt metric would only ever be an empty graph, or an alert that never fires."""
+    queries = [query for panel in PANELS for query in panel.queries]
+    queries += [alert.expr for alert in ALERTS]
+    queries += [note.expr for note in THE_DASHBOARD.annotations.list]
+    pattern = r"\b(?:vllm:|node_|spark_cluster_|DCGM_)\w+"
+    named = {name for query in queries for name in re.findall(pattern, query)}
+    assert len(named) > 25
+    assert named <= exported()
 
 
 def test_facts_that_were_not_read_are_left_out() -> None:
