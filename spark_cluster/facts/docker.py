@@ -56,6 +56,43 @@ class DockerFact:
     no_gpu: str = ""
 
 
+#: Defines `_rows PATTERN QUESTION…`: those rows of docker's answer that match. Once docker could
+#: not be asked it is asked no more, and `$_why` says why.
+ROWS = f"""\
+_why=${{_docker_hangs:-}}
+_rows() {{
+  [ -z "$_why" ] || return 0
+  _only=$1
+  shift
+  if _said=$({ASK_DOCKER} "$@" 2>&1); then
+    printf '%s\\n' "$_said" | sed -n "s/^{MARK}row //p" | grep -E "$_only"
+  else
+    _why=${{_said:-{NO_ANSWER}}}
+    [ -n "$_said" ] || _docker_hangs=$_why
+  fi
+}}
+"""
+
+#: What begins a row's `--format`: a line break in a stranger's label begins none.
+ROW = f'"{MARK}row "'
+
+#: Prints `$_why`, if there is a reason, for `docker_error`.
+SAY_WHY = "printf '%s\\n' \"$_why\" | grep -m 1 . | sed 's/^/docker-error /'\n"
+
+
+def by_first_word(text: str) -> dict[str, list[list[str]]]:
+    """The other words of each line, by the first."""
+    rows: dict[str, list[list[str]]] = {}
+    for first, *rest in filter(None, map(str.split, text.split("\n"))):
+        rows.setdefault(first, []).append(rest)
+    return rows
+
+
+def docker_error(rows: dict[str, list[list[str]]]) -> str:
+    """Why docker could not be asked; empty if it could."""
+    return " ".join(rows["docker-error"][0]) or "docker ps failed" if "docker-error" in rows else ""
+
+
 def _docker_script(_: ProbeContext) -> str:
     template = "{{.ServerVersion}} {{range $name, $runtime := .Runtimes}}{{$name}},{{end}}"
     return f"""\

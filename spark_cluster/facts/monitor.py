@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from spark_cluster.core.framing import MARK
 from spark_cluster.core.shell import ASK_DOCKER, quote
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.facts.docker import NO_ANSWER
+from spark_cluster.facts.docker import ROW, ROWS, SAY_WHY, by_first_word, docker_error
 from spark_cluster.monitoring import config, ports
 from spark_cluster.monitoring.stack import MONITOR_LABEL, SERVICES, SPEC_LABEL, unit_path
 
@@ -69,20 +68,16 @@ class MonitorFact:
 
 
 def _script(_: ProbeContext) -> str:
-    template = f'{{{{.Label "{MONITOR_LABEL}"}}}} {{{{.Label "{SPEC_LABEL}"}}}} {{{{.State}}}}'
+    template = (
+        f'container {{{{.Label "{MONITOR_LABEL}"}}}} {{{{.Label "{SPEC_LABEL}"}}}} {{{{.State}}}}'
+    )
     lines = [
         f"find {config.FOLDER} -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^/file /'",
         f"[ -s {config.PASSWORD} ] && echo password",
         f"[ -d {config.DATA} ] && echo data",
-        "_why=${_docker_hangs:-}",
-        f"command -v docker >/dev/null || _why={quote(_NO_DOCKER)}",
-        '[ -n "$_why" ] ||',
-        f"  if _c=$({ASK_DOCKER} ps --all --filter label={MONITOR_LABEL} "
-        f'--format "{MARK}row "{quote(template)} 2>&1)',
-        # A line break in a stranger's label begins no row.
-        f'  then printf \'%s\\n\' "$_c" | sed -n "s/^{MARK}row /container /p"',
-        f'  else _why=${{_c:-{NO_ANSWER}}}; [ -n "$_c" ] || _docker_hangs=$_why; fi',
-        "printf '%s\\n' \"$_why\" | grep -m 1 . | sed 's/^/docker-error /'",
+        f"{ROWS}command -v docker >/dev/null || _why={quote(_NO_DOCKER)}",
+        f"_rows . ps --all --filter label={MONITOR_LABEL} --format {ROW}{quote(template)}",
+        SAY_WHY.rstrip(),
     ]
     for service in SERVICES:
         unit = unit_path(service)
@@ -103,13 +98,7 @@ def _script(_: ProbeContext) -> str:
 
 
 def parse(text: str) -> MonitorFact:
-    words = [line.split() for line in text.split("\n")]
-    rows: dict[str, list[list[str]]] = {}
-    for kind, *rest in (row for row in words if row):
-        rows.setdefault(kind, []).append(rest)
-    error = " ".join(rows.get("docker-error", [[""]])[0])
-    if "docker-error" in rows:
-        error = error or "docker ps failed"
+    rows = by_first_word(text)
     return MonitorFact(
         files={row[1]: row[0] for row in rows.get("file", ()) if len(row) == 2},
         containers=_running(rows.get("container", [])),
@@ -119,7 +108,7 @@ def parse(text: str) -> MonitorFact:
         programs=frozenset(row[0] for row in rows.get("program", ()) if row),
         password="password" in rows,
         data="data" in rows,
-        docker_error=error,
+        docker_error=docker_error(rows),
     )
 
 

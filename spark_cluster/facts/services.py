@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spark_cluster.core.framing import MARK as ROW
 from spark_cluster.core.shell import ASK_DOCKER, quote
 from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.facts.docker import NO_ANSWER
+from spark_cluster.facts.docker import ROW, ROWS, SAY_WHY, by_first_word, docker_error
 from spark_cluster.services.compose import LABEL, MARK
 from spark_cluster.services.service import FOLDER_MARK, Service
 from spark_cluster.services.table import SERVICES
@@ -104,31 +103,18 @@ def _script(_: ProbeContext) -> str:
 
 
 def _docker() -> str:
-    """Two questions for the containers and the volumes of all services. A row of docker's begins
-    with our mark: a line break in a stranger's label begins none."""
+    """Two questions for the containers and the volumes of all services."""
     names = "|".join(name for name, service in SERVICES.items() if service.kind == "compose")
     project = "com.docker.compose.project"
     part = f'{{{{.Label "com.docker.compose.service"}}}} {{{{.State}}}} {{{{.Label "{LABEL}"}}}}'
     parts = quote(f'{{{{.Label "{project}"}}}} part {part}')
     volumes = quote(f'{{{{.Label "{project}"}}}} data {{{{.Label "{LABEL}"}}}}')
     return f"""\
-_why=${{_docker_hangs:-}}
-_rows() {{
-  if [ -n "$_why" ]; then
-    :
-  elif _said=$({ASK_DOCKER} "$@" 2>&1); then
-    printf '%s\\n' "$_said" | sed -n "s/^{ROW}row //p" | grep -E '^({names}) '
-  else
-    _why=${{_said:-{NO_ANSWER}}}
-    [ -n "$_said" ] || _docker_hangs=$_why
-  fi
-}}
-if command -v docker >/dev/null; then
+{ROWS}if command -v docker >/dev/null; then
   echo "compose $({ASK_DOCKER} compose version --short 2>/dev/null)"
-  _rows ps --all --filter label={project} --format "{ROW}row "{parts}
-  _rows volume ls --filter label={project} --format "{ROW}row "{volumes}
-  [ -z "$_why" ] || printf 'docker-error %s\\n' "$_why" | head -n 1
-fi
+  _rows '^({names}) ' ps --all --filter label={project} --format {ROW}{parts}
+  _rows '^({names}) ' volume ls --filter label={project} --format {ROW}{volumes}
+  {SAY_WHY}fi
 """
 
 
@@ -159,15 +145,10 @@ def _lines(service: Service) -> list[str]:
 
 
 def parse(text: str) -> ServicesFact:
-    words = [line.split() for line in text.split("\n")]
-    rows: dict[str, list[list[str]]] = {}
-    for first, *rest in (row for row in words if row):
-        rows.setdefault(first, []).append(rest)
+    rows = by_first_word(text)
     compose = next((row[0] for row in rows.get("compose", ()) if row), "")
     services = {name: _service(rows.get(name, [])) for name in SERVICES}
-    errors = (line for line in text.split("\n") if line.startswith("docker-error"))
-    error = next(errors, "").removeprefix("docker-error").strip()
-    return ServicesFact(services, compose, ["yes"] in rows.get("venv", []), error)
+    return ServicesFact(services, compose, ["yes"] in rows.get("venv", []), docker_error(rows))
 
 
 def _service(rows: list[list[str]]) -> ServiceFact:
