@@ -109,10 +109,7 @@ GRAFANA = Service(
     ),
     data=f"{config.DATA}/grafana",
     uid=472,
-    reads=tuple(
-        f"{config.GRAFANA}/provisioning/{kind}/spark-cluster.yml"
-        for kind in ("datasources", "dashboards")
-    ),
+    reads=(config.DATASOURCE, config.PROVIDER),
 )
 
 #: Debian's asks systemd for every unit, which the image's does not, and both read each interface's

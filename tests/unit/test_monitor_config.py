@@ -37,7 +37,7 @@ from spark_cluster.rdma.findings import LOSS_FRACTION
 from spark_cluster.steps import monitor
 from spark_cluster.watch.detector import STILL_BYTES
 from spark_cluster.watch.power import WORK_WATTS
-from tests.monitor_files import ALERTS, DASHBOARD, PANELS, RULES, THE_DASHBOARD
+from tests.monitor_files import ALERTS, DASHBOARD, FOLDER, PANELS, RULES, THE_DASHBOARD
 
 from . import world
 
@@ -130,7 +130,18 @@ def test_a_file_of_targets_is_what_file_sd_reads() -> None:
     for job in jobs:
         (entry,) = job["file_sd_configs"]
         assert f"{config.FOLDER}/{entry['files'][0]}" in files
+    assert [job["job_name"] for job in jobs] == list(found.jobs)
     assert [job["job_name"] for job in jobs if job.get("honor_labels")] == ["watcher"]
+
+
+def test_the_files_of_grafana_name_prometheus_and_the_dashboards_folder() -> None:
+    files = config.server_files(Targets({}), grafana=True)
+    (source,) = yaml.safe_load(files[config.DATASOURCE])["datasources"]
+    assert source["url"] == f"http://127.0.0.1:{ports.PROMETHEUS}"
+    every = yaml.safe_load(files[config.PROMETHEUS])["global"]["scrape_interval"]
+    assert source["jsonData"]["timeInterval"] == every
+    (provider,) = yaml.safe_load(files[config.PROVIDER])["providers"]
+    assert config.DASHBOARD.startswith(f"{provider['options']['path']}/")
 
 
 # Rules and panels
@@ -168,6 +179,7 @@ def test_a_host_gets_the_files_that_are_shipped() -> None:
     assert head.startswith("# Written by `spark-cluster monitor up`")
     assert rules == RULES.read_text(encoding="utf-8")
     assert files[config.DASHBOARD] == DASHBOARD.read_text(encoding="utf-8")
+    assert files[config.PROMETHEUS] == f"{head}\n{(FOLDER / 'prometheus.yml').read_text()}"
 
 
 def test_the_document_lists_every_alert_and_panel() -> None:
