@@ -64,8 +64,8 @@ def up(
 ) -> Outcome:
     """Start a service on `host`, or where it is. `listen` is all, local, or empty for its own.
 
-    The outcome's data: `service`, `host`, `url`, `limits` (what one should know of it) and `login`
-    (how one gets in).
+    The outcome's data: `service`, `host`, `url`, `local` (it answers on that host only), `limits`
+    (what one should know of it) and `login` (how one gets in).
     """
     if listen not in _LISTEN:
         raise InputError(
@@ -81,10 +81,12 @@ def up(
         f"services {name} up", "services", [step.name for step in STEPS], inventory, [server],
         {"service": name, "listen": listen, "address": address}, warnings=warnings,
     )  # fmt: skip
+    at = reached(service.listen(_LISTEN[listen]), address)
     data = {
         "service": name,
         "host": server,
-        "url": f"http://{reached(service.listen(_LISTEN[listen]), address)}:{service.port}",
+        "url": f"http://{at}:{service.port}",
+        "local": at == "localhost",
         "login": [line.format(host=server, env=service.env_file) for line in service.login],
         "limits": list(service.limits),
     }

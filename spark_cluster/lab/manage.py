@@ -163,14 +163,13 @@ def up(options: Options, say: Say) -> State:
 def reset(names: list[str], say: Say) -> State:
     """Give nodes back their first state."""
     with _alone():
-        where = state.folder()
-        known = _must_be_up(where)
+        known = must_be_up()
         plan = topology(known.topology)
         wanted = set(names) or {node.name for node in plan.nodes}
         for name in wanted:
             plan.node(name)
         _stop(known, wanted)
-        return _start(where, known, False, wanted | set(_dead(known)), say)
+        return _start(state.folder(), known, False, wanted | set(_dead(known)), say)
 
 
 def down(say: Say, *, purge: bool = False) -> None:
@@ -262,11 +261,7 @@ def machine_of(known: State, name: str) -> Machine:
 
 
 def must_be_up() -> State:
-    return _must_be_up(state.folder())
-
-
-def _must_be_up(where: Path) -> State:
-    known = state.load(where)
+    known = state.load(state.folder())
     if known is None:
         raise LabError("the lab is not up", remedy="spark-cluster lab up")
     return known

@@ -147,6 +147,7 @@ def test_a_service_that_runs_stays_where_it_is(over: Operators, name: str) -> No
     outcome = services.up(world.inventory(), name, operator)
     assert (outcome.data["service"], outcome.data["host"]) == (name, SERVER)
     assert outcome.data["url"].endswith(f":{SERVICES[name].port}")
+    assert outcome.data["local"] == SERVICES[name].local
     assert outcome.data["limits"] == list(SERVICES[name].limits)
     assert all(SERVER in line or "{" not in line for line in outcome.data["login"])
     assert [host.execs for host in (hosts[0], hosts[2])] == [1, 1]

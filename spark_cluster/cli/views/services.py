@@ -10,10 +10,8 @@ from spark_cluster.actions.services import ServiceReport, ServiceStatus
 
 def started(data: Mapping[str, Any]) -> Iterator[str]:
     """The end of `services NAME up`."""
-    url = data["url"]
-    yield f"{data['service']} answers: {url}" + (
-        f" (on {data['host']} only)" if "localhost" in url else ""
-    )
+    where = f" (on {data['host']} only)" if data["local"] else ""
+    yield f"{data['service']} answers: {data['url']}{where}"
     for line in data["login"]:
         yield f"  {line}"
     for line in data["limits"]:
