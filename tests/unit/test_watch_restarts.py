@@ -12,11 +12,13 @@ import pytest
 
 from spark_cluster.actions import restarting
 from spark_cluster.cli.views import watch as watch_view
-from spark_cluster.core.error import StepFailed
+from spark_cluster.core.error import SparkError, StepFailed
+from spark_cluster.core.event import HostLost, Note, StepFinished, as_json
 from spark_cluster.watch.responder import Remedies
 from spark_cluster.watch.restarts import Attempt, Restarts, command
 from spark_cluster.workload.launched import Launched
 from tests.command_line import Cli
+from tests.operators import Heard
 
 from . import world
 from .test_status import page
@@ -269,9 +271,11 @@ def test_a_restart_is_a_process_of_its_own(
     program.write_text(f'#!/bin/sh\necho "$*"\n{session}{said}exit {code}\n')
     program.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(program))
-    lines: list[str] = []
+    heard = Heard()
     launch = Launched(world.RECIPE, world.PAIR, None, (), {"spark-2": "x"})
-    attempt = restarting.restarter(world.inventory(), lines.append)(launch)
+    attempt = restarting.restarter(world.inventory(), heard.append)(launch)
+    lines = [each.message if isinstance(each, Note) else json.dumps(as_json(each))
+             for each in heard]  # fmt: skip
     assert lines[0] == f"-m spark_cluster relaunch {world.RECIPE} --inventory {INVENTORY} --json"
     assert lines[2:] == events
     assert attempt.process == (socket.gethostname(), int(lines[1]))  # the leader of its session
@@ -298,10 +302,43 @@ def test_the_lines_of_a_restart_for_a_person() -> None:
         {"kind": "error", "error": {"message": "spark-3 is away", "remedy": "Is it on?"}},
         {"kind": "run_finished", "verb": "launch", "exit_code": 4},
     ]  # fmt: skip
-    assert [watch_view.told(json.dumps(line)) for line in lines] == [
+    assert [watch_view.line(restarting.read(json.dumps(line))) for line in lines] == [
         "launch on spark-2, run r1",
         "",
         "spark-2: Ready: failed: no answer",
         "error: spark-3 is away; next: Is it on?",
         "launch ended with exit code 4",
     ]
+
+
+def test_a_line_of_a_restart_is_the_event_that_it_was() -> None:
+    step = StepFinished("spark-2", "ready", "Ready", "failed", "no answer", ("a", "b"), 2.5)
+    lost = HostLost("spark-3", SparkError("away", remedy="Is it on?", host="spark-3"))
+    told = restarting.read(json.dumps(as_json(step)))
+    assert isinstance(told, restarting.RestartTold)
+    assert (told.event, as_json(told)) == (step, as_json(step))
+    told = restarting.read(json.dumps(as_json(lost)))
+    assert isinstance(told, restarting.RestartTold)
+    assert isinstance(told.event, HostLost)
+    assert (told.event.host, told.event.error.remedy) == ("spark-3", "Is it on?")
+    assert as_json(told) == as_json(lost)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"kind": "judged", "verdict": {"kind": "rdma"}},
+        {"kind": "error"},
+        {"kind": "error", "error": "away"},
+        {"kind": "step_finished", "error": {"message": "without a remedy"}},
+    ],
+)
+def test_a_line_that_says_nothing_to_the_watcher_is_passed_on(line: dict[str, object]) -> None:
+    told = restarting.read(json.dumps(line))
+    assert told == restarting.RestartTold(line, None)
+    assert (watch_view.line(told), as_json(told)) == ("", line)
+
+
+@pytest.mark.parametrize("line", ["Killed", "[]", "{}", '{"kind": 7}', "null"])
+def test_a_line_that_is_no_event_is_a_note(line: str) -> None:
+    assert restarting.read(line) == Note(line)
