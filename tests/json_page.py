@@ -53,7 +53,7 @@ def kinds() -> dict[str, type[Event]]:
     found = {}
     for event in _below(Event):
         kind = next(each.default for each in dataclasses.fields(event) if each.name == "kind")
-        if not event.passing and kind not in ("held",):
+        if not event.passing and kind not in ("held", "restart_told"):
             found[str(kind)] = event
     return dict(sorted(found.items()))
 

@@ -7,20 +7,46 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from spark_cluster.actions.deploying import Choices, load_recipe
-from spark_cluster.core.error import InputError
+from spark_cluster.core.error import InputError, SparkError
+from spark_cluster.core.event import (
+    Event,
+    Failed,
+    HostLost,
+    Listener,
+    Note,
+    Progress,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+)
 from spark_cluster.core.words import sentence
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.watch.restarts import Attempt, command
 from spark_cluster.workload.launched import Launched
 
 
-def restarter(inventory: Inventory, show: Callable[[str], None]) -> Callable[[Launched], Attempt]:
+@dataclass(frozen=True)
+class RestartTold(Event):
+    """What the run of a restart tells: `line` as it was written, which is its JSON, and what it is
+    to the watcher; None if it is nothing to it."""
+
+    kind: str = field(default="restart_told", init=False)
+    line: dict[str, Any]
+    event: Event | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.line
+
+
+def restarter(inventory: Inventory, listener: Listener) -> Callable[[Launched], Attempt]:
     """A restart in a session of its own: the watcher's Ctrl-C and the watcher's end leave it alone.
 
-    `show` gets each line that it writes, an event in JSON.
+    `listener` hears what it tells: RestartTold, and a Note of a line that is no event.
     """
 
     def again(launch: Launched) -> Attempt:
@@ -34,12 +60,13 @@ def restarter(inventory: Inventory, show: Callable[[str], None]) -> Callable[[La
         )
         assert process.stdout is not None
         changed = serves = False
-        for line in process.stdout:
-            show(line.rstrip("\n"))
-            found = event(line)
-            # A run that is refused ends before its first step.
-            changed = changed or found.get("kind") == "step_started"
-            serves = serves or _gave_a_token(found)
+        for line in filter(None, map(str.strip, process.stdout)):
+            told = read(line)
+            listener(told)
+            if isinstance(told, RestartTold):
+                # A run that is refused ends before its first step.
+                changed = changed or isinstance(told.event, StepStarted)
+                serves = serves or _gave_a_token(told.event)
         code = process.wait()
         done = "" if changed else ", nothing was changed"
         failed = code != 0 and not serves
@@ -52,11 +79,10 @@ def restarter(inventory: Inventory, show: Callable[[str], None]) -> Callable[[La
     return again
 
 
-def _gave_a_token(found: dict[str, Any]) -> bool:
+def _gave_a_token(event: Event | None) -> bool:
     """A launch whose tokens do not travel as they should serves all the same; its lines say so, and
     another restart would not change it."""
-    step = found.get("kind") == "step_finished" and found.get("step") == "canary"
-    return step and found.get("status") == "ok"
+    return isinstance(event, StepFinished) and (event.step, event.status) == ("canary", "ok")
 
 
 def lacks(inventory: Inventory) -> Callable[[str], str]:
@@ -72,10 +98,40 @@ def lacks(inventory: Inventory) -> Callable[[str], str]:
     return lack
 
 
-def event(line: str) -> dict[str, Any]:
-    """Empty for a line that is no event."""
+#: What of a run is something to the watcher.
+_KINDS: dict[Any, type[Event]] = {
+    each.kind: each
+    for each in (
+        RunStarted, StepStarted, StepFinished, Note, Progress, HostLost, Failed, RunFinished,
+    )
+}  # fmt: skip
+
+
+def read(line: str) -> Event:
+    """A line of --json as RestartTold; as a Note, if it is no event."""
     try:
-        found = json.loads(line)
+        said = json.loads(line)
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        said = None
+    if not isinstance(said, dict) or not isinstance(said.get("kind"), str):
+        return Note(line)
+    return RestartTold(said, _event(said))
+
+
+def _event(said: dict[str, Any]) -> Event | None:
+    """A field that it needs and lacks, as in another release, is empty."""
+    kind = _KINDS.get(said["kind"])
+    if kind is None:
+        return None
+    needed = [each.name for each in fields(kind) if each.init and each.default is MISSING]
+    known = [each.name for each in fields(kind) if each.init and each.name in said]
+    try:
+        return kind(**{name: _typed(name, said.get(name, "")) for name in {*needed, *known}})
+    except (TypeError, KeyError):
+        return None
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name == "error" and value is not None:
+        return SparkError(value["message"], remedy=value["remedy"])
+    return tuple(value) if isinstance(value, list) else value

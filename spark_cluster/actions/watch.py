@@ -7,9 +7,10 @@ import getpass
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -21,6 +22,7 @@ from spark_cluster.actions.run import looking
 from spark_cluster.core.error import InputError
 from spark_cluster.core.event import Event, Listener, Note, RunFinished, RunStarted
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.monitoring.ports import WATCHER
 from spark_cluster.runner.bus import Bus
 from spark_cluster.runner.interrupt import heed
 from spark_cluster.runner.journal import Journal, new_run
@@ -34,6 +36,19 @@ from spark_cluster.watch.watcher import Settings, Watcher, pause_file
 _KEPT = 20
 
 
+class Address(NamedTuple):
+    """Where a server listens; an IPv6 address stands in brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+LOOPBACK = Address("127.0.0.1", WATCHER)
+
+
 @dataclass(frozen=True)
 class WatchRequest:
     """Seconds between two readings; `command` for sh on a fatal condition; at most `cap` restarts
@@ -42,7 +57,7 @@ class WatchRequest:
     interval: float = 15.0
     command: str = ""
     cap: int = 0
-    listen: tuple[str, int] = ("127.0.0.1", 9470)
+    listen: Address = LOOPBACK
 
 
 @dataclass(frozen=True)
@@ -67,9 +82,10 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Paused:
+class Paused(Event):
     """Whose watchers were paused, or act again."""
 
+    kind: str = field(default="watch_paused", init=False)
     user: str
     host: str
     paused: bool
@@ -80,9 +96,8 @@ def watch(
     names: Sequence[str],
     request: WatchRequest,
     operator: Operator,
-    restart_lines: Callable[[str], None],
 ) -> Watched:
-    """Watch until a stop; `restart_lines` gets each line that a restart writes, an event in JSON.
+    """Watch until a stop. What a restart tells is told as RestartTold.
 
     Raises InputError if the metrics' port is in use.
     """
@@ -90,13 +105,15 @@ def watch(
     run, started = new_run(), time.monotonic()
     # Before hosts are waited for: a second watcher is told so at once.
     with _served(registry, request.listen) as metrics:
-        book = Journal(run, "watch", operator.listener)
-        bus = Bus([operator.listener, book])
+        # Restarts are heard by their own thread, and have journals of their own.
+        heard = Bus([operator.listener])
+        book = Journal(run, "watch", heard)
+        bus = Bus([heard, book])
         with looking(inventory, names, operator) as session, heed(session, bus):
             remedies = Remedies(
                 lambda: _evidence(inventory, session, operator),
                 request.command,
-                restarter(inventory, restart_lines) if request.cap else None,
+                restarter(inventory, heard) if request.cap else None,
                 lacks(inventory),
             )
             responder = Responder(remedies, bus, Restarts(request.cap))
@@ -104,13 +121,12 @@ def watch(
             registry.register(watcher.snapshots)
             registry.register(watcher.findings)
             bus(RunStarted("watch", run, tuple(names), str(inventory.path)))
-            operator.listener(Watching(tuple(names), request.interval, metrics))
-            ended = Watched(())
+            heard(Watching(tuple(names), request.interval, metrics))
             try:
                 watcher.run()
             finally:
                 _say_what_goes_on(responder, bus)
-                ended = Watched(tuple(watcher.conditions))
+                ended = Watched(watcher.conditions)
                 seconds = time.monotonic() - started
                 bus(RunFinished("watch", run, ended.exit_code, {}, seconds))
                 book.close()
@@ -145,17 +161,17 @@ def _say_what_goes_on(responder: Responder, listener: Listener) -> None:
 
 
 @contextlib.contextmanager
-def _served(registry: CollectorRegistry, address: tuple[str, int]) -> Iterator[str]:
+def _served(registry: CollectorRegistry, address: Address) -> Iterator[str]:
     """The metrics' address while they are served. Raises InputError if the port is in use."""
     try:
-        server, _ = start_http_server(address[1], address[0], registry)
+        server, _ = start_http_server(address.port, address.host, registry)
     except OSError as error:
         raise InputError(
-            f"--listen {address[0]}:{address[1]}: {error.strerror}",
+            f"--listen {address}: {error.strerror}",
             remedy="Choose another port; a watcher may run already.",
         ) from error
     try:
-        yield f"http://{address[0]}:{address[1]}/metrics"
+        yield f"http://{Address(address.host, server.server_port)}/metrics"
     finally:
         server.shutdown()
 

@@ -7,15 +7,47 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from spark_cluster.actions.watch import WatchRequest
 from spark_cluster.core.error import InputError, StepFailed
+from spark_cluster.core.event import Event
 
 NAME = "spark-cluster-watch.service"
 
 #: Seconds that the unit must run after its start: what it is told wrong it says within two.
 _STEADY = 8.0
+
+
+@dataclass(frozen=True)
+class Installed(Event):
+    """A unit that runs. `journal` is the command that reads what it says; `of_user`: it is the
+    user's, not root's."""
+
+    kind: str = field(default="watch_installed", init=False)
+    path: Path
+    journal: str
+    of_user: bool
+
+
+@dataclass(frozen=True)
+class Uninstalled(Event):
+    """A unit that is not there any more; `was_there`: until now."""
+
+    kind: str = field(default="watch_uninstalled", init=False)
+    path: Path
+    was_there: bool
+
+
+def options(request: WatchRequest, inventory: Path, hosts: Sequence[str] = ()) -> list[str]:
+    """The options of `watch` that ask for this; no `hosts` are all of the inventory."""
+    words = ["--interval", f"{request.interval:g}s", "--listen", str(request.listen)]
+    words += ["--inventory", str(inventory)]
+    words += ["--on-wedge", request.command] if request.command else []
+    words += ["--restart", "--cap", str(request.cap)] if request.cap else []
+    words += ["--hosts", ",".join(hosts)] if hosts else []
+    return words
 
 
 def unit(words: Sequence[str], *, user: bool) -> str:
@@ -58,29 +90,21 @@ def _place() -> tuple[Path, list[str]]:
     return config / "systemd/user" / NAME, ["systemctl", "--user"]
 
 
-@dataclass(frozen=True)
-class Installed:
-    """A unit that runs. `journal` is the command that reads what it says; `of_user`: it is the
-    user's, not root's."""
-
-    path: Path
-    journal: str
-    of_user: bool
-
-
-def install(words: Sequence[str]) -> Installed:
+def install(request: WatchRequest, inventory: Path, hosts: Sequence[str] = ()) -> Installed:
     """Write, enable and start it. Raises InputError without systemd, StepFailed if systemd refuses
     or the watcher does not go on running."""
     path, systemctl = _place()
+    of_user = "--user" in systemctl
     _run([*systemctl, "--version"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(unit(words, user=len(systemctl) > 1), encoding="utf-8")
+    text = unit(options(request, inventory, hosts), user=of_user)
+    path.write_text(text, encoding="utf-8")
     _run([*systemctl, "daemon-reload"])
     _run([*systemctl, "enable", NAME])
     _run([*systemctl, "restart", NAME])
-    journal = f"journalctl {'--user ' if len(systemctl) > 1 else ''}"
+    journal = f"journalctl {'--user ' if of_user else ''}"
     _await_running(systemctl, f"{journal}-n 20 -u {NAME}")
-    return Installed(path, f"{journal}-fu {NAME}", len(systemctl) > 1)
+    return Installed(path, f"{journal}-fu {NAME}", of_user)
 
 
 def _await_running(systemctl: list[str], journal: str) -> None:
@@ -103,16 +127,15 @@ def _state(systemctl: list[str]) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def uninstall() -> tuple[Path, bool]:
-    """Stop it and remove the unit: its path, and whether it was there. Raises StepFailed if
-    systemd refuses."""
+def uninstall() -> Uninstalled:
+    """Stop it and remove the unit. Raises StepFailed if systemd refuses."""
     path, systemctl = _place()
     if not path.exists():
-        return path, False
+        return Uninstalled(path, was_there=False)
     _run([*systemctl, "disable", "--now", NAME])
     path.unlink()
     _run([*systemctl, "daemon-reload"])
-    return path, True
+    return Uninstalled(path, was_there=True)
 
 
 def _run(command: list[str]) -> None:

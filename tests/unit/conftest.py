@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.operators import Operators, operators
 
 from . import switched
 from .cases import write
+from .watchers import Stand, warmed
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,3 +51,16 @@ def switch(tmp_path: Path) -> Inventory:
 def over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operators:
     """Operators of actions, with a home folder of the test's own."""
     return operators(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's state is in a folder of the test's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def warm(own_state: None) -> Iterator[Callable[..., Stand]]:
+    """Makes watchers of an engine that has worked for an hour."""
+    with warmed() as make:
+        yield make

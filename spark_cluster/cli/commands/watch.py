@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spark_cluster.cli.durations import duration, told
+from spark_cluster.cli.durations import duration
 from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import Hosts
 from spark_cluster.cli.output import Json
 from spark_cluster.cli.terminal import say
+
+if TYPE_CHECKING:
+    from spark_cluster.actions.watch import Address
 
 
 def register(app: typer.Typer) -> None:
@@ -91,32 +94,28 @@ def watch(
     if resume:
         say("note: watch --resume is now --unpause; the next release knows only that", err=True)
     if pause or unpause or resume:
-        view.paused(action.pause(pause))
+        view.paused(output, action.pause(pause))
         return 0
     if uninstall:
-        view.uninstalled(*watch_service.uninstall())
+        view.uninstalled(output, watch_service.uninstall())
         return 0
-    address = _address(listen)
+    request = action.WatchRequest(interval, on_wedge, cap if restart else 0, _address(listen))
     loaded = where.load()
     names = where.select(loaded)
     if install:
-        words = ["--interval", told(interval), "--listen", listen, "--inventory", str(loaded.path)]
-        words += ["--on-wedge", on_wedge] if on_wedge else []
-        words += ["--restart", "--cap", str(cap)] if restart else []
-        words += ["--hosts", ",".join(names)] if where.hosts else []
-        view.installed(watch_service.install(words))
+        limited = names if where.hosts else ()
+        view.installed(output, watch_service.install(request, loaded.path, limited))
         return 0
-    request = action.WatchRequest(interval, on_wedge, cap if restart else 0, address)
-    lines = view.restart_lines(as_json=output.as_json)
     with output.operator(view=view.View()) as operator:
-        return action.watch(loaded, names, request, operator, lines).exit_code
+        return action.watch(loaded, names, request, operator).exit_code
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str) -> Address:
     """Raises InputError."""
+    from spark_cluster.actions.watch import Address
     from spark_cluster.core.error import InputError
 
-    address, _, port = text.rpartition(":")
-    if not address or not port.isdigit() or not 0 < int(port) < 65536:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"--listen {text}", remedy="For example 0.0.0.0:9470 or [::]:9470.")
-    return address.strip("[]"), int(port)
+    return Address(host.strip("[]"), int(port))
