@@ -18,7 +18,11 @@ TIME = "%Y-%m-%d %H:%M:%S UTC"
 FILES_LOCK = "/run/spark-cluster-files.lock"
 
 
-_WHO = re.compile(r"(\S+)@(\S+) \(pid (\d{1,10})\) since (.+)", re.ASCII)
+_WHO = re.compile(
+    r"\S{1,64}@(\S{1,255}) \(pid (\d{1,10})\) "
+    r"since (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC)",
+    re.ASCII,
+)
 _VERB = re.compile(r"[a-z][a-z -]{0,60}", re.ASCII)
 
 
@@ -40,13 +44,13 @@ class Holder:
     def process(self) -> tuple[str, int] | None:
         """The controller's machine and process."""
         found = _WHO.fullmatch(self.who)
-        return (found[2], int(found[3])) if found else None
+        return (found[1], int(found[2])) if found else None
 
     @property
     def since(self) -> str:
         """When it took it, in TIME's form, which sorts; empty if it does not say."""
         found = _WHO.fullmatch(self.who)
-        return found[4] if found else ""
+        return found[3] if found else ""
 
     def __str__(self) -> str:
         return f"{self.verb} by {self.who}" if self.verb else self.who

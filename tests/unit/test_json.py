@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 
 from tests import json_page
 from tests.command_line import Cli
+from tests.fake_transport import FakeHost
 
 from . import switched, world
+from .stacks import up_hosts
 from .test_evidence import packed
 from .world import INVENTORY, Spark, down, launching, serving, sparks, torn
 
@@ -113,3 +116,44 @@ def test_nested_rows_have_the_fields_of_their_types(cli: Cli) -> None:
     known = set(HostStatus.__annotations__)
     assert all(set(row) <= known for row in told["hosts"])
     assert set().union(*told["hosts"]) == known
+
+
+# What the program printed before every line had a kind: recorded by running it, over these hosts.
+
+EARLIER = json.loads((Path(__file__).parent / "data/json/keys-before-kinds.json").read_text())
+
+HOSTS: dict[str, Callable[[], Sequence[FakeHost]]] = {
+    "none": list,
+    "bare": lambda: [world.bare(name) for name in ("spark-1", *PAIR)],
+    "sparks": lambda: sparks("spark-1", *PAIR),
+    "launching": lambda: [launching(name) for name in PAIR],
+    "torn": lambda: [Spark("spark-1"), torn("spark-2"), down("spark-3")],
+    "serving": lambda: [Spark("spark-1"), *(serving(name) for name in PAIR)],
+    "lost": lambda: [Spark("spark-1"), serving("spark-2"), down("spark-3")],
+    "monitored": up_hosts,
+    "logs": lambda: [Spark("spark-2").on("docker logs", LOG_LINE), down("spark-3")],
+}
+LOG_LINE = "@@log 0 vllm-head 2026-11-21T03:15:02Z ready\n"
+
+
+def paths(value: Any, at: str = "") -> set[str]:
+    """Every key of it, with the way there."""
+    if isinstance(value, dict):
+        return set().union(*({f"{at}.{k}", *paths(v, f"{at}.{k}")} for k, v in value.items()))
+    return (
+        set().union(*(paths(item, f"{at}[]") for item in value))
+        if isinstance(value, list)
+        else set()
+    )
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_no_key_of_an_earlier_release_is_gone(cli: Cli, name: str) -> None:
+    earlier = EARLIER[name]
+    where = [] if name == "explain" else ["-i", INVENTORY]
+    said = cli(*earlier["words"], "--json", *where, hosts=HOSTS[earlier["hosts"]]())
+    lines: list[Any] = said.lines
+    if name == "recipes":  # it was a bare list
+        lines = lines[0]["recipes"]
+    now = set().union(*(paths(line) for line in lines))
+    assert set(earlier["keys"]) - now == set()

@@ -23,12 +23,15 @@ from spark_cluster.doctor.finding import Finding
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.rdma.verdict import Verdict
 from spark_cluster.watch.detector import Condition
+from spark_cluster.watch.responder import Remedies
+from spark_cluster.watch.restarts import Attempt, Restarts
 from spark_cluster.workload.served import DeadRank
 from tests.fake_transport import failed
 from tests.operators import Operators
 
 from . import world
 from .switched import RECIPE, both, less_memory, made, runs
+from .watchers import Restarter, Stand, pair
 from .world import Spark, down, launching, serving, torn
 
 OTHER = "said in other words altogether"
@@ -49,6 +52,10 @@ WORDS: dict[type, tuple[str, ...]] = {
 }
 
 
+#: The classes of which something was made while it was said in other words.
+BUILT: set[type] = set()
+
+
 def reword(monkeypatch: pytest.MonkeyPatch) -> None:
     for cls, names in WORDS.items():
         made_by = cls.__init__  # type: ignore[misc]
@@ -57,10 +64,12 @@ def reword(monkeypatch: pytest.MonkeyPatch) -> None:
             self: Any,
             *given: Any,
             _made_by: Callable[..., None] = made_by,
+            _cls: type = cls,
             _names: tuple[str, ...] = names,
             **more: Any,
         ) -> None:
             _made_by(self, *given, **more)
+            BUILT.add(_cls)
             for name in _names:
                 said = getattr(self, name)
                 other = tuple(OTHER for _ in said) if isinstance(said, tuple) else OTHER
@@ -174,3 +183,26 @@ def test_other_words_change_nothing_but_the_words(
     reword(monkeypatch)
     assert str(SparkError("a", remedy="b").message) == OTHER
     assert became(SCENES[name], switch, over) == plain
+
+
+def watched(warm: Callable[..., Stand], exited: bool) -> tuple[object, ...]:
+    """What a watcher makes of a rank that died, and of a restart that did not bring it back."""
+    hosts = pair()
+    if exited:
+        hosts[1].texts["containers"] = world.running("spark-3", state="exited", status=137)
+    restart = Restarter(Attempt("not up", process=("here", 71)))
+    stand = warm(hosts, Remedies(lambda: "/e.tar.gz", restart=restart), Restarts(cap=2, pause=1))
+    stand.turns(20)
+    conditions = [(each.key, each.code, each.fatal) for each in stand.watcher.conditions]
+    return conditions, sorted(set(stand.alarms())), restart.commands()
+
+
+@pytest.mark.parametrize("exited", [True, False])
+def test_other_words_change_no_restart(
+    exited: bool, warm: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = watched(warm, exited)
+    assert bool(plain[2]) is exited
+    reword(monkeypatch)
+    assert watched(warm, exited) == plain
+    assert not exited or {DeadRank, Condition, Alarmed, Note} <= BUILT

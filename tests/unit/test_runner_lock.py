@@ -6,6 +6,7 @@ import pytest
 
 from spark_cluster.core.error import Locked, SparkError, StepFailed, Unreachable
 from spark_cluster.core.result import Status, exit_code
+from spark_cluster.facts.lock import Holder
 from spark_cluster.transport.protocol import Completed
 from tests.fake_transport import failed
 
@@ -148,3 +149,29 @@ def test_a_refusal_while_another_run_is_at_work_says_so(holder: str, heeded: boo
         on.run.heed_others(refused)
     assert holder in caught.value.message
     assert caught.value.exit_code == 5
+
+
+def test_a_holder_is_read_into_its_fields() -> None:
+    text = "launch by ada@desk (pid 71) since 2026-11-21 03:15:00 UTC"
+    holder = Holder.of(text)
+    assert (holder.verb, holder.process, holder.since) == (
+        "launch", ("desk", 71), "2026-11-21 03:15:00 UTC",
+    )  # fmt: skip
+    assert str(holder) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "by ada",
+        "launch by a@b (pid 3) since zzzz",
+        "launch by a@b (pid x) since 2026",
+        "x" * 9999,
+    ],
+)
+def test_a_holder_in_another_form_is_nobodys_process(text: str) -> None:
+    """A host may say anything: it must not pass for somebody who came later."""
+    holder = Holder.of(text)
+    assert (holder.process, holder.since) == (None, "")
+    assert str(holder) == text
