@@ -8,6 +8,7 @@ itself.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,10 @@ class Guard:
                 host.open.reconnect()
                 done = host.run(scripts.reverted(self.run), timeout=15)
                 if done.ok:
+                    # So that the run's end frees the lock: the host may hold it for the connection
+                    # that the change broke until TCP gives that one up.
+                    with contextlib.suppress(SparkError):
+                        self._on_reconnect(host)
                     return
             except (SparkError, OSError):
                 pass

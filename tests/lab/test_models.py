@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -77,13 +78,25 @@ def test_a_model_is_removed_copied_and_verified(fabric: Cluster) -> None:
     fabric.run("model", "verify", RECIPE, "--hosts", "pair")
 
 
+@contextmanager
+def slow_rails(cluster: Cluster, node: str) -> Iterator[None]:
+    """10 MB/s on each rail: the test's 120 MB are under way for seconds, not for one."""
+    each = "for i in enp1s0f1np1 enP2p1s0f1np1; do sudo tc qdisc"
+    cluster.on(node, f"{each} replace dev $i root netem rate 80mbit || exit 1; done")
+    try:
+        yield
+    finally:
+        cluster.on(node, f"{each} del dev $i root; done")
+
+
 def test_a_copy_that_was_interrupted_goes_on(fabric: Cluster) -> None:
     fabric.on("spark-2", _MAKE)
-    started = fabric.start("model", "sync", BIG, "--from", "spark-2", "--to", "pair")
-    parts = f"find {folder(BIG)}/blobs -name '*.incomplete' -size +1M 2>/dev/null"
-    wait_for(lambda: fabric.on("spark-3", parts, check=False), 240, "a part is there")
-    started.send_signal(signal.SIGINT)
-    out, err = started.communicate(timeout=120)
+    with slow_rails(fabric, "spark-2"):
+        started = fabric.start("model", "sync", BIG, "--from", "spark-2", "--to", "pair")
+        parts = f"find {folder(BIG)}/blobs -name '*.incomplete' -size +1M 2>/dev/null"
+        wait_for(lambda: fabric.on("spark-3", parts, check=False), 60, "a part is there")
+        started.send_signal(signal.SIGINT)
+        out, err = started.communicate(timeout=120)
     assert started.returncode == 130, out + err
     for node in PAIR:
         wait_for(partial(_nothing_runs, fabric, node), 120, f"nothing of ours runs on {node}")

@@ -153,6 +153,37 @@ def test_a_host_that_does_not_come_back_is_unknown(monkeypatch: pytest.MonkeyPat
     assert states(on.events, "spark-2") == ["arming", "applied", "waiting"]
 
 
+def test_a_host_that_was_cut_off_until_its_dead_man_worked_is_not_left_locked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It holds the lock for the connection that went; the run's end must free it all the same."""
+    host = bare("spark-2")
+
+    def vanish(script: str) -> str:
+        host.down = Unreachable("no route to host", remedy="Is it on?")
+        raise lost("spark-2")
+
+    host.on("if ! netplan generate", vanish)
+    on = guarded([host, *sparks("spark-3")], monkeypatch)
+    wait = on.session.stop.wait
+
+    def passes(given: float) -> bool:
+        if "waiting" in states(on.events, "spark-2"):
+            host.down = None
+        return wait(given)
+
+    monkeypatch.setattr(on.session.stop, "wait", passes)
+    results = apply(on)
+    error = one(results, Status.FAILED).error
+    assert error is not None
+    assert error.code == "NET006"
+    assert states(on.events, "spark-2") == ["arming", "applied", "waiting", "reverted"]
+    first, again = host.held
+    assert "kill -TERM" not in first.script
+    assert "kill -TERM" in again.script
+    assert again.released
+
+
 def test_the_interface_of_ssh_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     host = bare("spark-2")
     host.texts["host"] = healthy("host", "spark-2").replace("=wlP9s9", "=enP7s7")
