@@ -27,7 +27,7 @@ from spark_cluster.runner.bus import Bus
 from spark_cluster.runner.interrupt import heed
 from spark_cluster.runner.journal import Journal, new_run
 from spark_cluster.runner.session import Session
-from spark_cluster.watch.detector import Condition
+from spark_cluster.watch.detector import DEFAULT, Condition, Thresholds
 from spark_cluster.watch.responder import Remedies, Responder
 from spark_cluster.watch.restarts import Restarts
 from spark_cluster.watch.watcher import Settings, Watcher, pause_file
@@ -58,6 +58,7 @@ class WatchRequest:
     command: str = ""
     cap: int = 0
     listen: Address = LOOPBACK
+    thresholds: Thresholds = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def watch(
                 lacks(inventory),
             )
             responder = Responder(remedies, bus, Restarts(request.cap))
-            watcher = Watcher(session, inventory, responder, bus, Settings(request.interval))
+            settings = Settings(request.interval, thresholds=request.thresholds)
+            watcher = Watcher(session, inventory, responder, bus, settings)
             registry.register(watcher.snapshots)
             registry.register(watcher.findings)
             bus(RunStarted("watch", run, tuple(names), str(inventory.path)))

@@ -13,6 +13,7 @@ from pathlib import Path
 from spark_cluster.actions.watch import WatchRequest
 from spark_cluster.core.error import InputError, StepFailed
 from spark_cluster.core.event import Event
+from spark_cluster.watch.detector import DEFAULT
 
 NAME = "spark-cluster-watch.service"
 
@@ -44,6 +45,8 @@ def options(request: WatchRequest, inventory: Path, hosts: Sequence[str] = ()) -
     """The options of `watch` that ask for this; no `hosts` are all of the inventory."""
     words = ["--interval", f"{request.interval:g}s", "--listen", str(request.listen)]
     words += ["--inventory", str(inventory)]
+    wedge = request.thresholds.wedge
+    words += ["--wedge-after", f"{wedge:g}s"] if wedge != DEFAULT.wedge else []
     words += ["--on-wedge", request.command] if request.command else []
     words += ["--restart", "--cap", str(request.cap)] if request.cap else []
     words += ["--hosts", ",".join(hosts)] if hosts else []

@@ -270,8 +270,8 @@ def watching(
 
 
 def test_the_watcher_sees_a_wedge_by_both_ranks(ring: Cluster, served: dict[str, Any]) -> None:
-    """Five minutes without a token. A young engine may be compiling: a warning, and no restart."""
-    with watching(ring, 9471, "--restart") as watcher:
+    """So long without a token. A young engine may be compiling: a warning, and no restart."""
+    with watching(ring, 9471, "--restart", "--wedge-after", "60s") as watcher:
         ring.run("lab", "fault", "wedge", FIRST)
         asked = threading.Thread(target=lambda: _ask_in_vain(served), daemon=True)
         asked.start()

@@ -10,6 +10,7 @@ from spark_cluster.actions import watch_service
 from spark_cluster.actions.watch import Address, WatchRequest
 from spark_cluster.actions.watch_service import Installed, Uninstalled, options
 from spark_cluster.core.error import InputError, StepFailed
+from spark_cluster.watch.detector import Thresholds
 from tests.command_line import Cli
 
 from .world import INVENTORY
@@ -85,6 +86,7 @@ def test_without_systemd_nothing_is_written(systemctl: Systemctl) -> None:
     [
         (WatchRequest(), [], ""),
         (WatchRequest(cap=3), ["a", "b"], " --restart --cap 3 --hosts a,b"),
+        (WatchRequest(thresholds=Thresholds(wedge=600)), [], " --wedge-after 600s"),
         (WatchRequest(command="page me"), [], " --on-wedge page me"),
     ],
 )

@@ -40,7 +40,7 @@ from spark_cluster.core.event import (
 from spark_cluster.watch.detector import Condition, Thresholds
 from spark_cluster.watch.responder import Remedies, Responder
 from spark_cluster.watch.restarts import Attempt, Restarts
-from spark_cluster.watch.watcher import Settings, pause_file
+from spark_cluster.watch.watcher import pause_file
 from spark_cluster.workload.launched import Launched
 from tests.command_line import Cli, assert_told
 from tests.operators import Heard, Operators
@@ -51,19 +51,10 @@ from .watchers import pair
 from .world import INVENTORY, Spark, stage
 
 #: As fast as the fake hosts answer, on a free port.
-FAST = WatchRequest(interval=0.01, listen=Address("127.0.0.1", 0))
+#: A rank that is dead is dead at first sight.
+FAST = WatchRequest(0.01, listen=Address("127.0.0.1", 0), thresholds=Thresholds(dead=0.0))
 
 # The action
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rank that is dead is dead at first sight."""
-
-    def settings(interval: float) -> Settings:
-        return Settings(interval, thresholds=Thresholds(dead=0.0))
-
-    monkeypatch.setattr("spark_cluster.actions.watch.Settings", settings)
 
 
 def stop() -> None:
@@ -121,7 +112,6 @@ def wounded() -> list[Spark]:
     return hosts
 
 
-@pytest.mark.usefixtures("at_once")
 def test_a_watch_ends_with_the_conditions_that_held(
     over: Operators, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,7 +165,6 @@ def test_a_port_in_use_is_told_before_hosts_are_asked(over: Operators) -> None:
     assert (heard, [host.connections for host in hosts]) == ([], [0, 0])
 
 
-@pytest.mark.usefixtures("at_once")
 def test_evidence_first_and_then_a_restart_whose_events_are_told(
     over: Operators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,17 @@ def watch(
             "_CODE, _WHAT and _EVIDENCE.",
         ),
     ] = "",
+    wedge_after: Annotated[
+        float,
+        typer.Option(
+            "--wedge-after",
+            metavar="TIME",
+            parser=duration("--wedge-after", least=30, most=3600),
+            help="Time without a token while requests run that is called a wedge; longer than the "
+            "longest prefill; default: 5m.",
+            show_default=False,
+        ),
+    ] = 300.0,
     restart: Annotated[
         bool,
         typer.Option(
@@ -85,6 +96,7 @@ def watch(
     from spark_cluster.actions import watch_service
     from spark_cluster.cli.views import watch as view
     from spark_cluster.core.error import InputError
+    from spark_cluster.watch.detector import Thresholds
 
     given = [name for name, value in
              (("--pause", pause), ("--unpause", unpause or resume), ("--install", install),
@@ -99,7 +111,10 @@ def watch(
     if uninstall:
         view.uninstalled(output, watch_service.uninstall())
         return 0
-    request = action.WatchRequest(interval, on_wedge, cap if restart else 0, _address(listen))
+    thresholds = Thresholds(wedge=wedge_after)
+    request = action.WatchRequest(
+        interval, on_wedge, cap if restart else 0, _address(listen), thresholds
+    )
     loaded = where.load()
     names = where.select(loaded)
     if install:
