@@ -58,10 +58,7 @@ def parse(text: str) -> EngineFact:
     if len(answers) < 2:
         return EngineFact()
     health, page = answers[:2]
-    if not page.ok:
-        error = f"HTTP {page.status}" if page.status else page.error
-        return EngineFact(health.ok, metrics.Metrics(error=error))
-    return EngineFact(health.ok, metrics.read(page.body))
+    return EngineFact(health.ok, metrics.of_page(page))
 
 
 ENGINE = Fact("engine", _script, parse)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from spark_cluster.serving.api import response
+from spark_cluster.serving.api import Response, response
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
 _END = re.compile(r"\s*\}")
@@ -38,7 +38,8 @@ class Metrics:
     """What the server says of its work; None where it does not say.
 
     Requests and tokens are added up over engines and models; the KV cache's use (0 to 1) is that of
-    the fullest. Times in seconds: sums and counts of the histograms since the start.
+    the fullest. Times in seconds: sums and counts of the histograms since the start. Without a
+    page, `error` says why; `status` is HTTP's where a server answered at all, else 0.
     """
 
     running: float | None = None
@@ -55,6 +56,7 @@ class Metrics:
     itl_sum: float | None = None
     itl_count: float | None = None
     error: str = ""
+    status: int = 0
 
 
 def _value(text: str) -> float | None:
@@ -178,10 +180,15 @@ def read(text: str) -> Metrics:
 
 def parse_metrics(text: str) -> Metrics:
     """What `api.metrics_script` printed; `error` if the server gave no page."""
-    answer = response(text)
-    if not answer.ok:
-        return Metrics(error=f"HTTP {answer.status}" if answer.status else answer.error)
-    return read(answer.body)
+    return of_page(response(text))
+
+
+def of_page(page: Response) -> Metrics:
+    """What a server answered to the question for its metrics."""
+    if page.ok:
+        return read(page.body)
+    error = f"HTTP {page.status}" if page.status else page.error
+    return Metrics(error=error, status=page.status or 0)
 
 
 def _grown(first: float | None, second: float | None) -> int | None:

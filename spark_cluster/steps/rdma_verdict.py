@@ -201,9 +201,9 @@ def _unanswered(answer: api.Completion | None) -> list[str]:
 def _uncounted(found: Served, before: HostFacts, after: HostFacts) -> list[str]:
     """Why the tokens of others are not known: a page that did not come, or another engine's."""
     for facts in (before, after):
-        error = _metrics(found, facts).error
-        if error and not error.startswith("HTTP "):
-            return [sentence(f"The server's /metrics on {found.host} gave no answer: {error}")]
+        page = _metrics(found, facts)
+        if page.error and not page.status:
+            return [sentence(f"The server's /metrics on {found.host} gave no answer: {page.error}")]
     return [
         "The server's /metrics do not count generated tokens as vLLM's do; without --live and "
         "--watch, tokens of our own are counted."

@@ -122,7 +122,7 @@ def _told(view: View, host: str, fault: Problem) -> Assessment:
 def _consequences(view: View, culprit: str, fault: Problem) -> Iterator[str]:
     """What ended, and what the other ranks' logs say of it."""
     for end in (_ended(view), _server_gone(view)):
-        if end is not None and end[1].what != fault.what:
+        if end is not None and end[1] != fault:
             yield f"{end[0]}: {end[1].what}"
     for name in view.serving.hosts:
         failure = view.all_facts[name][SERVER].progress.failure
