@@ -39,6 +39,8 @@ def boundaries(phase: str) -> list[Moment]:
             found += [Moment("guarded", state, nth) for state in states for nth in (1, 2)]
         first = len(NAMES) * (seen[step] - 1)
         found += [Moment("step_finished", step, first + nth) for nth in (1, 2)]
+    if phase == "launch":
+        found.append(Moment("judged"))
     return [*found, Moment("run_finished")]
 
 
