@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -28,6 +29,8 @@ _NEEDED: tuple[tuple[str, AptPackage], ...] = (
 
 _TO_COMPILE: tuple[tuple[str, AptPackage], ...] = (
     ("gcc", AptPackage("gcc", "compiles the Sparks' kernel where there is no KVM")),
+    # gcc only recommends it, and a minimal system installs no recommendations.
+    ("/usr/include/stdlib.h", AptPackage("libc6-dev", "what that kernel's tools compile against")),
     ("make", AptPackage("make", "compiles that kernel")),
     ("flex", AptPackage("flex", "reads that kernel's configuration")),
     ("bison", AptPackage("bison", "reads that kernel's configuration")),
@@ -42,7 +45,10 @@ _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def find_program(name: str) -> str | None:
-    """Like `which`, and in the sbin folders too, which a user's PATH often lacks."""
+    """Like `which`, and in the sbin folders too, which a user's PATH often lacks. A path is looked
+    for as it is."""
+    if name.startswith("/"):
+        return name if Path(name).exists() else None
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_SBIN]))
 
 

@@ -160,6 +160,14 @@ def test_missing_programs_name_their_packages(monkeypatch: pytest.MonkeyPatch) -
     assert all(package.why for package in requirements.missing())
 
 
+def test_the_headers_that_gcc_only_recommends_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A minimal system has gcc without them: no kernel compiled there."""
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    assert "libc6-dev" in {package.name for package in requirements.missing_to_compile()}
+
+
 def test_the_model_is_complete_as_the_hub_lays_it_out(tmp_path: Path) -> None:
     model.write_hub(tmp_path)
     folder = tmp_path / "models--QuantTrio--Qwen3-VL-235B-A22B-Instruct-AWQ"

@@ -166,7 +166,8 @@ class Builder:
         try:
             return Kernel(layers.layer("kernel", key(), build, say))
         except LabError as error:
-            _note().write_text(json.dumps({"key": key(), "reason": error.message}))
+            said = {"key": key(), "reason": error.message, "log": (error.stderr or "").split("\n")}
+            _note().write_text(json.dumps(said, indent=1))
             raise
 
     def _build(self, mirror: Mirror, work: Path, say: Say) -> None:
