@@ -12,7 +12,7 @@ UNIT = f"/etc/systemd/system/{NAME}"
 SCRIPT = "/usr/local/lib/spark-cluster/rank"
 
 #: In memory: which start of all ranks the container here belongs to, and what is waited for. Open
-#: to all, for the other ranks read it (workload/supervisor_script.py).
+#: to all, for the other ranks read it (workload/supervisor.sh).
 FOLDER = "/run/spark-cluster-rank"
 
 #: Names the launch whose ranks shall not be started again after all, though its containers' labels

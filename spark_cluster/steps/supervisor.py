@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from spark_cluster.core.data_files import read_text
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote
 from spark_cluster.engines.spec import docker_exec
@@ -16,7 +17,6 @@ from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.supervisor import FOLDER, RUNS, SCRIPT
 from spark_cluster.serving import ray
 from spark_cluster.steps.view import View
-from spark_cluster.workload.supervisor_script import BODY
 
 #: Seconds between two turns, for all ranks to join an epoch, and before the first new beginning.
 _EVERY, _PATIENCE, _FIRST_PAUSE = 5, 300, 10
@@ -77,7 +77,7 @@ joined() {{
 {_joined(view)}}}
 traces() {{
 {SHARED_MEMORY.script(ProbeContext(view.host, view.inventory))}}}
-{BODY}"""
+{read_text("spark_cluster.workload", "supervisor.sh")}"""
 
 
 def unit(view: View) -> str:

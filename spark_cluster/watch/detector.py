@@ -80,7 +80,7 @@ class Thresholds:
     engine's processes live: engines survive much of what they print. `hold`: so long after its last
     sign a thing of a moment (a reboot, an error) is still told. `wedge` is longer than the longest
     prefill. `supervised`: so long a rank that ended is left to the hosts' own supervisors, which
-    pause 600 s at most and give the ranks 300 s to join (workload/supervisor_script.py)."""
+    pause 600 s at most and give the ranks 300 s to join (workload/supervisor.sh)."""
 
     wedge: float = 300.0
     young: float = 3600.0

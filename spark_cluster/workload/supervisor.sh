@@ -1,25 +1,22 @@
-"""The supervisor of a rank, as POSIX sh: what is the same on every host. Pure text.
-
-All ranks of a launch must have been started together: one that ends, or whose host was rebooted,
-ends the job of all. The head decides. Each start of all ranks is an epoch with a name of its own,
-and each rank says over the fabric in which epoch it is:
-
-    -          its container does not run, and it could run now
-    waits      its container does not run, and something is missing for it
-    NAME       its container runs in this epoch
-    failed-E   the others are in epoch E, and it is not
-
-The head begins an epoch when all others say `-`, and ends it (says `-`) when its own container
-ends, when another rank failed, or when one has not joined in time. The others stop their rank when
-the head is in another epoch than theirs, and start it only for an epoch that they saw begin. Who
-does not answer has changed nothing: a cable that is out for a moment restarts nobody.
-
-A container is only ever started, never made: what teardown removed stays removed.
-"""
-
-from __future__ import annotations
-
-BODY = r"""
+# The supervisor of a rank, as POSIX sh: what is the same on every host. steps/supervisor.py writes the
+# settings and functions before it that differ.
+#
+# All ranks of a launch must have been started together: one that ends, or whose host was rebooted,
+# ends the job of all. The head decides. Each start of all ranks is an epoch with a name of its own,
+# and each rank says over the fabric in which epoch it is:
+#
+#     -          its container does not run, and it could run now
+#     waits      its container does not run, and something is missing for it
+#     NAME       its container runs in this epoch
+#     failed-E   the others are in epoch E, and it is not
+#
+# The head begins an epoch when all others say `-`, and ends it (says `-`) when its own container
+# ends, when another rank failed, or when one has not joined in time. The others stop their rank when
+# the head is in another epoch than theirs, and start it only for an epoch that they saw begin. Who
+# does not answer has changed nothing: a cable that is out for a moment restarts nobody.
+#
+# A container is only ever started, never made: what teardown removed stays removed.
+# shellcheck shell=sh
 set -u
 umask 022
 cd /
@@ -291,4 +288,3 @@ while :; do
   turn
   sleep "$EVERY"
 done
-"""
