@@ -93,7 +93,7 @@ def run_headless(args: ServeArgs) -> int:
         check(args, size)
         model = find_model(args.model, os.environ, str(args.get("load_format")))
     except (MpError, ModelError) as error:
-        tracebacks.printed("", tracebacks.HEADLESS[:1], str(error))
+        tracebacks.printed("", tracebacks.MAIN, str(error))
         return 1
     for where, text in model.told(args.model, int(args.get("max_model_len") or model.context)):
         say(text, where)

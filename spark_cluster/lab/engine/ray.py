@@ -268,7 +268,7 @@ def _detach(session: str) -> None:
 def start(argv: Sequence[str]) -> int:
     """`ray start`."""
     global _parent_pipe
-    options = ray_flags.parse(ray_flags.START, argv)
+    options = ray_flags.parse(ray_flags.TABLES["start"], argv)
     if not options.get("head"):
         if not options.get("address"):
             _say(
@@ -304,7 +304,7 @@ def start(argv: Sequence[str]) -> int:
 
 def stop(argv: Sequence[str]) -> int:
     """`ray stop`: ends the nodes of this container."""
-    options = ray_flags.parse(ray_flags.STOP, argv)
+    options = ray_flags.parse(ray_flags.TABLES["stop"], argv)
     grace = float(options.get("grace_period", 16))
     pids = [int(entry["pid"]) for entry in local_nodes()]
     if not pids:
@@ -333,7 +333,7 @@ def status(argv: Sequence[str]) -> int:
     """`ray status`: from the live head."""
     from .dashboard import status_text
 
-    options = ray_flags.parse(ray_flags.STATUS, argv)
+    options = ray_flags.parse(ray_flags.TABLES["status"], argv)
     address = find_address(str(options.get("address") or ""))
     if not address:
         err(f"Traceback (most recent call last):\n{NO_CLUSTER}")
@@ -362,7 +362,7 @@ def main() -> int:
     verb = argv[0] if argv else ""
     commands = {"start": start, "stop": stop, "status": status}
     if verb not in commands:
-        if verb in ray_flags.OTHER:
+        if verb in ray_flags.TABLES["other"]:
             err(f"Error: `ray {verb}` is not part of the lab's stand-in.")
         else:
             usage = "Usage: ray [OPTIONS] COMMAND [ARGS]...\nTry 'ray --help' for help.\n"
@@ -370,9 +370,8 @@ def main() -> int:
             err(f"{usage}\nError: {reason}")
         return 2
     if "--help" in argv:
-        table = {"start": ray_flags.START, "stop": ray_flags.STOP, "status": ray_flags.STATUS}
         out(f"Usage: ray {verb} [OPTIONS]\n\nOptions:")
-        for name, kind in table[verb].items():
+        for name, kind in ray_flags.TABLES[verb].items():
             out(f"  {name} {'' if kind == 'flag' else kind.upper()}")
         return 0
     try:
