@@ -5,7 +5,6 @@ Cached by its configuration: a kernel that works stays until what we ask of it c
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spark_cluster.core.error import LabError
-from spark_cluster.lab import layers, requirements
+from spark_cluster.lab import layers, process, requirements
 from spark_cluster.lab.apt import Apt
 from spark_cluster.lab.layers import Say
 from spark_cluster.lab.phases import phase
@@ -87,16 +86,10 @@ def newest_first(packages: Sequence[str]) -> list[str]:
     return [name for _, name in sorted(found, reverse=True)]
 
 
-def _note() -> Path:
-    return layers.root() / "kernel.json"
-
-
 def failed() -> str | None:
     """Why this kernel could not be built the last time it was tried here."""
-    with suppress(OSError, ValueError, KeyError):
-        note = json.loads(_note().read_text())
-        return str(note["reason"]) if note["key"] == key() else None
-    return None
+    note = layers.noted("kernel")
+    return str(note.get("reason")) if note.get("key") == key() else None
 
 
 @contextmanager
@@ -151,7 +144,7 @@ class Builder:
         try:
             return Kernel(layers.layer("kernel", key(), build, say))
         except LabError as error:
-            _note().write_text(json.dumps({"key": key(), "reason": error.message}))
+            layers.note("kernel", {"key": key(), "reason": error.message})
             raise
 
     def _build(self, mirror: Mirror, work: Path, say: Say) -> None:
@@ -239,11 +232,10 @@ class Builder:
         if self._cancelled:
             raise Cancelled
         if code:
-            tail = log.read_text(errors="replace").splitlines()[-8:]
             raise LabError(
                 f"it was not built (exit code {code})",
                 command=script,
-                stderr="\n".join(tail),
+                stderr="\n".join(process.last_lines(log, 8)),
                 remedy="`spark-cluster lab up --accel tcg` does without it",
             )
 
