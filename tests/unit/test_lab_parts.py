@@ -124,6 +124,19 @@ def test_a_pid_is_ours_only_with_its_start_time() -> None:
     assert not Running.of(child.pid).alive()
 
 
+def test_a_process_is_waited_for_until_it_made_its_socket(tmp_path: Path) -> None:
+    made, never = tmp_path / "made", tmp_path / "never"
+    child = subprocess.Popen(["sh", "-c", 'touch "$0"; exec sleep 60', str(made)])
+    running = process.when_there(child, made, limit=30)
+    assert running is not None
+    assert running.alive()
+    assert running.end()
+    for command, limit in ((["false"], 30.0), (["sleep", "60"], 0.05)):
+        child = subprocess.Popen(command)
+        assert process.when_there(child, never, limit=limit) is None
+        assert child.returncode is not None
+
+
 def test_fault_names_are_unique_and_every_script_is_shell() -> None:
     names = [known.name for known in fault.FAULTS]
     assert len(names) == len(set(names))

@@ -25,6 +25,7 @@ REASONS = {
 }
 MAX_BODY = 64 << 20
 MAX_LINE = 1 << 16
+MAX_HEADERS = 100
 
 
 class Request(NamedTuple):
@@ -168,6 +169,8 @@ class Server:
         while line := _line(file):
             name, _, value = line.partition(":")
             headers[name.strip().lower()] = value.strip()
+            if len(headers) > MAX_HEADERS:
+                raise _Closed
         body = _body(file, headers, sock)
         path, _, query = target.partition("?")
         request = Request(method, path, _query(query), headers, body, peer, sock)
