@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,11 +86,8 @@ def kvm_is_open() -> bool:
 
 def kvm_known(base: Base) -> str | None:
     """What was found out since this machine started: `kvm`, or what is run instead."""
-    with suppress(OSError, ValueError, KeyError):
-        known = json.loads(_note().read_text())
-        if known["key"] == _key(base):
-            return str(known["accel"])
-    return None
+    known = layers.noted("kvm")
+    return str(known.get("accel")) if known.get("key") == _key(base) else None
 
 
 def kvm_refusal(base: Base) -> str:
@@ -105,12 +100,8 @@ def kvm_refusal(base: Base) -> str:
     accel = kvm_known(base)
     if accel is None:
         accel = "kvm" if kvm_works(base.kernel, base.initrd) else "tcg"
-        _note().write_text(json.dumps({"key": _key(base), "accel": accel}))
+        layers.note("kvm", {"key": _key(base), "accel": accel})
     return "" if accel == "kvm" else "a kernel does not start with this /dev/kvm"
-
-
-def _note() -> Path:
-    return layers.root() / "kvm.json"
 
 
 def _key(base: Base) -> str:

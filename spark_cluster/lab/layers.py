@@ -9,9 +9,10 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from spark_cluster.lab import qmp
 from spark_cluster.places import cache_dir
@@ -38,6 +39,26 @@ def digest_tree(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
+
+
+def write_json(path: Path, value: object) -> None:
+    """Whole or not at all."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(value, indent=2) + "\n")
+    new.replace(path)
+
+
+def note(name: str, value: Mapping[str, object]) -> None:
+    """Remember something that was found out about this machine."""
+    write_json(root() / f"{name}.json", value)
+
+
+def noted(name: str) -> dict[str, Any]:
+    """What was remembered last; nothing if it cannot be read."""
+    with suppress(OSError, ValueError):
+        found = json.loads((root() / f"{name}.json").read_text())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 @contextmanager
@@ -80,8 +101,9 @@ def layer(kind: str, key: str, build: Callable[[Path], None], say: Say) -> Path:
 
 
 @contextmanager
-def _held(work: Path, wait: Callable[[], None]) -> Iterator[bool]:
-    """Hold a folder under construction; False if it is another one or none by then."""
+def _held(work: Path, wait: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold a folder under construction; False if it is another one or none by then. While another
+    process holds it: `wait` is called, and then it is waited for; without `wait` it is False."""
     try:
         handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -91,6 +113,9 @@ def _held(work: Path, wait: Callable[[], None]) -> Iterator[bool]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if wait is None:
+                yield False
+                return
             wait()
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield work.is_dir() and work.stat().st_ino == os.fstat(handle).st_ino
@@ -133,7 +158,7 @@ def tidy(kept: Collection[Path]) -> None:
             if old not in kept and not recent and not used:
                 shutil.rmtree(old, ignore_errors=True)
     for work in root().glob("tmp-*"):
-        with _held_now(work) as ours:
+        with _held(work) as ours:
             if ours:
                 qmp.quit_all(work)
                 remove(work)
@@ -146,18 +171,6 @@ def open_files() -> set[str]:
         with suppress(OSError):  # the process ended, or is another user's
             found.add(str(link.readlink()))
     return found
-
-
-@contextmanager
-def _held_now(work: Path) -> Iterator[bool]:
-    handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(handle)
 
 
 def purge() -> None:

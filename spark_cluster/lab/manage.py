@@ -17,7 +17,6 @@ from spark_cluster.lab import (
     join,
     layers,
     nodes,
-    process,
     qmp,
     runner,
     snapshot,
@@ -271,7 +270,7 @@ def _end(known: State) -> None:
     """Nothing of a lab runs after this, and its sockets are gone."""
     _stop(known, set(known.nodes))
     if known.switchboard:
-        process.end(known.switchboard.pid, known.switchboard.ticks)
+        known.switchboard.end()
     shutil.rmtree(known.sockets, ignore_errors=True)
 
 

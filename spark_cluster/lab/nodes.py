@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from spark_cluster.core.error import LabError
 from spark_cluster.lab.agent import Agent, AgentSilent, Answer
@@ -90,10 +89,3 @@ def answers_ssh(port: int) -> bool:
             return channel.recv(4) == b"SSH-"
     except OSError:
         return False
-
-
-def tail(path: Path, lines: int = 6) -> str:
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-    except OSError:
-        return ""

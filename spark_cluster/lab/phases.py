@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from spark_cluster.lab import layers
 from spark_cluster.lab.layers import Say
@@ -26,8 +24,8 @@ class Phase:
 
 def known() -> dict[str, Phase]:
     """Every phase that was ever finished here, by name."""
-    with suppress(OSError, ValueError, TypeError):
-        return {k: Phase(**v) for k, v in json.loads(_note().read_text()).items()}
+    with suppress(TypeError):
+        return {name: Phase(**each) for name, each in layers.noted("phases").items()}
     return {}
 
 
@@ -46,17 +44,7 @@ def phase(name: str, does: str, say: Say) -> Iterator[None]:
     started = time.monotonic()
     yield
     seconds = time.monotonic() - started
-    _keep(name, Phase(time.time(), round(seconds, 1)))
-    say(f"{name}: done in {words(seconds)}")
-
-
-def _note() -> Path:
-    return layers.root() / "phases.json"
-
-
-def _keep(name: str, done: Phase) -> None:
+    done = Phase(time.time(), round(seconds, 1))
     with _one_writer:
-        all_of_them = {**known(), name: done}
-        new = _note().with_suffix(".new")
-        new.write_text(json.dumps({k: asdict(v) for k, v in all_of_them.items()}, indent=2) + "\n")
-        new.replace(_note())
+        layers.note("phases", {k: asdict(v) for k, v in {**known(), name: done}.items()})
+    say(f"{name}: done in {words(seconds)}")

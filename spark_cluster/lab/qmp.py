@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from spark_cluster.core.error import LabError
@@ -24,8 +23,6 @@ class Qmp:
     """One short conversation with one machine; QEMU serves one client at a time."""
 
     def __init__(self, path: Path, *, limit: float = 20.0) -> None:
-        self._path = path
-        self._limit = limit
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(limit)
         try:
@@ -43,15 +40,7 @@ class Qmp:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._socket.close()
 

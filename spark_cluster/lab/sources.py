@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from email.parser import HeaderParser
 from pathlib import Path
 
 from spark_cluster.core.error import LabError
@@ -55,22 +56,13 @@ def parse_deb822(text: str) -> list[Source]:
     found = []
     plain = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for paragraph in re.split(r"\n\s*\n", plain):
-        fields: dict[str, list[str]] = {}
-        name = ""
-        for line in paragraph.splitlines():
-            key, colon, value = line.partition(":")
-            if line[:1].isspace() and name:
-                fields[name] += line.split()
-            elif colon:
-                name = key.strip().lower()
-                fields[name] = value.split()
-        if fields.get("enabled", ["yes"])[0].lower() in ("no", "false", "0"):
-            continue
-        if "deb" not in fields.get("types", []):
-            continue
-        for uri in fields.get("uris", []):
-            suites, components = fields.get("suites", []), fields.get("components", [])
-            found.append(Source(uri, tuple(suites), tuple(components)))
+        fields = HeaderParser().parsestr(paragraph)  # apt's fields are those of a mail's head
+        types, uris, suites, components = (
+            tuple(fields.get(name, "").split())
+            for name in ("types", "uris", "suites", "components")
+        )
+        if "deb" in types and fields.get("enabled", "yes").lower() not in ("no", "false", "0"):
+            found += [Source(uri, suites, components) for uri in uris]
     return found
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import yaml
 
-from spark_cluster.lab import model
+from spark_cluster.core.data_files import read_text
+from spark_cluster.lab import layers
 from spark_cluster.lab.process import Running
 from spark_cluster.lab.topology import DEVICES, ETHERNET, Topology
 from spark_cluster.places import current_inventory_pointer, state_dir
 
-MODEL_RECIPE = "qwen3-vl-235b"
+_RECIPES = ("qwen3-vl-235b", "qwen3-vl-235b-mp", "qwen3-32b-fp8")
+"""The lab has variants of these, in recipes/: with its model, and with its sizes."""
 
 
 def folder() -> Path:
@@ -60,10 +62,7 @@ class State:
     """The ports for SSH and the API that the switchboard listens on, by node."""
 
     def save(self, where: Path) -> None:
-        path = where / "lab.json"
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        new.replace(path)
+        layers.write_json(where / "lab.json", asdict(self))
 
 
 def load(where: Path) -> State | None:
@@ -124,40 +123,13 @@ def known_hosts(keys: Path, ssh_ports: dict[str, int]) -> str:
     return "".join(lines)
 
 
-def _recipe(name: str) -> str:
-    return f"""\
-# The lab's variant of {name}: there is no GPU and no 235-billion-parameter file, so only
-# the sizes differ. Image, arguments and environment are those of the recipe that it extends.
-extends: {name}
-name: {name}
-note: the lab's variant, with only the sizes changed
-requires: {{memory_gib: 0.4, disk_gib: 0.1}}
-"""
-
-
-_ONE_HOST = "qwen3-32b-fp8"
-_RECIPES = {
-    **{name: _recipe(name) for name in (MODEL_RECIPE, f"{MODEL_RECIPE}-mp")},
-    _ONE_HOST: f"""\
-# The lab's variant of {_ONE_HOST}: a node has one model, which is another one.
-extends: {_ONE_HOST}
-name: {_ONE_HOST}
-note: the lab's variant, with the lab's model and its sizes
-model: {model.NAME}
-model_cache: ~/.cache/huggingface
-env: {{HF_HUB_OFFLINE: {{value: true, why: the lab has no model hub}}}}
-shape: null
-requires: {{memory_gib: 0.4, disk_gib: 0.1}}
-""",
-}
-
-
 def write_files(where: Path, topology: Topology, state: State, keys: Path) -> None:
     """Everything that other commands read."""
     ssh = {name: node.ssh_port for name, node in state.nodes.items()}
     api = {name: node.api_port for name, node in state.nodes.items()}
     (where / "recipes").mkdir(exist_ok=True)
-    for name, text in _RECIPES.items():
+    for name in _RECIPES:
+        text = read_text(__package__, "recipes", f"{name}.yaml")
         (where / "recipes" / f"{name}.yaml").write_text(text)
     key = where / "id_ed25519"
     key.unlink(missing_ok=True)

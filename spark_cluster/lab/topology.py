@@ -110,9 +110,6 @@ class Topology:
                 return cable
         return None
 
-    def cables_of(self, node: str) -> tuple[Cable, ...]:
-        return tuple(cable for cable in self.cables if cable.end(node))
-
     def carrier(self, node: str, interface: str) -> bool:
         """Whether the interface has a cable; the Wi-Fi and the 10GbE segment always have."""
         if interface not in HALVES or self.cable_at(node, interface) is not None:

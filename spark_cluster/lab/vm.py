@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -38,20 +37,14 @@ def start(machine: Machine, log: Path, *, limit: float = 30.0) -> Running:
             start_new_session=True,
             cwd="/",
         )
-    deadline = time.monotonic() + limit
-    while not machine.qmp.exists():
-        if child.poll() is not None or time.monotonic() > deadline:
-            child.kill()
-            child.wait()
-            tail = log.read_text(errors="replace").splitlines()[-6:]
-            raise LabError(
-                f"{machine.node.name} did not start",
-                stderr="\n".join(tail),
-                remedy="read QEMU's last words above; memory and free disk are the usual causes",
-            )
-        time.sleep(0.02)
-    ticks = process.start_ticks(child.pid)
-    return Running(child.pid, ticks if ticks is not None else -1)
+    running = process.when_there(child, machine.qmp, limit=limit)
+    if running is None:
+        raise LabError(
+            f"{machine.node.name} did not start",
+            stderr="\n".join(process.last_lines(log)),
+            remedy="read QEMU's last words above; memory and free disk are the usual causes",
+        )
+    return running
 
 
 def connect(
@@ -80,9 +73,9 @@ def stop(running: Running, machine: Machine, *, limit: float = 10.0) -> None:
         return
     with suppress(QmpError), Qmp(machine.qmp, limit=3.0) as monitor:
         monitor.execute("quit")
-    if process.wait_gone(running.pid, running.ticks, limit=limit):
+    if running.wait_gone(limit=limit):
         return
-    if not process.end(running.pid, running.ticks):
+    if not running.end():
         raise LabError(
             f"the machine with pid {running.pid} does not end",
             remedy=f"look at it with ps -p {running.pid}, then run `spark-cluster lab down` again",

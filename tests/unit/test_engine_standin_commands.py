@@ -105,7 +105,7 @@ def test_flags_come_and_go_with_the_release(
 
 def test_ray_start_flags() -> None:
     options = ray_flags.parse(
-        ray_flags.START,
+        ray_flags.TABLES["start"],
         [
             *("--head", "--block", "--port=6379", "--node-ip-address=192.168.100.10"),
             *("--dashboard-host=127.0.0.1", "--num-gpus=1", "--disable-usage-stats"),
@@ -135,7 +135,7 @@ def test_ray_start_flags() -> None:
 )
 def test_refusals_of_ray(argv: list[str], message: str) -> None:
     with pytest.raises(ray_flags.UsageError, match="^" + message.split("(")[0]):
-        ray_flags.parse(ray_flags.START, argv)
+        ray_flags.parse(ray_flags.TABLES["start"], argv)
 
 
 def _run(program: str, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@ import pytest
 from spark_cluster.core.error import InputError, LabError
 from spark_cluster.lab import fault, image, layers, model, process, requirements, rootfs
 from spark_cluster.lab.packages import node_packages
+from spark_cluster.lab.process import Running
 from spark_cluster.lab.topology import INTERFACES
 from tests.command_line import Cli
 
@@ -112,12 +113,28 @@ def test_a_pid_is_ours_only_with_its_start_time() -> None:
     child = subprocess.Popen(["sleep", "60"])
     ticks = process.start_ticks(child.pid)
     assert ticks is not None
-    assert process.is_ours(child.pid, ticks)
-    assert not process.is_ours(child.pid, ticks + 1)
-    assert process.end(child.pid, ticks + 1)  # a stranger by now: gone, and not touched
+    ours, stranger = Running(child.pid, ticks), Running(child.pid, ticks + 1)
+    assert ours == Running.of(child.pid)
+    assert ours.alive()
+    assert not stranger.alive()
+    assert stranger.end()  # by now: gone, and not touched
     assert child.poll() is None
-    assert process.end(child.pid, ticks)
+    assert ours.end()
     assert process.start_ticks(child.pid) is None
+    assert not Running.of(child.pid).alive()
+
+
+def test_a_process_is_waited_for_until_it_made_its_socket(tmp_path: Path) -> None:
+    made, never = tmp_path / "made", tmp_path / "never"
+    child = subprocess.Popen(["sh", "-c", 'touch "$0"; exec sleep 60', str(made)])
+    running = process.when_there(child, made, limit=30)
+    assert running is not None
+    assert running.alive()
+    assert running.end()
+    for command, limit in ((["false"], 30.0), (["sleep", "60"], 0.05)):
+        child = subprocess.Popen(command)
+        assert process.when_there(child, never, limit=limit) is None
+        assert child.returncode is not None
 
 
 def test_fault_names_are_unique_and_every_script_is_shell() -> None:

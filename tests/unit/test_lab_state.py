@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spark_cluster.lab import state
+from spark_cluster.lab import model, state
 from spark_cluster.lab.state import NodeState, State
 from spark_cluster.lab.topology import topology
 from spark_cluster.recipes.loader import load as load_recipe
@@ -83,6 +83,7 @@ def test_files_come_and_go_with_the_pointer(
         assert loaded.name == path.stem
         assert loaded.requires.memory_gib < 1
         assert not loaded.downloads
+        assert loaded.model == model.NAME
     state.remove_files(where)
     assert not where.exists()
     assert not pointer.exists()

@@ -20,7 +20,7 @@ from .spawn import spawn_rank
 from .sysfs import primary_ip
 from .traffic import links
 from .vllm_args import ServeArgs
-from .wire import Json, Wire, listen
+from .wire import Json, Wire, listen, serve_each
 
 FAILED = "RuntimeError: Executor failed."
 
@@ -78,27 +78,20 @@ class Driver:
             server = listen(ip, port)
         except OSError as error:
             raise StartError(f"OSError: cannot listen on {ip} ({name}): {error}") from error
-        spec = {
-            "world_size": self.size,
-            "tp": self._tp,
-            "model": self._model.path,
-            "load_format": self._args.get("load_format"),
-            "utilization": self._args.get("gpu_memory_utilization"),
-            "driver_ip": ip,
-            "driver_port": server.getsockname()[1],
-        }
+        at = (ip, server.getsockname()[1])
+        spec = mp.rank_spec(self._args, self.size, self._model.path, at)
         backend = self._args.get("distributed_executor_backend")
         if backend == "ray" or (backend is None and self.size > 1 and not several):
             self._ray = RayJob(self.size, self._tp, self._ray_exit)
         self._mp = several
         nodes: list[str] = []
         if several:
-            self._start_first_node()
+            self._start_first_node(spec)
         elif self._ray:
             nodes = self._ray.start(ip, spec)
         else:
             self._start_here(spec)
-        threading.Thread(target=self._accept, args=(server,), daemon=True).start()
+        serve_each(server, lambda sock: self._hear(Wire(sock)))
         self._collect("hello", mp.PATIENCE if several else 180.0)
         server.close()
         if self._ray:
@@ -132,7 +125,7 @@ class Driver:
         say("core.py:94", f"engine ready after {time.monotonic() - began:.1f} s (spark-lab)")
         self._running = True
 
-    def _start_first_node(self) -> None:
+    def _start_first_node(self, spec: Json) -> None:
         """The first node's rank; those of the other nodes come by themselves."""
         try:
             mp.check(self._args, self.size)
@@ -144,7 +137,7 @@ class Driver:
             f"DP group leader: node_rank=0, node_rank_within_dp=0, master_addr={host}, "
             f"mq_connect_ip={host} (local), world_size={self.size}, local_world_size=1",
         )
-        self._spawn(mp.rank_spec(self._args, self.size, self._model.path))
+        self._spawn({**spec, **mp.own_rank(self._args)})
 
     def _start_here(self, spec: Json) -> None:
         if self.size > 1:
@@ -174,14 +167,6 @@ class Driver:
             self._on_death(FAILED)
 
     # -- messages from ranks and from Ray ----------------------------------------------------
-
-    def _accept(self, server: object) -> None:
-        while True:
-            try:
-                sock, _ = server.accept()  # type: ignore[attr-defined]
-            except OSError:
-                return
-            threading.Thread(target=self._hear, args=(Wire(sock),), daemon=True).start()
 
     def _hear(self, wire: Wire) -> None:
         hello = wire.recv()
@@ -317,9 +302,11 @@ class Driver:
                 "ValueError: No available memory for the cache blocks. Try increasing "
                 "`gpu_memory_utilization` when initializing the engine."
             )
+        self.kv_tokens = int(self.kv_gib * 2**30 / self._kv_bytes_per_token()) // 16 * 16
+
+    def _kv_bytes_per_token(self) -> int:
         element = 1 if str(self._args.get("kv_cache_dtype")).startswith("fp8") else 2
-        per_token = self._model.kv_bytes_per_token(element, self._tp)
-        self.kv_tokens = int(self.kv_gib * 2**30 / per_token) // 16 * 16
+        return self._model.kv_bytes_per_token(element, self._tp)
 
     def _check_cache(self, context: int) -> None:
         """One request of the model's length must fit."""
@@ -333,8 +320,7 @@ class Driver:
             self.kv_tokens = int(blocks) * 16
         if self.kv_tokens >= context:
             return
-        element = 1 if str(self._args.get("kv_cache_dtype")).startswith("fp8") else 2
-        per_token = self._model.kv_bytes_per_token(element, self._tp)
+        per_token = self._kv_bytes_per_token()
         # "the models's" until 0.12 at least; how the releases between wrote it was not recorded.
         models = "model's" if at_least("0.20.0") else "models's"
         raise StartError(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from . import tracebacks
 from .logs import out, vllm_line
 from .release import engine_process
-from .tracebacks import Frame
+from .tracebacks import Stack
 
 
 class StartError(Exception):
     """The engine cannot start; the text is the last line of vLLM's traceback."""
 
-    def __init__(self, text: str, frames: Sequence[Frame] = tracebacks.START) -> None:
+    def __init__(self, text: str, frames: Stack = tracebacks.START) -> None:
         super().__init__(text)
         self.frames = frames
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from .logs import out, ray_core_line
-from .wire import Json, Wire, listen
+from .wire import Json, Wire, listen, serve_each
 
 # Ray: health_check_period_ms 3000 times health_check_failure_threshold 5.
 DEAD_AFTER = 15.0
@@ -59,16 +59,8 @@ class Gcs:
 
     def start(self) -> None:
         """Serve in the background."""
-        threading.Thread(target=self._accept, daemon=True).start()
+        serve_each(self._socket, lambda sock: self._serve(Wire(sock)))
         threading.Thread(target=self._watch, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(Wire(sock),), daemon=True).start()
 
     def _watch(self) -> None:
         while True:

@@ -315,7 +315,6 @@ class Api:
             reasons[event.index] = event.reason
         choices: list[Json] = []
         for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
-            ending = {"logprobs": None, "finish_reason": reason, "stop_reason": None}
             if job.chat:
                 message: Json = {
                     "role": "assistant",
@@ -324,9 +323,9 @@ class Api:
                     "tool_calls": [],
                     "reasoning_content": None,
                 }
-                choices.append({"index": index, "message": message, **ending})
+                choices.append({"index": index, "message": message, **_ending(reason)})
             else:
-                choices.append({"index": index, "text": text, **ending})
+                choices.append({"index": index, "text": text, **_ending(reason)})
         answer.json(200, {**self._frame(job, whole=True), "choices": choices, **self._tail(job)})
 
     def _tail(self, job: Job) -> Json:
@@ -364,17 +363,7 @@ class Api:
                     delta = {"content": event.text}
                     send([_chat_delta(event.index, delta, event.reason)])
                 else:
-                    send(
-                        [
-                            {
-                                "index": event.index,
-                                "text": event.text,
-                                "logprobs": None,
-                                "finish_reason": event.reason,
-                                "stop_reason": None,
-                            }
-                        ]
-                    )
+                    send([{"index": event.index, "text": event.text, **_ending(event.reason)}])
         except EngineDead:
             if not begun:
                 raise
@@ -384,6 +373,10 @@ class Api:
                 send([], usage=self._usage(job))
         answer.event("[DONE]")
         answer.end_stream()
+
+
+def _ending(reason: str | None) -> Json:
+    return {"logprobs": None, "finish_reason": reason, "stop_reason": None}
 
 
 def _chat_delta(index: int, delta: Json, reason: str | None = None) -> Json:

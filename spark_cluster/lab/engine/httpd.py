@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from .wire import Json, bound
+from .wire import Json, bound, serve_each
 
 REASONS = {
     200: "OK",
@@ -25,6 +24,8 @@ REASONS = {
     503: "Service Unavailable",
 }
 MAX_BODY = 64 << 20
+MAX_LINE = 1 << 16
+MAX_HEADERS = 100
 
 
 class Request(NamedTuple):
@@ -98,46 +99,34 @@ class _Closed(Exception):
     """The client went, or sent something that is not HTTP."""
 
 
-class _Reader:
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._data = b""
-
-    def _more(self) -> None:
-        data = self._sock.recv(65536)
-        if not data:
-            raise _Closed
-        self._data += data
-
-    def until(self, mark: bytes, limit: int = 1 << 16) -> bytes:
-        while mark not in self._data:
-            if len(self._data) > limit:
-                raise _Closed
-            self._more()
-        part, self._data = self._data.split(mark, 1)
-        return part
-
-    def exactly(self, count: int) -> bytes:
-        while len(self._data) < count:
-            self._more()
-        part, self._data = self._data[:count], self._data[count:]
-        return part
+def _line(file: BinaryIO) -> str:
+    line = file.readline(MAX_LINE)
+    if not line.endswith(b"\r\n"):
+        raise _Closed
+    return line[:-2].decode("latin-1")
 
 
-def _body(reader: _Reader, headers: dict[str, str], sock: socket.socket) -> bytes:
+def _exactly(file: BinaryIO, count: int) -> bytes:
+    data = file.read(count)
+    if len(data) < count:
+        raise _Closed
+    return data
+
+
+def _body(file: BinaryIO, headers: dict[str, str], sock: socket.socket) -> bytes:
     if headers.get("expect", "").lower() == "100-continue":
         sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     if headers.get("transfer-encoding", "").lower() == "chunked":
         parts = []
-        while size := int(reader.until(b"\r\n").split(b";")[0] or b"0", 16):
-            parts.append(reader.exactly(size))
-            reader.exactly(2)
-        reader.until(b"\r\n")
+        while size := int(_line(file).split(";")[0] or "0", 16):
+            parts.append(_exactly(file, size))
+            _exactly(file, 2)
+        _line(file)
         return b"".join(parts)
     length = int(headers.get("content-length", "0"))
     if not 0 <= length <= MAX_BODY:
         raise _Closed
-    return reader.exactly(length)
+    return _exactly(file, length)
 
 
 def _query(text: str) -> dict[str, str]:
@@ -159,7 +148,7 @@ class Server:
     def start(self) -> None:
         """Serve in the background; until now, connections were refused."""
         self._socket.listen(256)
-        threading.Thread(target=self._accept, daemon=True).start()
+        serve_each(self._socket, self._serve)
 
     def close(self) -> None:
         """Stop accepting."""
@@ -167,30 +156,22 @@ class Server:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, address = self._socket.accept()
-            except OSError:
-                return
-            peer = f"{address[0]}:{address[1]}"
-            threading.Thread(target=self._serve, args=(sock, peer), daemon=True).start()
-
-    def _serve(self, sock: socket.socket, peer: str) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        reader = _Reader(sock)
-        with sock, contextlib.suppress(_Closed, OSError, ValueError):
-            while self._one(sock, reader, peer):
+    def _serve(self, sock: socket.socket) -> None:
+        with contextlib.suppress(_Closed, OSError, ValueError), sock, sock.makefile("rb") as file:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            host, port = sock.getpeername()
+            while self._one(sock, file, f"{host}:{port}"):
                 pass
 
-    def _one(self, sock: socket.socket, reader: _Reader, peer: str) -> bool:
-        lines = reader.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        method, target, version = lines[0].split(" ", 2)
+    def _one(self, sock: socket.socket, file: BinaryIO, peer: str) -> bool:
+        method, target, version = _line(file).split(" ", 2)
         headers = {}
-        for line in lines[1:]:
+        while line := _line(file):
             name, _, value = line.partition(":")
             headers[name.strip().lower()] = value.strip()
-        body = _body(reader, headers, sock)
+            if len(headers) > MAX_HEADERS:
+                raise _Closed
+        body = _body(file, headers, sock)
         path, _, query = target.partition("?")
         request = Request(method, path, _query(query), headers, body, peer, sock)
         responder = Responder(sock, request, self._log)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
 
-def out(text: str) -> None:
-    """Write one line in one system call, so that lines of several processes do not mix."""
-    data = (text + "\n").encode(errors="replace")
-    try:
+def _write(number: int, data: bytes) -> None:
+    """In one system call, so that lines of several processes do not mix."""
+    # The reader may have gone (docker logs): the server goes on, as the real one does.
+    with contextlib.suppress(OSError):
         while data:
-            data = data[os.write(1, data) :]
-    except OSError:
-        # The reader has gone (docker logs): the server goes on, as the real one does.
-        return
+            data = data[os.write(number, data) :]
+
+
+def out(text: str) -> None:
+    """Write one line."""
+    _write(1, (text + "\n").encode(errors="replace"))
 
 
 def err(text: str) -> None:
     """Write one line to standard error."""
-    try:
-        os.write(2, (text + "\n").encode(errors="replace"))
-    except OSError:
-        return
+    _write(2, (text + "\n").encode(errors="replace"))
 
 
 class Stdio:
@@ -39,19 +39,13 @@ class Stdio:
         """Add one line."""
         self._waiting += (text + "\n").encode(errors="replace")
         while len(self._waiting) >= self.BLOCK:
-            self._write(self.BLOCK)
+            block, self._waiting = self._waiting[: self.BLOCK], self._waiting[self.BLOCK :]
+            _write(1, block)
 
     def flush(self) -> None:
         """What exit() does."""
-        self._write(len(self._waiting))
-
-    def _write(self, size: int) -> None:
-        block, self._waiting = self._waiting[:size], self._waiting[size:]
-        try:
-            while block:
-                block = block[os.write(1, block) :]
-        except OSError:
-            return
+        block, self._waiting = self._waiting, b""
+        _write(1, block)
 
 
 def vllm_line(who: str, where: str, text: str, level: str = "INFO") -> str:
@@ -77,25 +71,27 @@ def ray_core_line(where: str, text: str, level: str = "W") -> str:
 
 def set_process_name(name: str) -> None:
     """The name that `top` shows (15 characters, as the kernel cuts it)."""
-    try:
-        with open("/proc/self/comm", "w") as file:  # noqa: PTH123 - pathlib is slow to import
-            file.write(name[:15])
-    except OSError:
-        return
+    path = "/proc/self/comm"
+    with contextlib.suppress(OSError), open(path, "w") as file:  # noqa: PTH123 - slow to import
+        file.write(name[:15])
+
+
+def stat_fields(pid: int | str = "self") -> list[str]:
+    """What the kernel tells of a process, from its state on: field 0 is the third of proc(5).
+    Raises OSError if there is no such process."""
+    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - pathlib is slow to import
+        return file.read().rsplit(")", 1)[1].split()
 
 
 def set_title(title: str) -> None:
     """The command line that `ps`, `docker top` and nvidia-smi show, as setproctitle sets it: the
     memory of the arguments is written over."""
-    try:
-        with open("/proc/self/stat") as file:  # noqa: PTH123 - pathlib is slow to import
-            fields = file.read().rsplit(")", 1)[1].split()
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = stat_fields()
         start, end = int(fields[45]), int(fields[46])
         with open("/proc/self/mem", "r+b", buffering=0) as memory:  # noqa: PTH123
             memory.seek(start)
             memory.write(title.encode()[: end - start - 1].ljust(end - start, b"\0"))
-    except (OSError, ValueError, IndexError):
-        return
 
 
 def gpu_visible() -> bool:

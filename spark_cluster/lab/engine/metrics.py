@@ -6,65 +6,15 @@ import threading
 import time
 from collections.abc import Sequence
 
+from .tables import read_json
 from .wire import Json
 
-TTFT = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5]
-TTFT += [10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0]
-ITL = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5]
-ITL += [10.0, 20.0, 40.0, 80.0]
-LATENCY = [0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0]
-LATENCY += [120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0]
-ITERATION = [1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0]
-ITERATION += [16384.0]
-
-GAUGES = {
-    "vllm:num_requests_running": "Number of requests in model execution batches.",
-    "vllm:num_requests_waiting": "Number of requests waiting to be processed.",
-    "vllm:kv_cache_usage_perc": "KV-cache usage. 1 means 100 percent usage.",
-}
-COUNTERS = {
-    "vllm:prefix_cache_queries": "Prefix cache queries, in terms of number of queried tokens.",
-    "vllm:prefix_cache_hits": "Prefix cache hits, in terms of number of cached tokens.",
-    "vllm:num_preemptions": "Cumulative number of preemption from the engine.",
-    "vllm:prompt_tokens": "Number of prefill tokens processed.",
-    "vllm:generation_tokens": "Number of generation tokens processed.",
-}
-HISTOGRAMS: dict[str, tuple[str, list[float] | None]] = {
-    "vllm:request_prompt_tokens": ("Number of prefill tokens processed.", None),
-    "vllm:request_generation_tokens": ("Number of generation tokens processed.", None),
-    "vllm:iteration_tokens_total": ("Histogram of number of tokens per engine_step.", ITERATION),
-    "vllm:request_params_max_tokens": (
-        "Histogram of the max_tokens request parameter.",
-        None,
-    ),
-    "vllm:time_to_first_token_seconds": ("Histogram of time to first token in seconds.", TTFT),
-    "vllm:inter_token_latency_seconds": ("Histogram of inter-token latency in seconds.", ITL),
-    "vllm:time_per_output_token_seconds": (
-        "Histogram of time per output token in seconds.DEPRECATED: Use "
-        "vllm:inter_token_latency_seconds instead.",
-        ITL,
-    ),
-    "vllm:e2e_request_latency_seconds": (
-        "Histogram of e2e request latency in seconds.",
-        LATENCY,
-    ),
-    "vllm:request_queue_time_seconds": (
-        "Histogram of time spent in WAITING phase for request.",
-        LATENCY,
-    ),
-    "vllm:request_inference_time_seconds": (
-        "Histogram of time spent in RUNNING phase for request.",
-        LATENCY,
-    ),
-    "vllm:request_prefill_time_seconds": (
-        "Histogram of time spent in PREFILL phase for request.",
-        LATENCY,
-    ),
-    "vllm:request_decode_time_seconds": (
-        "Histogram of time spent in DECODE phase for request.",
-        LATENCY,
-    ),
-}
+_TABLE = read_json("metrics.json")
+GAUGES: dict[str, str] = _TABLE["gauges"]
+COUNTERS: dict[str, str] = _TABLE["counters"]
+HISTOGRAMS: dict[str, tuple[str, str]] = _TABLE["histograms"]
+"""Each with the name of its buckets, `context` for those that the context length makes."""
+BUCKETS: dict[str, list[float]] = _TABLE["buckets"]
 REASONS = ("stop", "length", "abort")
 
 
@@ -133,9 +83,9 @@ class Metrics:
         self._counters = dict.fromkeys(COUNTERS, 0.0)
         self._success = dict.fromkeys(REASONS, 0.0)
         self._http: dict[tuple[str, str, str], int] = {}
+        buckets = {**BUCKETS, "context": one_two_five(context)}
         self._histograms = {
-            name: Histogram(one_two_five(context) if buckets is None else buckets)
-            for name, (_, buckets) in HISTOGRAMS.items()
+            name: Histogram(buckets[kind]) for name, (kind, _) in HISTOGRAMS.items()
         }
 
     def gauge(self, name: str, value: float) -> None:
@@ -188,9 +138,9 @@ class Metrics:
                 },
             )
             for name, histogram in self._histograms.items():
-                lines += _head(name, HISTOGRAMS[name][0], "histogram")
+                lines += _head(name, HISTOGRAMS[name][1], "histogram")
                 lines += histogram.lines(name, self._labels)
-                lines += self._born(name, HISTOGRAMS[name][0], [self._labels])
+                lines += self._born(name, HISTOGRAMS[name][1], [self._labels])
             lines += self._cache_config()
             lines += self._counter(
                 "http_requests",

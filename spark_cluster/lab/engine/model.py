@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .release import later
 
 # Qwen3-VL-235B-A22B, for a model whose config.json says nothing.
-LAYERS, HIDDEN, KV_HEADS, HEAD_DIM, CONTEXT = 94, 4096, 4, 128, 262_144
+LAYERS, HIDDEN, KV_HEADS, CONTEXT = 94, 4096, 4, 262_144
 GPU_GIB = 119.7  # what a GB10 reports to CUDA
 
 OFFLINE = (

@@ -63,23 +63,22 @@ def address(args: ServeArgs) -> tuple[str, int]:
     return str(args.get("master_addr")), int(args.get("master_port"))
 
 
-def rank_spec(args: ServeArgs, size: int, path: str) -> Json:
-    """What this node's rank must know."""
-    host, port = address(args)
-    tp = int(args.get("tensor_parallel_size"))
-    rank = int(args.get("node_rank"))
+def rank_spec(args: ServeArgs, size: int, path: str, driver: tuple[str, int]) -> Json:
+    """What every rank must know, by whatever executor."""
     return {
         "world_size": size,
-        "tp": tp,
+        "tp": int(args.get("tensor_parallel_size")),
         "model": path,
         "load_format": args.get("load_format"),
         "utilization": args.get("gpu_memory_utilization"),
-        "driver_ip": host,
-        "driver_port": port,
-        "rank": rank,
-        "executor": "mp",
-        "patience": PATIENCE,
+        "driver_ip": driver[0],
+        "driver_port": driver[1],
     }
+
+
+def own_rank(args: ServeArgs) -> Json:
+    """And what this node's rank must know of itself."""
+    return {"rank": int(args.get("node_rank")), "executor": "mp", "patience": PATIENCE}
 
 
 def run_headless(args: ServeArgs) -> int:
@@ -93,7 +92,7 @@ def run_headless(args: ServeArgs) -> int:
         check(args, size)
         model = find_model(args.model, os.environ, str(args.get("load_format")))
     except (MpError, ModelError) as error:
-        tracebacks.printed("", tracebacks.HEADLESS[:1], str(error))
+        tracebacks.printed("", tracebacks.MAIN, str(error))
         return 1
     for where, text in model.told(args.model, int(args.get("max_model_len") or model.context)):
         say(text, where)
@@ -102,7 +101,7 @@ def run_headless(args: ServeArgs) -> int:
         f"Launching vLLM (v{version()}) headless multiproc executor, with head node address "
         f"{host}:{port} for torch.distributed process group. (spark-lab stand-in)"
     )
-    pid = spawn_rank({}, rank_spec(args, size, model.path))
+    pid = spawn_rank({}, {**rank_spec(args, size, model.path, (host, port)), **own_rank(args)})
 
     def stop(*_: object) -> None:
         with contextlib.suppress(ProcessLookupError):  # it may have ended already

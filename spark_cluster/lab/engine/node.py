@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import socket
 import threading
 import time
-from typing import Any
 
 from .logs import gpu_visible, out, ray_core_line
-from .ray_logs import LogMonitor, new_worker_id, session_folder
+from .ray_logs import LogMonitor, new_id, session_folder
 from .spawn import spawn_rank
 from .wire import Json, Wire
 
@@ -22,11 +20,6 @@ BEAT = 2.0
 def ray_folder() -> str:
     """/tmp/ray, or where RAY_TMPDIR says."""
     return f"{os.environ.get('RAY_TMPDIR') or '/tmp'}/ray"
-
-
-def new_id() -> str:
-    """A node id: 28 random bytes."""
-    return f"{random.SystemRandom().getrandbits(224):056x}"
 
 
 def memory_kib() -> dict[str, int]:
@@ -141,19 +134,13 @@ class RayNode:
         """Leave the cluster in order: ranks first, then a word to the head."""
         self._stopping.set()
         self._end_ranks()
+        self._send({"op": "leave"})
         if self._wire:
-            with contextlib.suppress(OSError):
-                self._wire.send({"op": "leave"})
             self._wire.close()
 
     def _beat(self) -> None:
         while not self._stopping.wait(BEAT):
-            wire = self._wire
-            if wire:
-                try:
-                    wire.send({"op": "beat", "stats": stats()})
-                except OSError:
-                    continue
+            self._send({"op": "beat", "stats": stats()})
 
     # -- rank processes ---------------------------------------------------------------------
 
@@ -161,30 +148,22 @@ class RayNode:
         if message.get("op") == "run":
             self._start_rank(message)
         elif message.get("op") == "kill":
-            job = str(message["job"])
-            self._end_ranks(job)
+            self._end_ranks(str(message["job"]))
 
     def _start_rank(self, order: Json) -> None:
         job, rank = str(order["job"]), int(order["spec"]["rank"])
         files = {
             "folder": session_folder(ray_folder(), str(self.session)),
-            "worker_id": new_worker_id(),
+            "worker_id": new_id(),
             "job_id": order["job_id"],
             "actor": order["spec"]["actor"],
         }
         pid = spawn_rank(order["env"], {**order["spec"], "files": files})
         with self._lock:
             self._ranks[pid] = (job, rank)
-        self._tell(job, rank, "started", pid, "")
-        monitor = LogMonitor(files, pid, lambda lines: self._pass_on(job, rank, lines))
+        self._tell(job, rank, "started", pid=pid, reason="")
+        monitor = LogMonitor(files, pid, lambda lines: self._tell(job, rank, "log", **lines))
         threading.Thread(target=self._reap, args=(pid, job, rank, monitor), daemon=True).start()
-
-    def _pass_on(self, job: str, rank: int, lines: Json) -> None:
-        wire = self._wire
-        message = {"op": "rank_event", "job": job, "rank": rank, "what": "log", "ip": self.ip}
-        if wire:
-            with contextlib.suppress(OSError):
-                wire.send({**message, **lines})
 
     def _reap(self, pid: int, job: str, rank: int, monitor: LogMonitor) -> None:
         _, status = os.waitpid(pid, 0)
@@ -193,16 +172,17 @@ class RayNode:
             self._ranks.pop(pid, None)
         code = os.waitstatus_to_exitcode(status)
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
-        self._tell(job, rank, "exit", pid, reason)
+        self._tell(job, rank, "exit", pid=pid, reason=reason)
 
-    def _tell(self, job: str, rank: int, what: str, pid: int, reason: str) -> None:
-        message: dict[str, Any] = {"op": "rank_event", "job": job, "rank": rank, "what": what}
-        wire = self._wire
-        if wire:
-            try:
-                wire.send({**message, "pid": pid, "reason": reason, "ip": self.ip})
-            except OSError:
-                return
+    def _tell(self, job: str, rank: int, what: str, **more: object) -> None:
+        about = {"job": job, "rank": rank, "what": what, "ip": self.ip}
+        self._send({"op": "rank_event", **about, **more})
+
+    def _send(self, message: Json) -> None:
+        """To the head; lost while there is none."""
+        if self._wire:
+            with contextlib.suppress(OSError):
+                self._wire.send(message)
 
     def _end_ranks(self, job: str = "") -> None:
         """SIGTERM, and SIGKILL for those that do not listen."""
@@ -210,10 +190,8 @@ class RayNode:
             with self._lock:
                 pids = [p for p, (owner, _) in self._ranks.items() if not job or owner == job]
             for pid in pids:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-                except ProcessLookupError:
-                    continue
             deadline = time.monotonic() + limit
             while time.monotonic() < deadline:
                 with self._lock:

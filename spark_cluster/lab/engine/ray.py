@@ -12,10 +12,11 @@ import time
 from collections.abc import Sequence
 
 from . import ray_flags
-from .logs import err, out, ray_line, set_process_name
+from .logs import err, out, ray_line, set_process_name, stat_fields
 from .node import RayNode, ray_folder
 from .ray_logs import session_folder
 from .release import has_ray
+from .tables import read_json
 from .wire import Json, Wire
 
 DEFAULT_PORT = 6379
@@ -24,16 +25,8 @@ NO_CLUSTER = (
     "ConnectionError: Could not find any running Ray instance. Please specify the one to connect "
     "to by setting the `--address` flag or `RAY_ADDRESS` environment variable."
 )
-BLOCK = (
-    ("scripts.py:1121", "--block"),
-    ("scripts.py:1122", "This command will now block forever until terminated by a signal."),
-    (
-        "scripts.py:1125",
-        "Running subprocesses are monitored and a message will be printed if any of them "
-        "terminate unexpectedly. Subprocesses exit with SIGTERM will be treated as graceful, "
-        "thus NOT reported.",
-    ),
-)
+LINES = read_json("ray_start.json")
+"""What `ray start` prints: the line of scripts.py that says it, its level, its text."""
 
 
 class StartError(Exception):
@@ -55,8 +48,7 @@ def local_nodes() -> list[Json]:
         try:
             with open(f"{folder}/{name}") as file:  # noqa: PTH123
                 entry = json.load(file)
-            with open(f"/proc/{int(entry['pid'])}/stat") as file:  # noqa: PTH123
-                started = file.read().rsplit(")", 1)[1].split()[19]
+            started = stat_fields(int(entry["pid"]))[19]
         except (OSError, ValueError, KeyError):
             continue
         if started == entry["started"]:
@@ -84,12 +76,10 @@ def split_address(text: str) -> tuple[str, int]:
 def _record(node: RayNode) -> str:
     folder = f"{ray_folder()}/spark-lab"
     os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-    with open("/proc/self/stat") as file:  # noqa: PTH123
-        started = file.read().rsplit(")", 1)[1].split()[19]
     path = f"{folder}/{os.getpid()}"
     entry = {
         "pid": os.getpid(),
-        "started": started,
+        "started": stat_fields()[19],
         "gcs": f"{node.gcs[0]}:{node.gcs[1]}",
         "node_id": node.info["node_id"],
         "ip": node.ip,
@@ -159,42 +149,10 @@ def _start_head(options: Json, ip: str) -> tuple[RayNode, str]:
     return RayNode((ip, port), ip, True, options), url
 
 
-def _print_head(ip: str, port: int, url: str, given: bool) -> None:
-    say = _say
-    say(950, "-" * 20, "SUCC")
-    say(951, "Ray runtime started.", "SUCC")
-    say(952, "-" * 20, "SUCC")
-    say(954, "Next steps")
-    say(957, "To add another node to this Ray cluster, run")
-    say(960, f"  ray start --address='{ip}:{port}'")
-    say(969, "To connect to this Ray cluster:")
-    say(971, "import ray")
-    say(972, f"ray.init(_node_ip_address='{ip}')" if given else "ray.init()")
-    if url:
-        say(984, "To submit a Ray job using the Ray Jobs CLI:")
-        say(
-            985,
-            f"  RAY_API_SERVER_ADDRESS='http://{url}' ray job submit --working-dir . "
-            "-- python my_script.py",
-        )
-        say(
-            994,
-            "See https://docs.ray.io/en/latest/cluster/running-applications/job-submission/"
-            "index.html ",
-        )
-        say(998, "for more information on submitting Ray jobs to the Ray cluster.")
-    say(1003, "To terminate the Ray runtime, run")
-    say(1004, "  ray stop")
-    say(1007, "To view the status of the cluster, use")
-    say(1008, "  ray status")
-    if url:
-        say(1012, "To monitor and debug Ray, view the dashboard at ")
-        say(1013, f"  {url}")
-        say(
-            1020,
-            "If connection to the dashboard fails, check your firewall settings and network "
-            "configuration.",
-        )
+def _print(*parts: str, **values: object) -> None:
+    """The lines of these parts of LINES, in the order of scripts.py."""
+    for line, level, text in sorted(row for part in parts for row in LINES[part]):
+        _say(line, text.format_map(values), level)
 
 
 def _say(line: int, text: str, level: str = "INFO") -> None:
@@ -223,28 +181,21 @@ def _serve(options: Json) -> int:
         )
     path = _record(node)
     if head:
-        _print_head(ip, node.gcs[1], url, "node_ip_address" in options)
+        parts = ("head", "dashboard") if url else ("head",)
+        given = f"_node_ip_address='{ip}'" if "node_ip_address" in options else ""
+        _print(*parts, ip=ip, port=node.gcs[1], url=url, given=given)
     else:
-        for line, text in ((1108, "-" * 20), (1109, "Ray runtime started."), (1110, "-" * 20)):
-            _say(line, text, "SUCC")
-        _say(1112, "To terminate the Ray runtime, run")
-        _say(1113, "  ray stop")
+        _print("worker")
     session = str(node.session)
     if options.get("block"):
-        for where, text in BLOCK:
-            out(ray_line(where, text))
-        logs = session_folder(ray_folder(), session)
-        text = f"Process exit logs will be saved to: {logs}/ray_process_exit.log"
-        out(ray_line("scripts.py:1130", text))
+        _print("block", logs=session_folder(ray_folder(), session))
     else:
         _detach(session)
     code = node.run()
     with contextlib.suppress(OSError):
         os.unlink(path)  # noqa: PTH108
     if code:
-        _say(1155, "Some Ray subprocesses exited unexpectedly:", "ERR")
-        _say(1159, "raylet [exit code=1]", "ERR")
-        _say(1166, "Remaining processes will be killed.", "ERR")
+        _print("lost")
     return code
 
 
@@ -265,26 +216,26 @@ def _detach(session: str) -> None:
     os.dup2(log, 2)
 
 
+def _refuse(line: int, text: str) -> int:
+    _say(line, text, "PANIC")
+    err(f"Error: {text}")
+    return 1
+
+
 def start(argv: Sequence[str]) -> int:
     """`ray start`."""
     global _parent_pipe
-    options = ray_flags.parse(ray_flags.START, argv)
+    options = ray_flags.parse(ray_flags.TABLES["start"], argv)
     if not options.get("head"):
         if not options.get("address"):
-            _say(
-                1046,
-                "`--address` is a required flag unless starting a head node with `--head`.",
-                "PANIC",
+            return _refuse(
+                1046, "`--address` is a required flag unless starting a head node with `--head`."
             )
-            err("Error: `--address` is a required flag unless starting a head node with `--head`.")
-            return 1
         for flag in ("port", "redis_shard_ports", "include_dashboard"):
             if flag in options:
                 name = "--" + flag.replace("_", "-")
                 text = f"`{name}` should only be specified when starting head node with `--head`."
-                _say(1065, text, "PANIC")
-                err(f"Error: {text}")
-                return 1
+                return _refuse(1065, text)
     set_process_name("raylet")
     if not options.get("block"):
         reader, _parent_pipe = os.pipe()
@@ -304,17 +255,15 @@ def start(argv: Sequence[str]) -> int:
 
 def stop(argv: Sequence[str]) -> int:
     """`ray stop`: ends the nodes of this container."""
-    options = ray_flags.parse(ray_flags.STOP, argv)
+    options = ray_flags.parse(ray_flags.TABLES["stop"], argv)
     grace = float(options.get("grace_period", 16))
     pids = [int(entry["pid"]) for entry in local_nodes()]
     if not pids:
         out("Did not find any active Ray processes.")
         return 0
     for pid in pids:
-        try:
+        with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL if options.get("force") else signal.SIGTERM)
-        except OSError:
-            continue
     deadline = time.monotonic() + grace
     while time.monotonic() < deadline and local_nodes():
         time.sleep(0.1)
@@ -333,7 +282,7 @@ def status(argv: Sequence[str]) -> int:
     """`ray status`: from the live head."""
     from .dashboard import status_text
 
-    options = ray_flags.parse(ray_flags.STATUS, argv)
+    options = ray_flags.parse(ray_flags.TABLES["status"], argv)
     address = find_address(str(options.get("address") or ""))
     if not address:
         err(f"Traceback (most recent call last):\n{NO_CLUSTER}")
@@ -362,7 +311,7 @@ def main() -> int:
     verb = argv[0] if argv else ""
     commands = {"start": start, "stop": stop, "status": status}
     if verb not in commands:
-        if verb in ray_flags.OTHER:
+        if verb in ray_flags.TABLES["other"]:
             err(f"Error: `ray {verb}` is not part of the lab's stand-in.")
         else:
             usage = "Usage: ray [OPTIONS] COMMAND [ARGS]...\nTry 'ray --help' for help.\n"
@@ -370,9 +319,8 @@ def main() -> int:
             err(f"{usage}\nError: {reason}")
         return 2
     if "--help" in argv:
-        table = {"start": ray_flags.START, "stop": ray_flags.STOP, "status": ray_flags.STATUS}
         out(f"Usage: ray {verb} [OPTIONS]\n\nOptions:")
-        for name, kind in table[verb].items():
+        for name, kind in ray_flags.TABLES[verb].items():
             out(f"  {name} {'' if kind == 'flag' else kind.upper()}")
         return 0
     try:

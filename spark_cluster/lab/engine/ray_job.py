@@ -27,6 +27,11 @@ DIED = (
 UNKNOWN = "ray.exceptions.ActorHandleNotFoundError: "
 
 
+def _refusal(text: str) -> StartError:
+    """What ends a start in Ray's executor."""
+    return StartError(text, tracebacks.EXECUTOR)
+
+
 class RayJob:
     """One driver's part of the cluster."""
 
@@ -46,10 +51,9 @@ class RayJob:
 
         address = find_address()
         if not address:
-            raise StartError(
+            raise _refusal(
                 "ConnectionError: Could not find any running Ray instance: RAY_ADDRESS is not set, "
-                "and vLLM would start a cluster of this node alone (spark-lab)",
-                tracebacks.EXECUTOR,
+                "and vLLM would start a cluster of this node alone (spark-lab)"
             )
         # Printed wherever a node has fewer GPUs than there are ranks: on every Spark.
         say(
@@ -64,10 +68,8 @@ class RayJob:
         try:
             self._gcs = Wire.connect(*split_address(address), limit=10.0)
         except OSError as error:
-            raise StartError(
-                f"ConnectionError: Ray cluster at {address} does not answer: {error}",
-                tracebacks.EXECUTOR,
-            ) from error
+            text = f"ConnectionError: Ray cluster at {address} does not answer: {error}"
+            raise _refusal(text) from error
         pass_on(ray_line("worker.py:2003", "Connected to Ray cluster."))
         where = later("ray_utils.py:622", "ray_utils.py:345")
         say(where, "No current placement group found. Creating a new placement group.")
@@ -113,11 +115,10 @@ class RayJob:
             specs = [{"GPU": 1.0} for _ in range(self._size)]
             specs[0][f"node:{ip}"] = 0.001
             if waited >= limit:
-                raise StartError(
+                raise _refusal(
                     f"ValueError: Cannot provide a placement group of "
                     f"placement_group_specs={specs} within {limit:.0f} seconds. See `ray status` "
-                    "and `ray list nodes` to make sure the cluster has enough resources.",
-                    tracebacks.EXECUTOR,
+                    "and `ray list nodes` to make sure the cluster has enough resources."
                 )
             if not warned:
                 warned = True
@@ -138,12 +139,11 @@ class RayJob:
         for node in local_nodes():
             here = answer["nodes"].get(node["node_id"])
             if here is not None and here.get("GPU", 0) < 1:
-                raise StartError(
+                raise _refusal(
                     "ValueError: Current node has no GPU available. "
                     f"current_node_resource={here}. vLLM engine cannot start without GPU. Make "
                     "sure you have at least 1 GPU available in a node "
-                    f"current_node_id='{node['node_id']}' current_ip='{ip}'.",
-                    tracebacks.EXECUTOR,
+                    f"current_node_id='{node['node_id']}' current_ip='{ip}'."
                 )
 
     def _hear(self, gcs: Wire, here: str) -> None:

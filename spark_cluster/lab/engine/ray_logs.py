@@ -42,8 +42,8 @@ def session_folder(ray_folder: str, session: str) -> str:
     return folder
 
 
-def new_worker_id() -> str:
-    """28 random bytes."""
+def new_id() -> str:
+    """The id of a node or a worker: 28 random bytes."""
     return f"{random.SystemRandom().getrandbits(224):056x}"
 
 

@@ -19,34 +19,12 @@ from .metrics import Metrics
 from .model import Model, ModelError, find_model
 from .release import at_least, engine_process, later, version
 from .scheduler import Engine
+from .tables import read_rows
 
 NAME = "vllm"
 WATCHDOG = 5.0
 """Seconds between two looks of the API server at the engine: a dead one ends it."""
-# vllm/platforms/interface.py, _Backend
-BACKENDS = [
-    "FLASH_ATTN",
-    "TRITON_ATTN",
-    "XFORMERS",
-    "ROCM_FLASH",
-    "ROCM_AITER_MLA",
-    "ROCM_AITER_FA",
-    "TORCH_SDPA",
-    "FLASHINFER",
-    "FLASHINFER_MLA",
-    "TRITON_MLA",
-    "CUTLASS_MLA",
-    "FLASHMLA",
-    "FLASH_ATTN_MLA",
-    "PALLAS",
-    "IPEX",
-    "DUAL_CHUNK_FLASH_ATTN",
-    "DIFFERENTIAL_FLASH_ATTN",
-    "NO_ATTENTION",
-    "FLEX_ATTENTION",
-    "TREE_ATTN",
-    "ROCM_ATTN",
-]
+BACKENDS = [name for (name,) in read_rows("attention_backends.txt")]
 
 
 def api(where: str, text: str, level: str = "INFO") -> None:
@@ -79,7 +57,7 @@ class ApiServer:
             server = self._listen()
             model, context = self._model()
         except (StartError, ModelError) as error:
-            tracebacks.printed("APIServer", tracebacks.SERVER[:2], str(error))
+            tracebacks.printed("APIServer", tracebacks.SERVE, str(error))
             return 1
         try:
             api_object = self._engine(model, context)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .release import at_least, version
-from .vllm_flags import CHANGES, QUANTIZATION, SERVE
+from .tables import read_rows
 
 Kwargs = dict[str, Any]
 
@@ -55,14 +55,16 @@ _KINDS: dict[str, Kwargs] = {
 
 
 def _flags() -> list[list[str]]:
-    """The table of this container's release."""
-    lines, gone = SERVE, set[str]()
-    for release, came, went in CHANGES:
-        if at_least(release):
-            lines += came + "\n"
-            gone.update(went)
-    found = [line.split() for line in lines.split("\n") if line.strip()]
-    return [parts for parts in found if not gone & set(parts[0].split(","))]
+    """The table of this container's release: names, kind, and choices where there are any."""
+    rows = read_rows("vllm_flags.txt")
+    return [row for row in rows if all(map(_holds, row))]
+
+
+def _holds(word: str) -> bool:
+    """Whether a word of the table, `>=0.13.0` or `<0.17.1`, lets its flag into this release."""
+    if word.startswith("<"):
+        return not at_least(word[1:])
+    return not word.startswith(">=") or at_least(word[2:])
 
 
 def build() -> argparse.ArgumentParser:
@@ -72,12 +74,11 @@ def build() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=False, dest="subparser")
     serve = verbs.add_parser("serve", usage=USAGE)
     serve.add_argument("model_tag", nargs="?", help="The model tag to serve.")
-    for parts in _flags():
-        kwargs = dict(_KINDS[parts[1]])
-        if len(parts) > 2:
-            choices = QUANTIZATION if parts[2] == "@quantization" else parts[2].split("|")
-            kwargs["choices"] = [int(c) for c in choices] if parts[1] == "int" else choices
-        serve.add_argument(*parts[0].split(","), default=None, **kwargs)
+    for names, kind, *rest in _flags():
+        kwargs = dict(_KINDS[kind])
+        for choices in (word.split("|") for word in rest if word[0] not in "<>"):
+            kwargs["choices"] = [int(c) for c in choices] if kind == "int" else choices
+        serve.add_argument(*names.split(","), default=None, **kwargs)
     for name in ("chat", "complete", "bench", "collect-env", "run-batch"):
         verbs.add_parser(name)
     return parser

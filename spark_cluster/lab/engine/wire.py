@@ -6,9 +6,24 @@ import contextlib
 import json
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 Json = dict[str, Any]
+
+
+def serve_each(server: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    """Begin to accept connections, each in a thread of its own, until `server` is closed."""
+
+    def accept() -> None:
+        while True:
+            try:
+                sock, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(sock,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
 
 
 class Wire:

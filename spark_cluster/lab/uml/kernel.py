@@ -5,7 +5,6 @@ Cached by its configuration: a kernel that works stays until what we ask of it c
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spark_cluster.core.error import LabError
-from spark_cluster.lab import layers, requirements
+from spark_cluster.lab import layers, process, requirements
 from spark_cluster.lab.apt import Apt
 from spark_cluster.lab.layers import Say
 from spark_cluster.lab.phases import phase
@@ -31,6 +30,10 @@ from spark_cluster.lab.uml.run import SHM, new_namespace
 _HERE = Path(__file__).parent
 CONFIG = _HERE / "kernel.config"
 PATCH = _HERE / "kernel.patch"
+EXCLUDE = _HERE / "kernel.exclude"
+"""Three quarters of the source, which take longer to unpack than to leave out: drivers of what a
+user-mode machine has not, other architectures. Of what is not compiled here only the files are
+read that say so."""
 
 _COMPILER = """#!/bin/sh
 # -O1 takes a quarter less time than the kernel's own -O2, which it follows here. A few files count
@@ -40,25 +43,6 @@ gcc "$@" -O1 2>/dev/null || exec gcc "$@"
 
 _ATTEMPTS = 2
 """How many sources are tried, the newest first: each costs minutes."""
-
-_FOREIGN = (
-    "accel", "acpi", "ata", "clk", "comedi", "crypto", "dma", "gpio", "gpu", "hid", "hwmon", "i2c",
-    "iio", "infiniband/hw", "input", "md", "media", "mfd", "mmc", "mtd", "net/ethernet",
-    "net/wireless", "nvme", "phy", "pinctrl", "platform", "regulator", "rtc", "s390", "scsi", "soc",
-    "spi", "staging", "target", "usb", "video", "watchdog",
-)  # fmt: skip
-"""Drivers of what a user-mode machine has not."""
-
-_FOREIGN_FILES = ("btrfs", "f2fs", "nfs", "nfsd", "ocfs2", "smb", "xfs")
-
-_LEFT_OUT = (
-    "Documentation/*/*", "arch/[!ux]*/*.[chS]", "arch/xtensa/*.[chS]", "arch/*/boot/dts/*",
-    "sound/*.[ch]", "tools/perf/*", "tools/testing/*",
-    *(f"drivers/{folder}/*.[ch]" for folder in _FOREIGN),
-    *(f"fs/{folder}/*.[ch]" for folder in _FOREIGN_FILES),
-)  # fmt: skip
-"""Three quarters of the source, which take longer to unpack than to leave out: of what is not
-compiled here only the files are read that say so."""
 
 
 class Cancelled(Exception):
@@ -102,16 +86,10 @@ def newest_first(packages: Sequence[str]) -> list[str]:
     return [name for _, name in sorted(found, reverse=True)]
 
 
-def _note() -> Path:
-    return layers.root() / "kernel.json"
-
-
 def failed() -> str | None:
     """Why this kernel could not be built the last time it was tried here."""
-    with suppress(OSError, ValueError, KeyError):
-        note = json.loads(_note().read_text())
-        return str(note["reason"]) if note["key"] == key() else None
-    return None
+    note = layers.noted("kernel")
+    return str(note.get("reason")) if note.get("key") == key() else None
 
 
 @contextmanager
@@ -166,8 +144,8 @@ class Builder:
         try:
             return Kernel(layers.layer("kernel", key(), build, say))
         except LabError as error:
-            said = {"key": key(), "reason": error.message, "log": (error.stderr or "").split("\n")}
-            _note().write_text(json.dumps(said, indent=1))
+            said = (error.stderr or "").split("\n")
+            layers.note("kernel", {"key": key(), "reason": error.message, "log": said})
             raise
 
     def _build(self, mirror: Mirror, work: Path, say: Say) -> None:
@@ -204,10 +182,9 @@ class Builder:
         compiler = work / "cc"
         compiler.write_text(_COMPILER)
         compiler.chmod(0o755)
-        omitted = " ".join(f"--exclude='{pattern}'" for pattern in _LEFT_OUT)
         self._run(
             f"dpkg-deb --fsys-tarfile {deb.name} | tar -xO ./usr/src/{package}.tar.xz"
-            f" | tar -xJ -C {source} --strip-components=1 {omitted}",
+            f" | tar -xJ -C {source} --strip-components=1 --exclude-from={EXCLUDE}",
             deb.parent,
             log,
         )
@@ -256,11 +233,10 @@ class Builder:
         if self._cancelled:
             raise Cancelled
         if code:
-            tail = log.read_text(errors="replace").splitlines()[-8:]
             raise LabError(
                 f"it was not built (exit code {code})",
                 command=script,
-                stderr="\n".join(tail),
+                stderr="\n".join(process.last_lines(log, 8)),
                 remedy="`spark-cluster lab up --accel tcg` does without it",
             )
 

@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -98,22 +97,20 @@ def _switchboard(given: Mapping[str, object], inherited: Sequence[int], log: Pat
             child.wait()
             raise LabError(
                 "the nodes' network could not be made",
-                stderr="\n".join(log.read_text(errors="replace").splitlines()[-6:]),
+                stderr="\n".join(process.last_lines(log)),
                 remedy="`spark-cluster lab up --accel tcg` does without a network namespace",
             )
     (Path(str(given["sockets"])) / "switchboard.pid").write_text(f"{child.pid}\n")
-    ticks = process.start_ticks(child.pid)
-    return Running(child.pid, ticks if ticks is not None else -1)
+    return Running.of(child.pid)
 
 
 def end_all(sockets: Path) -> None:
     """End nodes whose note is lost: they still live in the folder they were started for."""
     for path in (*sockets.glob("n*/pid"), *sockets.glob("switchboard.pid")):
         with suppress(OSError, ValueError):
-            pid = int(path.read_text())
-            ticks = process.start_ticks(pid)
-            if ticks is not None and Path(f"/proc/{pid}/cwd").resolve() == sockets.resolve():
-                process.end(pid, ticks)
+            running = Running.of(int(path.read_text()))
+            if Path(f"/proc/{running.pid}/cwd").resolve() == sockets.resolve():
+                running.end()
 
 
 def clock_mhz() -> str:
@@ -127,19 +124,14 @@ def clock_mhz() -> str:
 def start(machine: Machine, log: Path, *, limit: float = 30.0) -> Running:
     """Start a node; back when its kernel's management console is there."""
     child = _spawn(machine, log)
-    deadline = time.monotonic() + limit
-    while not console(machine).exists():
-        if child.poll() is not None or time.monotonic() > deadline:
-            child.kill()
-            child.wait()
-            raise LabError(
-                f"{machine.node.name} did not start",
-                stderr="\n".join([*_last(log), *_last(machine.console)]),
-                remedy="read its kernel's last words above; `--accel tcg` does without that kernel",
-            )
-        time.sleep(0.02)
-    ticks = process.start_ticks(child.pid)
-    return Running(child.pid, ticks if ticks is not None else -1)
+    running = process.when_there(child, console(machine), limit=limit)
+    if running is None:
+        raise LabError(
+            f"{machine.node.name} did not start",
+            stderr="\n".join(process.last_lines(log) + process.last_lines(machine.console)),
+            remedy="read its kernel's last words above; `--accel tcg` does without that kernel",
+        )
+    return running
 
 
 def run_to_end(machine: Machine, log: Path, *, limit: float) -> None:
@@ -188,10 +180,6 @@ def _around(machine: Machine) -> list[str]:
     return [*new_namespace(), "sh", "-c", f"{SHM} && {there}", "sh"]
 
 
-def _last(path: Path, lines: int = 6) -> list[str]:
-    return path.read_text(errors="replace").splitlines()[-lines:]
-
-
 def connect(
     topology: Topology, machines: Iterable[Machine], started: set[str], segment: int
 ) -> None:
@@ -200,7 +188,7 @@ def connect(
 
 def stop(running: Running, machine: Machine) -> None:
     """Cut its power: by its pid."""
-    if not process.end(running.pid, running.ticks):
+    if not running.end():
         raise LabError(
             f"{machine.node.name}, pid {running.pid}, does not end",
             remedy=f"look at it with ps -p {running.pid}, then run `spark-cluster lab down` again",
