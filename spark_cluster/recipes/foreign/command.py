@@ -12,7 +12,7 @@ from spark_cluster.recipes import command_line, demand
 from spark_cluster.recipes.command_line import Value
 from spark_cluster.recipes.fit import NOMINAL_BYTES
 from spark_cluster.recipes.foreign.theirs import Theirs
-from spark_cluster.recipes.lint_versions import NGC_RELEASES, ngc
+from spark_cluster.recipes.lint_versions import held, ngc, vllm
 
 _PYTHON = ("python", "python3")
 
@@ -50,7 +50,7 @@ def read(theirs: Theirs, words: Sequence[str], model: str) -> Server:
             ("command",),
             f"vLLM has no argument {line.unknown[0]}",
             f"Write it out, with two dashes and a blank before its value. Of those with one it has "
-            f"{', '.join(command_line.SHORT)}.",
+            f"{', '.join(vllm().short_names)}.",
         )
     if line.several:
         raise theirs.refuse(
@@ -189,9 +189,8 @@ def release(container: str, told: str, *, is_vllm: bool) -> str:
     are releases 0.x only: another number is a date, or a number of whoever made the image."""
     if told:
         return told
-    month = ngc(container)
-    if month is not None:
-        return NGC_RELEASES.get(month, "unknown")
+    if ngc(container) is not None:
+        return held(container) or "unknown"
     tag = _RELEASE.search(container.rpartition("/")[2])
     if tag is None or container.startswith("nvcr.io/"):
         return "unknown"

@@ -9,8 +9,9 @@ from typing import Any
 
 from spark_cluster.core.error import InputError
 from spark_cluster.document import Source, suggest
-from spark_cluster.recipes.command_line import LEVEL, SHORT
+from spark_cluster.recipes.command_line import LEVEL
 from spark_cluster.recipes.foreign.template import BadTemplate
+from spark_cluster.recipes.lint_versions import vllm
 
 Loc = tuple[str | int, ...]
 
@@ -183,7 +184,8 @@ def _argument_line(lines: list[str], first: int, name: str) -> int:
     """The line from `first` on in which the command has the argument; `first` if none has it."""
     spellings = [rf"--{re.escape(name)}".replace("\\-", "[-_]")]
     first_part = name.partition(".")[0]
-    spellings += [re.escape(short) for short, long in SHORT.items() if long == first_part]
+    known = vllm().short_names
+    spellings += [re.escape(short) for short, long in known.items() if long == first_part]
     spellings += [r"-O=?\w*"] if name == LEVEL else []
     pattern = re.compile(rf"(^|\s)({'|'.join(spellings)})(?![\w-])")
     found = (number for number in range(first, len(lines) + 1) if pattern.search(lines[number - 1]))
