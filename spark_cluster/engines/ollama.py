@@ -12,7 +12,7 @@ from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote
 from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import Deployment, Mount
+from spark_cluster.engines.spec import Deployment
 from spark_cluster.recipes.models import Recipe
 from spark_cluster.recipes.ollama import MODELFILE
 
@@ -41,29 +41,21 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = common.recipe_files(recipe, contents)
-    ports = (recipe.port,)
-    own = {"OLLAMA_HOST": f"0.0.0.0:{recipe.port}"}
-    spec = common.container(
-        recipe,
-        placement,
-        0,
-        run,
-        program="ollama",
+    rank = common.Rank(
+        "ollama",
+        ("-c", _START % _make(recipe)),
+        {"OLLAMA_HOST": f"0.0.0.0:{recipe.port}"},
+        (recipe.port,),
+        cache=_STORE,
         entrypoint="/bin/sh",
-        command=("-c", _START % _make(recipe)),
-        env=common.environment(recipe, placement, 0, own),
-        mounts=(Mount(recipe.model_cache, _STORE), *common.mounted(files)),
-        ports=ports,
-        volume=None,
         labels={f"{LABEL}.api": "ollama"},
     )
-    return common.deployment(
+    return common.deploy(
         recipe,
         placement,
-        (spec,),
-        tuple(files.values()),
-        volume=None,
+        run,
+        contents,
+        [rank],
         api="ollama",
         health=("ollama", "show", recipe.client_model),
         model_folder="",

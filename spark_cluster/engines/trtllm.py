@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import Deployment, HostFile, Mount, ServeSpec
+from spark_cluster.engines.spec import Deployment, HostFile, Mount
 from spark_cluster.recipes.models import Recipe
 
 #: The key of `spark-cluster mesh` (facts/mesh.py, which stands above this module).
@@ -70,41 +70,27 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = common.recipe_files(recipe, contents)
-    volume = common.bytes_per_token(recipe)
     port = recipe.rendezvous_port or _SSHD_PORT
-    ports = (recipe.port,)
     ssh = _ssh_files(placement, port)
-    containers = tuple(
-        common.container(
-            recipe,
-            placement,
-            rank,
-            run,
-            program="trtllm",
-            command=("sh", "-c", _HEAD) if rank == 0 else ("sh", f"{_ETC}/worker.sh"),
-            env=common.environment(recipe, placement, rank, _environment(placement, rank)),
-            mounts=(
-                Mount(recipe.model_cache, common.HF_HOME),
-                *common.mounted(files),
-                *common.mounted(ssh[rank]),
-                *_keys(rank),
-            ),
-            ports=ports if rank == 0 else (port,),
-            volume=volume,
+    ranks = [
+        common.Rank(
+            "trtllm",
+            ("sh", "-c", _HEAD) if rank == 0 else ("sh", f"{_ETC}/worker.sh"),
+            _environment(placement, rank),
+            (recipe.port,) if rank == 0 else (port,),
+            ssh[rank],
+            _keys(rank),
         )
         for rank in range(recipe.nodes)
-    )
-    ours = {file.path: file for there in ssh for file in there.values()}
-    return common.deployment(
+    ]
+    return common.deploy(
         recipe,
         placement,
-        containers,
-        (*files.values(), *ours.values()),
-        volume=volume,
-        serve=ServeSpec(
-            placement.head.name, containers[0].name, _serve_command(recipe), "trtllm-serve"
-        ),
+        run,
+        contents,
+        ranks,
+        serve=_serve_command(recipe),
+        serve_name="trtllm-serve",
         needs_ssh=True,
     )
 
@@ -133,14 +119,12 @@ def _ssh_files(placement: Placement, port: int) -> list[dict[str, HostFile]]:
 
 def _keys(rank: int) -> tuple[Mount, ...]:
     """The head's key and whom it knows; a worker's own host key and whom it lets in."""
-    sources = (
-        {_KEY: "key", "~/.ssh/known_hosts": "known_hosts"}
-        if rank == 0
-        else {
-            "/etc/ssh/ssh_host_ed25519_key": "host_key.mounted",
-            "~/.ssh/authorized_keys": "authorized_keys",
-        }
-    )
+    head = {_KEY: "key", "~/.ssh/known_hosts": "known_hosts"}
+    worker = {
+        "/etc/ssh/ssh_host_ed25519_key": "host_key.mounted",
+        "~/.ssh/authorized_keys": "authorized_keys",
+    }
+    sources = head if rank == 0 else worker
     return tuple(Mount(source, f"{_ETC}/{name}", True) for source, name in sources.items())
 
 
