@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from spark_cluster.core.data_files import read_text
 from spark_cluster.core.labels import LABEL
 from spark_cluster.engines import nccl
 from spark_cluster.engines.placement import Placement
@@ -29,6 +30,14 @@ def host_file(name: str, content: str) -> HostFile:
     """A file of ours on the host: a path that names its content."""
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     return HostFile(f"{_FILES}/{digest}/{name}", content)
+
+
+def shipped(name: str, **values: str) -> str:
+    """A text of ours for a container, from the folder files here, with each `@NAME@` filled in."""
+    text = read_text("spark_cluster.engines", "files", name)
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", value)
+    return text
 
 
 def recipe_files(recipe: Recipe, contents: Mapping[str, str]) -> dict[str, HostFile]:

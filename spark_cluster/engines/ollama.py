@@ -18,32 +18,15 @@ from spark_cluster.recipes.ollama import MODELFILE
 
 _STORE = "/root/.ollama"
 
-#: The container ends if the model cannot be made: a server without its model is no success.
-_START = f"""\
-ollama serve &
-server=$!
-trap 'kill $server' TERM INT
-until ollama list >/dev/null 2>&1; do
-  kill -0 $server || exit 1
-  sleep 1
-done
-%s || {{
-  echo "{LABEL}: the model could not be made (status $?)"
-  kill $server
-  exit 1
-}}
-echo "{LABEL}: the model is there"
-wait $server
-"""
-
 
 def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
+    # The container ends if the model cannot be made: a server without its model is no success.
     rank = common.Rank(
         "ollama",
-        ("-c", _START % _make(recipe)),
+        ("-c", common.shipped("ollama_start.sh", MAKE=_make(recipe))),
         {"OLLAMA_HOST": f"0.0.0.0:{recipe.port}"},
         (recipe.port,),
         cache=_STORE,

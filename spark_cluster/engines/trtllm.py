@@ -20,50 +20,9 @@ _KEY = "~/.ssh/id_ed25519_spark_cluster"
 
 _SSHD_PORT = 2233
 _ETC = "/etc/spark-cluster"
-_ENVIRONMENT = "/run/spark-cluster.env"
 
 #: Waits for `docker exec`, and ends at once when docker says so.
 _HEAD = "trap exit TERM; sleep infinity & wait"
-
-#: A session of sshd begins with an empty environment: it takes the container's, of its own rank.
-_WORKER = f"""\
-set -eu
-umask 077
-export -p > {_ENVIRONMENT}
-if ! command -v sshd >/dev/null && [ ! -x /usr/sbin/sshd ]; then
-  echo "spark-cluster: the image has no sshd; installing openssh-server"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server
-fi
-mkdir -p /run/sshd
-cp {_ETC}/host_key.mounted {_ETC}/host_key
-exec /usr/sbin/sshd -D -e -f {_ETC}/sshd_config
-"""
-
-_SSHD = f"""\
-Port @PORT@
-ListenAddress @ADDRESS@
-HostKey {_ETC}/host_key
-AuthorizedKeysFile {_ETC}/authorized_keys
-AuthenticationMethods publickey
-PermitRootLogin prohibit-password
-StrictModes no
-UsePAM no
-PidFile none
-ForceCommand . {_ENVIRONMENT}; exec sh -c "$SSH_ORIGINAL_COMMAND"
-"""
-
-_SSH = f"""\
-Host *
-    Port @PORT@
-    User root
-    BatchMode yes
-    IdentityFile {_ETC}/key
-    IdentitiesOnly yes
-    StrictHostKeyChecking yes
-    UserKnownHostsFile {_ETC}/known_hosts
-    CheckHostIP no
-"""
 
 
 def deploy(
@@ -96,25 +55,24 @@ def deploy(
 
 
 def _ssh_files(placement: Placement, port: int) -> list[dict[str, HostFile]]:
-    """What each rank's container needs to reach the others, or to be reached."""
+    """What each rank's container needs to reach the others, or to be reached. A session of sshd
+    begins with an empty environment: it takes the container's, of its own rank."""
     addresses = [placement.address(rank) for rank in range(len(placement.hosts))]
-    config = _SSH.replace("@PORT@", str(port)) + "".join(
+    config = common.shipped("trtllm_ssh_config", PORT=str(port)) + "".join(
         f"Host {address}\n    HostKeyAlias {address}\n" for address in addresses[1:]
     )
-    head = {
-        f"{_ETC}/hostfile": common.host_file("hostfile", "".join(f"{a}\n" for a in addresses)),
-        f"{_ETC}/ssh_config": common.host_file("ssh_config", config),
-    }
-    workers = []
-    for address in addresses[1:]:
-        sshd = _SSHD.replace("@PORT@", str(port)).replace("@ADDRESS@", address)
-        workers.append(
-            {
-                f"{_ETC}/sshd_config": common.host_file("sshd_config", sshd),
-                f"{_ETC}/worker.sh": common.host_file("worker.sh", _WORKER),
-            }
-        )
-    return [head, *workers]
+    head = {"hostfile": "".join(f"{address}\n" for address in addresses), "ssh_config": config}
+    workers = [
+        {
+            "sshd_config": common.shipped("trtllm_sshd_config", PORT=str(port), ADDRESS=address),
+            "worker.sh": common.shipped("trtllm_worker.sh"),
+        }
+        for address in addresses[1:]
+    ]
+    return [
+        {f"{_ETC}/{name}": common.host_file(name, text) for name, text in rank.items()}
+        for rank in (head, *workers)
+    ]
 
 
 def _keys(rank: int) -> tuple[Mount, ...]:

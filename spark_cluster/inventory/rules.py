@@ -15,7 +15,6 @@ from spark_cluster.document import Source, suggest
 from spark_cluster.inventory.models import HOST_NAME, Inventory, Link, Rail
 from spark_cluster.inventory.sight import DEVICES, HALVES, port
 
-
 Loc = tuple[str | int, ...]
 
 
