@@ -65,26 +65,29 @@ def _given(choice: Choice) -> str | None:
     return None if choice.value is None else choice.text
 
 
-class _Table(Document):
+class Settings(Document):
+    """The file."""
+
     given_by_us: Mapping[str, str]
     settings: Mapping[str, tuple[Setting, ...]]
 
 
 @cache
-def _table() -> _Table:
-    return packaged("spark_cluster.recipes", "lint.yaml", _Table)
+def table() -> Settings:
+    """The file."""
+    return packaged("spark_cluster.recipes", "lint.yaml", Settings)
 
 
 def given_by_us() -> Mapping[str, str]:
     """What to do about each argument that the engines give the ranks themselves."""
-    return _table().given_by_us
+    return table().given_by_us
 
 
 def settings(group: str) -> Rule:
     """The rule that the rows of a group of lint.yaml are together."""
 
     def rule(recipe: Recipe) -> Iterator[Finding]:
-        for setting in _table().settings[group]:
+        for setting in table().settings[group]:
             yield from setting.found_in(recipe)
 
     return rule
