@@ -94,12 +94,11 @@ def _misnamed(name: str, names: Sequence[str]) -> tuple[str, str]:
 
 def _interfaces(inventory: Inventory) -> list[tuple[str, Loc, Rail | Link]]:
     """Every interface with its host, and where it stands."""
-    return [
-        (name, ("hosts", name, kind, number), item)
-        for name, host in inventory.hosts.items()
-        for kind, items in (("rails", host.rails), ("links", host.links))
-        for number, item in enumerate(items)
-    ]
+    found: list[tuple[str, Loc, Rail | Link]] = []
+    for name, host in inventory.hosts.items():
+        found += [(name, ("hosts", name, "rails", n), rail) for n, rail in enumerate(host.rails)]
+        found += [(name, ("hosts", name, "links", n), link) for n, link in enumerate(host.links)]
+    return found
 
 
 def _rails_of(inventory: Inventory) -> list[tuple[str, Loc, Rail]]:
