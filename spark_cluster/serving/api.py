@@ -130,11 +130,6 @@ def health_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") 
     return get(port, "/health", timeout, address)
 
 
-def models_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") -> str:
-    """`/v1/models`: the served names."""
-    return get(port, "/v1/models", timeout, address)
-
-
 def pulse_script(port: str, path: str) -> str:
     """The path that says whether the server is well, then `/metrics` without its buckets; the port
     and the path are in shell variables of these names. A server under load is slow to write its
@@ -178,16 +173,6 @@ class Completion:
     error: str = ""
     prompt_tokens: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Models:
-    """What `/v1/models` lists. `owned_by` is of the first: `vllm`, or the lab's stand-in."""
-
-    ids: tuple[str, ...] = ()
-    owned_by: str | None = None
-    max_model_len: int | None = None
-    error: str = ""
 
 
 _MARKER_LINE = re.compile(
@@ -292,26 +277,6 @@ def parse_completion(text: str) -> Completion:
         error=failed.error if failed else "",
         prompt_tokens=sum(part.prompt_tokens for part in parts),
         seconds=sum(part.seconds for part in parts),
-    )
-
-
-def parse_models(text: str) -> Models:
-    """What `models_script` printed."""
-    answer = response(text)
-    if not answer.ok:
-        return Models(error=message_of(answer))
-    listed = json_object(answer.body).get("data")
-    entries = (
-        [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    )
-    ids = tuple(entry["id"] for entry in entries if isinstance(entry.get("id"), str))
-    if not ids:
-        return Models(error="the answer lists no model")
-    owner, length = entries[0].get("owned_by"), entries[0].get("max_model_len")
-    return Models(
-        ids=ids,
-        owned_by=owner if isinstance(owner, str) else None,
-        max_model_len=length if isinstance(length, int) else None,
     )
 
 
