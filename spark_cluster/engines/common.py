@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from spark_cluster.core.data_files import read_text
 from spark_cluster.core.labels import LABEL
 from spark_cluster.engines import nccl
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import ContainerSpec, Deployment, HostFile, Mount
+from spark_cluster.engines.spec import ContainerSpec, Deployment, HostFile, Mount, ServeSpec
 from spark_cluster.rdma.volume import expected_bytes_per_token, need_per_token
 from spark_cluster.recipes.demand import of_recipe
 from spark_cluster.recipes.models import Recipe
@@ -28,6 +30,14 @@ def host_file(name: str, content: str) -> HostFile:
     """A file of ours on the host: a path that names its content."""
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     return HostFile(f"{_FILES}/{digest}/{name}", content)
+
+
+def shipped(name: str, **values: str) -> str:
+    """A text of ours for a container, from the folder files here, with each `@NAME@` filled in."""
+    text = read_text("spark_cluster.engines", "files", name)
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", value)
+    return text
 
 
 def recipe_files(recipe: Recipe, contents: Mapping[str, str]) -> dict[str, HostFile]:
@@ -102,88 +112,46 @@ def _need(recipe: Recipe, rank: int, hosts: int, volume: float | None) -> str:
     ).label
 
 
-def container(
+@dataclass(frozen=True)
+class Rank:
+    """What the engine says of a rank's container. `program` begins its name, `env` are variables of
+    the engine's own, `ports` listen there, `files` by their place in the container come beside the
+    recipe's, and the recipe's model_cache is at `cache`."""
+
+    program: str
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    ports: tuple[int, ...] = ()
+    files: Mapping[str, HostFile] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    cache: str = HF_HOME
+    entrypoint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def deploy(
     recipe: Recipe,
     placement: Placement,
-    rank: int,
     run: str,
+    contents: Mapping[str, str],
+    ranks: Sequence[Rank],
     *,
-    program: str,
-    command: Sequence[str],
-    env: Mapping[str, str],
-    mounts: Sequence[Mount],
-    ports: Sequence[int],
-    volume: float | None,
-    labels: Mapping[str, str] | None = None,
-    entrypoint: str = "",
-) -> ContainerSpec:
-    """A rank's container. `program` begins its name, `ports` listen there, `volume` is in bytes
-    per token. Devices and capabilities for RDMA only where there is more than one rank."""
-    alone = len(placement.hosts) == 1
-    role = "head" if rank == 0 else "worker"
-    secrets = _secrets(recipe)
-    has_key = recipe.engine.startswith("vllm") and API_KEY in (*secrets, *env)
-    return ContainerSpec(
-        host=placement.hosts[rank].name,
-        rank=rank,
-        role=role,
-        name=_name(recipe, program, rank, alone=alone),
-        image=recipe.image,
-        command=tuple(command),
-        env=env,
-        labels={
-            f"{LABEL}.recipe": recipe.name,
-            f"{LABEL}.run": run,
-            f"{LABEL}.rank": str(rank),
-            f"{LABEL}.role": role,
-            f"{LABEL}.group": ",".join(host.name for host in placement.hosts),
-            f"{LABEL}.model": recipe.client_model,
-            f"{LABEL}.hub-model": recipe.model,
-            f"{LABEL}.port": str(recipe.port),
-            f"{LABEL}.ports": ",".join(map(str, ports)),
-            f"{LABEL}.devices": ",".join(rail.device for rail in placement.rails[rank]),
-            f"{LABEL}.bytes-per-token": _need(recipe, rank, len(placement.hosts), volume),
-            **({f"{LABEL}.key": API_KEY} if has_key else {}),
-            **(labels or {}),
-        },
-        mounts=tuple(mounts),
-        devices=() if alone else nccl.RDMA_DEVICES,
-        capabilities=() if alone else nccl.RDMA_CAPABILITIES,
-        ulimits=nccl.ULIMITS,
-        shm_size=recipe.shm_size,
-        entrypoint=entrypoint,
-        secrets=secrets,
-    )
-
-
-def _secrets(recipe: Recipe) -> tuple[str, ...]:
-    """Those of the recipe's secrets that the container gets: a token of the hub is of no use to an
-    engine that may not fetch anything."""
-    return tuple(name for name in recipe.secrets if recipe.downloads or name not in HUB_TOKENS)
-
-
-def _name(recipe: Recipe, program: str, rank: int, *, alone: bool) -> str:
-    """`vllm-head`, `vllm-worker`, `vllm-worker-2`; a server that is alone has its recipe's name."""
-    if alone:
-        return recipe.name if recipe.name.startswith(program) else f"{program}-{recipe.name}"
-    role = "head" if rank == 0 else "worker"
-    return f"{program}-{role}" + ("" if rank <= 1 else f"-{rank}")
-
-
-def deployment(
-    recipe: Recipe,
-    placement: Placement,
-    containers: Sequence[ContainerSpec],
-    files: Sequence[HostFile],
-    *,
-    volume: float | None,
+    serve: tuple[str, ...] = (),
+    serve_name: str = "",
     **more: Any,
 ) -> Deployment:
-    """The containers on their hosts. `more` are the fields of Deployment that only this engine
+    """The ranks' containers on their hosts. `serve` is started inside the head's, where
+    `serve_name` tells it from others; `more` are the fields of Deployment that only this engine
     sets."""
+    files = recipe_files(recipe, contents)
+    own = {file.path: file for rank in ranks for file in rank.files.values()}
+    volume = bytes_per_token(recipe)
     names = tuple(host.name for host in placement.hosts)
+    containers = tuple(
+        _container(recipe, placement, number, run, rank, mounted(files), volume)
+        for number, rank in enumerate(ranks)
+    )
     fields: dict[str, Any] = {
-        "serve": None,
         "health": _openai_health(recipe.port),
         "model_folder": model_folder(recipe.model_cache, recipe.model),
         **more,
@@ -198,15 +166,13 @@ def deployment(
         engine=recipe.engine,
         head=names[0],
         hosts=names,
-        containers=tuple(containers),
+        containers=containers,
+        serve=ServeSpec(names[0], containers[0].name, serve, serve_name) if serve else None,
         port=recipe.port,
-        ports={spec.host: _ports(spec) for spec in containers},
-        files=tuple(files),
+        ports={name: rank.ports for name, rank in zip(names, ranks, strict=True)},
+        files=(*files.values(), *own.values()),
         addresses={name: placement.address(rank) for rank, name in enumerate(names)},
-        devices={
-            name: tuple(rail.device for rail in placement.rails[rank])
-            for rank, name in enumerate(names)
-        },
+        devices={name: _devices(placement, rank) for rank, name in enumerate(names)},
         model_cache=recipe.model_cache,
         downloads=recipe.downloads,
         download_gib=recipe.requires.download_gib,
@@ -220,8 +186,76 @@ def deployment(
     )
 
 
-def _ports(spec: ContainerSpec) -> tuple[int, ...]:
-    return tuple(int(port) for port in spec.labels[f"{LABEL}.ports"].split(",") if port)
+def _container(
+    recipe: Recipe,
+    placement: Placement,
+    number: int,
+    run: str,
+    rank: Rank,
+    files: tuple[Mount, ...],
+    volume: float | None,
+) -> ContainerSpec:
+    """`files` are the recipe's, `volume` is in bytes per token. Devices and capabilities for RDMA
+    only where there is more than one rank."""
+    alone = len(placement.hosts) == 1
+    role = "head" if number == 0 else "worker"
+    secrets = _secrets(recipe)
+    env = environment(recipe, placement, number, rank.env)
+    has_key = recipe.engine.startswith("vllm") and API_KEY in (*secrets, *env)
+    return ContainerSpec(
+        host=placement.hosts[number].name,
+        rank=number,
+        role=role,
+        name=_name(recipe, rank.program, number, alone=alone),
+        image=recipe.image,
+        command=rank.command,
+        env=env,
+        labels={
+            f"{LABEL}.recipe": recipe.name,
+            f"{LABEL}.run": run,
+            f"{LABEL}.rank": str(number),
+            f"{LABEL}.role": role,
+            f"{LABEL}.group": ",".join(host.name for host in placement.hosts),
+            f"{LABEL}.model": recipe.client_model,
+            f"{LABEL}.hub-model": recipe.model,
+            f"{LABEL}.port": str(recipe.port),
+            f"{LABEL}.ports": ",".join(map(str, rank.ports)),
+            f"{LABEL}.devices": ",".join(_devices(placement, number)),
+            f"{LABEL}.bytes-per-token": _need(recipe, number, len(placement.hosts), volume),
+            **({f"{LABEL}.key": API_KEY} if has_key else {}),
+            **rank.labels,
+        },
+        mounts=(
+            Mount(recipe.model_cache, rank.cache),
+            *files,
+            *mounted(rank.files),
+            *rank.mounts,
+        ),
+        devices=() if alone else nccl.RDMA_DEVICES,
+        capabilities=() if alone else nccl.RDMA_CAPABILITIES,
+        ulimits=nccl.ULIMITS,
+        shm_size=recipe.shm_size,
+        entrypoint=rank.entrypoint,
+        secrets=secrets,
+    )
+
+
+def _devices(placement: Placement, rank: int) -> tuple[str, ...]:
+    return tuple(rail.device for rail in placement.rails[rank])
+
+
+def _secrets(recipe: Recipe) -> tuple[str, ...]:
+    """Those of the recipe's secrets that the container gets: a token of the hub is of no use to an
+    engine that may not fetch anything."""
+    return tuple(name for name in recipe.secrets if recipe.downloads or name not in HUB_TOKENS)
+
+
+def _name(recipe: Recipe, program: str, rank: int, *, alone: bool) -> str:
+    """`vllm-head`, `vllm-worker`, `vllm-worker-2`; a server that is alone has its recipe's name."""
+    if alone:
+        return recipe.name if recipe.name.startswith(program) else f"{program}-{recipe.name}"
+    role = "head" if rank == 0 else "worker"
+    return f"{program}-{role}" + ("" if rank <= 1 else f"-{rank}")
 
 
 def _openai_health(port: int) -> tuple[str, ...]:

@@ -84,44 +84,38 @@ def _command(deployment: Deployment, spec: ContainerSpec, *, anyway: bool) -> st
 
 def _service(deployment: Deployment, spec: ContainerSpec) -> dict[str, Any]:
     ours = {file.path for file in deployment.files}
-    service: dict[str, Any] = {
-        "image": spec.image,
-        "container_name": spec.name,
-        "restart": "unless-stopped",
-        "network_mode": "host",
-        "ipc": "host",
-    }
-    if spec.entrypoint:
-        service["entrypoint"] = [_plain(spec.entrypoint)]
-    service["command"] = [_plain(word) for word in spec.command]
-    environment = {key: _plain(value) for key, value in spec.env.items()}
-    environment |= {name: _from_outside(name) for name in spec.secrets}
-    if environment:
-        service["environment"] = environment
-    service["volumes"] = [_volume(mount) for mount in spec.mounts if mount.source not in ours]
     configs = [
         {"source": _config_name(mount), "target": mount.target}
         for mount in spec.mounts
         if mount.source in ours
     ]
-    if configs:
-        service["configs"] = configs
-    service["ulimits"] = {name: int(value) for name, value in spec.ulimits.items()}
-    service["deploy"] = {
-        "resources": {
-            "reservations": {
-                "devices": [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
-            }
-        }
+    environment = {
+        **{key: _plain(value) for key, value in spec.env.items()},
+        **{name: _from_outside(name) for name in spec.secrets},
     }
-    service["healthcheck"] = {
-        "test": ["CMD", *(_plain(word) for word in deployment.health)],
-        "interval": f"{_INTERVAL}s",
-        "timeout": f"{_TIMEOUT}s",
-        "retries": _RETRIES,
-        "start_period": f"{deployment.ready_seconds:.0f}s",
+    gpus = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    service = {
+        "image": spec.image,
+        "container_name": spec.name,
+        "restart": "unless-stopped",
+        "network_mode": "host",
+        "ipc": "host",
+        "entrypoint": [_plain(spec.entrypoint)] if spec.entrypoint else None,
+        "command": [_plain(word) for word in spec.command],
+        "environment": environment or None,
+        "volumes": [_volume(mount) for mount in spec.mounts if mount.source not in ours],
+        "configs": configs or None,
+        "ulimits": {name: int(value) for name, value in spec.ulimits.items()},
+        "deploy": {"resources": {"reservations": {"devices": [gpus]}}},
+        "healthcheck": {
+            "test": ["CMD", *(_plain(word) for word in deployment.health)],
+            "interval": f"{_INTERVAL}s",
+            "timeout": f"{_TIMEOUT}s",
+            "retries": _RETRIES,
+            "start_period": f"{deployment.ready_seconds:.0f}s",
+        },
     }
-    return service
+    return {key: value for key, value in service.items() if value is not None}
 
 
 def _from_outside(name: str) -> str:

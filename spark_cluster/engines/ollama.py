@@ -12,58 +12,33 @@ from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote
 from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import Deployment, Mount
+from spark_cluster.engines.spec import Deployment
 from spark_cluster.recipes.models import Recipe
 from spark_cluster.recipes.ollama import MODELFILE
 
 _STORE = "/root/.ollama"
-
-#: The container ends if the model cannot be made: a server without its model is no success.
-_START = f"""\
-ollama serve &
-server=$!
-trap 'kill $server' TERM INT
-until ollama list >/dev/null 2>&1; do
-  kill -0 $server || exit 1
-  sleep 1
-done
-%s || {{
-  echo "{LABEL}: the model could not be made (status $?)"
-  kill $server
-  exit 1
-}}
-echo "{LABEL}: the model is there"
-wait $server
-"""
 
 
 def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = common.recipe_files(recipe, contents)
-    ports = (recipe.port,)
-    own = {"OLLAMA_HOST": f"0.0.0.0:{recipe.port}"}
-    spec = common.container(
-        recipe,
-        placement,
-        0,
-        run,
-        program="ollama",
+    # The container ends if the model cannot be made: a server without its model is no success.
+    rank = common.Rank(
+        "ollama",
+        ("-c", common.shipped("ollama_start.sh", MAKE=_make(recipe))),
+        {"OLLAMA_HOST": f"0.0.0.0:{recipe.port}"},
+        (recipe.port,),
+        cache=_STORE,
         entrypoint="/bin/sh",
-        command=("-c", _START % _make(recipe)),
-        env=common.environment(recipe, placement, 0, own),
-        mounts=(Mount(recipe.model_cache, _STORE), *common.mounted(files)),
-        ports=ports,
-        volume=None,
         labels={f"{LABEL}.api": "ollama"},
     )
-    return common.deployment(
+    return common.deploy(
         recipe,
         placement,
-        (spec,),
-        tuple(files.values()),
-        volume=None,
+        run,
+        contents,
+        [rank],
         api="ollama",
         health=("ollama", "show", recipe.client_model),
         model_folder="",

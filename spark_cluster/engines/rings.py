@@ -13,7 +13,7 @@ from spark_cluster.core.error import InputError
 from spark_cluster.engines.placement import Placement
 from spark_cluster.inventory import rings
 from spark_cluster.recipes.lint_finding import Finding, error, warning
-from spark_cluster.recipes.lint_versions import WHEEL_NCCL, ngc, release, wheel_nccl
+from spark_cluster.recipes.lint_versions import ngc, release, vllm, wheel_nccl
 from spark_cluster.recipes.models import Recipe
 
 CODE = "RECIPE009"
@@ -47,9 +47,10 @@ def findings(recipe: Recipe, placement: Placement) -> tuple[Finding, ...]:
 def _release(recipe: Recipe) -> tuple[Finding, ...]:
     needs = f"a ring needs NCCL {SUBNET_AWARE} or newer, which chooses the cable by the subnet"
     version = release(recipe.engine_version) if recipe.engine.startswith("vllm") else None
+    wheels = vllm().wheel_nccl
     own = version is None or ngc(recipe.image) is not None
     holds = None if own or version is None else wheel_nccl(version)
-    if own or version is None or (holds is None and version >= Version(WHEEL_NCCL[0][0])):
+    if own or version is None or (holds is None and version >= Version(wheels[0].first)):
         what = f"{needs}; which NCCL {recipe.image} holds is not known"
         remedy = (
             f"Ask it: `docker run --rm --gpus all {recipe.image} python3 -c 'import torch; "
@@ -59,11 +60,11 @@ def _release(recipe: Recipe) -> tuple[Finding, ...]:
     if holds is not None and Version(holds) >= SUBNET_AWARE:
         return ()
     what = (
-        f"{needs}, and vLLM {version} comes with {holds or f'one before {WHEEL_NCCL[0][2]}'}: it "
+        f"{needs}, and vLLM {version} comes with {holds or f'one before {wheels[0].nccl}'}: it "
         "would connect ports that share no cable, and end with `ibv_modify_qp` error 110"
     )
     remedy = (
-        f"Use an image with vLLM {WHEEL_NCCL[-1][0]} or newer; if this one has a newer NCCL, "
+        f"Use an image with vLLM {wheels[-1].first} or newer; if this one has a newer NCCL, "
         "launch it with --anyway."
     )
     return (error(("image",), CODE, what, remedy),)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import Deployment, Mount
+from spark_cluster.engines.spec import Deployment
 from spark_cluster.recipes.models import Recipe
 
 _INIT_PORT = 20000
@@ -22,34 +22,30 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = common.recipe_files(recipe, contents)
-    volume = common.bytes_per_token(recipe)
     init = recipe.rendezvous_port or _INIT_PORT
     several = recipe.nodes > 1
     ports = (init, recipe.port) if several else (recipe.port,)
-    containers = tuple(
-        common.container(
-            recipe,
-            placement,
-            rank,
-            run,
-            program="sglang",
-            command=(
-                *("python3", "-m", "sglang.launch_server", "--model-path", recipe.model),
-                *common.flags(recipe),
-                *common.served_name(recipe),
-                *(() if _METRICS in recipe.args else (f"--{_METRICS}",)),
-                *(_join(placement, rank, init) if several else ()),
-                *("--host", "0.0.0.0", "--port", str(recipe.port)),
-            ),
-            env=common.environment(recipe, placement, rank, _own(placement, rank, several)),
-            mounts=(Mount(recipe.model_cache, common.HF_HOME), *common.mounted(files)),
-            ports=ports if rank == 0 else (),
-            volume=volume,
+    ranks = [
+        common.Rank(
+            "sglang",
+            _command(recipe, _join(placement, rank, init) if several else ()),
+            _own(placement, rank, several),
+            ports if rank == 0 else (),
         )
         for rank in range(recipe.nodes)
+    ]
+    return common.deploy(recipe, placement, run, contents, ranks)
+
+
+def _command(recipe: Recipe, join: tuple[str, ...]) -> tuple[str, ...]:
+    return (
+        *("python3", "-m", "sglang.launch_server", "--model-path", recipe.model),
+        *common.flags(recipe),
+        *common.served_name(recipe),
+        *(() if _METRICS in recipe.args else (f"--{_METRICS}",)),
+        *join,
+        *("--host", "0.0.0.0", "--port", str(recipe.port)),
     )
-    return common.deployment(recipe, placement, containers, tuple(files.values()), volume=volume)
 
 
 def _own(placement: Placement, rank: int, several: bool) -> dict[str, str]:

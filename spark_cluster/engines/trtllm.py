@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import Deployment, HostFile, Mount, ServeSpec
+from spark_cluster.engines.spec import Deployment, HostFile, Mount
 from spark_cluster.recipes.models import Recipe
 
 #: The key of `spark-cluster mesh` (facts/mesh.py, which stands above this module).
@@ -20,127 +20,69 @@ _KEY = "~/.ssh/id_ed25519_spark_cluster"
 
 _SSHD_PORT = 2233
 _ETC = "/etc/spark-cluster"
-_ENVIRONMENT = "/run/spark-cluster.env"
 
 #: Waits for `docker exec`, and ends at once when docker says so.
 _HEAD = "trap exit TERM; sleep infinity & wait"
-
-#: A session of sshd begins with an empty environment: it takes the container's, of its own rank.
-_WORKER = f"""\
-set -eu
-umask 077
-export -p > {_ENVIRONMENT}
-if ! command -v sshd >/dev/null && [ ! -x /usr/sbin/sshd ]; then
-  echo "spark-cluster: the image has no sshd; installing openssh-server"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server
-fi
-mkdir -p /run/sshd
-cp {_ETC}/host_key.mounted {_ETC}/host_key
-exec /usr/sbin/sshd -D -e -f {_ETC}/sshd_config
-"""
-
-_SSHD = f"""\
-Port @PORT@
-ListenAddress @ADDRESS@
-HostKey {_ETC}/host_key
-AuthorizedKeysFile {_ETC}/authorized_keys
-AuthenticationMethods publickey
-PermitRootLogin prohibit-password
-StrictModes no
-UsePAM no
-PidFile none
-ForceCommand . {_ENVIRONMENT}; exec sh -c "$SSH_ORIGINAL_COMMAND"
-"""
-
-_SSH = f"""\
-Host *
-    Port @PORT@
-    User root
-    BatchMode yes
-    IdentityFile {_ETC}/key
-    IdentitiesOnly yes
-    StrictHostKeyChecking yes
-    UserKnownHostsFile {_ETC}/known_hosts
-    CheckHostIP no
-"""
 
 
 def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = common.recipe_files(recipe, contents)
-    volume = common.bytes_per_token(recipe)
     port = recipe.rendezvous_port or _SSHD_PORT
-    ports = (recipe.port,)
     ssh = _ssh_files(placement, port)
-    containers = tuple(
-        common.container(
-            recipe,
-            placement,
-            rank,
-            run,
-            program="trtllm",
-            command=("sh", "-c", _HEAD) if rank == 0 else ("sh", f"{_ETC}/worker.sh"),
-            env=common.environment(recipe, placement, rank, _environment(placement, rank)),
-            mounts=(
-                Mount(recipe.model_cache, common.HF_HOME),
-                *common.mounted(files),
-                *common.mounted(ssh[rank]),
-                *_keys(rank),
-            ),
-            ports=ports if rank == 0 else (port,),
-            volume=volume,
+    ranks = [
+        common.Rank(
+            "trtllm",
+            ("sh", "-c", _HEAD) if rank == 0 else ("sh", f"{_ETC}/worker.sh"),
+            _environment(placement, rank),
+            (recipe.port,) if rank == 0 else (port,),
+            ssh[rank],
+            _keys(rank),
         )
         for rank in range(recipe.nodes)
-    )
-    ours = {file.path: file for there in ssh for file in there.values()}
-    return common.deployment(
+    ]
+    return common.deploy(
         recipe,
         placement,
-        containers,
-        (*files.values(), *ours.values()),
-        volume=volume,
-        serve=ServeSpec(
-            placement.head.name, containers[0].name, _serve_command(recipe), "trtllm-serve"
-        ),
+        run,
+        contents,
+        ranks,
+        serve=_serve_command(recipe),
+        serve_name="trtllm-serve",
         needs_ssh=True,
     )
 
 
 def _ssh_files(placement: Placement, port: int) -> list[dict[str, HostFile]]:
-    """What each rank's container needs to reach the others, or to be reached."""
+    """What each rank's container needs to reach the others, or to be reached. A session of sshd
+    begins with an empty environment: it takes the container's, of its own rank."""
     addresses = [placement.address(rank) for rank in range(len(placement.hosts))]
-    config = _SSH.replace("@PORT@", str(port)) + "".join(
+    config = common.shipped("trtllm_ssh_config", PORT=str(port)) + "".join(
         f"Host {address}\n    HostKeyAlias {address}\n" for address in addresses[1:]
     )
-    head = {
-        f"{_ETC}/hostfile": common.host_file("hostfile", "".join(f"{a}\n" for a in addresses)),
-        f"{_ETC}/ssh_config": common.host_file("ssh_config", config),
-    }
-    workers = []
-    for address in addresses[1:]:
-        sshd = _SSHD.replace("@PORT@", str(port)).replace("@ADDRESS@", address)
-        workers.append(
-            {
-                f"{_ETC}/sshd_config": common.host_file("sshd_config", sshd),
-                f"{_ETC}/worker.sh": common.host_file("worker.sh", _WORKER),
-            }
-        )
-    return [head, *workers]
+    head = {"hostfile": "".join(f"{address}\n" for address in addresses), "ssh_config": config}
+    workers = [
+        {
+            "sshd_config": common.shipped("trtllm_sshd_config", PORT=str(port), ADDRESS=address),
+            "worker.sh": common.shipped("trtllm_worker.sh"),
+        }
+        for address in addresses[1:]
+    ]
+    return [
+        {f"{_ETC}/{name}": common.host_file(name, text) for name, text in rank.items()}
+        for rank in (head, *workers)
+    ]
 
 
 def _keys(rank: int) -> tuple[Mount, ...]:
     """The head's key and whom it knows; a worker's own host key and whom it lets in."""
-    sources = (
-        {_KEY: "key", "~/.ssh/known_hosts": "known_hosts"}
-        if rank == 0
-        else {
-            "/etc/ssh/ssh_host_ed25519_key": "host_key.mounted",
-            "~/.ssh/authorized_keys": "authorized_keys",
-        }
-    )
+    head = {_KEY: "key", "~/.ssh/known_hosts": "known_hosts"}
+    worker = {
+        "/etc/ssh/ssh_host_ed25519_key": "host_key.mounted",
+        "~/.ssh/authorized_keys": "authorized_keys",
+    }
+    sources = head if rank == 0 else worker
     return tuple(Mount(source, f"{_ETC}/{name}", True) for source, name in sources.items())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import Deployment, Mount
+from spark_cluster.engines.spec import Deployment
 from spark_cluster.recipes.models import Recipe
 
 #: vLLM's own default of --master-port.
@@ -21,32 +21,19 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = common.recipe_files(recipe, contents)
-    volume = common.bytes_per_token(recipe)
     master = recipe.rendezvous_port or _MASTER_PORT
     several = recipe.nodes > 1
     ports = (master, recipe.port) if several else (recipe.port,)
-    containers = tuple(
-        common.container(
-            recipe,
-            placement,
-            rank,
-            run,
-            program="vllm",
-            command=serve_command(recipe, _join(placement, rank, master) if several else ()),
-            env=common.environment(
-                recipe,
-                placement,
-                rank,
-                {"VLLM_HOST_IP": placement.address(rank)} if several else {},
-            ),
-            mounts=(Mount(recipe.model_cache, common.HF_HOME), *common.mounted(files)),
-            ports=ports if rank == 0 else (),
-            volume=volume,
+    ranks = [
+        common.Rank(
+            "vllm",
+            serve_command(recipe, _join(placement, rank, master) if several else ()),
+            {"VLLM_HOST_IP": placement.address(rank)} if several else {},
+            ports if rank == 0 else (),
         )
         for rank in range(recipe.nodes)
-    )
-    return common.deployment(recipe, placement, containers, tuple(files.values()), volume=volume)
+    ]
+    return common.deploy(recipe, placement, run, contents, ranks)
 
 
 def serve_command(recipe: Recipe, join: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from spark_cluster.engines import common, vllm
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import Deployment, HostFile, Mount, ServeSpec
+from spark_cluster.engines.spec import Deployment, HostFile
 from spark_cluster.recipes.models import Recipe
 
 #: The file in which vLLM is told what of the driver's environment not to copy over the workers' own
@@ -24,40 +24,28 @@ def deploy(
     recipe: Recipe, placement: Placement, run: str, contents: Mapping[str, str]
 ) -> Deployment:
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
-    files = common.recipe_files(recipe, contents)
-    volume = common.bytes_per_token(recipe)
     ports = (recipe.ray.port, recipe.ray.dashboard_port, recipe.port)
-    environments = [
-        common.environment(recipe, placement, rank, {"VLLM_HOST_IP": placement.address(rank)})
-        for rank in range(recipe.nodes)
-    ]
-    own = _own_variables(environments)
-    containers = tuple(
-        common.container(
-            recipe,
-            placement,
-            rank,
-            run,
-            program="vllm",
-            command=_ray_command(recipe, placement, rank),
-            env=environments[rank],
-            mounts=(
-                Mount(recipe.model_cache, common.HF_HOME),
-                *common.mounted(files),
-                *(common.mounted(own) if rank == 0 else ()),
-            ),
-            ports=ports if rank == 0 else (),
-            volume=volume,
-        )
-        for rank in range(recipe.nodes)
+    own = [{"VLLM_HOST_IP": placement.address(rank)} for rank in range(recipe.nodes)]
+    kept = _own_variables(
+        [common.environment(recipe, placement, rank, env) for rank, env in enumerate(own)]
     )
-    return common.deployment(
+    ranks = [
+        common.Rank(
+            "vllm",
+            _ray_command(recipe, placement, rank),
+            env,
+            ports if rank == 0 else (),
+            kept if rank == 0 else {},
+        )
+        for rank, env in enumerate(own)
+    ]
+    return common.deploy(
         recipe,
         placement,
-        containers,
-        (*files.values(), *own.values()),
-        volume=volume,
-        serve=ServeSpec(placement.head.name, containers[0].name, vllm.serve_command(recipe)),
+        run,
+        contents,
+        ranks,
+        serve=vllm.serve_command(recipe),
         ray_dashboard_port=recipe.ray.dashboard_port,
     )
 
@@ -79,16 +67,13 @@ def _own_variables(environments: Sequence[Mapping[str, str]]) -> dict[str, HostF
 
 
 def _ray_command(recipe: Recipe, placement: Placement, rank: int) -> tuple[str, ...]:
-    common = (f"--node-ip-address={placement.address(rank)}", "--num-gpus=1", "--block")
-    if rank == 0:
-        return (
-            "ray",
-            "start",
-            "--head",
-            f"--port={recipe.ray.port}",
-            "--dashboard-host=127.0.0.1",
-            f"--dashboard-port={recipe.ray.dashboard_port}",
-            "--disable-usage-stats",
-            *common,
-        )
-    return ("ray", "start", f"--address={placement.address(0)}:{recipe.ray.port}", *common)
+    head = (
+        "--head",
+        f"--port={recipe.ray.port}",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={recipe.ray.dashboard_port}",
+        "--disable-usage-stats",
+    )
+    joins = (f"--address={placement.address(0)}:{recipe.ray.port}",)
+    own = (f"--node-ip-address={placement.address(rank)}", "--num-gpus=1", "--block")
+    return ("ray", "start", *(head if rank == 0 else joins), *own)

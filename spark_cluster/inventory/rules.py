@@ -12,8 +12,10 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address
 from typing import Any
 
 from spark_cluster.document import Source, suggest
-from spark_cluster.inventory.models import HOST_NAME, Inventory, Managed, Rail
+from spark_cluster.inventory.models import HOST_NAME, Inventory, Link, Rail
 from spark_cluster.inventory.sight import DEVICES, HALVES, port
+
+Loc = tuple[str | int, ...]
 
 
 def check(source: Source, inventory: Inventory) -> None:
@@ -90,32 +92,39 @@ def _misnamed(name: str, names: Sequence[str]) -> tuple[str, str]:
     )
 
 
+def _interfaces(inventory: Inventory) -> list[tuple[str, Loc, Rail | Link]]:
+    """Every interface with its host, and where it stands."""
+    found: list[tuple[str, Loc, Rail | Link]] = []
+    for name, host in inventory.hosts.items():
+        found += [(name, ("hosts", name, "rails", n), rail) for n, rail in enumerate(host.rails)]
+        found += [(name, ("hosts", name, "links", n), link) for n, link in enumerate(host.links)]
+    return found
+
+
+def _rails_of(inventory: Inventory) -> list[tuple[str, Loc, Rail]]:
+    return [(name, at, i) for name, at, i in _interfaces(inventory) if isinstance(i, Rail)]
+
+
+def _links_of(inventory: Inventory) -> list[tuple[str, Loc, Link]]:
+    return [(name, at, i) for name, at, i in _interfaces(inventory) if isinstance(i, Link)]
+
+
 def _addresses(source: Source, inventory: Inventory) -> None:
     seen: dict[str, str] = {}
-    for name, host in inventory.hosts.items():
-        parts: tuple[tuple[str, tuple[Managed, ...]], ...]
-        parts = (("rails", host.rails), ("links", host.links))
-        for kind, items in parts:
-            for number, item in enumerate(items):
-                owner = f"{name} {item.interface}"
-                if item.ip in seen:
-                    raise source.error(
-                        ("hosts", name, kind, number, "address"),
-                        f"{item.ip} is also the address of {seen[item.ip]}",
-                        "Every interface of every host needs its own address.",
-                    )
-                seen[item.ip] = owner
+    for name, at, item in _interfaces(inventory):
+        if item.ip in seen:
+            raise source.error(
+                (*at, "address"),
+                f"{item.ip} is also the address of {seen[item.ip]}",
+                "Every interface of every host needs its own address.",
+            )
+        seen[item.ip] = f"{name} {item.interface}"
 
 
 def _rails(source: Source, inventory: Inventory) -> None:
     """Rails of different hosts on one network must agree on it and on the MTU."""
-    entries = [
-        (name, number, rail)
-        for name, host in inventory.hosts.items()
-        for number, rail in enumerate(host.rails)
-    ]
-    for position, (name, number, rail) in enumerate(entries):
-        at = ("hosts", name, "rails", number)
+    entries = _rails_of(inventory)
+    for position, (name, at, rail) in enumerate(entries):
         for other_name, _, other in entries[:position]:
             if other_name == name or not rail.network.overlaps(other.network):
                 continue
@@ -133,10 +142,10 @@ def _rails(source: Source, inventory: Inventory) -> None:
                     f"{other.mtu}",
                     "Both ends of a cable need the same MTU; 9000 is the default.",
                 )
-    for name, number, rail in entries:
+    for name, at, rail in entries:
         if not inventory.peers(name, rail):
             raise source.error(
-                ("hosts", name, "rails", number, "address"),
+                (*at, "address"),
                 f"{rail.address} is outside its subnet: no other host has a rail in {rail.network}",
                 "The two ends of a cable need addresses in one subnet, such as 192.168.100.10/24 "
                 "and 192.168.100.11/24. Correct the address, or remove the rail.",
@@ -145,15 +154,14 @@ def _rails(source: Source, inventory: Inventory) -> None:
 
 def _devices(source: Source, inventory: Inventory) -> None:
     """Where both names are a Spark's own, they belong together."""
-    for name, host in inventory.hosts.items():
-        for number, rail in enumerate(host.rails):
-            own = DEVICES.get(rail.interface, rail.device)
-            if own != rail.device and rail.device in DEVICES.values():
-                raise source.error(
-                    ("hosts", name, "rails", number, "device"),
-                    f"{rail.device} belongs to another half; {rail.interface} has {own}",
-                    f"Write `device: {own}`: RDMA would leave by a half that has another address.",
-                )
+    for _, at, rail in _rails_of(inventory):
+        own = DEVICES.get(rail.interface, rail.device)
+        if own != rail.device and rail.device in DEVICES.values():
+            raise source.error(
+                (*at, "device"),
+                f"{rail.device} belongs to another half; {rail.interface} has {own}",
+                f"Write `device: {own}`: RDMA would leave by a half that has another address.",
+            )
 
 
 def _cables(source: Source, inventory: Inventory) -> None:
@@ -161,36 +169,33 @@ def _cables(source: Source, inventory: Inventory) -> None:
 
     Only where a subnet joins two hosts: on a switch a port faces many.
     """
-    for name, host in inventory.hosts.items():
-        faced: dict[int, tuple[Rail, str]] = {}
-        for number, rail in enumerate(host.rails):
-            peers = inventory.peers(name, rail)
-            if len(peers) != 1 or rail.interface not in HALVES:
-                continue
-            (peer, end), mine = peers[0], port(rail.interface)
-            if end.interface not in HALVES:
-                continue
-            there = f"{peer}, port {port(end.interface)}"
-            other, before = faced.setdefault(mine, (rail, there))
-            if before != there:
-                raise source.error(
-                    ("hosts", name, "rails", number, "address"),
-                    f"by its subnet {rail.interface} ({rail.address}) faces {there}, but "
-                    f"{other.interface} ({other.address}), the other half of port {mine}, faces "
-                    f"{before}",
-                    "A cable has two ends, and both halves of a port use it: give each half a "
-                    "subnet with a half of the port at the other end.",
-                )
+    faced: dict[tuple[str, int], tuple[Rail, str]] = {}
+    for name, at, rail in _rails_of(inventory):
+        peers = inventory.peers(name, rail)
+        if len(peers) != 1 or rail.interface not in HALVES:
+            continue
+        (peer, end), mine = peers[0], port(rail.interface)
+        if end.interface not in HALVES:
+            continue
+        there = f"{peer}, port {port(end.interface)}"
+        other, before = faced.setdefault((name, mine), (rail, there))
+        if before != there:
+            raise source.error(
+                (*at, "address"),
+                f"by its subnet {rail.interface} ({rail.address}) faces {there}, but "
+                f"{other.interface} ({other.address}), the other half of port {mine}, faces "
+                f"{before}",
+                "A cable has two ends, and both halves of a port use it: give each half a "
+                "subnet with a half of the port at the other end.",
+            )
 
 
 def _links(source: Source, inventory: Inventory) -> None:
     """A link shares no subnet with a rail, and links that share one agree on its size."""
-    rails = [(name, rail) for name, host in inventory.hosts.items() for rail in host.rails]
-    links = [(name, number, link) for name, host in inventory.hosts.items()
-             for number, link in enumerate(host.links)]  # fmt: skip
-    for position, (name, number, link) in enumerate(links):
-        at = ("hosts", name, "links", number, "address")
-        for owner, rail in rails:
+    links = _links_of(inventory)
+    for position, (name, place, link) in enumerate(links):
+        at = (*place, "address")
+        for owner, _, rail in _rails_of(inventory):
             if link.network.overlaps(rail.network):
                 raise source.error(
                     at,

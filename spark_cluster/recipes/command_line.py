@@ -6,55 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-Value = str | bool
+from spark_cluster.recipes.lint_versions import vllm
 
-#: One letter to three of vLLM's command line (vllm/engine/arg_utils.py) and the name behind them.
-SHORT = {
-    "-tp": "tensor-parallel-size",
-    "-pp": "pipeline-parallel-size",
-    "-dp": "data-parallel-size",
-    "-dpl": "data-parallel-size-local",
-    "-dpn": "data-parallel-rank",
-    "-dpr": "data-parallel-start-rank",
-    "-dpa": "data-parallel-address",
-    "-dpp": "data-parallel-rpc-port",
-    "-dpb": "data-parallel-backend",
-    "-dcp": "decode-context-parallel-size",
-    "-pcp": "prefill-context-parallel-size",
-    "-q": "quantization",
-    "-O": "compilation-config",
-    "-cc": "compilation-config",
-    "-sc": "speculative-config",
-    "-ac": "attention-config",
-    "-dc": "diffusion-config",
-    "-ep": "enable-expert-parallel",
-    "-n": "nnodes",
-    "-r": "node-rank",
-}
+Value = str | bool
 
 #: What vLLM makes of -O3, -O=3 and -O 3 (vllm/utils/argparse_utils.py); -O before anything else is
 #: the older name of -cc.
 LEVEL = "optimization-level"
 _LEVELS = ("0", "1", "2", "3")
-
-#: Arguments without a value beyond those that begin with `enable-`, `disable-`, `no-` or `skip-`.
-_SWITCHES = frozenset(
-    {
-        "trust-remote-code",
-        "enforce-eager",
-        "headless",
-        "async-scheduling",
-        "calculate-kv-scales",
-        "fully-sharded-loras",
-        "language-model-only",
-        "return-tokens-as-token-ids",
-        "use-tqdm-on-load",
-    }
-)
-
-#: Arguments that keep every value when they are given again (vllm/entrypoints/openai/cli_args.py,
-#: tensorrt_llm/commands/serve.py); so do those that end in + (vllm/utils/argparse_utils.py).
-_COLLECTED = frozenset({"middleware", "custom-module-dirs"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +39,7 @@ def parse(words: Sequence[str]) -> CommandLine:
     for word in _with_level(words):
         if _is_name(word):
             name, equals, value = _name(word).partition("=")
-            if name in args and (name in _COLLECTED or name.endswith("+")):
+            if name in args and (name in vllm().collected or name.endswith("+")):
                 several.append(name)
             args[name] = value if equals else True
             open_name = "" if equals or _is_switch(name) else name
@@ -109,7 +68,7 @@ def _with_level(words: Sequence[str]) -> Iterator[str]:
 def _is_known(word: str) -> bool:
     """Whether a word with one dash is one of vLLM's; any word with two may be."""
     head = word.partition("=")[0].partition(".")[0]
-    return word.startswith("--") or head in SHORT or head.startswith("-O")
+    return word.startswith("--") or head in vllm().short_names or head.startswith("-O")
 
 
 def _is_name(word: str) -> bool:
@@ -120,9 +79,9 @@ def _name(word: str) -> str:
     """Without its dashes; `_` is as good as `-` to vLLM and the more usual to TensorRT-LLM."""
     head, equals, value = word.partition("=")
     name, dot, inside = head.partition(".")
-    full = SHORT.get(name) or name.lstrip("-").replace("_", "-")
+    full = vllm().short_names.get(name) or name.lstrip("-").replace("_", "-")
     return full + dot + inside + equals + value
 
 
 def _is_switch(name: str) -> bool:
-    return name in _SWITCHES or name.startswith(("enable-", "disable-", "no-", "skip-"))
+    return name in vllm().switches or name.startswith(("enable-", "disable-", "no-", "skip-"))

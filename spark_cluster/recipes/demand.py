@@ -57,7 +57,6 @@ class Demand:
     context: int | None = None
     sequences: int | None = None
     batched_tokens: int = VLLM_BATCHED_TOKENS
-    quantization: str = ""
     stretched_by: str | None = None
 
     @property
@@ -109,7 +108,6 @@ def of_arguments(
         context=_pick(given, "context", _length),
         sequences=_pick(given, "sequences", _count),
         batched_tokens=_pick(given, "batched", _size) or VLLM_BATCHED_TOKENS,
-        quantization=str(given.get("quantization", "")),
         stretched_by=None if env is None else _stretched_by(given, env),
     )
 

@@ -11,7 +11,7 @@ many tokens: the smallest host decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -92,19 +92,19 @@ def fit(
     """`weights` are the bytes of the model's weight files, None if they are not known; `hosts`
     are those that serve, or NOMINAL."""
     smallest = min(hosts, key=lambda host: host.total)
-    if not weights:
-        why = "The size of the weights is not known: the model is not in the cache."
-        return Fit("unknown", (_memory_line(smallest),), notes=(why,))
+    why = ""
     if smallest.total < LEAST_BYTES:
         why = "A host of this size is no Spark; what the engine needs there is not known."
+    if not weights:
+        why = "The size of the weights is not known: the model is not in the cache."
+    if why or not weights:
         return Fit("unknown", (_memory_line(smallest),), notes=(why,))
-    if demand.engine in ROUGH:
-        return _rough(Rank(demand, config, smallest.total, weights), hosts)
     rank = Rank(demand, config, smallest.total, weights)
+    if demand.engine in ROUGH:
+        return _rough(rank, hosts)
     long = beyond(demand, config)
     problems = [*long.problems, *_undivided(rank), *_too_large(rank), *_taken(rank, hosts)]
-    tight = [] if problems else _tight(rank)
-    notes = [*_notes(rank, hosts), *long.notes]
+    tight = [] if problems else list(_tight(rank))
     verdict: Verdict = "fits"
     if problems:
         verdict = "no"
@@ -119,7 +119,7 @@ def fit(
         tuple(_lines(rank, smallest)),
         tuple(problems),
         (*long.warnings, *tight),
-        tuple(notes),
+        (*_notes(rank, hosts), *long.notes),
         kv_bytes=int(rank.kv) if known else None,
         token_bytes=rank.token,
         tokens=tokens,
@@ -206,127 +206,113 @@ def _memory_line(host: Memory) -> Line:
     return Line("memory of a host", gib(host.total), how)
 
 
-def _lines(rank: Rank, host: Memory) -> list[Line]:
+def _lines(rank: Rank, host: Memory) -> Iterator[Line]:
     demand = rank.demand
-    lines = [_memory_line(host)]
+    yield _memory_line(host)
     if demand.fraction is not None:
-        what = "gpu-memory-utilization" if demand.is_vllm else "mem-fraction-static"
-        lines.append(Line(f"x {demand.fraction:g}", gib(rank.budget), what))
-    parts = " x ".join(
-        [f"TP {demand.tensor}"] + ([f"PP {demand.pipeline}"] if demand.pipeline > 1 else [])
-    )
-    lines.append(Line("- weights", gib(rank.share), f"{gib(rank.weights)} of files / {parts}"))
+        yield Line(f"x {demand.fraction:g}", gib(rank.budget), _share_argument(demand))
+    parts = f"TP {demand.tensor}" + (f" x PP {demand.pipeline}" if demand.pipeline > 1 else "")
+    yield Line("- weights", gib(rank.share), f"{gib(rank.weights)} of files / {parts}")
     if demand.is_vllm:
         how = (
             f"estimated: {gib(RESERVE_BYTES)} + {demand.batched_tokens} batched tokens x "
             f"{RESERVE_BYTES_PER_BATCHED_TOKEN // 1024} KiB"
         )
-        lines.append(Line("- activations, graphs", gib(rank.reserve), how))
+        yield Line("- activations, graphs", gib(rank.reserve), how)
     if demand.fraction is None and demand.kv_bytes is None:
-        return lines
+        return
     fixed = "kv-cache-memory-bytes" if demand.kv_bytes is not None else ""
-    lines.append(Line("= KV cache of a host", gib(rank.kv), fixed))
-    return lines + _token_lines(rank)
+    yield Line("= KV cache of a host", gib(rank.kv), fixed)
+    yield from _token_lines(rank)
 
 
-def _token_lines(rank: Rank) -> list[Line]:
+def _share_argument(demand: Demand) -> str:
+    return "gpu-memory-utilization" if demand.is_vllm else "mem-fraction-static"
+
+
+def _token_lines(rank: Rank) -> Iterator[Line]:
     config, tokens = rank.config, rank.tokens
     if config is None or rank.token is None or not tokens:
-        return []
+        return
     dtype = rank.demand.kv_dtype if rank.demand.kv_dtype != "auto" else config.dtype
     how = (
         f"2 x {rank.layers} layers x {rank.kv_heads} KV heads x {config.head_dim} x "
         f"{rank.element} B ({dtype})"
     )
-    lines = [
-        Line("/ one token", f"{rank.token / 1024:.1f} KiB", how),
-        Line("= tokens", f"{tokens:,}", f"in blocks of {BLOCK_TOKENS}"),
-    ]
+    yield Line("/ one token", f"{rank.token / 1024:.1f} KiB", how)
+    yield Line("= tokens", f"{tokens:,}", f"in blocks of {BLOCK_TOKENS}")
     if rank.context:
         whose = "max-model-len" if rank.demand.context else "the model's own limit"
-        lines.append(
-            Line("= full sequences", f"{tokens / rank.context:.1f}",
-                 f"of {rank.context:,} tokens ({whose})")
-        )  # fmt: skip
+        how = f"of {rank.context:,} tokens ({whose})"
+        yield Line("= full sequences", f"{tokens / rank.context:.1f}", how)
     if rank.demand.sequences:
-        each = tokens // rank.demand.sequences
-        lines.append(
-            Line("= for each of", f"{rank.demand.sequences}", f"sequences at once: {each:,} tokens")
-        )
-    return lines
+        how = f"sequences at once: {tokens // rank.demand.sequences:,} tokens"
+        yield Line("= for each of", f"{rank.demand.sequences}", how)
 
 
 # What is wrong with it
 
 
-def _undivided(rank: Rank) -> list[Problem]:
-    config, tensor = rank.config, rank.demand.tensor
+def _undivided(rank: Rank) -> Iterator[Problem]:
+    config, tensor, pipeline = rank.config, rank.demand.tensor, rank.demand.pipeline
     if config is None:
-        return []
+        return
     if config.heads % tensor:
-        fitting = [str(n) for n in range(1, 9) if not config.heads % n]
+        fitting = ", ".join(str(n) for n in range(1, 9) if not config.heads % n)
         what = f"{config.heads} attention heads cannot be divided by tensor parallel {tensor}"
-        return [
-            Problem("RECIPE001", what, f"Use one of {', '.join(fitting)}, or pipeline parallel.")
-        ]
-    if config.layers < rank.demand.pipeline:
-        what = f"{config.layers} layers are too few for pipeline parallel {rank.demand.pipeline}"
-        return [Problem("RECIPE001", what, f"Use at most {config.layers}.")]
-    return []
+        yield Problem("RECIPE001", what, f"Use one of {fitting}, or pipeline parallel.")
+    elif config.layers < pipeline:
+        what = f"{config.layers} layers are too few for pipeline parallel {pipeline}"
+        yield Problem("RECIPE001", what, f"Use at most {config.layers}.")
 
 
-def _too_large(rank: Rank) -> list[Problem]:
+def _too_large(rank: Rank) -> Iterator[Problem]:
     used = rank.share + rank.reserve
+    what = ""
     if rank.demand.kv_bytes is not None and used + rank.kv > rank.total:
         what = (
             f"weights, activations and KV cache need {gib(used + rank.kv)} of a host, it has "
             f"{gib(rank.total)}"
         )
-        return [Problem("RECIPE001", what, _remedy(rank))]
-    if rank.kv <= 0:
+    elif rank.kv <= 0:
         what = (
             f"weights and activations need {gib(used)} of a host, the engine may use "
             f"{gib(rank.budget)}"
         )
-        return [Problem("RECIPE001", what, _remedy(rank))]
-    if not rank.fits and rank.demand.is_vllm and rank.longest is not None:
+    elif not rank.fits and rank.demand.is_vllm and rank.longest is not None:
         what = (
             f"one sequence of {rank.context:,} tokens needs {gib(rank.longest)} of a host, the KV "
             f"cache has {gib(rank.kv)}: vLLM refuses to start"
         )
-        return [Problem("RECIPE001", what, _remedy(rank))]
-    return []
+    if what:
+        yield Problem("RECIPE001", what, _remedy(rank))
 
 
-def _taken(rank: Rank, hosts: Sequence[Memory]) -> list[Problem]:
+def _taken(rank: Rank, hosts: Sequence[Memory]) -> Iterator[Problem]:
     """vLLM wants its whole share free when it starts."""
-    problems = []
     for host in hosts:
         wanted = (rank.demand.fraction or 0.0) * host.total
         if host.free is not None and host.free < wanted:
             what = f"{host.host}: {gib(host.free)} are free, the engine wants {gib(wanted)}"
             share = math.floor(host.free / host.total * 100) / 100
             remedy = f"Stop what holds the memory (`spark-cluster status`), or lower it to {share}."
-            problems.append(Problem("SERVE001", what, remedy))
-    return problems
+            yield Problem("SERVE001", what, remedy)
 
 
-def _tight(rank: Rank) -> list[Problem]:
-    warnings = []
+def _tight(rank: Rank) -> Iterator[Problem]:
     spare = rank.kv - (rank.longest or 0)
     if rank.token is not None and spare < MARGIN_BYTES:
         what = (
             f"beside one full sequence {gib(spare)} of KV cache are left; the estimate is no "
             f"better than {gib(MARGIN_BYTES)}"
         )
-        warnings.append(Problem("RECIPE002", what, _remedy(rank, spare=MARGIN_BYTES)))
+        yield Problem("RECIPE002", what, _remedy(rank, spare=MARGIN_BYTES))
     if (rank.demand.fraction or 0.0) > MOST_FRACTION:
         what = (
             f"{gib(rank.total - rank.budget)} are left for the system and the engine's own "
             f"processes; more than {MOST_FRACTION:g} was never seen working"
         )
-        warnings.append(Problem("RECIPE002", what, f"Set it to {MOST_FRACTION:g} or less."))
-    return warnings
+        yield Problem("RECIPE002", what, f"Set it to {MOST_FRACTION:g} or less.")
 
 
 def _remedy(rank: Rank, *, spare: int = 0) -> str:
@@ -337,8 +323,7 @@ def _remedy(rank: Rank, *, spare: int = 0) -> str:
     if demand.fraction is not None and demand.kv_bytes is None:
         needed = math.ceil((rank.share + rank.reserve + wanted) / rank.total * 100) / 100
         if demand.fraction < needed <= MOST_FRACTION:
-            name = "gpu-memory-utilization" if demand.is_vllm else "mem-fraction-static"
-            ways.append(f"raise {name} to {needed:g}")
+            ways.append(f"raise {_share_argument(demand)} to {needed:g}")
     length = int((rank.kv - spare) / rank.token) // 1024 * 1024 if rank.token else 0
     if beyond(demand, rank.config).problems and rank.config and rank.config.context:
         length = min(length, rank.config.context)
@@ -360,19 +345,17 @@ def _remedy(rank: Rank, *, spare: int = 0) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def _notes(rank: Rank, hosts: Sequence[Memory]) -> list[str]:
+def _notes(rank: Rank, hosts: Sequence[Memory]) -> Iterator[str]:
     config, demand = rank.config, rank.demand
-    notes = []
     if config is None:
-        notes.append("The model's config.json is not in the cache: tokens are not known.")
+        yield "The model's config.json is not in the cache: tokens are not known."
     elif config.other:
-        notes.append(f"The KV cache of this model is not computed: {config.other}.")
+        yield f"The KV cache of this model is not computed: {config.other}."
     elif rank.element is None:
-        notes.append(f"How much {demand.kv_dtype} takes per element is not known.")
+        yield f"How much {demand.kv_dtype} takes per element is not known."
     if demand.fraction is None and demand.kv_bytes is None:
-        notes.append("mem-fraction-static is not set: SGLang chooses its share when it starts.")
+        yield "mem-fraction-static is not set: SGLang chooses its share when it starts."
     totals = {host.host: gib(host.total) for host in hosts}
     if len(set(totals.values())) > 1:
         said = ", ".join(f"{name} {total}" for name, total in totals.items())
-        notes.append(f"The hosts differ, the smallest decides: {said}.")
-    return notes
+        yield f"The hosts differ, the smallest decides: {said}."

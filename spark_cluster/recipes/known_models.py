@@ -1,19 +1,20 @@
 """The numbers of models whose files are not on a host yet, so that `recipes fit` needs no host.
 
-What the node's cache holds comes first; these are only its stand-in. Source of the shapes: each
-model's config.json at huggingface.co. Source of the sizes: `source` of each.
+What the node's cache holds comes first; these are only its stand-in: known_models.yaml.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from spark_cluster.core.units import GIB
+from spark_cluster.core.data_files import DataTable
+from spark_cluster.document import Document, packaged
 from spark_cluster.recipes.model_config import ModelConfig
 
 
-@dataclass(frozen=True)
-class KnownModel:
+class KnownModel(Document):
     """`weights` in bytes."""
 
     config: ModelConfig
@@ -21,36 +22,17 @@ class KnownModel:
     source: str
 
 
-_GB = 10**9
-_VL_235B = ModelConfig(94, 64, 4, 128, "bfloat16", 262144)
-_NOTES = "the notes on two Sparks of January 2026"
-_DOCS = "the guides to vLLM on one Spark of November 2025"
-
-KNOWN_MODELS = {
-    "QuantTrio/Qwen3-VL-235B-A22B-Instruct-AWQ": KnownModel(_VL_235B, 117 * _GB, _NOTES),
-    "QuantTrio/Qwen3-VL-235B-A22B-Thinking-AWQ": KnownModel(_VL_235B, 117 * _GB, _NOTES),
-    "nvidia/Qwen3-VL-235B-A22B-Instruct-NVFP4": KnownModel(_VL_235B, 127 * _GB, _NOTES),
-    "Qwen/Qwen3-32B-FP8": KnownModel(
-        ModelConfig(64, 64, 8, 128, "bfloat16", 40960), 32 * GIB, _DOCS
-    ),
-    "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8": KnownModel(
-        ModelConfig(48, 32, 4, 128, "bfloat16", 262144), 30 * GIB, _DOCS
-    ),
-    "nvidia/Llama-3.3-70B-Instruct-FP8": KnownModel(
-        ModelConfig(80, 64, 8, 128, "bfloat16", 131072),
-        71 * _GB,
-        "a calculation: one byte a parameter",
-    ),
-    "qwen3:32b-q8_0": KnownModel(
-        ModelConfig(64, 64, 8, 128, "bfloat16", 40960),
-        35 * _GB,
-        "the notes on one Spark of November 2025",
-    ),
-}
+class _Table(Document):
+    models: dict[str, KnownModel]
+    heads: Mapping[str, int]
 
 
-#: Attention heads by a part of the model's name, whoever quantized it; from its config.json.
-_HEADS = (("qwen3.8-flash-next", 24), ("glm-5.3-flash", 64), ("mimo-v2.6-flash", 64))
+@cache
+def _table() -> _Table:
+    return packaged("spark_cluster.recipes", "known_models.yaml", _Table)
+
+
+KNOWN_MODELS: Mapping[str, KnownModel] = DataTable(lambda: _table().models)
 
 
 def heads_of(model: str) -> int | None:
@@ -58,7 +40,7 @@ def heads_of(model: str) -> int | None:
     known = KNOWN_MODELS.get(model)
     if known is not None:
         return known.config.heads
-    return next((heads for part, heads in _HEADS if part in model.lower()), None)
+    return next((heads for part, heads in _table().heads.items() if part in model.lower()), None)
 
 
 @dataclass(frozen=True)

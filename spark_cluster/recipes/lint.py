@@ -1,7 +1,7 @@
 """Is a recipe sound for its engine's version, and for RDMA between the hosts? Pure.
 
-Rules about versions are data (lint_versions.py), the others functions (lint_rules.py, and
-lint_arguments.py, lint_images.py, lint_nccl.py for what their names say).
+Rules about versions and single settings are data (vllm.yaml, lint.yaml), the others functions
+(lint_rules.py, and lint_arguments.py, lint_images.py for what their names say).
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from spark_cluster.core.error import InputError
 from spark_cluster.core.shell import quote
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.lint_arguments import ARGUMENT_RULES
-from spark_cluster.recipes.lint_finding import Finding, Loc, error, warning
+from spark_cluster.recipes.lint_finding import Finding, Loc, error, value_of, warning
 from spark_cluster.recipes.lint_images import IMAGE_RULES
-from spark_cluster.recipes.lint_nccl import NCCL_RULES
 from spark_cluster.recipes.lint_rules import RULES, SECRET_IN_PLAIN
-from spark_cluster.recipes.lint_versions import ROWS, Row, release
+from spark_cluster.recipes.lint_settings import settings
+from spark_cluster.recipes.lint_versions import Row, release, vllm
 from spark_cluster.recipes.models import Recipe
 
 
 def lint(recipe: Recipe) -> list[Finding]:
     """What is wrong with the recipe as it stands, errors first."""
-    rules = (*RULES, *ARGUMENT_RULES, *IMAGE_RULES, *(NCCL_RULES if recipe.nodes > 1 else ()))
+    nccl = (settings("nccl"),) if recipe.nodes > 1 else ()
+    rules = (*RULES, *ARGUMENT_RULES, *IMAGE_RULES, *nccl)
     found = [*_of_versions(recipe), *(finding for rule in rules for finding in rule(recipe))]
     return sorted(found, key=lambda finding: not finding.is_error)
 
@@ -80,10 +81,9 @@ def _of_versions(recipe: Recipe) -> Iterator[Finding]:
             f"{_told_by(recipe)} (`docker run --rm {recipe.image} vllm --version`).",
         )
         return
-    for row in ROWS:
-        choice = (recipe.env if row.kind == "env" else recipe.args).get(row.name)
-        if choice is not None and choice.value is not None and choice.value is not False:
-            yield from _against(row, version)
+    for name, row in vllm().rows():
+        if value_of((recipe.env if row.kind == "env" else recipe.args).get(name)) is not None:
+            yield from _against(name, row, version)
 
 
 def _told_by(recipe: Recipe) -> str:
@@ -100,18 +100,18 @@ def _told_by(recipe: Recipe) -> str:
     return "Write the release of vLLM that the image holds, such as 0.11.0"
 
 
-def _against(row: Row, version: Version) -> Iterator[Finding]:
+def _against(name: str, row: Row, version: Version) -> Iterator[Finding]:
     if row.gone is not None and version >= Version(row.gone):
         when = f"is gone from vLLM {row.gone} on"
     elif row.since is not None and version < Version(row.since):
         when = f"is not in vLLM before {row.since}"
     else:
         return
-    remedy = f"Use {row.instead}." if row.instead else f"Remove `{row.name}` from `{row.kind}:`."
+    remedy = f"Use {row.instead}." if row.instead else f"Remove `{name}` from `{row.kind}:`."
     yield error(
-        (row.kind, row.name),
+        (row.kind, name),
         "RECIPE003",
-        f"{row.name} {when}, and the recipe has {version}: {row.effect}",
+        f"{name} {when}, and the recipe has {version}: {row.effect}",
         remedy,
         row.source,
     )

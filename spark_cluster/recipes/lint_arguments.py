@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-
-from packaging.version import Version
+from collections.abc import Iterator
 
 from spark_cluster.recipes import demand
-from spark_cluster.recipes.command_line import LEVEL, SHORT
+from spark_cluster.recipes.command_line import LEVEL
 from spark_cluster.recipes.known_models import heads_of
 from spark_cluster.recipes.lint_finding import Finding, error, value_of
-from spark_cluster.recipes.lint_versions import release
+from spark_cluster.recipes.lint_settings import Rule, settings
+from spark_cluster.recipes.lint_versions import vllm
 from spark_cluster.recipes.models import Recipe
 
 #: Arguments whose value may begin like JSON and is none: a template in one line.
@@ -20,9 +19,6 @@ _TEMPLATES = ("chat-template", "chat_template")
 
 #: What other tools fill in; in JSON a brace is followed by a quote.
 _PLACEHOLDER = re.compile(r"(?<![{%])\{[A-Za-z_][\w.]*\}")
-
-#: The first vLLM with this method of speculative decoding.
-_DFLASH2 = Version("0.28.0")
 
 
 def no_json(recipe: Recipe) -> Iterator[Finding]:
@@ -70,7 +66,7 @@ def short_names(recipe: Recipe) -> Iterator[Finding]:
     """Every argument gets two dashes."""
     for name in recipe.args if recipe.engine.startswith("vllm") else ():
         first = name.partition(".")[0]
-        long = LEVEL if re.fullmatch(r"O\d?", first) else SHORT.get(f"-{first}")
+        long = LEVEL if re.fullmatch(r"O\d?", first) else vllm().short_names.get(f"-{first}")
         if long is not None:
             what = f"{name} is no name of an argument but its short form"
             yield error(("args", name), "RECIPE005", what, f"Write `{long}`.")
@@ -107,17 +103,6 @@ def heads(recipe: Recipe) -> Iterator[Finding]:
     yield error(("args", name), "RECIPE005", what, remedy)
 
 
-def dflash2(recipe: Recipe) -> Iterator[Finding]:
-    version = release(recipe.engine_version)
-    if not recipe.engine.startswith("vllm") or version is None or version >= _DFLASH2:
-        return
-    for name in ("speculative-config", "speculative-config.method", "spec-method"):
-        value = value_of(recipe.args.get(name)) or ""
-        if re.search(r"(^|\W)dflash2(\W|$)", value):
-            what = f"dflash2 is not in vLLM before {_DFLASH2}, and the recipe has {version}"
-            yield error(("args", name), "RECIPE003", what, f"Use vLLM {_DFLASH2} or newer.")
-
-
-ARGUMENT_RULES: tuple[Callable[[Recipe], Iterator[Finding]], ...] = (
-    no_json, placeholders, short_names, twice, heads, dflash2,
+ARGUMENT_RULES: tuple[Rule, ...] = (
+    no_json, placeholders, short_names, twice, heads, settings("dflash2"),
 )  # fmt: skip

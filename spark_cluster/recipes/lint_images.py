@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from packaging.version import Version
 
 from spark_cluster.recipes.lint_finding import Finding, Loc, error, value_of, warning
-from spark_cluster.recipes.lint_versions import (
-    FORK_ARGUMENTS,
-    FORK_VALUE,
-    FORK_VARIABLES,
-    NGC_WITHOUT_RAY,
-    RAY_NOT_REQUIRED,
-    held,
-    is_fork,
-    is_openai,
-    ngc,
-    release,
-)
+from spark_cluster.recipes.lint_settings import Rule
+from spark_cluster.recipes.lint_versions import held, is_fork, is_openai, ngc, release, vllm
 from spark_cluster.recipes.models import Recipe
 
 #: Tags that mean another image tomorrow; `nightly-20261015` and `nightly-<commit>` do not.
@@ -45,9 +35,9 @@ def without_ray(recipe: Recipe) -> Iterator[Finding]:
     if recipe.engine != "vllm-ray":
         return
     month, told = ngc(recipe.image), held(recipe.image)
-    old = told is not None and Version(told) < Version(RAY_NOT_REQUIRED)
+    old = told is not None and Version(told) < Version(vllm().ray_not_required)
     bare = is_openai(recipe.image) and not old
-    if bare or (month is not None and month >= NGC_WITHOUT_RAY):
+    if bare or (month is not None and month >= vllm().ngc_without_ray):
         what = f"{recipe.image} ships without Ray"
         yield error(("image",), "RECIPE005", what, "Set `engine: vllm-mp`, or an older image.")
 
@@ -76,14 +66,15 @@ def fork_only(recipe: Recipe) -> Iterator[Finding]:
 
 def _of_the_fork(recipe: Recipe) -> Iterator[tuple[Loc, str, bool]]:
     """Where, what, and whether vLLM itself ends because of it."""
+    variables = re.compile("|".join(vllm().fork_variables))
     for name, choice in recipe.env.items():
-        if FORK_VARIABLES.fullmatch(name) and choice.value is not None:
+        if variables.fullmatch(name) and choice.value is not None:
             yield ("env", name), name, False
     for name, choice in recipe.args.items():
         value = value_of(choice)
-        if value is not None and name in FORK_ARGUMENTS:
+        if value is not None and name in vllm().fork_arguments:
             yield ("args", name), name, True
-        elif value is not None and value.lower() == FORK_VALUE:
+        elif value is not None and value.lower() == vllm().fork_value:
             yield ("args", name), f"{name} {value}", True
 
 
@@ -98,6 +89,6 @@ def shared_memory(recipe: Recipe) -> Iterator[Finding]:
         yield warning(("shm_size",), "RECIPE006", what, remedy)
 
 
-IMAGE_RULES: tuple[Callable[[Recipe], Iterator[Finding]], ...] = (
+IMAGE_RULES: tuple[Rule, ...] = (
     holds, starts_by_itself, without_ray, moves, fork_only, shared_memory,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The rules of lint.py that are more than a row of a table. Each yields what it finds.
+"""The rules of lint.py that are more than a row of lint.yaml. Each yields what it finds.
 
 Sources: NCCL 2.30 and vLLM, their source; the project's notes on two Sparks of January 2026;
 public threads where a number is given.
@@ -7,41 +7,19 @@ public threads where a number is given.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from packaging.version import Version
 
 from spark_cluster.recipes import demand
 from spark_cluster.recipes.lint_finding import Finding, Loc, error, value_of, warning
-from spark_cluster.recipes.lint_versions import (
-    ASYNC_BREAKS_RAY,
-    COMMON_ARGUMENTS,
-    MP_OVER_HOSTS,
-    RAY_EXPLICIT,
-    ROWS,
-    release,
-)
+from spark_cluster.recipes.lint_settings import Rule, given_by_us, settings
+from spark_cluster.recipes.lint_versions import release, vllm
 from spark_cluster.recipes.models import Recipe, spelled
 from spark_cluster.recipes.secret_names import in_plain
 from spark_cluster.serving.api import API_KEY
 
-Rule = Callable[[Recipe], Iterator[Finding]]
-
 _NOTES = "two Sparks in January 2026"
-
-#: What the engines give each rank themselves.
-_OURS = {
-    "host": "Remove it: the API listens on all addresses.",
-    "port": "Write `port:` of the recipe instead.",
-    "model": "Write `model:` of the recipe instead.",
-    "model-path": "Write `model:` of the recipe instead.",
-    "nnodes": "Remove it: it follows from `nodes:`.",
-    "node-rank": "Remove it: each rank gets its own.",
-    "master-addr": "Remove it: it is the head's address on its rail.",
-    "master-port": "Write `rendezvous_port:` of the recipe instead.",
-    "dist-init-addr": "Remove it: it is the head's address on its rail.",
-    "headless": "Remove it: all ranks but the head's get it.",
-}
 
 #: A launch with this fault is refused, also with --anyway: it would show the value.
 SECRET_IN_PLAIN = "RECIPE007"
@@ -49,25 +27,15 @@ SECRET_IN_PLAIN = "RECIPE007"
 
 def arguments_of_the_engine(recipe: Recipe) -> Iterator[Finding]:
     for name in recipe.args:
-        remedy = _OURS.get(name.replace("_", "-"))
+        remedy = given_by_us().get(name.replace("_", "-"))
         if remedy is not None and value_of(recipe.args[name]) is not None:
             what = f"{name} is given to the engine by spark-cluster itself"
             yield error(("args", name), "RECIPE005", what, remedy)
 
 
-def cache(recipe: Recipe) -> Iterator[Finding]:
-    if recipe.engine.startswith("vllm") and value_of(recipe.args.get("download-dir")) is not None:
-        what = (
-            "download-dir parts the weights from the configuration and the tokenizer, which stay "
-            "in model_cache: there launch and `spark-cluster model` look for all of them"
-        )
-        remedy = "Remove it; `model_cache:` is the folder on the hosts."
-        source = "vllm issue 1120"
-        yield warning(("args", "download-dir"), "RECIPE006", what, remedy, source)
-
-
 def misspelt(recipe: Recipe) -> Iterator[Finding]:
-    known = {row.name for row in ROWS if row.kind == "args"} | {*COMMON_ARGUMENTS, *_OURS}
+    listed = {name for name, row in vllm().rows() if row.kind == "args"}
+    known = {*listed, *vllm().common_arguments, *given_by_us()}
     for given in recipe.args if recipe.engine.startswith("vllm") else ():
         name = given.partition(".")[0]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
@@ -116,22 +84,13 @@ def executor(recipe: Recipe) -> Iterator[Finding]:
     if backend not in (None, wanted):
         what = f"{name} is {backend!r}, and the engine is {recipe.engine}"
         yield error(("args", name), "RECIPE005", what, f"Set it to {wanted}, or change `engine:`.")
-    if wanted == "ray" and backend is None and version and version >= Version(RAY_EXPLICIT):
+    if wanted == "ray" and backend is None and version and version >= Version(vllm().ray_explicit):
         what = f"vLLM {version} takes its mp executor over several hosts unless told otherwise"
         yield error(("args",), "RECIPE005", what, f"Add `{name}: ray` to `args:`.")
-    if wanted == "mp" and version and version < Version(MP_OVER_HOSTS):
-        what = f"vLLM {version} has no mp executor over several hosts; {MP_OVER_HOSTS} brought it"
+    first = vllm().mp_over_hosts
+    if wanted == "mp" and version and version < Version(first):
+        what = f"vLLM {version} has no mp executor over several hosts; {first} brought it"
         yield error(("engine",), "RECIPE003", what, "Set `engine: vllm-ray`, or a newer image.")
-
-
-def asynchronous(recipe: Recipe) -> Iterator[Finding]:
-    version = release(recipe.engine_version)
-    if recipe.nodes < 2 or recipe.engine != "vllm-ray" or version is None:
-        return
-    given = value_of(recipe.args.get("async-scheduling"))
-    if given is not None and version <= Version(ASYNC_BREAKS_RAY):
-        what = f"async-scheduling of vLLM {version} forces the mp executor, which wants local GPUs"
-        yield error(("args", "async-scheduling"), "RECIPE003", what, "Remove it.", _NOTES)
 
 
 def ray(recipe: Recipe) -> Iterator[Finding]:
@@ -186,14 +145,6 @@ def served(recipe: Recipe) -> Iterator[Finding]:
         )
 
 
-def unified_memory(recipe: Recipe) -> Iterator[Finding]:
-    for name in ("cpu-offload-gb", "swap-space"):
-        given = value_of(recipe.args.get(name))
-        if given not in (None, "0"):
-            what = f"{name} {given}: CPU and GPU share one memory, so this frees nothing"
-            yield warning(("args", name), "RECIPE006", what, "Remove it.")
-
-
 def seen_failing(recipe: Recipe) -> Iterator[Finding]:
     is_awq = "awq" in recipe.model.lower()
     if recipe.engine == "sglang" and recipe.nodes > 1 and is_awq:
@@ -239,6 +190,7 @@ def pipeline_of_qwen3_vl(recipe: Recipe) -> Iterator[Finding]:
 
 
 RULES: tuple[Rule, ...] = (
-    arguments_of_the_engine, cache, misspelt, parallel, executor, asynchronous, ray, secrets,
-    served, unified_memory, seen_failing, pipeline_of_qwen3_vl,
+    arguments_of_the_engine, settings("download-dir"), misspelt, parallel, executor,
+    settings("asynchronous"), ray, secrets, served, settings("unified-memory"), seen_failing,
+    pipeline_of_qwen3_vl,
 )  # fmt: skip

@@ -56,7 +56,7 @@ def load(name: str, own: Mapping[str, Path]) -> Recipe:
     files = _files(chain)
     if files:
         merged["files"] = files
-    recipe = validate(_place_in(chain, merged), Recipe)
+    recipe = validate(_Merged(chain, merged), Recipe)
     recipe._chain = tuple(source.path for source in chain)
     recipe._asked = name
     recipe._tool = chain[0].tool if isinstance(chain[0], Adopted) else ""
@@ -173,13 +173,11 @@ def _written(data: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
 
 def _files(chain: list[Source]) -> list[Any]:
     """`files` of the nearest recipe that names any (or null), their sources made absolute."""
-    for source in chain:
-        if "files" in source.data:
-            entries = source.data["files"]
-            if isinstance(entries, list):
-                return [_inside(source, number, entry) for number, entry in enumerate(entries)]
-            return []
-    return []
+    source = next((one for one in chain if "files" in one.data), chain[0])
+    entries = source.data.get("files")
+    if not isinstance(entries, list):
+        return []
+    return [_inside(source, number, entry) for number, entry in enumerate(entries)]
 
 
 def _inside(source: Source, number: int, entry: Any) -> Any:
@@ -225,7 +223,3 @@ def _depth(data: Any, loc: tuple[str | int, ...]) -> int:
             return number
         data = data[part]
     return len(loc)
-
-
-def _place_in(chain: list[Source], merged: dict[str, Any]) -> Source:
-    return _Merged(chain, merged)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spark_cluster.core.framing import MARK, READ
@@ -130,16 +130,6 @@ def health_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") 
     return get(port, "/health", timeout, address)
 
 
-def models_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") -> str:
-    """`/v1/models`: the served names."""
-    return get(port, "/v1/models", timeout, address)
-
-
-def metrics_script(port: int, *, timeout: float = 5, address: str = "127.0.0.1") -> str:
-    """`/metrics` in Prometheus's text format."""
-    return get(port, "/metrics", timeout, address)
-
-
 def pulse_script(port: str, path: str) -> str:
     """The path that says whether the server is well, then `/metrics` without its buckets; the port
     and the path are in shell variables of these names. A server under load is slow to write its
@@ -183,16 +173,6 @@ class Completion:
     error: str = ""
     prompt_tokens: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Models:
-    """What `/v1/models` lists. `owned_by` is of the first: `vllm`, or the lab's stand-in."""
-
-    ids: tuple[str, ...] = ()
-    owned_by: str | None = None
-    max_model_len: int | None = None
-    error: str = ""
 
 
 _MARKER_LINE = re.compile(
@@ -250,34 +230,42 @@ def count_of(usage: object, name: str) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def _one_completion(answer: Response) -> Completion:
-    seconds = answer.seconds or 0.0
+#: What an answer's object holds: the text (None if it is no completion), and how many tokens were
+#: generated and read.
+Said = tuple[str | None, int, int]
+
+
+def completion(
+    answer: Response, read: Callable[[dict[str, Any]], Said], what: str = "completion"
+) -> Completion:
+    """The answer as a completion; `what` it is called where it holds no token."""
+    failed = Completion(False, answer.status, seconds=answer.seconds or 0.0)
     if not answer.ok:
-        return Completion(False, answer.status, error=message_of(answer), seconds=seconds)
-    found = json_object(answer.body)
-    choices = found.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    text = first.get("text") if isinstance(first, dict) else None
-    if not isinstance(text, str):
-        return Completion(
-            False, answer.status, error="the answer holds no completion", seconds=seconds
-        )
-    usage = found.get("usage")
-    tokens = count_of(usage, "completion_tokens")
-    return Completion(
+        return replace(failed, error=message_of(answer))
+    text, tokens, prompt_tokens = read(json_object(answer.body))
+    if text is None:
+        return replace(failed, error="the answer holds no completion")
+    return replace(
+        failed,
         ok=tokens > 0,
-        status=answer.status,
         text=text,
         completion_tokens=tokens,
-        error="" if tokens else "the completion holds no token",
-        prompt_tokens=count_of(usage, "prompt_tokens"),
-        seconds=seconds,
+        error="" if tokens else f"the {what} holds no token",
+        prompt_tokens=prompt_tokens,
     )
+
+
+def _said(found: dict[str, Any]) -> Said:
+    choices, usage = found.get("choices"), found.get("usage")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    text = first.get("text") if isinstance(first, dict) else None
+    tokens, prompt = (count_of(usage, f"{name}_tokens") for name in ("completion", "prompt"))
+    return text if isinstance(text, str) else None, tokens, prompt
 
 
 def parse_completion(text: str) -> Completion:
     """What `canary_script` or `generate_script` printed; several answers are added up."""
-    parts = [_one_completion(answer) for answer in responses(text)]
+    parts = [completion(answer, _said) for answer in responses(text)]
     if not parts:
         return Completion(False, None, error=response(text).error)
     failed = next((part for part in parts if not part.ok), None)
@@ -289,26 +277,6 @@ def parse_completion(text: str) -> Completion:
         error=failed.error if failed else "",
         prompt_tokens=sum(part.prompt_tokens for part in parts),
         seconds=sum(part.seconds for part in parts),
-    )
-
-
-def parse_models(text: str) -> Models:
-    """What `models_script` printed."""
-    answer = response(text)
-    if not answer.ok:
-        return Models(error=message_of(answer))
-    listed = json_object(answer.body).get("data")
-    entries = (
-        [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    )
-    ids = tuple(entry["id"] for entry in entries if isinstance(entry.get("id"), str))
-    if not ids:
-        return Models(error="the answer lists no model")
-    owner, length = entries[0].get("owned_by"), entries[0].get("max_model_len")
-    return Models(
-        ids=ids,
-        owned_by=owner if isinstance(owner, str) else None,
-        max_model_len=length if isinstance(length, int) else None,
     )
 
 

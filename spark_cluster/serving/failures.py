@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from spark_cluster.serving.signs import ENGINE, SIGNS, STANDSTILLS, TRACEBACK, WARNINGS, Grade, Sign
+from spark_cluster.serving.signs import ENGINE, Grade, Sign, signs, table
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ def find(
     those of the lines, where they are known.
     """
     last = {order: number for number, line in enumerate(lines) for order in _signs(line)}
-    for order, sign in enumerate(SIGNS):
+    for order, sign in enumerate(signs()):
         number = last.get(order, -1)
         if number < 0 or (not sign.final and number < last_milestone and sign.reason):
             continue
         if sign.reason:
             reason, named = sign.told(lines[number])
-        elif found := _exception(lines, last_milestone):
+        elif found := _exception(sign, lines, last_milestone):
             (number, reason), named = found, {}
         else:
             continue
@@ -99,21 +99,17 @@ def standstill(
     """What is meant if nothing follows the last lines for a long time: an engine's known places
     to stand. Every start comes past them, so it is no failure by itself."""
     for number in range(len(lines) - 1, last_milestone, -1):
-        for sign in STANDSTILLS:
+        for sign in table().standstills:
             if sign.holds(lines[number]):
                 reason, named = sign.told(lines[number])
-                return _failure(sign, len(SIGNS), reason, named, lines, number, times)
+                return _failure(sign, len(signs()), reason, named, lines, number, times)
     return None
 
 
 def warnings(lines: Sequence[str]) -> tuple[str, ...]:
     """What the engine warned of and survived, once each."""
-    found = [
-        text.format(*match.groups())
-        for line in lines
-        for pattern, text in WARNINGS
-        if (match := pattern.search(line))
-    ]
+    known = table().warnings
+    found = [sign.told(line)[0] for line in lines for sign in known if sign.holds(line)]
     return tuple(dict.fromkeys(found))
 
 
@@ -143,17 +139,18 @@ def _failure(
 @lru_cache(maxsize=8192)
 def _signs(line: str) -> tuple[int, ...]:
     """The signs that a line holds. A launch reads the same lines again and again."""
-    return tuple(order for order, sign in enumerate(SIGNS) if sign.holds(line))
+    return tuple(order for order, sign in enumerate(signs()) if sign.holds(line))
 
 
-def _exception(lines: Sequence[str], after: int) -> tuple[int, str] | None:
-    """The first exception, after what is fatal or else after the last progress, that does not only
-    repeat another one: what follows it is raised while it is handled."""
+def _exception(begins: Sign, lines: Sequence[str], after: int) -> tuple[int, str] | None:
+    """The first exception of a traceback that `begins`, after what is fatal or else after the last
+    progress, that does not only repeat another one: what follows it is raised while it is
+    handled."""
     fatal = (number for number, line in enumerate(lines) if _FATAL.search(line))
     begun = None
     for number in range(next(fatal, after + 1), len(lines)):
         line = lines[number]
-        if TRACEBACK.search(line):
+        if begins.holds(line):
             begun = number if begun is None else begun
             continue
         found = _EXCEPTION.search(line) if begun is not None else None

@@ -1,5 +1,5 @@
-"""The engine's metrics, from Prometheus's text format. Names of vLLM 0.10 to 0.33, and of SGLang's
-page "Production Metrics". TensorRT-LLM counts no tokens there.
+"""The engine's metrics, from Prometheus's text format; metrics.yaml has their names in vLLM and
+SGLang. TensorRT-LLM counts no tokens there.
 
 A reader of our own: prometheus_client's ends a page at the first line that it does not understand,
 refuses labels that begin with `__` and lines with words after the value, and lets a whole number
@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from spark_cluster.serving.api import Response, response
+from pydantic import RootModel
+
+from spark_cluster.document import packaged
+from spark_cluster.serving.api import Response
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
 _END = re.compile(r"\s*\}")
@@ -109,51 +113,13 @@ def samples(text: str) -> Iterator[Sample]:
                 yield found
 
 
-#: Field -> the names it goes by, the newest first. Old in vLLM: `gpu_cache_usage_perc` (gone in
-#: 0.12), `time_per_output_token_seconds` (gone in 0.15.1). SGLang's `generation_tokens_total` grows
-#: only when a request ends, `realtime_tokens_total` while it runs.
-_NAMES: dict[str, tuple[str, ...]] = {
-    "running": ("vllm:num_requests_running", "sglang:num_running_reqs"),
-    "waiting": ("vllm:num_requests_waiting", "sglang:num_queue_reqs"),
-    "generation_tokens": (
-        "vllm:generation_tokens_total",
-        "vllm:generation_tokens",
-        'sglang:realtime_tokens_total{mode="decode"}',
-        "sglang:generation_tokens_total",
-    ),
-    "prompt_tokens": (
-        "vllm:prompt_tokens_total",
-        "vllm:prompt_tokens",
-        "sglang:prompt_tokens_total",
-    ),
-    "kv_cache_usage": (
-        "vllm:kv_cache_usage_perc",
-        "vllm:gpu_cache_usage_perc",
-        "sglang:token_usage",
-    ),
-    "prefix_cache_queries": (
-        "vllm:prefix_cache_queries_total",
-        "vllm:gpu_prefix_cache_queries_total",
-    ),
-    "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
-    "preemptions": ("vllm:num_preemptions_total", "vllm:num_preemptions"),
-    "requests_succeeded": ("vllm:request_success_total", "vllm:request_success"),
-    "ttft_sum": ("vllm:time_to_first_token_seconds_sum", "sglang:time_to_first_token_seconds_sum"),
-    "ttft_count": (
-        "vllm:time_to_first_token_seconds_count",
-        "sglang:time_to_first_token_seconds_count",
-    ),
-    "itl_sum": (
-        "vllm:inter_token_latency_seconds_sum",
-        "vllm:time_per_output_token_seconds_sum",
-        "sglang:inter_token_latency_seconds_sum",
-    ),
-    "itl_count": (
-        "vllm:inter_token_latency_seconds_count",
-        "vllm:time_per_output_token_seconds_count",
-        "sglang:inter_token_latency_seconds_count",
-    ),
-}
+class _Names(RootModel[Mapping[str, tuple[str, ...]]]):
+    """The names by field, the newest first."""
+
+
+@cache
+def _names() -> Mapping[str, tuple[str, ...]]:
+    return packaged("spark_cluster.serving", "metrics.yaml", _Names).root
 
 
 def _key(sample: Sample) -> str:
@@ -168,19 +134,12 @@ def read(text: str) -> Metrics:
         if not math.isnan(sample.value):
             found.setdefault(_key(sample), []).append(sample.value)
 
-    def value(field: str) -> float | None:
-        for name in _NAMES[field]:
-            if name in found:
-                return max(found[name]) if field == "kv_cache_usage" else sum(found[name])
-        return None
-
-    values: dict[str, Any] = {field: value(field) for field in _NAMES}
+    values: dict[str, Any] = {}
+    for field, names in _names().items():
+        first = next((found[name] for name in names if name in found), None)
+        combine = max if field == "kv_cache_usage" else sum
+        values[field] = None if first is None else combine(first)
     return Metrics(**values)
-
-
-def parse_metrics(text: str) -> Metrics:
-    """What `api.metrics_script` printed; `error` if the server gave no page."""
-    return of_page(response(text))
 
 
 def of_page(page: Response) -> Metrics:
@@ -205,12 +164,3 @@ def generated(before: Metrics, after: Metrics) -> int | None:
 def prompted(before: Metrics, after: Metrics) -> int | None:
     """Prompt tokens read between two readings; None if unknown or if the server was restarted."""
     return _grown(before.prompt_tokens, after.prompt_tokens)
-
-
-def stuck(before: Metrics, after: Metrics) -> bool:
-    """Whether requests run in both readings and no token came between them: a wedge.
-
-    The readings must be further apart than the longest prefill, which yields no token either.
-    """
-    busy = bool(before.running and after.running)
-    return busy and generated(before, after) == 0

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from spark_cluster.serving import starts
 from spark_cluster.serving.failures import Failure, find, standstill, warnings
-from spark_cluster.serving.marks import MARKS
+from spark_cluster.serving.marks import marks
 from spark_cluster.serving.signs import Grade
 
 #: How many of the last lines are kept as evidence.
@@ -125,7 +125,7 @@ def _find_milestones(lines: Sequence[str]) -> tuple[dict[str, Milestone], int]:
 def _milestones(line: str) -> tuple[Milestone, ...]:
     """What a line tells of. A launch reads the same lines again and again."""
     found = []
-    for mark in MARKS:
+    for mark in marks():
         if match := mark.pattern.search(line):
             detail = mark.detail.format(*(group or "" for group in match.groups()))
             found.append(Milestone(mark.key, mark.text, detail))
@@ -142,7 +142,7 @@ def read(log_text: str) -> Progress:
     lines = starts.last_start([line for _, line in stamped])
     times = [time for time, _ in stamped[len(stamped) - len(lines) :]]
     found, last = _find_milestones(lines)
-    reached = tuple(found[mark.key] for mark in MARKS if mark.key in found)
+    reached = tuple(found[mark.key] for mark in marks() if mark.key in found)
     return Progress(
         reached=reached,
         current=str(reached[-1]) if reached else "nothing in the log yet",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from spark_cluster.serving.api import (
     PROMPT,
     Completion,
     Response,
+    Said,
+    completion,
     count_of,
     get,
     json_object,
-    message_of,
     post,
     response,
 )
@@ -41,20 +44,10 @@ def canary_script(port: int, model: str, *, timeout: float) -> str:
 
 def parse_completion(text: str) -> Completion:
     """What `canary_script` printed."""
-    answer = response(text)
-    seconds = answer.seconds or 0.0
-    if not answer.ok:
-        error = message_of(answer) if answer.status else answer.error
-        return Completion(False, answer.status, error=error, seconds=seconds)
-    found = json_object(answer.body)
-    tokens = count_of(found, "eval_count")
-    said = found.get("response")
-    return Completion(
-        ok=tokens > 0,
-        status=answer.status,
-        text=said if isinstance(said, str) else "",
-        completion_tokens=tokens,
-        error="" if tokens else "the answer holds no token",
-        prompt_tokens=count_of(found, "prompt_eval_count"),
-        seconds=seconds,
-    )
+    return completion(response(text), _said, "answer")
+
+
+def _said(found: dict[str, Any]) -> Said:
+    text = found.get("response")
+    tokens, prompt = count_of(found, "eval_count"), count_of(found, "prompt_eval_count")
+    return text if isinstance(text, str) else "", tokens, prompt

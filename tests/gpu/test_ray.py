@@ -50,8 +50,8 @@ def test_it_comes_up(life: Life) -> None:
     progress = [event["message"] for event in said.events if event.get("kind") == "progress"]
     if not settings.is_standin():  # which starts within one reading
         assert any("model configuration read" in message for message in progress), said
-    models = api.parse_models(life.pair.ask(api.models_script(PORT)))
-    assert models.ids == (tiny_vl.NAME,), models
+    models = api.response(life.pair.ask(api.get(PORT, "/v1/models", timeout=5))).body
+    assert [model["id"] for model in api.json_object(models)["data"]] == [tiny_vl.NAME], models
     metrics = life.pair.ask(
         f"curl -s --noproxy '*' -m 5 http://127.0.0.1:{PORT}/metrics </dev/null"
     )

@@ -11,7 +11,7 @@ import pytest
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.rdma.nccl_events import KINDS
 from spark_cluster.serving import post_mortem
-from spark_cluster.serving.signs import SIGNS, STANDSTILLS
+from spark_cluster.serving.signs import signs, table
 from tests.command_line import Cli, assert_told
 
 from .nccl_formats import FORMATS, Rank, log
@@ -117,7 +117,7 @@ def test_the_connection_that_is_still_tried_is_named() -> None:
 
 
 def test_every_reason_has_a_diagnosis_that_explain_knows() -> None:
-    for sign in (*SIGNS, *STANDSTILLS):
+    for sign in (*signs(), *table().standstills):
         assert sign.code in DIAGNOSES
         assert sign.remedy
     for kind in KINDS:

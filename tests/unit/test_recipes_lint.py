@@ -17,7 +17,7 @@ from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.recipes import loader
 from spark_cluster.recipes.lint import lint, lint_overlays, refuse
 from spark_cluster.recipes.lint_finding import Finding
-from spark_cluster.recipes.lint_versions import ROWS
+from spark_cluster.recipes.lint_versions import vllm
 from spark_cluster.recipes.models import Recipe
 
 from . import world
@@ -79,8 +79,8 @@ def test_a_shipped_recipe_has_no_error(path: Path) -> None:
 
 
 def test_a_row_names_a_release_and_its_source() -> None:
-    for row in ROWS:
-        assert row.since or row.gone, row.name
+    for row in vllm().releases:
+        assert row.since or row.gone, row.names
         for release in filter(None, (row.since, row.gone)):
             Version(release)
         assert row.effect
@@ -88,7 +88,7 @@ def test_a_row_names_a_release_and_its_source() -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from([row.name for row in ROWS] + ["port", "x"]),
+    st.dictionaries(st.sampled_from([name for name, _ in vllm().rows()] + ["port", "x"]),
                     st.none() | st.booleans() | st.integers() | st.text(max_size=5)),
     st.text(max_size=8), st.sampled_from(["vllm-ray", "vllm-mp", "sglang", "trtllm"]),
 )  # fmt: skip

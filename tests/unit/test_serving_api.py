@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from spark_cluster.serving.api import (
     canary_script,
     generate_script,
+    get,
     health_script,
-    models_script,
     parse_completion,
     parse_health,
-    parse_models,
+    response,
     responses,
     with_key,
 )
@@ -86,19 +86,10 @@ def test_no_completion(text: str, error: str) -> None:
     assert found.error.startswith(error)
 
 
-def test_models() -> None:
-    found = parse_models(answer(MODELS))
-    assert (found.ids, found.owned_by, found.max_model_len) == ((MODEL,), "vllm", 256)
-    assert parse_models(answer('{"data": []}')).error == "the answer lists no model"
-    assert parse_models(answer('{"data": [{"id": 3}]}')).ids == ()
-    assert parse_models(answer("", 0, "")).error == "no answer"
-
-
 @given(st.text())
 def test_parsers_take_any_text(text: str) -> None:
     for whole in (text, answer(text), answer(text, 500)):
         parse_completion(whole)
-        parse_models(whole)
         parse_health(whole)
 
 
@@ -215,9 +206,9 @@ def test_generate_splits_what_is_long(port: int) -> None:
     assert [request["max_tokens"] for request in Handler.asked] == [256, 256, 88]
 
 
-def test_health_and_models(port: int) -> None:
+def test_health_and_a_plain_get(port: int) -> None:
     assert parse_health(sh(health_script(port))).ok
-    assert parse_models(sh(models_script(port))).ids == (MODEL,)
+    assert response(sh(get(port, "/v1/models", 5))).body == MODELS.strip("\n")
 
 
 def test_the_script_goes_on_after_the_request(port: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_cluster.serving.marks import MARKS
+from spark_cluster.serving.marks import marks
 from spark_cluster.serving.milestones import TAIL_LINES, read
 
 DATA = Path(__file__).parent / "data" / "vllm"
@@ -73,7 +73,7 @@ def test_other_engines(engine: str, reached: str, current: str) -> None:
 
 
 def test_each_mark_has_a_key_of_its_own() -> None:
-    assert len({mark.key for mark in MARKS}) == len(MARKS)
+    assert len({mark.key for mark in marks()}) == len(marks())
 
 
 def test_shards() -> None:

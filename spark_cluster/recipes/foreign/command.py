@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,10 @@ from spark_cluster.core.units import GIB
 from spark_cluster.recipes import command_line, demand
 from spark_cluster.recipes.command_line import Value
 from spark_cluster.recipes.fit import NOMINAL_BYTES
+from spark_cluster.recipes.foreign import template
+from spark_cluster.recipes.foreign.environment import environment
 from spark_cluster.recipes.foreign.theirs import Theirs
-from spark_cluster.recipes.lint_versions import NGC_RELEASES, ngc
+from spark_cluster.recipes.lint_versions import held, ngc, vllm
 
 _PYTHON = ("python", "python3")
 
@@ -50,7 +52,7 @@ def read(theirs: Theirs, words: Sequence[str], model: str) -> Server:
             ("command",),
             f"vLLM has no argument {line.unknown[0]}",
             f"Write it out, with two dashes and a blank before its value. Of those with one it has "
-            f"{', '.join(command_line.SHORT)}.",
+            f"{', '.join(vllm().short_names)}.",
         )
     if line.several:
         raise theirs.refuse(
@@ -129,17 +131,63 @@ def _port(theirs: Theirs, args: dict[str, Value]) -> int:
     return int(str(given))
 
 
+def words(
+    theirs: Theirs, fill: Callable[[str, Mapping[str, Any]], str], values: Mapping[str, Any]
+) -> tuple[dict[str, str], list[str]]:
+    """The variables that the recipe's command sets, and its words, with `values` put in.
+
+    Raises InputError.
+    """
+    try:
+        return template.words(fill(theirs.text("command"), values))
+    except template.BadTemplate as bad:
+        raise theirs.refuse_template(("command",), bad) from bad
+
+
+def image(theirs: Theirs, *, is_built: bool = False) -> str:
+    """The recipe's image. `is_built`: the other tool makes it. Raises InputError."""
+    container = theirs.text("container")
+    if is_built or theirs.data.get("build_args"):
+        theirs.remark(f"{container} must be on the hosts: spark-cluster builds no images.")
+    return container
+
+
+def recipe(
+    theirs: Theirs,
+    container: str,
+    given: Sequence[str],
+    model: str,
+    set_before: Mapping[str, str],
+    *,
+    ray: bool = False,
+    told: str = "",
+) -> dict[str, Any]:
+    """The fields of a recipe of ours. `given` are the words of its command, `set_before` the
+    variables that this sets; `ray`: the recipe wants Ray; `told` is the engine's version if it
+    says so. Raises InputError."""
+    server = read(theirs, given, model)
+    fields = _fields(theirs, server, theirs.hosts(), ray=ray)
+    return {
+        **fields,
+        **environment(theirs, fields["engine"], set_before),
+        "name": theirs.name(),
+        "title": theirs.title(),
+        "image": container,
+        "engine_version": _release(container, told, is_vllm=server.is_vllm),
+    }
+
+
 # How many hosts, and which of our engines
 
 
-def fields(theirs: Theirs, server: Server, *, ray: bool, least: int, most: int) -> dict[str, Any]:
-    """The recipe's fields that follow from the command. `ray`: the recipe wants Ray; `least` and
-    `most`: hosts that it allows."""
+def _fields(theirs: Theirs, server: Server, hosts: tuple[int, int], *, ray: bool) -> dict[str, Any]:
+    """The recipe's fields that follow from the command."""
     try:
         wanted = demand.of_arguments(server.family, server.args)
     except demand.BadArgument as bad:
         raise theirs.refuse_argument(bad.name, bad.what, "Correct the value.") from bad
     nodes = wanted.ranks
+    least, most = hosts
     if str(server.args.get("data-parallel-size", "1")) != "1":
         raise theirs.refuse_argument(
             "data-parallel-size",
@@ -184,14 +232,13 @@ def _memory(wanted: demand.Demand) -> float:
     return round(fraction * NOMINAL_BYTES / GIB, 1)
 
 
-def release(container: str, told: str, *, is_vllm: bool) -> str:
+def _release(container: str, told: str, *, is_vllm: bool) -> str:
     """The engine's version: as told, or as the image's name has it, or `unknown`. Of vLLM there
     are releases 0.x only: another number is a date, or a number of whoever made the image."""
     if told:
         return told
-    month = ngc(container)
-    if month is not None:
-        return NGC_RELEASES.get(month, "unknown")
+    if ngc(container) is not None:
+        return held(container) or "unknown"
     tag = _RELEASE.search(container.rpartition("/")[2])
     if tag is None or container.startswith("nvcr.io/"):
         return "unknown"

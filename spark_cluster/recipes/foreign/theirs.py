@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from spark_cluster.core.error import InputError
 from spark_cluster.document import Source, suggest
-from spark_cluster.recipes.command_line import LEVEL, SHORT
+from spark_cluster.recipes.command_line import LEVEL
+from spark_cluster.recipes.foreign.formats import Format
 from spark_cluster.recipes.foreign.template import BadTemplate
+from spark_cluster.recipes.lint_versions import vllm
 
 Loc = tuple[str | int, ...]
 
@@ -78,20 +79,19 @@ class Theirs:
     def note(self) -> str:
         return " ".join([f"Read from a recipe of {self.tool}.", *self._notes])
 
-    def only(self, known: Iterable[str]) -> None:
-        """Refuse a field that is not known."""
+    def only(self, known: Format) -> None:
+        """Refuse a field that the format does not know, or that we cannot honour."""
         for name in self.data:
-            if name not in known:
+            if name not in known.fields:
+                near = suggest(str(name), list(known.fields), "fields")
                 raise self.refuse(
                     (str(name),),
                     f"{self.tool} has no such field, or it is too new",
-                    f"Remove it if it does not matter. {suggest(str(name), list(known), 'fields')}",
+                    f"Remove it if it does not matter. {near}",
                 )
-
-    def absent(self, name: str, message: str, remedy: str) -> None:
-        """Refuse the field unless it is absent or empty."""
-        if self.data.get(name):
-            raise self.refuse((name,), message, remedy)
+        for name, refusal in known.refused.items():
+            if self.data.get(name):
+                raise self.refuse((name,), refusal.message, refusal.remedy)
 
     def text(self, name: str, default: str | None = None) -> str:
         """A text; without a `default` it must be there."""
@@ -125,6 +125,18 @@ class Theirs:
         if not isinstance(value, dict):
             raise self.refuse((name,), "must hold fields", f"The value there is {value!r}.")
         return {str(key): inner for key, inner in value.items()}
+
+    def hosts(self) -> tuple[int, int]:
+        """The fewest and the most hosts that the recipe allows."""
+        mode = self.text("mode", "auto")
+        if mode not in ("auto", "solo", "cluster"):
+            raise self.refuse(("mode",), f"{mode!r} is no mode", "auto, solo or cluster.")
+        least, most = self.count("min_nodes") or 1, self.count("max_nodes") or 8
+        if self.flag("cluster_only") or mode == "cluster":
+            least = max(least, 2)
+        if self.flag("solo_only") or mode == "solo":
+            most = 1
+        return least, most
 
     def defaults(self) -> dict[str, Any]:
         """The values for the command, each a single one. A list or a mapping would reach the
@@ -183,7 +195,8 @@ def _argument_line(lines: list[str], first: int, name: str) -> int:
     """The line from `first` on in which the command has the argument; `first` if none has it."""
     spellings = [rf"--{re.escape(name)}".replace("\\-", "[-_]")]
     first_part = name.partition(".")[0]
-    spellings += [re.escape(short) for short, long in SHORT.items() if long == first_part]
+    known = vllm().short_names
+    spellings += [re.escape(short) for short, long in known.items() if long == first_part]
     spellings += [r"-O=?\w*"] if name == LEVEL else []
     pattern = re.compile(rf"(^|\s)({'|'.join(spellings)})(?![\w-])")
     found = (number for number in range(first, len(lines) + 1) if pattern.search(lines[number - 1]))
