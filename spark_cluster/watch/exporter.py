@@ -29,6 +29,7 @@ from spark_cluster.inventory.models import Inventory, Rail
 from spark_cluster.rdma.counter_names import ERROR_COUNTERS
 from spark_cluster.rdma.counters import RdmaCounters
 from spark_cluster.rdma.verdict import Kind
+from spark_cluster.runner.last_verdict import LastVerdict
 from spark_cluster.serving.metrics import Metrics
 from spark_cluster.watch.engine_families import engine_families
 
@@ -42,15 +43,6 @@ _SETTINGS = frozenset({"lifespan"})
 
 
 @dataclass(frozen=True)
-class SeenVerdict:
-    """The newest RDMA verdict; `at` in seconds since the epoch."""
-
-    kind: Kind
-    recipe: str
-    at: float
-
-
-@dataclass(frozen=True)
 class Snapshot:
     """What the watcher knows. A host that did not answer is None in `hosts`; `engines` are by the
     host of the head. `read_at` in seconds since the epoch."""
@@ -59,7 +51,7 @@ class Snapshot:
     hosts: Mapping[str, Facts | None]
     read_at: float
     engines: Mapping[str, Metrics] = field(default_factory=dict)
-    verdict: SeenVerdict | None = None
+    verdict: LastVerdict | None = None
 
 
 class SnapshotCollector(Collector):
@@ -216,11 +208,11 @@ def _gpus(read: Mapping[str, Facts]) -> Iterator[Metric]:
     yield from (family for family, _ in gauges.values())
 
 
-def _verdict(verdict: SeenVerdict | None, now: float) -> Iterator[Metric]:
+def _verdict(verdict: LastVerdict | None, now: float) -> Iterator[Metric]:
     kind = _gauge("rdma_verdict", "1 for the kind of the newest RDMA verdict.", "kind", "recipe")
     age = _gauge("rdma_verdict_age_seconds", "Seconds since the newest RDMA verdict.", "recipe")
     if verdict is not None:
         for name in get_args(Kind):
             kind.add_metric([name, verdict.recipe], name == verdict.kind)
-        age.add_metric([verdict.recipe], max(0.0, now - verdict.at))
+        age.add_metric([verdict.recipe], max(0.0, now - verdict.when.timestamp()))
     yield from (kind, age)
