@@ -13,8 +13,9 @@ from spark_cluster.doctor.finding import Finding
 
 @dataclass(frozen=True)
 class Part:
-    """A host's part. `problem` says why it is missing or broke off; `failed` says of each item
-    that did not end what became of it; `note` what else a reader of its files must know; `cut`
+    """A host's part, its `files` by path. `problem` says why it is missing, broke off or had too
+    much; `failed` says of each item that did not end well what became of it; `note` what else a
+    reader must know: that it was not collected in /tmp, or that some of it was left out; `cut`
     names the files of which only the newest part is there."""
 
     host: str
@@ -29,7 +30,6 @@ class Part:
 class About:
     """When and how it was collected."""
 
-    name: str
     when: str
     inventory: str
     version: str
