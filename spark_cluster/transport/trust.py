@@ -59,7 +59,7 @@ def scan(target: Target) -> list[HostKey]:
 def _shown(
     link: fabric.Connection, target: Target, types: tuple[str, ...], deadline: float
 ) -> paramiko.PKey | None:
-    sock = dial.socket_for(link, target, deadline, True, lambda: None)
+    sock = dial.socket_for(link, target, deadline, last=True)
     try:
         return dial.negotiated(sock, types, deadline)
     except (dial.Hung, dial.Dropped) as error:
