@@ -128,11 +128,6 @@ def lookup(paths: Iterable[str | Path], name: str) -> list[HostKey]:
     return list(dict.fromkeys(keys))
 
 
-def is_known(paths: Iterable[str | Path], key: HostKey) -> bool:
-    """Whether this very key is known for its host."""
-    return key in lookup(paths, key.name)
-
-
 def record(path: str | Path, keys: Sequence[HostKey], replace: bool = False) -> None:
     """Write `keys` into the file at `path`, which is made (0600) if it is not there.
 

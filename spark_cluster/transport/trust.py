@@ -69,7 +69,7 @@ def _shown(
 def is_known(target: Target, key: HostKey) -> bool:
     """Whether connecting to `target` would accept this key."""
     hop = dial.hop_of(dial.resolve(target), target)
-    return known_hosts.is_known(hop.files, key)
+    return key in known_hosts.lookup(hop.files, key.name)
 
 
 def path_for(target: Target) -> str:

@@ -8,14 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    Metric,
-    SummaryMetricFamily,
-)
+from prometheus_client.core import Metric, SummaryMetricFamily
 
 from spark_cluster.serving.metrics import Metrics
+from spark_cluster.watch.families import PREFIX, counter, gauge
 
 _GAUGES = {
     "running": ("requests_running", "Requests that are being worked on."),
@@ -36,25 +32,20 @@ _SUMMARIES = {
 }
 
 
-def engine_families(prefix: str, engines: Mapping[str, Metrics]) -> Iterator[Metric]:
+def engine_families(engines: Mapping[str, Metrics]) -> Iterator[Metric]:
     """The families of all engines, by the host of each head; what one does not say is left out."""
-    up = GaugeMetricFamily(f"{prefix}_engine_up", "Whether the engine gave its metrics.", None,
-                           ["host"])  # fmt: skip
+    up = gauge("engine_up", "Whether the engine gave its metrics.", "host")
     for host, metrics in engines.items():
         up.add_metric([host], not metrics.error)
     yield up
-    for field, (name, text) in _GAUGES.items():
-        gauge = GaugeMetricFamily(f"{prefix}_engine_{name}", text, labels=["host"])
-        for host, value in _known(engines, field):
-            gauge.add_metric([host], value)
-        yield gauge
-    for field, (name, text) in _COUNTERS.items():
-        counter = CounterMetricFamily(f"{prefix}_engine_{name}", text, labels=["host"])
-        for host, value in _known(engines, field):
-            counter.add_metric([host], value)
-        yield counter
+    for fields, make in ((_GAUGES, gauge), (_COUNTERS, counter)):
+        for field, (name, text) in fields.items():
+            family = make(f"engine_{name}", text, "host")
+            for host, value in _known(engines, field):
+                family.add_metric([host], value)
+            yield family
     for field, (name, text) in _SUMMARIES.items():
-        summary = SummaryMetricFamily(f"{prefix}_engine_{name}", text, labels=["host"])
+        summary = SummaryMetricFamily(f"{PREFIX}_engine_{name}", text, labels=["host"])
         counts = dict(_known(engines, f"{field}_count"))
         for host, value in _known(engines, f"{field}_sum"):
             if host in counts:

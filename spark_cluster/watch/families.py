@@ -1,4 +1,4 @@
-"""The watcher's own findings as Prometheus metric families."""
+"""Prometheus metric families of ours, and those of the watcher's own findings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from spark_cluster.watch.detector import Condition
-from spark_cluster.watch.exporter import PREFIX
 from spark_cluster.workload.served import Served
+
+PREFIX = "spark_cluster"
+
+
+def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    """A gauge of ours without samples."""
+    return GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
+
+
+def counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    """A counter of ours without samples; their name ends in `_total`."""
+    return CounterMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -32,22 +43,22 @@ class WatchingCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         watching = self.watching
-        found = GaugeMetricFamily(
-            f"{PREFIX}_condition",
+        found = gauge(
+            "condition",
             "1 for each condition that holds now.",
-            labels=("condition", "host", "subject", "code", "severity"),
+            *("condition", "host", "subject", "code", "severity"),
         )
         for each in watching.conditions:
             labels = [each.kind, each.host, each.subject, each.code, each.severity]
             found.add_metric(labels, 1)
-        restarts = CounterMetricFamily(f"{PREFIX}_restarts", "Restarts that the watcher began.")
+        restarts = counter("restarts", "Restarts that the watcher began.")
         restarts.add_metric([], watching.restarts)
-        paused = GaugeMetricFamily(f"{PREFIX}_watch_paused", "1 while the watcher may not act.")
+        paused = gauge("watch_paused", "1 while the watcher may not act.")
         paused.add_metric([], watching.paused)
-        launches = GaugeMetricFamily(
-            f"{PREFIX}_launch_watched",
+        launches = gauge(
+            "launch_watched",
             "1 for the launch that the watcher judges, 0 for one that runs beside it.",
-            labels=("recipe", "host", "hosts"),
+            *("recipe", "host", "hosts"),
         )
         for launch, watched in watching.launches:
             launches.add_metric([launch.recipe, launch.host, ",".join(launch.hosts)], watched)
