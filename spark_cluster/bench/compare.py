@@ -180,16 +180,12 @@ def _label(name: str) -> Callable[[Run], str | None]:
     )
 
 
-def _hosts(run: Run) -> str:
-    return ", ".join(map(str, run.deployment.get("hosts", ())))
-
-
 #: What served, as far as the results know.
 _DEPLOYED: Mapping[str, Callable[[Run], Any]] = {
     "recipe": lambda run: run.deployment.get("recipe"),
     "profile": _label("profile"),
     "options": _label("options"),
-    "hosts": _hosts,
+    "hosts": lambda run: ", ".join(map(str, run.deployment.get("hosts", ()))),
     "image": lambda run: run.recipe.get("image"),
 }
 

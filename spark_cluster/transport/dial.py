@@ -198,15 +198,12 @@ def open_chain(target: Target) -> fabric.Connection:
     def spent(state: Any) -> bool:
         return time.monotonic() + float(state.upcoming_sleep) > deadline
 
-    try:
-        return Retrying(
-            retry=retry_if_exception_type(_Transient),
-            wait=wait_random_exponential(multiplier=0.3, max=2.0),
-            stop=spent,
-            reraise=True,
-        )(attempt)
-    except _Transient as error:
-        raise Failed(error.hop, error.cause) from None
+    return Retrying(
+        retry=retry_if_exception_type(_Transient),
+        wait=wait_random_exponential(multiplier=0.3, max=2.0),
+        stop=spent,
+        reraise=True,
+    )(attempt)
 
 
 class _Transient(Failed):

@@ -31,8 +31,7 @@ from spark_cluster.rdma.counters import RdmaCounters
 from spark_cluster.rdma.verdict import Kind
 from spark_cluster.runner.last_verdict import LastVerdict
 from spark_cluster.serving.metrics import Metrics
-from spark_cluster.watch.engine_families import engine_families
-from spark_cluster.watch.families import counter, gauge
+from spark_cluster.watch.families import counter, engine_families, gauge
 
 #: What the exporter wants to know of each host.
 FACTS: tuple[Fact[object], ...] = (COUNTERS, LINKS, MEMORY, SWAP, GPU_STATE)
@@ -175,28 +174,25 @@ def _raw(device: RdmaCounters) -> Iterator[tuple[list[str], int]]:
         yield [name, source, severity, loss], value
 
 
+#: Of the GPU's state: the gauge, what it is, and its unit by the state's.
+_GPU = {
+    "sm_mhz": ("gpu_sm_clock_hertz", "SM clock.", 1e6),
+    "max_sm_mhz": ("gpu_sm_clock_max_hertz", "Highest SM clock.", 1e6),
+    "watts": ("gpu_power_watts", "Power drawn by the GPU.", 1.0),
+    "utilization": ("gpu_utilization_ratio", "Time with a kernel on the GPU, 0 to 1.", 0.01),
+    "celsius": ("gpu_temperature_celsius", "The GPU's temperature.", 1.0),
+    "reasons": ("gpu_clock_reasons", "NVML's bit mask of why clocks are held back.", 1.0),
+}
+
+
 def _gpus(read: Mapping[str, Facts]) -> Iterator[Metric]:
-    gauges = {
-        "sm_mhz": (gauge("gpu_sm_clock_hertz", "SM clock.", "host"), 1e6),
-        "max_sm_mhz": (gauge("gpu_sm_clock_max_hertz", "Highest SM clock.", "host"), 1e6),
-        "watts": (gauge("gpu_power_watts", "Power drawn by the GPU.", "host"), 1.0),
-        "utilization": (
-            gauge("gpu_utilization_ratio", "Time with a kernel on the GPU, 0 to 1.", "host"),
-            0.01,
-        ),
-        "celsius": (gauge("gpu_temperature_celsius", "The GPU's temperature.", "host"), 1.0),
-        "reasons": (
-            gauge("gpu_clock_reasons", "NVML's bit mask of why clocks are held back.", "host"),
-            1.0,
-        ),
-    }
-    for name, facts in read.items():
-        state = facts.get(GPU_STATE)
-        for attribute, (family, factor) in gauges.items():
-            value = getattr(state, attribute, None)
+    for attribute, (name, text, factor) in _GPU.items():
+        family = gauge(name, text, "host")
+        for host, facts in read.items():
+            value = getattr(facts.get(GPU_STATE), attribute, None)
             if value is not None:
-                family.add_metric([name], value * factor)
-    yield from (family for family, _ in gauges.values())
+                family.add_metric([host], value * factor)
+        yield family
 
 
 def _verdict(verdict: LastVerdict | None, now: float) -> Iterator[Metric]:
