@@ -14,7 +14,6 @@ from typing import Any
 
 from spark_cluster.core.shell import held_folder, here_document, quote
 from spark_cluster.core.units import number
-from spark_cluster.serving.api import json_object
 from spark_cluster.transfer.node import copy, files, hub, image, pull, store, streams
 
 #: Seconds that a program may take until it says its first word.
@@ -93,8 +92,8 @@ def started(line: str) -> Started | None:
     words = line.split(" ", 3)
     pid = number(words[2]) if len(words) == 4 and words[0] == "ready" else None
     if pid:
-        said = json_object(words[3])
-        return Started(words[1], pid, said) if said else None
+        said = _object(words[3])
+        return Started(words[1], pid, said) if said is not None else None
     return None
 
 
@@ -124,11 +123,19 @@ true
 def look(text: str) -> Look:
     lines = text.split("\n")
     alive = bool(lines) and lines[0] == "alive"
-    objects = [found for line in lines[1:] if (found := json_object(line))]
+    objects = [found for line in lines[1:] if (found := _object(line)) is not None]
     errors = [line.removeprefix("errors ") for line in lines[1:] if line.startswith("errors ")]
     notes = dict.fromkeys(str(said["note"]) for said in objects if "note" in said)
     last = [said for said in objects if "note" not in said]
     return Look(alive, last[-1] if last else {}, tuple(notes), "\n".join(errors))
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 # iperf3
