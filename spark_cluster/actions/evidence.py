@@ -70,7 +70,6 @@ def gather(session: Session, inventory: Inventory, path: Path, *, since: str) ->
         known = [*secret_values(os.environ), *([password.reveal()] if password else [])]
         clean = collecting.redacted([*parts, own], known)
         about = About(
-            path.name,
             f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
             short(inventory.path),
             __version__,

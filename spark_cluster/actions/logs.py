@@ -99,15 +99,19 @@ def logs(
     script = reading.script(ranks, since=since, tail=tail, follow=follow)
     tell = Bus((operator.listener,))
 
+    any_line = False
+
     def show(line: LogLine) -> None:
+        nonlocal any_line
+        any_line = True
         if pattern.search(line.text):
             tell(LogTold(line))
 
     with looking(inventory, names, operator) as session:
         if session.lost:
             tell(Incomplete(dict(session.lost)))
-        shown = (_follow if follow else _once)(session, script, tell, show)
-        return Shown(shown, bool(session.lost))
+        (_follow if follow else _once)(session, script, tell, show)
+        return Shown(any_line, bool(session.lost))
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -119,7 +123,7 @@ def _pattern(text: str) -> re.Pattern[str]:
         ) from error
 
 
-def _once(session: Session, script: str, tell: Listener, show: Callable[[LogLine], None]) -> bool:
+def _once(session: Session, script: str, tell: Listener, show: Callable[[LogLine], None]) -> None:
     outcomes = session.each(session.alive, lambda host: host.run(script, timeout=_SECONDS))
     found = []
     lost: dict[str, SparkError] = {}
@@ -137,7 +141,6 @@ def _once(session: Session, script: str, tell: Listener, show: Callable[[LogLine
     _lose(session, lost, tell)
     for line in merge(found):
         show(line)
-    return bool(found)
 
 
 def _lose(session: Session, errors: Mapping[str, SparkError], tell: Listener) -> None:
@@ -176,7 +179,7 @@ def _unread(done: Completed, host: str) -> SparkError:
     return StateUnknown(what, host=host, remedy=remedies.DOCKER)
 
 
-def _follow(session: Session, script: str, tell: Listener, show: Callable[[LogLine], None]) -> bool:
+def _follow(session: Session, script: str, tell: Listener, show: Callable[[LogLine], None]) -> None:
     """Until every container has ended, or Ctrl-C."""
     arrived: queue.SimpleQueue[LogLine] = queue.SimpleQueue()
 
@@ -220,4 +223,3 @@ def _follow(session: Session, script: str, tell: Listener, show: Callable[[LogLi
         window.add(arrived.get(), time.monotonic())
     for line in window.rest():
         show(line)
-    return True

@@ -25,37 +25,34 @@ LEAST_FOR_TAIL = 20
 class Figure:
     """What is compared: its unit, whether more is better, and where a summary has it.
 
-    `of` is its value for a request, `over` the figure of many; without them it is a rate of
-    tokens or requests (`amount` of a request) per second.
+    `of` names what a summary has of it: with a `share` a spread over the requests' figures, without
+    one a rate of tokens or requests (`amount` of a request) per second.
     """
 
     name: str
     unit: str
     more_is_better: bool
-    summary: Callable[[Summary], float | None]
-    of: Callable[[Request], float | None] | None = None
-    share: float = 0.5
+    of: str
+    share: float | None = None
     amount: Callable[[Request], float] = lambda _: 1.0
 
-
-def _p50(of: str) -> Callable[[Summary], float | None]:
-    return lambda summary: found.p50 if (found := getattr(summary, of)) else None
-
-
-def _p95(of: str) -> Callable[[Summary], float | None]:
-    return lambda summary: found.p95 if (found := getattr(summary, of)) else None
+    def value(self, summary: Summary) -> float | None:
+        if self.share is not None:
+            return summary.share(self.of, f"p{self.share * 100:.0f}")
+        rate: float = getattr(summary, self.of)
+        return rate
 
 
 OUTPUT = Figure(
-    "output", "tok/s", True, lambda s: s.output_per_second, amount=lambda r: float(r.output_tokens)
+    "output", "tok/s", True, "output_per_second", amount=lambda r: float(r.output_tokens)
 )
-REQUESTS = Figure("requests", "1/s", True, lambda s: s.requests_per_second)
-TTFT = Figure("TTFT p50", "s", False, _p50("ttft"), stats.ttft)
-TTFT_TAIL = Figure("TTFT p95", "s", False, _p95("ttft"), stats.ttft, 0.95)
-TPOT = Figure("TPOT p50", "s", False, _p50("tpot"), stats.tpot)
-LATENCY = Figure("latency p50", "s", False, _p50("latency"), stats.latency)
-LATENCY_TAIL = Figure("latency p95", "s", False, _p95("latency"), stats.latency, 0.95)
-PREFILL = Figure("prefill p50", "tok/s", True, _p50("prefill_per_second"), stats.prefill_rate)
+REQUESTS = Figure("requests", "1/s", True, "requests_per_second")
+TTFT = Figure("TTFT p50", "s", False, "ttft", 0.5)
+TTFT_TAIL = Figure("TTFT p95", "s", False, "ttft", 0.95)
+TPOT = Figure("TPOT p50", "s", False, "tpot", 0.5)
+LATENCY = Figure("latency p50", "s", False, "latency", 0.5)
+LATENCY_TAIL = Figure("latency p95", "s", False, "latency", 0.95)
+PREFILL = Figure("prefill p50", "tok/s", True, "prefill_per_second", 0.5)
 
 FIGURES: dict[Kind, tuple[Figure, ...]] = {
     "sweep": (OUTPUT, TTFT, TTFT_TAIL, TPOT, LATENCY, LATENCY_TAIL),
@@ -116,9 +113,9 @@ def _names(run: Run) -> str:
 
 
 def _row(a: Level, b: Level, figure: Figure) -> Row:
-    first, second = figure.summary(a.summary), figure.summary(b.summary)
+    first, second = figure.value(a.summary), figure.value(b.summary)
     ratio = second / first if first and second is not None else None
-    interval = _rate(a, b, figure) if figure.of is None else _quantile(a, b, figure)
+    interval = _interval(a, b, figure)
     return Row(
         a.name,
         figure.name,
@@ -135,7 +132,7 @@ def _row(a: Level, b: Level, figure: Figure) -> Row:
 def _verdict(interval: stats.Interval | None, figure: Figure, requests: int) -> Verdict:
     if interval is None:
         return "unknown"
-    is_tail = figure.share > 0.5
+    is_tail = figure.share is not None and figure.share > 0.5
     if interval.waves < LEAST_WAVES or (is_tail and requests < LEAST_FOR_TAIL):
         return "too few"
     if interval.is_noise:
@@ -147,18 +144,14 @@ def _waves(level: Level) -> list[list[Request]]:
     return stats.waves(stats.succeeded(level.requests), level.concurrency)
 
 
-def _quantile(a: Level, b: Level, figure: Figure) -> stats.Interval | None:
-    """A percentile over the requests."""
-    of = figure.of
-    assert of is not None
-    ours, theirs = ([stats.figures(wave, of) for wave in _waves(level)] for level in (a, b))
-    return stats.bootstrap_ratio(ours, theirs, lambda v: stats.percentile(v, figure.share))
-
-
-def _rate(a: Level, b: Level, figure: Figure) -> stats.Interval | None:
-    """A rate of the level: what its requests gave, by the time that they took, times how many ran
-    at once on average."""
-    return stats.bootstrap_ratio(_parts(a, figure), _parts(b, figure), _quotient)
+def _interval(a: Level, b: Level, figure: Figure) -> stats.Interval | None:
+    """Of a percentile over the requests; or of a rate of the level: what its requests gave, by the
+    time that they took, times how many ran at once on average."""
+    share = figure.share
+    if share is None:
+        return stats.bootstrap_ratio(_parts(a, figure), _parts(b, figure), _quotient)
+    ours, theirs = ([stats.figures(wave, figure.of) for wave in _waves(each)] for each in (a, b))
+    return stats.bootstrap_ratio(ours, theirs, lambda values: stats.percentile(values, share))
 
 
 def _parts(level: Level, figure: Figure) -> list[list[tuple[float, float]]]:
@@ -187,22 +180,22 @@ def _label(name: str) -> Callable[[Run], str | None]:
     )
 
 
-def _hosts(run: Run) -> str:
-    return ", ".join(map(str, run.deployment.get("hosts", ())))
-
-
 #: What served, as far as the results know.
 _DEPLOYED: Mapping[str, Callable[[Run], Any]] = {
     "recipe": lambda run: run.deployment.get("recipe"),
     "profile": _label("profile"),
     "options": _label("options"),
-    "hosts": _hosts,
+    "hosts": lambda run: ", ".join(map(str, run.deployment.get("hosts", ()))),
     "image": lambda run: run.recipe.get("image"),
 }
 
 
 def _notes(a: Run, b: Run, both: Sequence[tuple[Level, Level]]) -> list[str]:
-    notes = [f"only in {side}: {', '.join(names)}" for side, names in _alone(a, b, both) if names]
+    shared = {level.name for level, _ in both}
+    notes = []
+    for side, run in (("A", a), ("B", b)):
+        alone = [level.name for level in run.levels if level.name not in shared]
+        notes += [f"only in {side}: {', '.join(alone)}"] if alone else []
     pairs = {
         "tool": (a.tool, b.tool),
         "model": (a.server.model, b.server.model),
@@ -226,11 +219,3 @@ def _notes(a: Run, b: Run, both: Sequence[tuple[Level, Level]]) -> list[str]:
             if level.summary.failed
         ]
     return notes
-
-
-def _alone(a: Run, b: Run, both: Sequence[tuple[Level, Level]]) -> list[tuple[str, list[str]]]:
-    shared = {level.name for level, _ in both}
-    return [
-        (side, [level.name for level in run.levels if level.name not in shared])
-        for side, run in (("A", a), ("B", b))
-    ]

@@ -83,40 +83,33 @@ def holds_result(path: Path) -> bool:
 
 def load(path: Path) -> Run:
     """A file of ours, or one of `vllm bench serve --save-result`. Raises InputError."""
+
+    def refused(what: str, remedy: str) -> InputError:
+        return InputError(what, place=str(path), remedy=remedy)
+
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
-            f"cannot be read: {error.strerror}",
-            place=str(path),
-            remedy=f"Results lie in {FOLDER}/ of the folder in which the benchmark ran.",
-        ) from error
+        where = f"Results lie in {FOLDER}/ of the folder in which the benchmark ran."
+        raise refused(f"cannot be read: {error.strerror}", where) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"not JSON: {error}",
-            place=str(path),
-            remedy="Give a file that `spark-cluster bench` wrote.",
-        ) from error
+        remedy = "Give a file that `spark-cluster bench` wrote."
+        raise refused(f"not JSON: {error}", remedy) from error
     if vllm_serve.is_result(data):
         return vllm_serve.as_run(data, path.stem)
     if not isinstance(data, dict) or "schema_version" not in data:
-        raise InputError(
-            "neither a result of `spark-cluster bench` nor one of `vllm bench serve`",
-            place=str(path),
-            remedy=f"Results of ours lie in {FOLDER}/.",
-        )
+        what = "neither a result of `spark-cluster bench` nor one of `vllm bench serve`"
+        raise refused(what, f"Results of ours lie in {FOLDER}/.")
     if data["schema_version"] != SCHEMA:
-        raise InputError(
+        raise refused(
             f"schema_version: {data['schema_version']!r}, this program knows {SCHEMA}",
-            place=str(path),
-            remedy="Read it with the version of spark-cluster that wrote it: see `program` there.",
+            "Read it with the version of spark-cluster that wrote it: see `program` there.",
         )
     try:
         return Run.model_validate_json(json.dumps(data))
     except ValidationError as error:
         fault = error.errors()[0]
-        raise InputError(
+        raise refused(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}",
-            place=str(path),
-            remedy="The file was changed or is incomplete; run the benchmark again.",
+            "The file was changed or is incomplete; run the benchmark again.",
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from spark_cluster.bench.results import HostFigures, Rail
 from spark_cluster.facts.base import Fact, Facts
@@ -11,6 +12,8 @@ from spark_cluster.facts.gpu_state import GPU_STATE, GpuStateFact
 from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.rdma import deltas, evidence
 from spark_cluster.rdma.evidence import Rank
+
+T = TypeVar("T")
 
 HostFacts = Mapping[str, Facts]
 
@@ -22,7 +25,11 @@ _FIRST = 1.0
 
 
 class Sampler:
-    """Counters before and after a level, the GPUs' state every `interval` seconds during it."""
+    """Counters before and after a level, the GPUs' state every `interval` seconds during it.
+
+    `begin` and `end` may block; `tokens` are those of prompts and answers, without those from a
+    cache.
+    """
 
     def __init__(self, read: Read, ranks: Sequence[Rank], interval: float) -> None:
         self._read = read
@@ -66,28 +73,26 @@ def figures(
     tokens: int,
 ) -> tuple[HostFigures, ...]:
     """A row a rank, in the order of the ranks."""
-    return tuple(_figures(rank, before, after, samples, tokens) for rank in ranks)
+    found = []
+    for rank in ranks:
+        first, second = (_of(rank, facts, COUNTERS) for facts in (before, after))
+        delta = deltas.delta(first, second) if first is not None and second is not None else None
+        states = [_of(rank, facts, GPU_STATE) or GpuStateFact() for facts in samples]
+        found.append(
+            HostFigures(
+                host=rank.host,
+                rank=rank.rank,
+                rails=tuple(_rails(rank, delta, tokens)),
+                watts=tuple(each.watts for each in states if each.watts is not None),
+                sm_mhz=tuple(each.sm_mhz for each in states if each.sm_mhz is not None),
+                problem="" if delta else "its counters could not be read before and after",
+            )
+        )
+    return tuple(found)
 
 
-def _figures(
-    rank: Rank,
-    before: HostFacts,
-    after: HostFacts,
-    samples: Sequence[HostFacts],
-    tokens: int,
-) -> HostFigures:
-    readings = [facts[rank.host].get(COUNTERS) for facts in (before, after) if rank.host in facts]
-    first, second = readings if len(readings) == 2 else (None, None)
-    delta = deltas.delta(first, second) if first is not None and second is not None else None
-    states = [facts[rank.host].get(GPU_STATE) for facts in samples if rank.host in facts]
-    return HostFigures(
-        host=rank.host,
-        rank=rank.rank,
-        rails=tuple(_rails(rank, delta, tokens)),
-        watts=_known(states, lambda state: state.watts),
-        sm_mhz=_known(states, lambda state: state.sm_mhz),
-        problem="" if delta is not None else "its counters could not be read before and after",
-    )
+def _of(rank: Rank, facts: HostFacts, fact: Fact[T]) -> T | None:
+    return facts[rank.host].get(fact) if rank.host in facts else None
 
 
 def _rails(rank: Rank, delta: deltas.CounterDelta | None, tokens: int) -> list[Rail]:
@@ -107,10 +112,3 @@ def _rails(rank: Rank, delta: deltas.CounterDelta | None, tokens: int) -> list[R
         for row in rows
         if row.is_expected or row.tx or row.rx
     ]
-
-
-def _known(
-    states: Sequence[GpuStateFact | None], value: Callable[[GpuStateFact], float | None]
-) -> tuple[float, ...]:
-    found = (value(state) for state in states if state is not None)
-    return tuple(number for number in found if number is not None)

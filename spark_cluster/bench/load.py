@@ -13,6 +13,7 @@ import httpx
 
 from spark_cluster.bench import prompts, stats
 from spark_cluster.bench.client import Client
+from spark_cluster.bench.host_samples import Sampler
 from spark_cluster.bench.notes import level_notes
 from spark_cluster.bench.plan import Settings, Step, queries
 from spark_cluster.bench.prompts import Calibration
@@ -23,17 +24,6 @@ from spark_cluster.serving.metrics import Metrics
 _LEAST_FAILURES = 3
 
 _TRIAL_WORDS = 200
-
-
-class Beside(Protocol):
-    """What is read of the hosts beside a level; both calls may block."""
-
-    def begin(self) -> None:
-        """Just before the level."""
-
-    def end(self, tokens: int) -> tuple[HostFigures, ...]:
-        """Just after it: what `tokens` tokens of prompts and answers, those from a cache left out,
-        moved."""
 
 
 class Watcher(Protocol):
@@ -100,7 +90,7 @@ class Load:
     settings: Settings
     calibration: Calibration
     watcher: Watcher
-    beside: Beside | None = None
+    beside: Sampler | None = None
 
     async def run(self, steps: Sequence[Step]) -> None:
         """The levels in order. One in which nothing succeeded is the last: the server is gone, or

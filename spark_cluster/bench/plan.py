@@ -114,43 +114,30 @@ class Query:
 def queries(
     step: Step, settings: Settings, calibration: Calibration, model: str, *, warm_up: bool = False
 ) -> Iterator[Query]:
-    """The level's requests, without end. Those of its warm-up are others."""
+    """The level's requests, without end. Those of its warm-up are others.
+
+    Each for exactly so many tokens, streamed, from an engine that knows `ignore_eos`.
+    """
+    streamed = {
+        "max_tokens": step.output_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    asked: dict[str, Any]
     part = "warm-up" if warm_up else "measured"
     for number in itertools.count():
         key = (settings.seed, settings.salt, step.name, part, number)
         text = prompt(calibration, step.input_tokens, *key)
         if step.edge:
             picture = images.data_url(images.png(step.edge, step.edge, *key))
-            yield chat(model, f"{text} {_LOOK}", picture, step.output_tokens)
+            content = [
+                {"type": "image_url", "image_url": {"url": picture}},
+                {"type": "text", "text": f"{text} {_LOOK}"},
+            ]
+            asked = {"messages": [{"role": "user", "content": content}]}
         else:
-            yield completion(model, text, step.output_tokens)
-
-
-def completion(model: str, text: str, tokens: int) -> Query:
-    """Exactly `tokens` tokens, streamed, from an engine that knows `ignore_eos`."""
-    return _query("/v1/completions", {"model": model, "prompt": text, **_common(tokens)})
-
-
-def chat(model: str, text: str, picture: str, tokens: int) -> Query:
-    """The same about a picture."""
-    content = [
-        {"type": "image_url", "image_url": {"url": picture}},
-        {"type": "text", "text": text},
-    ]
-    messages = [{"role": "user", "content": content}]
-    body = {"model": model, "messages": messages, **_common(tokens)}
-    return _query("/v1/chat/completions", body)
-
-
-def _common(tokens: int) -> dict[str, Any]:
-    return {
-        "max_tokens": tokens,
-        "temperature": 0,
-        "ignore_eos": True,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-
-
-def _query(path: str, body: dict[str, Any]) -> Query:
-    return Query(path, json.dumps(body).encode())
+            asked = {"prompt": text}
+        path = "/v1/chat/completions" if step.edge else "/v1/completions"
+        yield Query(path, json.dumps({"model": model, **asked, **streamed}).encode())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_cluster.bench.results import Kind, Level, Run, Spread
+from spark_cluster.bench.results import Kind, Level, Run
 from spark_cluster.core.error import InputError
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ class Panel:
 
 
 def _of(name: str, share: str) -> Callable[[Level], float | None]:
-    def get(level: Level) -> float | None:
-        found: Spread | None = getattr(level.summary, name)
-        return None if found is None else float(getattr(found, share))
-
-    return get
+    return lambda level: level.summary.share(name, share)
 
 
 def _spread(title: str, name: str) -> Panel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from spark_cluster.bench.compare import Comparison
@@ -100,7 +101,7 @@ def _host(level: Level, host: HostFigures) -> list[str]:
 
 
 def _mean(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.0f}" if values else "-"
+    return f"{fmean(values):.0f}" if values else "-"
 
 
 def _remarks(run: Run) -> Iterator[str]:

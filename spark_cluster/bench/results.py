@@ -29,6 +29,18 @@ class Request(Document):
     gaps: tuple[float, ...] = ()
     error: str = ""
 
+    @property
+    def tpot(self) -> float | None:
+        """Seconds per token after the first; None for less than two tokens."""
+        if self.ttft is None or self.latency is None or self.output_tokens < 2:
+            return None
+        return (self.latency - self.ttft) / (self.output_tokens - 1)
+
+    @property
+    def prefill_per_second(self) -> float | None:
+        """Prompt tokens per second until the first token."""
+        return self.prompt_tokens / self.ttft if self.ttft else None
+
 
 class Spread(Document):
     """A figure over the requests of a level; percentiles as stats.percentile defines them."""
@@ -60,6 +72,11 @@ class Summary(Document):
     tpot: Spread | None = None
     itl: Spread | None = None
     prefill_per_second: Spread | None = None
+
+    def share(self, figure: str, share: str) -> float | None:
+        """`p50`, `p95`, `p99` or `mean` of a figure; None if no request had it."""
+        found: Spread | None = getattr(self, figure)
+        return None if found is None else float(getattr(found, share))
 
 
 class Rail(Document):

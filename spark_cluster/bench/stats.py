@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import TypeVar
 
 from spark_cluster.bench.results import Request, Spread, Summary
@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 #: Resamples of a bootstrap: each end of a 95 % interval then rests on 25 of them.
 RESAMPLES = 1000
+
+_FIGURES = ("ttft", "latency", "tpot", "prefill_per_second")
 
 #: Fixed, so that the same two files always give the same interval.
 _SEED = 20261121
@@ -39,38 +41,16 @@ def spread(values: Sequence[float]) -> Spread | None:
         return None
     ordered = sorted(values)
     p50, p95, p99 = (percentile(ordered, share) for share in (0.5, 0.95, 0.99))
-    return Spread(p50=p50, p95=p95, p99=p99, mean=math.fsum(ordered) / len(ordered))
+    return Spread(p50=p50, p95=p95, p99=p99, mean=fmean(ordered))
 
 
 def succeeded(requests: Sequence[Request]) -> list[Request]:
     return [request for request in requests if not request.error]
 
 
-def ttft(request: Request) -> float | None:
-    """Seconds until the first token."""
-    return request.ttft
-
-
-def latency(request: Request) -> float | None:
-    """Seconds until the last token."""
-    return request.latency
-
-
-def tpot(request: Request) -> float | None:
-    """Seconds per token after the first; None for less than two tokens."""
-    if request.ttft is None or request.latency is None or request.output_tokens < 2:
-        return None
-    return (request.latency - request.ttft) / (request.output_tokens - 1)
-
-
-def prefill_rate(request: Request) -> float | None:
-    """Prompt tokens per second until the first token."""
-    return request.prompt_tokens / request.ttft if request.ttft else None
-
-
-def figures(requests: Sequence[Request], figure: Callable[[Request], float | None]) -> list[float]:
-    """A figure of each request that has it."""
-    return [value for request in requests if (value := figure(request)) is not None]
+def figures(requests: Sequence[Request], name: str) -> list[float]:
+    """A figure of each request that has it: `ttft`, `latency`, `tpot` or `prefill_per_second`."""
+    return [value for request in requests if (value := getattr(request, name)) is not None]
 
 
 def summarise(requests: Sequence[Request], seconds: float) -> Summary:
@@ -88,11 +68,8 @@ def summarise(requests: Sequence[Request], seconds: float) -> Summary:
         requests_per_second=len(good) * per_second,
         prompt_per_second=prompt * per_second,
         output_per_second=output * per_second,
-        ttft=spread(figures(good, ttft)),
-        latency=spread(figures(good, latency)),
-        tpot=spread(figures(good, tpot)),
         itl=spread([gap for request in good for gap in request.gaps]),
-        prefill_per_second=spread(figures(good, prefill_rate)),
+        **{name: spread(figures(good, name)) for name in _FIGURES},
     )
 
 

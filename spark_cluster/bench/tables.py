@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 
-from spark_cluster.bench.results import HostFigures, Kind, Level, Spread
+from spark_cluster.bench.results import HostFigures, Kind, Level
 from spark_cluster.core.units import human_bytes
 
 
@@ -29,20 +30,11 @@ def rate(value: float | None) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _of(name: str, share: str) -> Callable[[Level], float | None]:
-    def get(level: Level) -> float | None:
-        found: Spread | None = getattr(level.summary, name)
-        return None if found is None else float(getattr(found, share))
-
-    return get
-
-
-def _times(title: str, name: str, *shares: str) -> list[Column]:
+def _times(title: str, name: str) -> list[Column]:
     def column(share: str) -> Column:
-        get = _of(name, share)
-        return Column(f"{title} {share}", lambda level: seconds(get(level)))
+        return Column(f"{title} {share}", lambda level: seconds(level.summary.share(name, share)))
 
-    return [column(share) for share in shares]
+    return [column(share) for share in ("p50", "p95", "p99")]
 
 
 def _each(level: Level) -> str:
@@ -51,46 +43,38 @@ def _each(level: Level) -> str:
     return rate(1 / tpot.p50) if tpot and tpot.p50 else "-"
 
 
-_LEVEL = Column("level", lambda level: level.name)
 _COUNTS = [
+    Column("level", lambda level: level.name),
     Column("ok", lambda level: str(level.summary.ok)),
     Column("failed", lambda level: str(level.summary.failed + level.unsent)),
 ]
 _OUTPUT = Column("tok/s", lambda level: rate(level.summary.output_per_second))
-_ALL = ("p50", "p95", "p99")
 
 COLUMNS: dict[Kind, list[Column]] = {
     "sweep": [
-        _LEVEL,
         *_COUNTS,
         _OUTPUT,
         Column("each tok/s", _each),
-        *_times("TTFT", "ttft", *_ALL),
-        *_times("ITL", "itl", *_ALL),
-        *_times("latency", "latency", *_ALL),
+        *_times("TTFT", "ttft"),
+        *_times("ITL", "itl"),
+        *_times("latency", "latency"),
     ],
     "prefill": [
-        _LEVEL,
         *_COUNTS,
-        Column("prefill tok/s", lambda level: rate(_of("prefill_per_second", "p50")(level))),
-        *_times("TTFT", "ttft", *_ALL),
+        Column(
+            "prefill tok/s", lambda level: rate(level.summary.share("prefill_per_second", "p50"))
+        ),
+        *_times("TTFT", "ttft"),
     ],
     "image": [
-        _LEVEL,
         *_COUNTS,
         Column("images/s", lambda level: f"{level.summary.requests_per_second:.2f}"),
         Column("prompt tok/s", lambda level: rate(level.summary.prompt_per_second)),
         _OUTPUT,
-        *_times("TTFT", "ttft", *_ALL),
-        *_times("latency", "latency", *_ALL),
+        *_times("TTFT", "ttft"),
+        *_times("latency", "latency"),
     ],
 }
-
-#: What is read beside a level.
-BESIDE = [
-    Column("RDMA/token", lambda level: moved(level)),
-    Column("W", lambda level: watts(level)),
-]
 
 
 def amount(value: float | None, unit: str) -> str:
@@ -118,5 +102,9 @@ def _sent(host: HostFigures) -> tuple[float | None, str]:
 
 def watts(level: Level) -> str:
     """The GPUs' mean power together; `-` if not every host told it."""
-    means = [sum(host.watts) / len(host.watts) for host in level.hosts if host.watts]
+    means = [fmean(host.watts) for host in level.hosts if host.watts]
     return f"{sum(means):.0f}" if means and len(means) == len(level.hosts) else "-"
+
+
+#: What is read beside a level.
+BESIDE = [Column("RDMA/token", moved), Column("W", watts)]

@@ -6,20 +6,19 @@ versions do not write (latencies, start_times) is worked out from what they do.
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from spark_cluster.bench import stats
 from spark_cluster.bench.notes import raised
 from spark_cluster.bench.plan import Settings, Step
-from spark_cluster.bench.results import Kind, Level, Request, Run, Server, Spread, Summary
+from spark_cluster.bench.results import Level, Request, Run, Server, Spread, Summary
 from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.shell import quote
-from spark_cluster.serving.api import API_KEY
+from spark_cluster.serving.api import API_KEY, json_object
 
 TOOL = "vllm bench serve"
 
@@ -115,16 +114,8 @@ class Reader:
         if begins is not None:
             self.level = begins
         elif self.level is not None and line.startswith("{"):
-            data = _object(line)
-            if is_result(data):
-                return cast(Mapping[str, Any], data)
-        return None
-
-
-def _object(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
+            data = json_object(line)
+            return data if is_result(data) else None
         return None
 
 
@@ -208,10 +199,8 @@ def _requests(data: Mapping[str, Any]) -> Iterator[Request]:
 
 def _summary(data: Mapping[str, Any], seconds: float) -> Summary:
     """From the percentiles that vLLM worked out itself, where there are no requests."""
-    completed = int(_number(data.get("completed")))
-    failed = int(_number(data.get("failed")))
-    prompt = int(_number(data.get("total_input_tokens")))
-    output = int(_number(data.get("total_output_tokens")))
+    counts = ("completed", "failed", "total_input_tokens", "total_output_tokens")
+    completed, failed, prompt, output = (int(_number(data.get(name))) for name in counts)
     return Summary(
         ok=completed,
         failed=failed,
@@ -242,12 +231,11 @@ def as_run(data: Mapping[str, Any], name: str) -> Run:
     level = as_level(data)
     prompts = {request.prompt_tokens for request in level.requests}
     outputs = {request.output_tokens for request in level.requests}
-    kind: Kind = "sweep"
     date = str(data.get("date") or "")
     return Run(
         program=TOOL,
         tool=TOOL,
-        kind=kind,
+        kind="sweep",
         run=name,
         started=date,
         ended=date,

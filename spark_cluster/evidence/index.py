@@ -13,8 +13,9 @@ from spark_cluster.doctor.finding import Finding
 
 @dataclass(frozen=True)
 class Part:
-    """A host's part. `problem` says why it is missing or broke off; `failed` says of each item
-    that did not end what became of it; `note` what else a reader of its files must know; `cut`
+    """A host's part, its `files` by path. `problem` says why it is missing, broke off or had too
+    much; `failed` says of each item that did not end well what became of it; `note` what else a
+    reader must know: that it was not collected in /tmp, or that some of it was left out; `cut`
     names the files of which only the newest part is there."""
 
     host: str
@@ -29,7 +30,6 @@ class Part:
 class About:
     """When and how it was collected."""
 
-    name: str
     when: str
     inventory: str
     version: str
@@ -56,38 +56,27 @@ def page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> st
 
 
 def _page(about: About, parts: Sequence[Part], findings: Sequence[Finding]) -> Iterator[str]:
-    yield f"# Evidence of {about.when}"
-    yield ""
-    yield "## What looks wrong"
-    yield ""
+    yield from (f"# Evidence of {about.when}", "", "## What looks wrong", "")
     lines = wrong(parts, findings)
     yield from (f"- {_flat(line)}" for line in lines)
     if not lines:
         yield "Nothing that the doctor knows, and every item could be collected."
     known = {each.code: each for each in findings}
     if known:
-        yield ""
-        yield "| code | what mends it | more |"
-        yield "|---|---|---|"
+        yield from ("", "| code | what mends it | more |", "|---|---|---|")
         for code, finding in known.items():
             fix = _flat(finding.fix).replace("|", "\\|")
             yield f"| {code} | {fix} | `spark-cluster explain {code}` |"
-    yield ""
-    yield "## How it was collected"
-    yield ""
+    yield from ("", "## How it was collected", "")
     yield f"- by spark-cluster {about.version}, inventory {about.inventory}"
     yield f"- container logs and this boot's journal since: {about.since or 'their last lines'}"
     yield "- Values that look like secrets are `***`. Look through it before a stranger gets it."
     for part in parts:
-        yield ""
-        yield f"## {part.host}"
-        yield ""
+        yield from ("", f"## {part.host}", "")
         if part.problem:
-            yield sentence(_flat(part.problem))
-            yield ""
+            yield from (sentence(_flat(part.problem)), "")
         total = sum(len(content) for content in part.files.values())
-        yield f"{count(len(part.files), 'file')}, {human_bytes(total)}."
-        yield ""
+        yield from (f"{count(len(part.files), 'file')}, {human_bytes(total)}.", "")
         for path, content in sorted(part.files.items()):
             said = [part.failed[path]] if path in part.failed else []
             said += ["cut: only its newest part is here"] if path in part.cut else []

@@ -174,21 +174,17 @@ wait
 def _kernel(since: str) -> tuple[Item, ...]:
     # A duration counts back from now; journalctl wants a minus before it.
     form = f" --since {quote(since if since[:4].isdigit() else '-' + since)}" if since else ""
+    journals = (
+        ("this-boot", f"-b 0{form}", _LINES),
+        ("last-boot", "-b -1", 5000),
+        ("spark-cluster", "-t spark-cluster", 2000),
+    )
     journal = "journalctl --no-pager -o short-iso-precise"
     return (
         Item("kernel/dmesg.txt", f"dmesg --time-format iso | tail -n {_LINES + 1}", lines=_LINES),
-        Item(
-            "kernel/journal-this-boot.txt",
-            f"{journal} -b 0{form} -n {_LINES + 1}",
-            seconds=30,
-            lines=_LINES,
-        ),
-        Item("kernel/journal-last-boot.txt", f"{journal} -b -1 -n 5001", 30, lines=5000),
-        Item(
-            "kernel/journal-spark-cluster.txt",
-            f"{journal} -t spark-cluster -n 2001",
-            seconds=30,
-            lines=2000,
+        *(
+            Item(f"kernel/journal-{name}.txt", f"{journal} {which} -n {lines + 1}", 30, lines)
+            for name, which, lines in journals
         ),
         Item(
             "kernel/boots.txt",

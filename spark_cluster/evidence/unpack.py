@@ -9,10 +9,10 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import IO
 
 from spark_cluster.core.units import count, human_bytes
+from spark_cluster.evidence.index import Part
 from spark_cluster.evidence.items import Item
 from spark_cluster.evidence.script import CUT, IN_MEMORY_LIMIT, ITEM_LIMIT, PLACE, STATES
 
@@ -27,22 +27,8 @@ _CHUNK = 1024 * 1024
 _PATH = re.compile(r"(?!\.)[\w.:@+-]{1,120}(/(?!\.)[\w.:@+-]{1,120}){0,3}", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Collected:
-    """`files` by path. `failed` says of each item that did not end well what became of it;
-    `problem` is not empty if the archive broke off or had too much. `cut` names the files of which
-    only the newest part is there. `note` says what else a reader must know: that it was not
-    collected in /tmp, or that some of it was left out."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    problem: str = ""
-    note: str = ""
-    cut: frozenset[str] = frozenset()
-
-
-def parse(output: str, items: Sequence[Item]) -> Collected:
-    """What the script printed; of an archive that broke off, what came before."""
+def parse(host: str, output: str, items: Sequence[Item]) -> Part:
+    """What the script printed on a host; of an archive that broke off, what came before."""
     files: dict[str, bytes] = {}
     cut: set[str] = set()
     strange = 0
@@ -67,9 +53,14 @@ def parse(output: str, items: Sequence[Item]) -> Collected:
         for name in (STATES, PLACE, CUT)
     }
     cut |= set(own[CUT].split("\n")) & files.keys()
-    notes = [_place(own[PLACE].strip()), _strange(strange)]
-    note = "; ".join(said for said in notes if said)
-    return Collected(files, _failed(own[STATES], items), problem, note, frozenset(cut))
+    notes = []
+    if (place := own[PLACE].strip()) not in ("", "/tmp"):
+        most = human_bytes(IN_MEMORY_LIMIT)
+        notes.append(f"/tmp had no room: collected in {place}, at most {most} an item")
+    if strange:
+        notes.append(f"{count(strange, 'file')} with names that are none of ours left out")
+    failed = _failed(own[STATES], items)
+    return Part(host, files, failed, problem, "; ".join(notes), frozenset(cut))
 
 
 class _TooMuch(Exception):
@@ -116,17 +107,6 @@ def _newest(content: IO[bytes]) -> tuple[bytes, bool]:
         if len(kept) > FILE_LIMIT:
             kept, whole = kept[-FILE_LIMIT:], False
     return kept, whole
-
-
-def _strange(number: int) -> str:
-    """Of what is no plain file with a name of ours."""
-    return f"{count(number, 'file')} with names that are none of ours left out" if number else ""
-
-
-def _place(place: str) -> str:
-    if place in ("", "/tmp"):
-        return ""
-    return f"/tmp had no room: collected in {place}, at most {human_bytes(IN_MEMORY_LIMIT)} an item"
 
 
 def _failed(states: str, items: Sequence[Item]) -> dict[str, str]:

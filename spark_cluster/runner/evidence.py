@@ -57,8 +57,7 @@ def _collect(host: HostSession, since: str) -> Part:
             host=host.name,
             remedy="Look at the host's console; it may hang.",
         )
-    found = parse(done.stdout, wanted)
-    return Part(host.name, found.files, found.failed, found.problem, found.note, found.cut)
+    return parse(host.name, done.stdout, wanted)
 
 
 def controller(inventory: Inventory) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from spark_cluster.core.units import human_bytes
 from spark_cluster.transfer.cache import Manifest
@@ -16,20 +16,6 @@ Order = tuple[ModuleType, str, Mapping[str, Any]]
 
 #: Where a source listens: addresses and ports.
 Peers = Sequence[tuple[str, int]]
-
-
-class Payload(Protocol):
-    """What is copied: the program that serves it, and the one that fetches it."""
-
-    @property
-    def step(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def streams(self) -> int: ...
-    def serve(self, addresses: Sequence[str], token: str) -> Order: ...
-    def fetch(self, peers: Peers, token: str, through: str | None) -> Order: ...
-    def named(self, text: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -102,3 +88,7 @@ class ImagePayload:
 
     def named(self, text: str) -> str:
         return text
+
+
+#: What is copied: the program that serves it, and the one that fetches it.
+Payload = ModelPayload | ImagePayload

@@ -58,7 +58,11 @@ class KeyAuth(AuthStrategy):
         agent = paramiko.Agent()
         tried: list[str] = []
         try:
+            done: set[bytes] = set()
             for label, key in self._candidates(agent):
+                if key.asbytes() in done:
+                    continue
+                done.add(key.asbytes())
                 tried.append(label)
                 why = self._try(transport, key)
                 if why is None:
@@ -88,35 +92,24 @@ class KeyAuth(AuthStrategy):
         return f"after the key it also wants {', '.join(more)}" if more else None
 
     def _candidates(self, agent: paramiko.Agent) -> Iterator[tuple[str, paramiko.PKey]]:
+        """The keys with their names, some of them twice."""
         held = {key.asbytes(): key for key in agent.get_keys()}
-        done: set[bytes] = set()
         for file in self._files:
-            yield from self._of_file(file, held, done, required=True)
+            yield from self._of_file(file, held, required=True)
         if not self._only:
-            for blob, key in held.items():
-                if blob not in done:
-                    done.add(blob)
-                    yield f"agent key {key.comment or key.fingerprint}", key
+            for key in held.values():
+                yield f"agent key {key.comment or key.fingerprint}", key
         if not self._files:
             for file in _DEFAULTS:
-                yield from self._of_file(file, held, done, required=False)
+                yield from self._of_file(file, held, required=False)
 
     def _of_file(
-        self,
-        file: str,
-        held: Mapping[bytes, paramiko.PKey],
-        done: set[bytes],
-        required: bool,
+        self, file: str, held: Mapping[bytes, paramiko.PKey], required: bool
     ) -> Iterator[tuple[str, paramiko.PKey]]:
         public = _public_blob(file)
         if public is not None and public in held:
-            if public not in done:
-                done.add(public)
-                yield f"{file} (agent)", held[public]
-            return
-        key = self._load(file, required)
-        if key is not None and key.asbytes() not in done:
-            done.add(key.asbytes())
+            yield f"{file} (agent)", held[public]
+        elif (key := self._load(file, required)) is not None:
             yield file, key
 
     def _load(self, file: str, required: bool) -> paramiko.PKey | None:

@@ -10,7 +10,7 @@ import getpass
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,7 @@ class Hop:
 
 
 class Hung(Exception):
-    """A hop did not get so far within the time: `phase` says where it stopped."""
-
-    def __init__(self, phase: str) -> None:
-        super().__init__(phase)
-        self.phase = phase
+    """A hop did not get so far within the time: its text says where it stopped."""
 
 
 class Dropped(Exception):
@@ -75,6 +71,16 @@ class KeyNotKnown(paramiko.SSHException):
         super().__init__(f"host key of {shown.name} rejected")
         self.shown = shown
         self.known = known
+
+
+#: What trying again does not mend.
+_FINAL = (
+    KeyNotKnown,
+    Hung,
+    TimeoutError,
+    paramiko.AuthenticationException,
+    paramiko.ssh_exception.IncompatiblePeer,
+)
 
 
 class _KnownKeys(paramiko.MissingHostKeyPolicy):
@@ -173,17 +179,17 @@ def _key_files(target: Target, options: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(path).expanduser()) for path in [*named, *usual]))
 
 
-def open_chain(target: Target, begun: Callable[[], None]) -> fabric.Connection:
+def open_chain(target: Target) -> fabric.Connection:
     """Connect to `target` within its connect_timeout, trying again only what a busy sshd does.
 
-    `begun` is called for each TCP connection to the target itself. Raises InputError, or Failed.
+    Raises InputError, or Failed.
     """
     deadline = time.monotonic() + target.connect_timeout
 
     def attempt() -> fabric.Connection:
         link = resolve(target)
         try:
-            _open(link, target, deadline, True, begun)
+            _open(link, target, deadline, last=True)
         except BaseException:
             close_chain(link)
             raise
@@ -192,15 +198,12 @@ def open_chain(target: Target, begun: Callable[[], None]) -> fabric.Connection:
     def spent(state: Any) -> bool:
         return time.monotonic() + float(state.upcoming_sleep) > deadline
 
-    try:
-        return Retrying(
-            retry=retry_if_exception_type(_Transient),
-            wait=wait_random_exponential(multiplier=0.3, max=2.0),
-            stop=spent,
-            reraise=True,
-        )(attempt)
-    except _Transient as error:
-        raise Failed(error.hop, error.cause) from None
+    return Retrying(
+        retry=retry_if_exception_type(_Transient),
+        wait=wait_random_exponential(multiplier=0.3, max=2.0),
+        stop=spent,
+        reraise=True,
+    )(attempt)
 
 
 class _Transient(Failed):
@@ -215,10 +218,8 @@ def close_chain(link: fabric.Connection | None) -> None:
         link = link.gateway if isinstance(link.gateway, fabric.Connection) else None
 
 
-def _open(
-    link: fabric.Connection, target: Target, deadline: float, last: bool, begun: Callable[[], None]
-) -> None:
-    sock = socket_for(link, target, deadline, last, begun)
+def _open(link: fabric.Connection, target: Target, deadline: float, *, last: bool) -> None:
+    sock = socket_for(link, target, deadline, last=last)
     hop = hop_of(link, target, last)
     known = known_hosts.lookup(hop.files, hop.key_name)
     client = link.client
@@ -236,25 +237,19 @@ def _open(
             transport_factory=lambda s, **kw: _Transport(s, types, deadline, **kw),
             auth_strategy=KeyAuth(hop.options, hop.user, hop.identity, deadline),
         )
-    except (KeyNotKnown, paramiko.AuthenticationException, Hung, TimeoutError) as error:
-        raise Failed(hop, error) from None
-    except paramiko.ssh_exception.IncompatiblePeer as error:
+    except _FINAL as error:
         raise Failed(hop, error) from None
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise _Transient(hop, Dropped(str(error) or type(error).__name__)) from None
     link.transport = client.get_transport()
 
 
-def socket_for(
-    link: fabric.Connection, target: Target, deadline: float, last: bool, begun: Callable[[], None]
-) -> Any:
+def socket_for(link: fabric.Connection, target: Target, deadline: float, *, last: bool) -> Any:
     """A way to the link's sshd: TCP, a gateway's channel, or a proxy command. Raises Failed."""
     gateway = link.gateway
     hop = hop_of(link, target, last)
     if isinstance(gateway, fabric.Connection):
-        _open(gateway, target, deadline, False, lambda: None)
-    if last:
-        begun()
+        _open(gateway, target, deadline, last=False)
     try:
         if isinstance(gateway, fabric.Connection):
             left = max(0.1, deadline - time.monotonic())

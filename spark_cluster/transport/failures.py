@@ -100,7 +100,7 @@ def _reason(hop: Hop, cause: BaseException, seconds: float) -> tuple[str, str]:
         return "connection refused", f"is sshd running there, on port {hop.port}?"
     if isinstance(cause, Hung):
         return (
-            f"no SSH {cause.phase} within {seconds:.1f} s, though the port is open",
+            f"no SSH {cause} within {seconds:.1f} s, though the port is open",
             "the host may be out of memory or overloaded, or the port is not sshd's; look at it "
             "on its console",
         )

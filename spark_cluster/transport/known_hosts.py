@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import fnmatch
 import hashlib
 import hmac
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def _parse(line: str) -> _Entry | None:
         return None
     try:
         base64.b64decode(found[4], validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
     return _Entry(found[1] or "", tuple(found[2].split(",")), found[3], found[4])
 
@@ -84,7 +84,7 @@ def _is_hash_of(pattern: str, name: str) -> bool:
         _, _, salt, digest = pattern.split("|")
         wanted = base64.b64decode(digest, validate=True)
         key = base64.b64decode(salt, validate=True)
-    except (ValueError, binascii.Error):
+    except ValueError:
         return False
     return hmac.compare_digest(hmac.new(key, name.encode(), "sha1").digest(), wanted)
 
@@ -103,15 +103,14 @@ def _matches(entry: _Entry, name: str) -> bool:
     return any(_one_matches(p, name) for p in entry.names if not p.startswith("!"))
 
 
-def _entries(paths: Iterable[str | Path]) -> list[_Entry]:
-    found = []
+def _parsed(text: str) -> Iterator[_Entry]:
+    return filter(None, map(_parse, text.split("\n")))
+
+
+def _entries(paths: Iterable[str | Path]) -> Iterator[_Entry]:
     for path in paths:
-        try:
-            text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-        except OSError:
-            continue
-        found += [entry for line in text.split("\n") if (entry := _parse(line))]
-    return found
+        with contextlib.suppress(OSError):
+            yield from _parsed(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
 
 
 def lookup(paths: Iterable[str | Path], name: str) -> list[HostKey]:
@@ -127,11 +126,6 @@ def lookup(paths: Iterable[str | Path], name: str) -> list[HostKey]:
         if not entry.marker and entry.key not in revoked
     ]
     return list(dict.fromkeys(keys))
-
-
-def is_known(paths: Iterable[str | Path], key: HostKey) -> bool:
-    """Whether this very key is known for its host."""
-    return key in lookup(paths, key.name)
 
 
 def record(path: str | Path, keys: Sequence[HostKey], replace: bool = False) -> None:
@@ -150,7 +144,8 @@ def record(path: str | Path, keys: Sequence[HostKey], replace: bool = False) -> 
         text = _without(text, keys)
     else:
         _refuse_conflicts(real, keys)
-    new = [key for key in dict.fromkeys(keys) if not _holds(text, key)]
+    there = list(_parsed(text))
+    new = [key for key in dict.fromkeys(keys) if not any(_is_of(each, key) for each in there)]
     if text and new and not text.endswith("\n"):
         text += "\n"
     text += "".join(key.line for key in new)
@@ -159,12 +154,8 @@ def record(path: str | Path, keys: Sequence[HostKey], replace: bool = False) -> 
         _write(real, data)
 
 
-def _holds(text: str, key: HostKey) -> bool:
-    entries = (_parse(line) for line in text.split("\n"))
-    return any(
-        entry and not entry.marker and entry.key == key.key and _matches(entry, key.name)
-        for entry in entries
-    )
+def _is_of(entry: _Entry, key: HostKey) -> bool:
+    return not entry.marker and entry.key == key.key and _matches(entry, key.name)
 
 
 def _refuse_conflicts(path: Path, keys: Sequence[HostKey]) -> None:

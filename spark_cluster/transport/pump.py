@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Protocol
 
 from spark_cluster.transport.exec import Exchange
@@ -59,11 +60,8 @@ def converse(wire: Wire, exchange: Exchange, seconds: float) -> int:
     """
     deadline = time.monotonic() + seconds
     moved = time.monotonic()
-    while not exchange.wrong_password:
-        _send(wire, exchange, deadline)
-        wire.wait(max(0.0, min(SLICE, deadline - time.monotonic())))
-        alive, status = wire.alive(), wire.status()
-        if _drain(wire, exchange):
+    for came, alive, status in _rounds(wire, exchange, deadline):
+        if came:
             moved = time.monotonic()
             if moved < deadline:
                 continue
@@ -82,15 +80,11 @@ def first_line(wire: Wire, exchange: Exchange, seconds: float) -> str | None:
     Raises Lost when the connection dies, or when `seconds` pass without a line.
     """
     deadline = time.monotonic() + seconds
-    while not exchange.wrong_password:
-        _send(wire, exchange, deadline)
-        wire.wait(max(0.0, min(SLICE, deadline - time.monotonic())))
-        alive, status = wire.alive(), wire.status()
-        moved = _drain(wire, exchange)
+    for came, alive, status in _rounds(wire, exchange, deadline):
         line = exchange.first_line
         if line is not None and exchange.started:
             return line
-        if moved and time.monotonic() < deadline:
+        if came and time.monotonic() < deadline:
             continue
         if status is not None and wire.ended():
             return exchange.stdout.partition("\n")[0] or None
@@ -101,12 +95,20 @@ def first_line(wire: Wire, exchange: Exchange, seconds: float) -> str | None:
     return None
 
 
-def _send(wire: Wire, exchange: Exchange, deadline: float) -> None:
-    data, last = exchange.outgoing()
-    if data:
-        wire.send(data, max(0.1, deadline - time.monotonic()))
-    if last:
-        wire.end_input()
+def _rounds(
+    wire: Wire, exchange: Exchange, deadline: float
+) -> Iterator[tuple[bool, bool, int | None]]:
+    """Send, wait and drain until a password is refused. Of each round whether something came; and
+    from before it was drained whether a status could still come, and the status."""
+    while not exchange.wrong_password:
+        data, last = exchange.outgoing()
+        if data:
+            wire.send(data, max(0.1, deadline - time.monotonic()))
+        if last:
+            wire.end_input()
+        wire.wait(max(0.0, min(SLICE, deadline - time.monotonic())))
+        alive, status = wire.alive(), wire.status()
+        yield _drain(wire, exchange), alive, status
 
 
 def _drain(wire: Wire, exchange: Exchange) -> bool:

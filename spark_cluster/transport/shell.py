@@ -227,19 +227,16 @@ class Shell:
             raise self._refused(refusal.reason, remedy)
         if status in (124, 137, 143):
             return False
-        raise self._no_shell(status, exchange.stderr)
-
-    def _refused(self, reason: str, remedy: str) -> SparkError:
-        return AuthFailed(f"sudo on {self.host} refused: {reason}", remedy=remedy, host=self.host)
-
-    def _no_shell(self, status: int | None, stderr: str) -> SparkError:
-        return Unreachable(
+        raise Unreachable(
             f"{self.host}: the login shell ended with status {status} and ran nothing",
             remedy=f"try `ssh {self.target.address} 'timeout 5 sh -c id'`: this user needs a "
             "login shell that runs commands, and coreutils",
             host=self.host,
-            stderr=wrapping.last_lines(stderr) or None,
+            stderr=wrapping.last_lines(exchange.stderr) or None,
         )
+
+    def _refused(self, reason: str, remedy: str) -> SparkError:
+        return AuthFailed(f"sudo on {self.host} refused: {reason}", remedy=remedy, host=self.host)
 
 
 class HeldShell:

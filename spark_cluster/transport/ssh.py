@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import selectors
-import socket
 import threading
 import time
-from dataclasses import dataclass, field
 
 import fabric
 import paramiko
@@ -25,30 +23,6 @@ PULSE = 15.0
 SILENCE = 45.0
 
 _CHUNK = 256 * 1024
-
-
-@dataclass
-class Counts:
-    """How many TCP connections and execs this process has begun, for tests of the budget."""
-
-    connections: int = 0
-    execs: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def connected(self) -> None:
-        with self._lock:
-            self.connections += 1
-
-    def executed(self) -> None:
-        with self._lock:
-            self.execs += 1
-
-    def reset(self) -> None:
-        with self._lock:
-            self.connections = self.execs = 0
-
-
-counts = Counts()
 
 
 class _Pulse:
@@ -86,7 +60,6 @@ class SshConnection(Shell):
     def __init__(self, target: Target, become: Become) -> None:
         """Connect. Raises Unreachable, HostKeyRejected, AuthFailed or InputError."""
         super().__init__(target, become)
-        self.connections = 0
         self._link: fabric.Connection | None = None
         self._pulse: _Pulse | None = None
         self._connect()
@@ -114,14 +87,10 @@ class SshConnection(Shell):
     def _connect(self) -> None:
         begun = time.monotonic()
         try:
-            self._link = dial.open_chain(self.target, self._count)
+            self._link = dial.open_chain(self.target)
         except dial.Failed as failed:
             raise explain(failed, self.target, time.monotonic() - begun) from None
         self._pulse = _Pulse(self.transport)
-
-    def _count(self) -> None:
-        self.connections += 1
-        counts.connected()
 
     def _silence(self) -> str:
         silent = self._pulse is not None and self._pulse.silent
@@ -137,7 +106,6 @@ class SshConnection(Shell):
     def _start(self, command: str) -> Wire:
         try:
             channel = self.transport.open_session(timeout=self.target.connect_timeout + 20)
-            counts.executed()
             channel.exec_command(command)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._gone(f"no session could be opened ({error})") from None
@@ -204,11 +172,3 @@ class SshWire:
 def connect(target: Target, become: Become) -> SshConnection:
     """The Connector of SSH. Raises Unreachable, HostKeyRejected, AuthFailed or InputError."""
     return SshConnection(target, become)
-
-
-def has_no_delay(connection: SshConnection) -> bool:
-    """Whether TCP_NODELAY is set on the connection's socket."""
-    sock = connection.transport.sock
-    return isinstance(sock, socket.socket) and bool(
-        sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    )

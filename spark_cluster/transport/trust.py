@@ -59,7 +59,7 @@ def scan(target: Target) -> list[HostKey]:
 def _shown(
     link: fabric.Connection, target: Target, types: tuple[str, ...], deadline: float
 ) -> paramiko.PKey | None:
-    sock = dial.socket_for(link, target, deadline, True, lambda: None)
+    sock = dial.socket_for(link, target, deadline, last=True)
     try:
         return dial.negotiated(sock, types, deadline)
     except (dial.Hung, dial.Dropped) as error:
@@ -69,7 +69,7 @@ def _shown(
 def is_known(target: Target, key: HostKey) -> bool:
     """Whether connecting to `target` would accept this key."""
     hop = dial.hop_of(dial.resolve(target), target)
-    return known_hosts.is_known(hop.files, key)
+    return key in known_hosts.lookup(hop.files, key.name)
 
 
 def path_for(target: Target) -> str:

@@ -22,29 +22,8 @@ from typing import Literal, NamedTuple
 
 from spark_cluster.core.units import human_bytes
 from spark_cluster.facts.memory import LEAST
-from spark_cluster.watch.observation import (
-    EngineObservation,
-    HostObservation,
-    Observation,
-    RankObservation,
-)
+from spark_cluster.watch.observation import EngineObservation, Observation
 from spark_cluster.watch.power import KEPT, work_watts
-
-__all__ = [
-    "DEFAULT",
-    "FATAL",
-    "STILL_BYTES",
-    "Condition",
-    "EngineObservation",
-    "HostObservation",
-    "Kind",
-    "Observation",
-    "RankObservation",
-    "Severity",
-    "State",
-    "Thresholds",
-    "judge",
-]
 
 Kind = Literal[
     "wedge",
@@ -136,31 +115,19 @@ class Condition:
         return self.kind in FATAL and self.severity == "critical" and not self.unseen
 
 
-@dataclass(frozen=True)
-class _Sign:
-    """`patience`: so long it must last. `held`: it is of a moment, and told until then.
-    `attended` as in Condition."""
-
-    kind: Kind
-    host: str
-    subject: str
-    code: str
-    severity: Severity
-    what: str
-    patience: float = 0.0
-    held: float | None = None
-    attended: bool = False
-    at: str = ""
+#: What may be a condition, and how long it must last to be one.
+_Sign = tuple[Condition, float]
 
 
 @dataclass(frozen=True)
 class State:
-    """What is remembered from one observation to the next; `found` are the conditions of the last.
-    `idle`: what each host's GPU drew while no request ran, in W, the newest last."""
+    """What is remembered from one observation to the next; `found` are the conditions of the last,
+    `moments` those of a moment, each with the time until which it is told. `idle`: what each host's
+    GPU drew while no request ran, in W, the newest last."""
 
     since: Mapping[Key, float] = field(default_factory=dict)
     found: tuple[Condition, ...] = ()
-    moments: tuple[tuple[_Sign, float], ...] = ()
+    moments: Mapping[Key, tuple[Condition, float]] = field(default_factory=dict)
     boots: Mapping[str, str] = field(default_factory=dict)
     start: str = ""
     began: float = 0.0
@@ -175,33 +142,26 @@ def judge(
 ) -> tuple[State, tuple[Condition, ...]]:
     """The next state, and what is wrong now, the gravest first."""
     state = _learn(_remember(state, observation), observation)
-    observation = _limited(state, observation)
-    moments = [
-        (sign, seen)
-        for sign, seen in state.moments
-        if sign.held is not None and observation.at < sign.held
-    ]
-    for sign in _moments(state, observation, thresholds):
-        earlier = [seen for other, seen in moments if _key(other) == _key(sign)]
-        moments = [(other, seen) for other, seen in moments if _key(other) != _key(sign)]
-        moments.append((sign, earlier[0] if earlier else observation.at))
+    observation, at = _limited(state, observation), observation.at
+    moments = {key: held for key, held in state.moments.items() if at < held[1]}
+    for each in _moments(state, observation):
+        first = moments.pop(each.key, (each, at))[0].since
+        moments[each.key] = replace(each, since=first), at + thresholds.hold
     since: dict[Key, float] = {}
     found: list[Condition] = []
-    for sign in _signs(state, observation, thresholds):
-        since[_key(sign)] = state.since.get(_key(sign), observation.at)
-        if observation.at - since[_key(sign)] >= sign.patience:
-            found.append(_condition(sign, since[_key(sign)]))
+    for each, patience in _signs(state, observation, thresholds):
+        first = since[each.key] = state.since.get(each.key, at)
+        if at - first >= patience:
+            found.append(replace(each, since=first))
     for key, first in state.since.items():
         if key not in since and _unknown(key, observation):
             since[key] = first
             found += [replace(each, unseen=True) for each in state.found if each.key == key]
-    found += [_condition(sign, seen) for sign, seen in moments]
-    boots = {
-        **state.boots,
-        **{n: h.boot_id for n, h in observation.hosts.items() if h and h.boot_id},
-    }
+    found += [each for each, _ in moments.values()]
+    seen = {name: host.boot_id for name, host in observation.hosts.items() if host and host.boot_id}
+    boots = {**state.boots, **seen}
     found.sort(key=lambda each: (each.severity != "critical", each.since))
-    state = replace(state, since=since, found=tuple(found), moments=tuple(moments), boots=boots)
+    state = replace(state, since=since, found=tuple(found), moments=moments, boots=boots)
     return state, tuple(found)
 
 
@@ -219,17 +179,6 @@ def _unknown(key: Key, observation: Observation) -> bool:
     if kind in ("silent", "no-token"):
         return not observation.busy and observation.engine.healthy is None
     return kind == "wedge" and not observation.busy and _frozen(observation.engine) is None
-
-
-def _key(sign: _Sign) -> Key:
-    return Key(sign.kind, sign.host, sign.subject, sign.at)
-
-
-def _condition(sign: _Sign, since: float) -> Condition:
-    return Condition(
-        sign.kind, sign.host, sign.subject, sign.code, sign.severity, sign.what, since,
-        sign.attended, at=sign.at,
-    )  # fmt: skip
 
 
 def _remember(state: State, observation: Observation) -> State:
@@ -253,13 +202,9 @@ def _remember(state: State, observation: Observation) -> State:
 def _learn(state: State, observation: Observation) -> State:
     """What the GPUs draw while the engine has nothing to do."""
     engine = observation.engine
-    if (
-        engine is None
-        or observation.busy
-        or not engine.healthy
-        or engine.running != 0
-        or engine.tokens
-    ):
+    if engine is None or observation.busy or not engine.healthy:
+        return state
+    if engine.running != 0 or engine.tokens:
         return state
     idle = dict(state.idle)
     for rank in engine.ranks:
@@ -284,88 +229,93 @@ def _new_start(state: State, start: str, began: float) -> State:
     return replace(state, start=start, began=began, ready=None, canaries=0, since=since)
 
 
-def _moments(state: State, observation: Observation, thresholds: Thresholds) -> Iterator[_Sign]:
+def _moments(state: State, observation: Observation) -> Iterator[Condition]:
     """What happened within the interval."""
-    until = observation.at + thresholds.hold
+    at = observation.at
     for name, host in observation.hosts.items():
         if host is None:
             continue
         before = state.boots.get(name)
         if before and host.boot_id and host.boot_id != before:
-            yield _Sign("reboot", name, "", "MON004", "warning", "the host rebooted", held=until)
+            yield Condition("reboot", name, "", "MON004", "warning", "the host rebooted", at)
         for counter, count in host.grown.items():
             what = f"{counter} grew by {count}"
-            yield _Sign("errors", name, counter, "RDMA012", "warning", what, held=until)
+            yield Condition("errors", name, counter, "RDMA012", "warning", what, at)
         for address, count in host.pcie.items():
             what = f"uncorrectable PCIe errors of the ConnectX at {address} grew by {count}"
-            yield _Sign("errors", name, f"PCIe {address}", "NET025", "warning", what, held=until)
+            yield Condition("errors", name, f"PCIe {address}", "NET025", "warning", what, at)
 
 
 def _signs(state: State, observation: Observation, thresholds: Thresholds) -> Iterator[_Sign]:
     """What is the case now."""
+    at = observation.at
     for name, host in observation.hosts.items():
         if host is None:
             what = observation.lost.get(name) or "the host does not answer"
-            yield _Sign("away", name, "", "HOST010", "critical", what, thresholds.away)
+            yield Condition("away", name, "", "HOST010", "critical", what, at), thresholds.away
             continue
         if host.docker:
             what = f"docker says: {host.docker}"
-            yield _Sign("docker", name, "", "DOCKER001", "warning", what, thresholds.docker)
+            yield Condition("docker", name, "", "DOCKER001", "warning", what, at), thresholds.docker
         if host.available is not None and (host.short or host.available < _LITTLE):
-            cliff = host.short or host.available < _CLIFF
-            grave: Severity = "critical" if cliff else "warning"
+            grave = _grave(host.short or host.available < _CLIFF)
             what = f"{host.available:.1%} of the memory is available"
             what += f", less than {human_bytes(LEAST)}" if host.short else ""
-            yield _Sign("memory", name, "", "HOST011", grave, what)
+            yield Condition("memory", name, "", "HOST011", grave, what, at), 0.0
         for rail, is_up in host.rails.items():
             if not is_up:
                 what = f"rail {rail} is down"
-                yield _Sign("rail", name, rail, "RDMA002", "critical", what, thresholds.rail)
+                yield (
+                    Condition("rail", name, rail, "RDMA002", "critical", what, at),
+                    thresholds.rail,
+                )
     if observation.engine is not None and not observation.busy:
-        yield from _engine_signs(state, observation.engine, observation.at, thresholds)
+        yield from _engine_signs(state, observation.engine, at, thresholds)
+
+
+def _grave(is_grave: bool) -> Severity:
+    return "critical" if is_grave else "warning"
 
 
 def _engine_signs(
     state: State, engine: EngineObservation, at: float, thresholds: Thresholds
 ) -> Iterator[_Sign]:
-    sure: Severity
-    for rank in engine.dead:
-        lasted = at - state.since.get(Key("dead-rank", engine.host, rank.name, rank.host), at)
+    def dead(who: str, on: str, code: str, what: str) -> _Sign:
+        lasted = at - state.since.get(Key("dead-rank", engine.host, who, on), at)
         attended = engine.supervised and lasted < thresholds.supervised
-        yield _Sign(
-            "dead-rank", engine.host, rank.name, "RDMA016", "critical", rank.what,
-            thresholds.dead, attended=attended, at=rank.host,
-        )  # fmt: skip
+        found = Condition(
+            "dead-rank", engine.host, who, code, "critical", what, at, attended, at=on
+        )
+        return found, thresholds.dead
+
+    def sign(kind: Kind, code: str, severity: Severity, what: str, patience: float = 0.0) -> _Sign:
+        return Condition(kind, engine.host, "", code, severity, what, at), patience
+
+    for rank in engine.dead:
+        yield dead(rank.name, rank.host, "RDMA016", rank.what)
     if engine.ended and (state.ready is not None or engine.was_ready):
-        who = f"{engine.host} (server)"
-        lasted = at - state.since.get(Key("dead-rank", engine.host, who, engine.host), at)
-        yield _Sign(
-            "dead-rank", engine.host, who, "SERVE015", "critical", engine.ended, thresholds.dead,
-            attended=engine.supervised and lasted < thresholds.supervised, at=engine.host,
-        )  # fmt: skip
+        yield dead(f"{engine.host} (server)", engine.host, "SERVE015", engine.ended)
         return
     if state.ready is None:
         if failure := engine.ended or engine.failure:
             wait = 0.0 if engine.ended else thresholds.stalled
-            yield _Sign("start", engine.host, "", "SERVE007", "critical", failure, wait)
+            yield sign("start", "SERVE007", "critical", failure, wait)
         elif at - state.began >= thresholds.start:
             what = f"not ready after {(at - state.began) / 60:.0f} min: {engine.stage or 'no log'}"
-            yield _Sign("start", engine.host, "", "SERVE007", "warning", what)
+            yield sign("start", "SERVE007", "warning", what)
         return
     if engine.healthy is False and not engine.dead:
         what = "the server was ready and does not answer any more"
-        yield _Sign("silent", engine.host, "", "MON005", "critical", what, thresholds.silent)
+        yield sign("silent", "MON005", "critical", what, thresholds.silent)
     if state.canaries and engine.healthy:
-        sure = "critical" if state.canaries > 1 else "warning"
         what = f"the server says that it is well, and one token brought: {state.canary}"
-        yield _Sign("no-token", engine.host, "", "RDMA016", sure, what)
+        yield sign("no-token", "RDMA016", _grave(state.canaries > 1), what)
     if _frozen(engine):
         lasted = at - state.since.get(Key("wedge", engine.host), at)
         young = at - state.ready < thresholds.young and lasted < thresholds.compiling
         what = f"{engine.running:.0f} requests run and no token comes; {_ranks(engine)}"
         what += "; it may still be compiling" if young else ""
-        sure = "warning" if young else "critical"
-        yield _Sign("wedge", engine.host, "", "RDMA015", sure, what, thresholds.wedge)
+        yield sign("wedge", "RDMA015", _grave(not young), what, thresholds.wedge)
 
 
 def _frozen(engine: EngineObservation | None) -> bool | None:
@@ -374,20 +324,10 @@ def _frozen(engine: EngineObservation | None) -> bool | None:
         return None
     if not engine.running or engine.tokens:
         return False
-    if any(rank.moved or rank.compiles or _computes(rank) for rank in engine.ranks):
+    if any(rank.moved or rank.compiles or rank.computes for rank in engine.ranks):
         return False
-    witnesses = [r for r in engine.ranks if r.moved is False or _rests(r)]
-    return True if witnesses else None
-
-
-def _computes(rank: RankObservation) -> bool:
-    if rank.watts is None or rank.works_above is None:
-        return False
-    return rank.watts >= rank.works_above
-
-
-def _rests(rank: RankObservation) -> bool:
-    return rank.watts is not None and rank.works_above is not None and not _computes(rank)
+    witnessed = any(rank.moved is False or rank.computes is False for rank in engine.ranks)
+    return True if witnessed else None
 
 
 def _ranks(engine: EngineObservation) -> str:
@@ -397,12 +337,9 @@ def _ranks(engine: EngineObservation) -> str:
         parts = ["RDMA still"] if rank.moved is False else []
         if rank.watts is not None:
             load = f"{rank.utilization:.0f} % " if rank.utilization is not None else ""
-            parts.append(f"GPU {load}at {rank.watts:.0f} W ({_limit(rank)})")
+            limit = "what it draws idle is not known yet"
+            if rank.works_above is not None:
+                limit = f"works above {rank.works_above:.0f} W"
+            parts.append(f"GPU {load}at {rank.watts:.0f} W ({limit})")
         told.append(f"rank {rank.rank}: {', '.join(parts) or 'unknown'}")
     return "; ".join(told)
-
-
-def _limit(rank: RankObservation) -> str:
-    if rank.works_above is None:
-        return "what it draws idle is not known yet"
-    return f"works above {rank.works_above:.0f} W"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from spark_cluster.core.version import __version__
@@ -29,25 +29,15 @@ from spark_cluster.inventory.models import Inventory, Rail
 from spark_cluster.rdma.counter_names import ERROR_COUNTERS
 from spark_cluster.rdma.counters import RdmaCounters
 from spark_cluster.rdma.verdict import Kind
+from spark_cluster.runner.last_verdict import LastVerdict
 from spark_cluster.serving.metrics import Metrics
-from spark_cluster.watch.engine_families import engine_families
-
-PREFIX = "spark_cluster"
+from spark_cluster.watch.families import counter, engine_families, gauge
 
 #: What the exporter wants to know of each host.
 FACTS: tuple[Fact[object], ...] = (COUNTERS, LINKS, MEMORY, SWAP, GPU_STATE)
 
 #: Files in hw_counters/ that are settings, not counts.
 _SETTINGS = frozenset({"lifespan"})
-
-
-@dataclass(frozen=True)
-class SeenVerdict:
-    """The newest RDMA verdict; `at` in seconds since the epoch."""
-
-    kind: Kind
-    recipe: str
-    at: float
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,7 @@ class Snapshot:
     hosts: Mapping[str, Facts | None]
     read_at: float
     engines: Mapping[str, Metrics] = field(default_factory=dict)
-    verdict: SeenVerdict | None = None
+    verdict: LastVerdict | None = None
 
 
 class SnapshotCollector(Collector):
@@ -83,38 +73,30 @@ def families(snapshot: Snapshot, now: float) -> list[Metric]:
         *_rails(read, snapshot.inventory),
         *_devices(read),
         *_gpus(read),
-        *engine_families(PREFIX, snapshot.engines),
+        *engine_families(snapshot.engines),
         *_verdict(snapshot.verdict, now),
     ]
     return [family for family in found if family.samples]
 
 
-def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
-
-
-def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
-    return CounterMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
-
-
 def _watcher(snapshot: Snapshot) -> Iterator[Metric]:
-    build = _gauge("build_info", "The version of spark-cluster that exports this.", "version")
+    build = gauge("build_info", "The version of spark-cluster that exports this.", "version")
     build.add_metric([__version__], 1)
     yield build
-    read = _gauge("read_timestamp_seconds", "When the hosts were last read.")
+    read = gauge("read_timestamp_seconds", "When the hosts were last read.")
     read.add_metric([], snapshot.read_at)
     yield read
-    up = _gauge("host_up", "Whether the host answered the last reading.", "host")
+    up = gauge("host_up", "Whether the host answered the last reading.", "host")
     for name, facts in snapshot.hosts.items():
         up.add_metric([name], facts is not None)
     yield up
 
 
 def _memory(read: Mapping[str, Facts]) -> Iterator[Metric]:
-    total = _gauge("memory_bytes", "Memory that CPU and GPU share.", "host")
-    available = _gauge("memory_available_bytes", "MemAvailable of /proc/meminfo.", "host")
-    cache = _gauge("page_cache_droppable_bytes", "Page cache that can be given back.", "host")
-    swap = _gauge("swap_bytes", "Size of the active swap; 0 if it is off.", "host")
+    total = gauge("memory_bytes", "Memory that CPU and GPU share.", "host")
+    available = gauge("memory_available_bytes", "MemAvailable of /proc/meminfo.", "host")
+    cache = gauge("page_cache_droppable_bytes", "Page cache that can be given back.", "host")
+    swap = gauge("swap_bytes", "Size of the active swap; 0 if it is off.", "host")
     for name, facts in read.items():
         memory, swaps = facts.get(MEMORY), facts.get(SWAP)
         if memory is not None and memory.total:
@@ -128,8 +110,8 @@ def _memory(read: Mapping[str, Facts]) -> Iterator[Metric]:
 
 def _rails(read: Mapping[str, Facts], inventory: Inventory) -> Iterator[Metric]:
     labels = ("host", "interface", "device")
-    up = _gauge("rail_up", "Whether the rail has a carrier and an ACTIVE RDMA port.", *labels)
-    mtu = _gauge("rail_mtu_bytes", "MTU of the rail's interface.", *labels)
+    up = gauge("rail_up", "Whether the rail has a carrier and an ACTIVE RDMA port.", *labels)
+    mtu = gauge("rail_mtu_bytes", "MTU of the rail's interface.", *labels)
     for name, facts in read.items():
         for rail in inventory.hosts[name].rails:
             words = [name, rail.interface, rail.device]
@@ -155,12 +137,12 @@ def rail_up(facts: Facts, rail: Rail) -> bool | None:
 def _devices(read: Mapping[str, Facts]) -> Iterator[Metric]:
     labels = ("host", "device")
     traffic = {
-        "xmit_bytes": _counter("rdma_transmit_bytes", "Bytes sent by RDMA.", *labels),
-        "rcv_bytes": _counter("rdma_receive_bytes", "Bytes received by RDMA.", *labels),
-        "xmit_packets": _counter("rdma_transmit_packets", "Packets sent by RDMA.", *labels),
-        "rcv_packets": _counter("rdma_receive_packets", "Packets received by RDMA.", *labels),
+        "xmit_bytes": counter("rdma_transmit_bytes", "Bytes sent by RDMA.", *labels),
+        "rcv_bytes": counter("rdma_receive_bytes", "Bytes received by RDMA.", *labels),
+        "xmit_packets": counter("rdma_transmit_packets", "Packets sent by RDMA.", *labels),
+        "rcv_packets": counter("rdma_receive_packets", "Packets received by RDMA.", *labels),
     }
-    every = _counter(
+    every = counter(
         "rdma_counter",
         "Each file in counters/ and hw_counters/, as the driver has it; severity is what its "
         "growth means: fail, warn, benign, or none if it is no error counter.",
@@ -192,35 +174,32 @@ def _raw(device: RdmaCounters) -> Iterator[tuple[list[str], int]]:
         yield [name, source, severity, loss], value
 
 
+#: Of the GPU's state: the gauge, what it is, and its unit by the state's.
+_GPU = {
+    "sm_mhz": ("gpu_sm_clock_hertz", "SM clock.", 1e6),
+    "max_sm_mhz": ("gpu_sm_clock_max_hertz", "Highest SM clock.", 1e6),
+    "watts": ("gpu_power_watts", "Power drawn by the GPU.", 1.0),
+    "utilization": ("gpu_utilization_ratio", "Time with a kernel on the GPU, 0 to 1.", 0.01),
+    "celsius": ("gpu_temperature_celsius", "The GPU's temperature.", 1.0),
+    "reasons": ("gpu_clock_reasons", "NVML's bit mask of why clocks are held back.", 1.0),
+}
+
+
 def _gpus(read: Mapping[str, Facts]) -> Iterator[Metric]:
-    gauges = {
-        "sm_mhz": (_gauge("gpu_sm_clock_hertz", "SM clock.", "host"), 1e6),
-        "max_sm_mhz": (_gauge("gpu_sm_clock_max_hertz", "Highest SM clock.", "host"), 1e6),
-        "watts": (_gauge("gpu_power_watts", "Power drawn by the GPU.", "host"), 1.0),
-        "utilization": (
-            _gauge("gpu_utilization_ratio", "Time with a kernel on the GPU, 0 to 1.", "host"),
-            0.01,
-        ),
-        "celsius": (_gauge("gpu_temperature_celsius", "The GPU's temperature.", "host"), 1.0),
-        "reasons": (
-            _gauge("gpu_clock_reasons", "NVML's bit mask of why clocks are held back.", "host"),
-            1.0,
-        ),
-    }
-    for name, facts in read.items():
-        state = facts.get(GPU_STATE)
-        for attribute, (family, factor) in gauges.items():
-            value = getattr(state, attribute, None)
+    for attribute, (name, text, factor) in _GPU.items():
+        family = gauge(name, text, "host")
+        for host, facts in read.items():
+            value = getattr(facts.get(GPU_STATE), attribute, None)
             if value is not None:
-                family.add_metric([name], value * factor)
-    yield from (family for family, _ in gauges.values())
+                family.add_metric([host], value * factor)
+        yield family
 
 
-def _verdict(verdict: SeenVerdict | None, now: float) -> Iterator[Metric]:
-    kind = _gauge("rdma_verdict", "1 for the kind of the newest RDMA verdict.", "kind", "recipe")
-    age = _gauge("rdma_verdict_age_seconds", "Seconds since the newest RDMA verdict.", "recipe")
+def _verdict(verdict: LastVerdict | None, now: float) -> Iterator[Metric]:
+    kind = gauge("rdma_verdict", "1 for the kind of the newest RDMA verdict.", "kind", "recipe")
+    age = gauge("rdma_verdict_age_seconds", "Seconds since the newest RDMA verdict.", "recipe")
     if verdict is not None:
         for name in get_args(Kind):
             kind.add_metric([name, verdict.recipe], name == verdict.kind)
-        age.add_metric([verdict.recipe], max(0.0, now - verdict.at))
+        age.add_metric([verdict.recipe], max(0.0, now - verdict.when.timestamp()))
     yield from (kind, age)

@@ -39,6 +39,13 @@ class RankObservation:
     gpu: str = ""
     works_above: float | None = None
 
+    @property
+    def computes(self) -> bool | None:
+        """Whether the GPU draws what it draws at work; None if that cannot be told."""
+        if self.watts is None or self.works_above is None:
+            return None
+        return self.watts >= self.works_above
+
 
 @dataclass(frozen=True)
 class EngineObservation:

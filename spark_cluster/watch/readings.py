@@ -15,7 +15,7 @@ from spark_cluster.facts.docker import CONTAINERS, Container, log_of_this_start
 from spark_cluster.facts.ended import SERVER_END
 from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.gpu import GPU
-from spark_cluster.facts.gpu_state import GPU_STATE
+from spark_cluster.facts.gpu_state import GPU_STATE, GpuStateFact
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.lock import LOCK
 from spark_cluster.facts.memory import MEMORY
@@ -37,6 +37,7 @@ from spark_cluster.watch.observation import (
     RankObservation,
 )
 from spark_cluster.watch.power import work_watts
+from spark_cluster.watch.turns import Turn
 from spark_cluster.workload.served import (
     HostFacts,
     Served,
@@ -106,9 +107,7 @@ class Look:
 
 
 def look(
-    before: HostFacts,
-    after: HostFacts,
-    known: HostFacts,
+    turn: Turn,
     inventory: Inventory,
     *,
     at: float,
@@ -116,9 +115,9 @@ def look(
     canary: Canary | None = None,
     lost: Mapping[str, str] | None = None,
 ) -> Look:
-    """What is to be judged of an interval that ended `at`. `known` is what was last read of every
-    host, `lost` why one could not be read; `idle` says that a canary would disturb nobody and end
-    nothing."""
+    """What is to be judged of an interval that ended `at`. `lost` says why a host could not be
+    read; `idle` that a canary would disturb nobody and end nothing."""
+    before, after = turn.before, turn.after
     changes = {
         name: deltas.delta(before[name][COUNTERS], facts[COUNTERS])
         for name, facts in after.items()
@@ -131,11 +130,11 @@ def look(
         for name in hosts
     }
     busy = any(facts[LOCK].run for facts in after.values())
-    found = _watched(after, known)
+    found = _watched(after, turn.known)
     engine = None
     if found is not None and found.host in after:
         engine = (
-            _engine(found, before, after, known, inventory, changes, canary)
+            _engine(found, turn, inventory, changes, canary)
             if found.head.running
             else _ended(found, after[found.host])
         )
@@ -170,12 +169,7 @@ def _idle(found: Served, engine: EngineObservation, after: HostFacts) -> bool:
         return False
     if engine.running is not None:
         return engine.running == 0
-    return all(_rests(rank) for rank in engine.ranks)
-
-
-def _rests(rank: RankObservation) -> bool:
-    limit = work_watts(rank.gpu)
-    return rank.watts is not None and limit is not None and rank.watts < limit
+    return all(rank.computes is False for rank in engine.ranks)
 
 
 def _host(
@@ -220,17 +214,15 @@ def start_of(found: Served) -> str:
 
 def _engine(
     found: Served,
-    before: HostFacts,
-    after: HostFacts,
-    known: HostFacts,
+    turn: Turn,
     inventory: Inventory,
     changes: dict[str, CounterDelta],
     canary: Canary | None,
 ) -> EngineObservation:
-    start = start_of(found)
+    start, after, known = start_of(found), turn.after, turn.known
     head = after.get(found.host, Facts())
     engine, progress = head.get(ENGINE), head.get(PROGRESS)
-    first, second = _metrics(before.get(found.host)), _metrics(head)
+    first, second = _metrics(turn.before.get(found.host)), _metrics(head)
     generated, prompted = metrics.generated(first, second), metrics.prompted(first, second)
     running = None
     if first.running is not None and second.running is not None:
@@ -281,17 +273,19 @@ def _metrics(facts: Facts | None) -> Metrics:
 def _rank(
     rank: Rank, container: Container | None, after: HostFacts, changes: dict[str, CounterDelta]
 ) -> RankObservation:
-    state = after[rank.host][GPU_STATE] if rank.host in after else None
-    gpu = after[rank.host].get(GPU) if rank.host in after else None
+    facts = after.get(rank.host, Facts())
+    state, gpus = facts.get(GPU_STATE) or GpuStateFact(), facts.get(GPU)
+    gpu = next(iter(gpus.names), "") if gpus is not None else ""
     processes = container.processes if container is not None and rank.host in after else ()
     return RankObservation(
         rank=rank.rank,
         host=rank.host,
         moved=_moved(rank, changes.get(rank.host)),
-        watts=state.watts if state is not None else None,
-        utilization=state.utilization if state is not None else None,
+        watts=state.watts,
+        utilization=state.utilization,
         compiles=any(_COMPILER.search(arguments) for _, arguments in processes),
-        gpu=next(iter(gpu.names), "") if gpu is not None else "",
+        gpu=gpu,
+        works_above=work_watts(gpu),
     )
 
 

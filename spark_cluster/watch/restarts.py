@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from spark_cluster.facts.lock import Holder
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.watch.detector import Condition, Observation
+from spark_cluster.watch.detector import Condition
+from spark_cluster.watch.observation import Observation
 from spark_cluster.workload.launched import Launched
 
 

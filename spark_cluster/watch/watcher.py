@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 from spark_cluster import places
 from spark_cluster.core.error import SparkError
@@ -16,14 +15,13 @@ from spark_cluster.facts.engine import ENGINE
 from spark_cluster.facts.lock import LOCK
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitoring.ports import WATCHER
-from spark_cluster.rdma.verdict import Kind
 from spark_cluster.runner.last_verdict import last_verdict
 from spark_cluster.runner.session import Session
 from spark_cluster.serving.api import with_key
 from spark_cluster.serving.apis import APIS
 from spark_cluster.watch import readings
 from spark_cluster.watch.detector import Condition, State, Thresholds, judge
-from spark_cluster.watch.exporter import SeenVerdict, Snapshot, SnapshotCollector
+from spark_cluster.watch.exporter import Snapshot, SnapshotCollector
 from spark_cluster.watch.families import Watching, WatchingCollector
 from spark_cluster.watch.readings import Canary, Look
 from spark_cluster.watch.responder import Responder
@@ -79,22 +77,15 @@ class Watcher:
         self.findings = WatchingCollector()
 
     def run(self) -> None:
-        watch = Watch(
-            self._session,
-            readings.FACTS,
-            (),
-            interval=self._settings.interval,
-            listener=self._listener,
-        )
+        interval, listener = self._settings.interval, self._listener
+        watch = Watch(self._session, readings.FACTS, (), interval=interval, listener=listener)
         for turn in watch.turns():
             self._take(turn)
 
     def _take(self, turn: Turn) -> None:
         at = self._clock()
         look = readings.look(
-            turn.before,
-            turn.after,
-            turn.known,
+            turn,
             self._inventory,
             at=at,
             hosts=tuple(self._session.hosts),
@@ -185,10 +176,7 @@ class Watcher:
             for name, facts in turn.after.items()
             if facts[ENGINE].healthy is not None
         }
-        last = last_verdict(self._inventory.path)
-        verdict = None
-        if last is not None:
-            verdict = SeenVerdict(cast(Kind, last.kind), last.recipe, last.when.timestamp())
+        verdict = last_verdict(self._inventory.path)
         hosts = {name: turn.after.get(name) for name in self._session.hosts}
         self.snapshots.snapshot = Snapshot(
             self._inventory, hosts, time.time(), engines=engines, verdict=verdict

@@ -7,13 +7,16 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spark_cluster.transport import dial as dialling
 from spark_cluster.transport.protocol import Become, Target
-from spark_cluster.transport.ssh import SshConnection, connect, counts
+from spark_cluster.transport.pump import Wire
+from spark_cluster.transport.ssh import SshConnection, connect
 
 from . import bench_cli, engines_venv
 from .bench_server import BenchServer
@@ -64,10 +67,35 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@dataclass
+class Counts:
+    """How many TCP connections to targets and execs were begun."""
+
+    connections: int = 0
+    execs: int = 0
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
+    found = Counts()
+    socket_for, start = dialling.socket_for, SshConnection._start
+
+    def counted_socket(*arguments: Any, last: bool) -> Any:
+        found.connections += last
+        return socket_for(*arguments, last=last)
+
+    def counted_start(connection: SshConnection, command: str) -> Wire:
+        found.execs += 1
+        return start(connection, command)
+
+    monkeypatch.setattr(dialling, "socket_for", counted_socket)
+    monkeypatch.setattr(SshConnection, "_start", counted_start)
+    return found
+
+
 @pytest.fixture
 def dial(home: Path) -> Iterator[Dial]:
-    """`connect`, with everything closed at the end, and the counts at zero in the beginning."""
-    counts.reset()
+    """`connect`, with everything closed at the end."""
     with ExitStack() as stack:
 
         def connected(target: Target, become: Become | None = None) -> SshConnection:

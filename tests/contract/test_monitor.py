@@ -20,6 +20,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ from spark_cluster.lab.requirements import find_program
 from spark_cluster.monitoring import config
 from spark_cluster.monitoring.stack import NODE_EXPORTER
 from spark_cluster.monitoring.targets import Target, Targets
+from spark_cluster.runner.last_verdict import LastVerdict
 from spark_cluster.watch.detector import Condition
-from spark_cluster.watch.exporter import SeenVerdict, Snapshot, SnapshotCollector
+from spark_cluster.watch.exporter import Snapshot, SnapshotCollector
 from spark_cluster.watch.families import Watching, WatchingCollector
 from tests.monitor_files import ALERTS, PANELS, RULES, Panel
 from tests.unit import world
@@ -287,9 +289,9 @@ def scraped(
         begun, facts = time.monotonic(), {name: recorded(name) for name in world.PAIR}
 
         def watch() -> None:
-            now = time.monotonic() - begun
+            now, past = time.monotonic() - begun, datetime.now(UTC) - timedelta(seconds=60)
             hosts = {name: moving(known, now) for name, known in facts.items()}
-            verdict = SeenVerdict("rdma", world.RECIPE, time.time() - 60)
+            verdict = LastVerdict("rdma", None, "", past, "launch", world.RECIPE, "run")
             collector.snapshot = Snapshot(
                 world.inventory(), {**hosts, "spark-1": None}, time.time(), {}, verdict
             )

@@ -20,7 +20,7 @@ from spark_cluster.core.error import AuthFailed, HostKeyRejected, InputError, Un
 from spark_cluster.transport import ssh, trust
 from spark_cluster.transport.protocol import Connection, Connector, Target
 
-from .conftest import Dial, StartServer
+from .conftest import Counts, Dial, StartServer
 from .sshd_server import Server, established, eventually, free_port, keygen
 
 pytestmark = pytest.mark.contract
@@ -94,14 +94,14 @@ def test_revoked_key(server: Server, dial: Dial) -> None:
         dial(server.target(known=server.host_key() + "@revoked " + server.host_key()))
 
 
-def test_refused_key(server: Server, dial: Dial, tmp_path: Path) -> None:
+def test_refused_key(server: Server, dial: Dial, counts: Counts, tmp_path: Path) -> None:
     wrong = keygen(tmp_path / "wrong")
     with pytest.raises(AuthFailed) as caught:
         dial(server.target(identity=wrong, user="root"))
     assert "refused user root" in caught.value.message
     assert str(wrong) in caught.value.message
     assert f"ssh-copy-id -p {server.port} root@127.0.0.1" in caught.value.remedy
-    assert ssh.counts.connections == 1
+    assert counts.connections == 1
 
 
 def test_no_key_and_an_encrypted_one(server: Server, dial: Dial, tmp_path: Path) -> None:
@@ -242,13 +242,13 @@ def test_name_that_does_not_resolve(dial: Dial) -> None:
     assert "could not be resolved" in _fails_within(dial, target, 8.0).message
 
 
-def test_port_that_never_answers(dial: Dial) -> None:
+def test_port_that_never_answers(dial: Dial, counts: Counts) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         target = Target("spark-1", "127.0.0.1", port=port, connect_timeout=1.0)
         error = _fails_within(dial, target, 3.0)
     assert "no SSH banner within 1." in error.message
-    assert ssh.counts.connections == 1
+    assert counts.connections == 1
 
 
 def test_port_that_drops_all(dial: Dial) -> None:
@@ -297,19 +297,19 @@ def _only_place(server: Server) -> socket.socket:
     return taken[0]
 
 
-def test_full_sshd_is_tried_again(other_server: StartServer, dial: Dial) -> None:
+def test_full_sshd_is_tried_again(other_server: StartServer, dial: Dial, counts: Counts) -> None:
     server = other_server("MaxStartups 1")
     first = _only_place(server)
 
     def leave() -> None:
-        eventually(lambda: ssh.counts.connections > 1)
+        eventually(lambda: counts.connections > 1)
         first.close()
 
     leaving = threading.Thread(target=leave)
     leaving.start()
     connection = dial(server.target())
     leaving.join(15)
-    assert connection.connections >= 2
+    assert counts.connections >= 2
     assert connection.run("true").ok
 
 

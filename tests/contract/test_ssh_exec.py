@@ -17,7 +17,7 @@ from spark_cluster.core.secret import Secret
 from spark_cluster.transport import ssh
 from spark_cluster.transport.protocol import Become, Completed, Target
 
-from .conftest import Dial, StartServer
+from .conftest import Counts, Dial, StartServer
 from .sshd_server import Server, User, established, eventually, running, temporary_user
 
 pytestmark = pytest.mark.contract
@@ -48,15 +48,16 @@ def pid_in(file: Path) -> int:
     return int(file.read_text())
 
 
-def test_status_streams_and_counts(server: Server, dial: Dial) -> None:
+def test_status_streams_and_counts(server: Server, dial: Dial, counts: Counts) -> None:
     connection = dial(server.target())
     done = connection.run("id -u; echo two >&2; exit 7", root=False)
     assert (done.status, done.stderr) == (7, "two\n")
     assert done.stdout.strip().isdigit()
     assert connection.run("echo again", root=False).stdout == "again\n"
-    assert (connection.connections, connection.execs) == (1, 2)
-    assert (ssh.counts.connections, ssh.counts.execs) == (1, 2)
-    assert ssh.has_no_delay(connection)
+    assert (counts.connections, counts.execs, connection.execs) == (1, 2, 2)
+    sock = connection.transport.sock
+    assert isinstance(sock, socket.socket)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_environment(server: Server, dial: Dial) -> None:
@@ -170,7 +171,7 @@ def test_abort_with_nothing_running(server: Server, dial: Dial) -> None:
 
 
 def test_connection_killed_in_mid_command(
-    other_server: StartServer, dial: Dial, tmp_path: Path
+    other_server: StartServer, dial: Dial, counts: Counts, tmp_path: Path
 ) -> None:
     server = other_server()
     file = tmp_path / "pid"
@@ -187,7 +188,7 @@ def test_connection_killed_in_mid_command(
         connection.run("true")
     connection.reconnect()
     connection.run(f"kill -9 {pid}", root=False)
-    assert connection.connections == 2
+    assert counts.connections == 2
 
 
 def test_host_that_falls_silent_in_mid_command(

@@ -65,8 +65,8 @@ def test_a_level_in_which_nothing_succeeded_has_no_times() -> None:
 
 
 def test_one_token_has_no_time_per_token() -> None:
-    assert stats.tpot(request(output_tokens=1, gaps=())) is None
-    assert stats.prefill_rate(request(ttft=None)) is None
+    assert request(output_tokens=1, gaps=()).tpot is None
+    assert request(ttft=None).prefill_per_second is None
 
 
 def test_waves_are_those_that_ran_beside_each_other() -> None:

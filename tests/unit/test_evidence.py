@@ -149,7 +149,7 @@ def packed(files: dict[str, bytes]) -> str:
     return base64.encodebytes(stream.getvalue()).decode()
 
 
-def run(wanted: list[Item], path: str = "") -> unpack.Collected:
+def run(wanted: list[Item], path: str = "") -> Part:
     environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.defpath}
     done = subprocess.run(
         ["sh"],
@@ -161,7 +161,7 @@ def run(wanted: list[Item], path: str = "") -> unpack.Collected:
         check=True,
     )
     assert done.stderr == ""
-    return unpack.parse(done.stdout, wanted)
+    return unpack.parse("spark-2", done.stdout, wanted)
 
 
 def test_each_item_has_its_own_limit() -> None:
@@ -274,7 +274,7 @@ def test_with_a_full_disk_it_is_collected_in_memory(tmp_path: Path) -> None:
     assert found.note == "/tmp had no room: collected in /dev/shm, at most 1 MiB an item"
     assert not list(Path("/dev/shm").glob("spark-cluster-evidence.*"))
     part = Part("spark-2", found.files, note=found.note)
-    assert f"- spark-2: {found.note}" in page(About("e", "now", "i", "1"), [part], [])
+    assert f"- spark-2: {found.note}" in page(About("now", "i", "1"), [part], [])
     assert collecting.redacted([part], [])[0].note == found.note
 
 
@@ -326,14 +326,14 @@ def test_the_journal_since(since: str, form: str) -> None:
 def test_an_archive_that_broke_off_gives_what_came(cut: float) -> None:
     noise = os.urandom(40_000)
     text = packed({"a.txt": b"whole", "b.bin": noise, "c.txt": b"never"})
-    found = unpack.parse(text[: int(len(text) * cut) // 4 * 4], [])
+    found = unpack.parse("spark-2", text[: int(len(text) * cut) // 4 * 4], [])
     assert found.problem.startswith("what the host sent broke off")
     assert "c.txt" not in found.files
 
 
 def test_no_archive_at_all() -> None:
-    assert unpack.parse("sh: base64: not found!", []).problem
-    assert unpack.parse("", []).files == {}
+    assert unpack.parse("spark-2", "sh: base64: not found!", []).problem
+    assert unpack.parse("spark-2", "", []).files == {}
 
 
 # The index
@@ -345,7 +345,7 @@ def test_the_index_says_first_what_looks_wrong() -> None:
         Part("spark-3", problem="not collected: no route"),
     ]
     findings = [find("HOST010", "spark-3", "no route"), find("NET002", "spark-2", "no carrier")]
-    about = About("x.tar.gz", "2026-11-21 03:15:00 UTC", "inv.yaml", "1.0", "1h")
+    about = About("2026-11-21 03:15:00 UTC", "inv.yaml", "1.0", "1h")
     text = page(about, parts, findings)
     order = [
         "# What",

@@ -60,7 +60,7 @@ def sent(*members: tarfile.TarInfo, content: bytes = b"abc") -> str:
     ],
 )
 def test_a_file_that_is_none_of_ours_is_left_out_and_said(name: str) -> None:
-    found = unpack.parse(sent(member(name), member("./top.txt")), [])
+    found = unpack.parse("spark-2", sent(member(name), member("./top.txt")), [])
     assert found.files == {"top.txt": b"abc"}
     assert found.note == "1 file with names that are none of ours left out"
     assert found.problem == ""
@@ -73,13 +73,13 @@ def test_a_file_that_is_none_of_ours_is_left_out_and_said(name: str) -> None:
 def test_links_and_devices_are_left_out_and_said(kind: bytes) -> None:
     link = member("link.txt", kind=kind)
     link.linkname = "/etc/shadow"
-    found = unpack.parse(sent(link, member("top.txt")), [])
+    found = unpack.parse("spark-2", sent(link, member("top.txt")), [])
     assert found.files == {"top.txt": b"abc"}
     assert found.note
 
 
 def test_a_name_given_twice_counts_once() -> None:
-    found = unpack.parse(sent(member("a.txt"), member("a.txt", 1)), [])
+    found = unpack.parse("spark-2", sent(member("a.txt"), member("a.txt", 1)), [])
     assert found.files == {"a.txt": b"abc"}
     assert found.note
 
@@ -100,7 +100,7 @@ def test_a_bomb_ends_at_the_hosts_share_and_the_rest_is_kept() -> None:
     with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1) as packed:
         for block in zeros(unpack.HOST_LIMIT + 8 * 1024 * 1024):
             packed.write(block)
-    found = unpack.parse(base64.b64encode(stream.getvalue()).decode(), [])
+    found = unpack.parse("spark-2", base64.b64encode(stream.getvalue()).decode(), [])
     assert found.files == {"top.txt": b"abc"}
     assert found.problem == "the host sent more than 128 MiB: the rest is left out"
 
@@ -115,19 +115,21 @@ def test_a_sparse_file_is_not_filled_with_its_holes() -> None:
         "GNU.sparse.map": "0,1",
     }
     hole.size = 1
-    found = unpack.parse(sent(hole, member("top.txt"), content=b"abc"), [])
+    found = unpack.parse("spark-2", sent(hole, member("top.txt"), content=b"abc"), [])
     assert set(found.files) == {"top.txt"}
 
 
 def test_of_a_file_with_too_much_the_newest_part_is_kept() -> None:
     content = b"old" + b"n" * unpack.FILE_LIMIT
-    found = unpack.parse(sent(member("a.txt", len(content)), content=content), [])
+    found = unpack.parse("spark-2", sent(member("a.txt", len(content)), content=content), [])
     assert found.files["a.txt"] == b"n" * unpack.FILE_LIMIT
     assert found.cut == {"a.txt"}
 
 
 def test_too_many_files_end_the_archive() -> None:
-    found = unpack.parse(sent(*(member(f"{n}.txt") for n in range(unpack.FILES + 5))), [])
+    found = unpack.parse(
+        "spark-2", sent(*(member(f"{n}.txt") for n in range(unpack.FILES + 5))), []
+    )
     assert len(found.files) == unpack.FILES
     assert found.problem == "the host sent more than 2000 files: the rest is left out"
 
@@ -143,13 +145,13 @@ def test_too_many_files_end_the_archive() -> None:
     ],
 )
 def test_what_is_no_archive_is_a_problem_and_no_traceback(text: str) -> None:
-    found = unpack.parse(text, [])
+    found = unpack.parse("spark-2", text, [])
     assert found.files == {}
     assert found.problem.startswith("what the host sent broke off: ")
 
 
 def test_one_hosts_names_cannot_reach_anothers_folder() -> None:
-    parts = [Part("spark-2", unpack.parse(sent(member("../spark-3/dmesg.txt")), []).files)]
+    parts = [unpack.parse("spark-2", sent(member("../spark-3/dmesg.txt")), [])]
     (clean,) = collecting.redacted(parts, [])
     assert clean.files == {}
 
@@ -172,7 +174,7 @@ def test_a_log_that_was_cut_says_so_and_keeps_its_newest_lines(
     assert found.files["bytes.txt"].endswith(b"\n99\n100\n")
     assert found.files["log-a.txt"].split() == [b"%d" % n for n in range(281, 301)]
     assert found.cut == {"lines.txt", "bytes.txt", "log-a.txt"}
-    about = About("x", "now", "inventory.yaml", "0")
+    about = About("now", "inventory.yaml", "0")
     index = page(about, [Part("spark-2", found.files, cut=found.cut)], [])
     assert "- [lines.txt](spark-2/lines.txt) 30 B: cut: only its newest part is here" in index
     assert "whole.txt) 21 B\n" in index

@@ -342,7 +342,7 @@ def test_history(cli: Cli, tmp_path: Path) -> None:
 
 def test_the_evidence_and_its_index(capsys: pytest.CaptureFixture[str]) -> None:
     parts = [Part("spark-2", {"a.txt": b""}, {"a.txt": POISON}, POISON, POISON)]
-    harmless(page(About("x", "now", POISON, "0"), parts, []).replace("\n- ", "\n"))
+    harmless(page(About("now", POISON, "0"), parts, []).replace("\n- ", "\n"))
     evidence.show(Json(), Collected(POISON, 1, 1, (), (POISON,), ()))
     harmless(capsys.readouterr().out)
 

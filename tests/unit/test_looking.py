@@ -76,6 +76,15 @@ def test_only_lines_with_the_expression_are_told(over: Operators, follow: bool) 
     assert (shown.any_line, shown.exit_code) == (True, 0)
 
 
+@pytest.mark.parametrize("follow", [False, True])
+def test_no_line_of_ours_is_said(over: Operators, follow: bool) -> None:
+    hosts = [Spark(name).on("docker logs", "") for name in PAIR]
+    operator, heard = over(hosts)
+    shown = logs.logs(world.inventory(), PAIR, operator, follow=follow)
+    assert heard.of(logs.LogTold) == []
+    assert shown == logs.Shown(any_line=False, away=False)
+
+
 def test_logs_say_which_hosts_are_missing(over: Operators) -> None:
     refuses = Spark("spark-2").on("docker logs", failed(1, "permission denied\n"))
     operator, heard = over([refuses, down("spark-3")])

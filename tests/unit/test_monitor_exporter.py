@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spark_cluster.facts.base import Facts
 from spark_cluster.monitoring.config import DCGM, exporter_files
+from spark_cluster.runner.last_verdict import LastVerdict
 from spark_cluster.serving.metrics import Metrics, read, samples
-from spark_cluster.watch.exporter import FACTS, SeenVerdict, Snapshot, SnapshotCollector
+from spark_cluster.watch.exporter import FACTS, Snapshot, SnapshotCollector
 from spark_cluster.watch.families import WatchingCollector
 from tests.monitor_files import ALERTS, PANELS, THE_DASHBOARD
 
@@ -29,6 +31,10 @@ def snapshot(texts: Mapping[str, str] | None = None, **more: object) -> Snapshot
         "spark-3": world.facts("spark-3"),
     }
     return Snapshot(world.inventory(), hosts, NOW - 4, **more)  # type: ignore[arg-type]
+
+
+def verdict(kind: str, at: float) -> LastVerdict:
+    return LastVerdict(kind, None, "", datetime.fromtimestamp(at, UTC), "launch", "m", "run")
 
 
 def page(given: Snapshot | None) -> dict[str, list[tuple[Labels, float]]]:
@@ -151,7 +157,7 @@ def test_an_engine_that_does_not_answer() -> None:
 
 
 def test_the_verdict_and_its_age() -> None:
-    given = snapshot(verdict=SeenVerdict("socket", "m", NOW - 90))
+    given = snapshot(verdict=verdict("socket", NOW - 90))
     assert value(given, "rdma_verdict", kind="socket", recipe="m") == 1
     assert value(given, "rdma_verdict", kind="rdma", recipe="m") == 0
     assert value(given, "rdma_verdict_age_seconds", recipe="m") == 90
@@ -175,7 +181,7 @@ def exported() -> set[str]:
                 "counters": (world.DATA / "rdma/rxe.txt").read_text(),
                 "gpu-state": "state,2106, 3003, 61.2, 96, 64, 0x04\n",
             },
-            verdict=SeenVerdict("rdma", "m", NOW),
+            verdict=verdict("rdma", NOW),
         )
     )
     watcher = {f"{one.name}_total" if one.type == "counter" else one.name

@@ -11,6 +11,7 @@ import pytest
 
 from spark_cluster.facts.base import Facts
 from spark_cluster.watch import readings
+from spark_cluster.watch.turns import HostFacts, Turn
 
 from . import world
 from .test_status import page
@@ -35,6 +36,11 @@ def test_what_is_read_of_a_wedge() -> None:
     assert not look.idle
 
 
+def look_at(before: HostFacts, after: HostFacts, known: HostFacts) -> readings.Look:
+    turn = Turn(before, after, known, 15.0)
+    return readings.look(turn, world.inventory(), at=0.0, hosts=tuple(known))
+
+
 def seen(hosts: list[Spark]) -> readings.Look:
     session = stage(hosts).session
 
@@ -43,9 +49,7 @@ def seen(hosts: list[Spark]) -> readings.Look:
 
     before, after = read(), read()
     session.close()
-    return readings.look(
-        before, after, after, world.inventory(), at=0.0, hosts=tuple(session.hosts)
-    )
+    return look_at(before, after, after)
 
 
 def test_traffic_is_seen() -> None:
@@ -91,14 +95,14 @@ def test_the_newest_launch_is_watched_and_not_a_dead_hosts_last_reading() -> Non
     older = launch_of("20261120-031500-9f3a", "spark-1,spark-3")
     known = {**facts_of("spark-1", older), **facts_of("spark-2", newer)}
     for after in (known, {"spark-2": known["spark-2"]}):
-        look = readings.look({}, after, known, world.inventory(), at=0.0, hosts=tuple(known))
+        look = look_at({}, after, known)
         assert look.served is not None
         assert look.served.host == "spark-2"
         assert look.observation.engine is not None
     # A newer one on a host that cannot be read does not hide the one that can.
     known = {**facts_of("spark-1", newer), **facts_of("spark-2", older)}
     after = {"spark-2": known["spark-2"]}
-    look = readings.look({}, after, known, world.inventory(), at=0.0, hosts=tuple(known))
+    look = look_at({}, after, known)
     assert look.served is not None
     assert look.served.host == "spark-2"
 
@@ -127,7 +131,7 @@ def watched_of(texts: dict[str, dict[str, str]]) -> str:
     known = {
         name: facts for host, said in texts.items() for name, facts in facts_of(host, said).items()
     }
-    look = readings.look({}, known, known, world.inventory(), at=0.0, hosts=tuple(known))
+    look = look_at({}, known, known)
     assert look.served is not None
     return look.served.host
 

@@ -342,3 +342,37 @@ def test_a_line_that_says_nothing_to_the_watcher_is_passed_on(line: dict[str, ob
 @pytest.mark.parametrize("line", ["Killed", "[]", "{}", '{"kind": 7}', "null"])
 def test_a_line_that_is_no_event_is_a_note(line: str) -> None:
     assert restarting.read(line) == Note(line)
+
+
+@pytest.mark.parametrize(
+    ("done", "now", "expected"),
+    [
+        ((), 0.0, 0.0),
+        ((100.0,), 100.0, 60.0),
+        ((100.0,), 170.0, 0.0),
+        ((100.0, 170.0), 170.0, 120.0),
+        ((100.0, 170.0, 300.0), 900.0, None),
+        ((100.0, 170.0, 300.0), 100.0 + 6 * 3600.0, 0.0),
+    ],
+)
+def test_restarts_are_capped_and_their_pause_grows(
+    done: tuple[float, ...], now: float, expected: float | None
+) -> None:
+    assert Restarts(cap=3, pause=60.0).wait(done, now) == expected
+
+
+@pytest.mark.parametrize(
+    ("done", "refused", "now", "expected"),
+    [
+        ((), (0.0,), 0.0, 60.0),
+        ((), (0.0, 60.0), 60.0, 120.0),
+        ((), tuple(60.0 * n for n in range(20)), 1140.0, 900.0),  # it grows no longer
+        ((), (0.0, 60.0, 180.0, 420.0), 1320.0, 0.0),  # and they do not use up the cap
+        ((100.0, 170.0), (400.0,), 400.0, 60.0),
+        ((100.0, 170.0, 300.0), (), 900.0, None),
+    ],
+)
+def test_refused_restarts_have_a_pause_and_no_cap(
+    done: tuple[float, ...], refused: tuple[float, ...], now: float, expected: float | None
+) -> None:
+    assert Restarts(cap=3, pause=60.0).wait(done, now, refused) == expected

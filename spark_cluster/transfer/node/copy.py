@@ -16,28 +16,23 @@ import socket
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from spark_cluster.transfer.node import files, hub
+from spark_cluster.transfer.node import files, hub, streams
 from spark_cluster.transfer.node.files import CHUNK, PARTIAL, Failed, File, report
-from spark_cluster.transfer.node.streams import SILENCE, connect, fill, listen, receive
+from spark_cluster.transfer.node.streams import SILENCE, connect, fill, receive
 
 _ASK = struct.Struct("!qq")
 _ANSWER = struct.Struct("!q")
-
-#: Bytes that the disk must have left beyond the files.
-_SPARE = 1024**3
 
 
 # Serving
 
 
 def serve(folder: str, paths: list[list[str]], addresses: list[str], token: str) -> None:
-    """Serve files of `folder` until the end of the process; of each the `paths` where it may be.
-
-    Reports the addresses and ports first, then every second what the node has done.
-    """
+    """Serve files of `folder` until the end of the process; of each the `paths` where it may be."""
     root = files.home(folder)
 
     def handle(stream: socket.socket) -> None:
@@ -58,10 +53,7 @@ def serve(folder: str, paths: list[list[str]], addresses: list[str], token: str)
                 if size:
                     stream.sendfile(file, offset, size)
 
-    usage = files.Usage(root)
-    report(ready=listen(addresses, token, handle))
-    files.every_second(lambda: {"usage": usage.so_far()})
-    threading.Event().wait()
+    streams.serve(addresses, token, root, handle)
 
 
 def _first(root: Path, paths: list[str]) -> BinaryIO | None:
@@ -90,14 +82,9 @@ class Fetch:
         self._failed: Failed | None = None
 
     def run(self) -> None:
-        streams = [
-            threading.Thread(target=self._stream, args=(number,))
-            for number in range(min(self.job["streams"], len(self.wanted)))
-        ]
-        for stream in streams:
-            stream.start()
-        for stream in streams:
-            stream.join()
+        count = min(self.job["streams"], len(self.wanted))
+        with ThreadPoolExecutor(max(1, count)) as pool:
+            list(pool.map(self._stream, range(count)))
         if self._failed is not None:
             raise self._failed
 
@@ -140,9 +127,8 @@ class Fetch:
         if not files.has(path, file.size):
             return False
         if self.job["deep"]:
-            found = files.hasher(file.kind, file.size)
-            files.read_into(path, found, file.size, lambda _: self._failed is not None)
-            if found.hexdigest() != file.digest and self._failed is None:
+            found = files.digest(path, file.kind, file.size, lambda _: self._failed is not None)
+            if found != file.digest and self._failed is None:
                 report(note=f"{file.path} was corrupt; it is fetched again")
                 return False
         with self._lock:
@@ -215,8 +201,7 @@ class Fetch:
         with self._lock:
             for name, seconds in spent.items():
                 self.seconds[name] += seconds
-        digest: str = found.hexdigest()
-        return digest
+        return str(found.hexdigest())
 
 
 def _write(descriptor: int, data: memoryview) -> None:
@@ -246,11 +231,9 @@ def fetch(
     hub.drop_leftovers(root, digests)
     files.become_user()
     fetching = Fetch(root, [File(**file) for file in wanted], job)
-    free = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize
     need = fetching.need()
-    if need and need + _SPARE > free:
-        raise Failed("space", f"{need} bytes are needed and {free} are free below {root}")
     if need:
+        files.need_room(root, need)
         hub.begin(root, commit, digests)
     usage = files.Usage(root)
     began = time.monotonic()

@@ -27,6 +27,9 @@ PARTIAL = ".spark-cluster.incomplete"
 #: needs, a line each. Other commits are not the less complete for what is still missing of it.
 UNFINISHED = ".spark-cluster-unfinished"
 
+#: Bytes that the disk must have left beyond the files.
+_SPARE = 1024**3
+
 #: How the hub names what a blob holds: large files by their sha256, small ones as git does.
 SHA256, GIT = "sha256", "git"
 _BLOB = {64: SHA256, 40: GIT}
@@ -86,6 +89,21 @@ def read_into(path: Path, hash_: Any, limit: int, stop: Callable[[int], bool]) -
             left -= count
             if stop(count):
                 return
+
+
+def digest(path: Path, kind: str, size: int, stop: Callable[[int], bool]) -> str:
+    """The hash of a file's first `size` bytes. `stop` is told of every piece."""
+    found = hasher(kind, size)
+    read_into(path, found, size, stop)
+    return str(found.hexdigest())
+
+
+def need_room(root: Path, need: int) -> None:
+    """Raises Failed if the disk of `root` has no room for `need` bytes, and some to spare."""
+    disk = os.statvfs(root)
+    free = disk.f_bavail * disk.f_frsize
+    if need + _SPARE > free:
+        raise Failed("space", f"{need} bytes are needed and {free} are free below {root}")
 
 
 def home(path: str) -> Path:
@@ -188,6 +206,11 @@ def report(**fields: Any) -> None:
             _ended.set()
 
 
+def last_lines(said: bytes, count: int = 1) -> str:
+    """What a program said last; empty if it said nothing."""
+    return "\n".join(said.decode(errors="replace").strip().splitlines()[-count:])
+
+
 def every_second(tell: Callable[[], dict[str, Any]]) -> None:
     """Report what `tell` gives each second, for as long as the program runs."""
 
@@ -222,16 +245,34 @@ def main(commands: dict[str, Callable[..., None]]) -> NoReturn:
 # How busy a node is
 
 
-@dataclass
+class Progress:
+    """Bytes of a phase, told now and every second from now on; any thread may add some."""
+
+    def __init__(self, phase: str, total: int) -> None:
+        self.bytes = 0
+        self._lock = threading.Lock()
+
+        def so_far() -> dict[str, Any]:
+            return {"phase": phase, "bytes": self.bytes, "total": total}
+
+        report(**so_far())
+        every_second(so_far)
+
+    def add(self, count: int) -> bool:
+        """Never a reason to stop."""
+        with self._lock:
+            self.bytes += count
+        return False
+
+
 class Usage:
     """This process's CPU time, and the work of the disk below a folder, from its making on."""
 
-    folder: Path
-
-    def __post_init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._began = time.monotonic()
         self._cpu = time.process_time()
-        self._disk = _disk(self.folder)
+        self._disk = _disk(folder)
 
     def so_far(self) -> dict[str, float | None]:
         """`cpu`: cores kept busy. `disk`: share of the time in which the disk had work. `read` and

@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import shutil
-import threading
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,20 +83,16 @@ def _entries(folder: Path, snapshot: Path) -> list[list[Any]]:
     """Of each file its path in the snapshot, its hash as blobs are named (empty: not known), its
     size."""
     digests = listed(folder, snapshot.name)
-    return [_entry(folder, snapshot, path, digests) for path in _files(snapshot)]
-
-
-def _entry(
-    folder: Path, snapshot: Path, path: Path, digests: dict[str, tuple[str, int]]
-) -> list[Any]:
-    name, size = str(path.relative_to(snapshot)), _size(path)
-    blob = ""
-    if path.is_symlink():
-        target = Path(os.path.normpath(path.parent / path.readlink()))
-        blob = target.name if target.parent == folder / "blobs" else ""
-    elif digests.get(name, ("", None))[1] == size:
-        blob = digests[name][0]
-    return [name, blob, size]
+    found = []
+    for path in _files(snapshot):
+        name, size, blob = str(path.relative_to(snapshot)), _size(path), ""
+        if path.is_symlink():
+            target = store.target_of(path)
+            blob = target.name if target.parent == folder / "blobs" else ""
+        elif digests.get(name, ("", None))[1] == size:
+            blob = digests[name][0]
+        found.append([name, blob, size])
+    return found
 
 
 def listed(folder: Path, commit: str) -> dict[str, tuple[str, int]]:
@@ -155,39 +150,29 @@ def _weights(snapshot: Path) -> set[str]:
 # Hashes
 
 
-class Check:
-    """Hashes files on several threads; hashlib lets go of Python's lock, so they run at once."""
+def check(root: Path, wanted: list[File]) -> dict[str, Any]:
+    """Hash these files and report progress meanwhile. On several threads: hashlib lets go of
+    Python's lock, so they run at once. `bad`: those that are not what they should be, and why."""
+    usage = files.Usage(root)
+    progress = files.Progress("verify", sum(file.size for file in wanted))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        largest_first = sorted(wanted, key=lambda file: -file.size)
+        found = pool.map(lambda file: (file.path, _wrong(root, file, progress)), largest_first)
+        bad = [[path, why] for path, why in found if why is not None]
+    return {"files": len(wanted), "bytes": progress.bytes, "bad": bad, "usage": usage.so_far()}
 
-    def __init__(self, root: Path, wanted: list[File]) -> None:
-        self.root = root
-        self.wanted = sorted(wanted, key=lambda file: -file.size)
-        self.total = sum(file.size for file in wanted)
-        self.read = 0
-        self._lock = threading.Lock()
 
-    def run(self) -> list[list[str]]:
-        """The files that are not what they should be, each with the reason."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return [found for found in pool.map(self._one, self.wanted) if found]
-
-    def _one(self, file: File) -> list[str]:
-        path = self.root / file.path
-        try:
-            size = path.stat().st_size
-            if size != file.size:
-                return [file.path, f"{size} bytes instead of {file.size}"]
-            found = files.hasher(file.kind, size)
-            files.read_into(path, found, size, self._count)
-        except OSError as error:
-            return [file.path, error.strerror or str(error)]
-        if found.hexdigest() != file.digest:
-            return [file.path, f"its {file.kind} hash is {found.hexdigest()[:12]}…"]
-        return []
-
-    def _count(self, count: int) -> bool:
-        with self._lock:
-            self.read += count
-        return False
+def _wrong(root: Path, file: File, progress: files.Progress) -> str | None:
+    """Why a file is not what it should be; None if it is."""
+    path = root / file.path
+    try:
+        size = path.stat().st_size
+        if size != file.size:
+            return f"{size} bytes instead of {file.size}"
+        found = files.digest(path, file.kind, size, progress.add)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None if found == file.digest else f"its {file.kind} hash is {found[:12]}…"
 
 
 def blobs_of(folder: Path) -> list[File]:
@@ -232,35 +217,13 @@ def identify(folder: str, commit: str) -> None:
     """Report the sha256 of each file of a commit that nothing names by its hash."""
     root = files.home(folder)
     snapshot = root / "snapshots" / commit
-    nameless = [name for name, blob, size in _entries(root, snapshot) if not blob and size]
-    done = [0]
-
-    def tell(count: int) -> bool:
-        done[0] += count
-        return False
-
-    total = sum(_size(snapshot / name) or 0 for name in nameless)
-    files.every_second(lambda: {"phase": "verify", "bytes": done[0], "total": total})
-    digests = {}
-    for name in nameless:
-        hash_ = files.hasher(files.SHA256, 0)
-        files.read_into(snapshot / name, hash_, _size(snapshot / name) or 0, tell)
-        digests[name] = hash_.hexdigest()
+    nameless = {name: size for name, blob, size in _entries(root, snapshot) if not blob and size}
+    progress = files.Progress("verify", sum(nameless.values()))
+    digests = {
+        name: files.digest(snapshot / name, files.SHA256, size, progress.add)
+        for name, size in nameless.items()
+    }
     report(done={"digests": digests})
-
-
-def check(root: Path, wanted: list[File]) -> dict[str, Any]:
-    """Hash these files and report progress meanwhile."""
-    checking = Check(root, wanted)
-    usage = files.Usage(root)
-
-    def so_far() -> dict[str, Any]:
-        return {"phase": "verify", "bytes": checking.read, "total": checking.total}
-
-    report(**so_far())
-    files.every_second(so_far)
-    bad = checking.run()
-    return {"files": len(wanted), "bytes": checking.read, "bad": bad, "usage": usage.so_far()}
 
 
 # Bringing a commit

@@ -13,14 +13,13 @@ import socket
 import struct
 import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from spark_cluster.transfer.node import files
 from spark_cluster.transfer.node.files import CHUNK, Failed, report
-from spark_cluster.transfer.node.streams import connect, fill, listen, receive
+from spark_cluster.transfer.node.streams import connect, fill, receive, serve
 
 _LENGTH = struct.Struct("!I")
 _DOCKER = Path("/var/lib/docker")
@@ -41,10 +40,7 @@ def save(image: str, addresses: list[str], token: str) -> None:
             finally:
                 docker.kill()
 
-    usage = files.Usage(_DOCKER)
-    report(ready=listen(addresses, token, handle))
-    files.every_second(lambda: {"usage": usage.so_far()})
-    threading.Event().wait()
+    serve(addresses, token, _DOCKER, handle)
 
 
 def load(peer: list[Any], token: str, through: str | None, total: int) -> None:
@@ -84,9 +80,9 @@ def load(peer: list[Any], token: str, through: str | None, total: int) -> None:
             docker.stdin.close()
         status = docker.wait()
         said.seek(0)
-        lines = said.read().decode(errors="replace").strip().splitlines()
+        last = files.last_lines(said.read()) or "no word"
     if refused or (whole and status):
-        raise Failed("docker", f"docker load: {lines[-1] if lines else 'no word'}")
+        raise Failed("docker", f"docker load: {last}")
     if not whole:
         raise Failed("network", "the image broke off: docker save failed, or the connection did")
     seconds = time.monotonic() - began

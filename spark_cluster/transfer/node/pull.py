@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib import error, parse, request
 
-from spark_cluster.transfer.node import files, hub
+from spark_cluster.transfer.node import files, hub, store
 from spark_cluster.transfer.node.files import GIT, SHA256, Failed, File, report
 
 #: Where the cache is inside a container.
@@ -31,7 +31,6 @@ _DOWNLOAD = (
     "import sys; from huggingface_hub import snapshot_download as d; "
     "d(sys.argv[1], revision=sys.argv[2])"
 )
-_SPARE = 1024**3
 #: What the hub's X-Error-Code means for us.
 _REFUSALS = {
     "GatedRepo": ("gated", "is gated: its owner must let you in"),
@@ -123,8 +122,8 @@ class Download:
                     self.process.wait(1)
             if self.process.returncode:
                 said.seek(0)
-                lines = said.read().decode(errors="replace").strip().splitlines()
-                last = "\n".join(lines[-4:]) or f"exit status {self.process.returncode}"
+                status = f"exit status {self.process.returncode}"
+                last = files.last_lines(said.read(), 4) or status
                 raise Failed("client", f"{command[0]} failed: {last}")
 
     def end(self) -> None:
@@ -157,10 +156,7 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
     files.give_to_user(root / "hub" / ".locks" / folder.name)
     files.give_to_user(folder / "blobs")
     download = Download(folder, commit, wanted)
-    room = os.statvfs(root)
-    free, need = room.f_bavail * room.f_frsize, download.total - download.before
-    if need + _SPARE > free:
-        raise Failed("space", f"{need} bytes are needed and {free} are free below {root}")
+    files.need_room(root, download.total - download.before)
     at = [File(f"snapshots/{commit}/{f.path}", f.size, f.kind, f.digest) for f in wanted]
     if not all(files.has(folder / file.path, file.size) for file in at):
         hub.begin(folder, commit, [file.digest for file in wanted])
@@ -209,7 +205,7 @@ def _drop(folder: Path, bad: list[list[str]]) -> None:
     for name, _ in bad:
         path = folder / name
         while path.is_symlink():  # the snapshot's, then maybe the blob's into the shared store
-            after = Path(os.path.normpath(path.parent / path.readlink()))
+            after = store.target_of(path)
             path.unlink()
             path = after
         path.unlink(missing_ok=True)

@@ -16,13 +16,18 @@ from pathlib import Path
 _STORED = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}")
 
 
+def target_of(link: Path) -> Path:
+    """Where a link leads. Not resolve(): a model's folder may have another name by now, the depth
+    is the same; and the blob that a link leads to may be a link itself."""
+    return Path(os.path.normpath(link.parent / link.readlink()))
+
+
 def links(folder: Path, store: Path) -> set[Path]:
     """The store's files to which blobs of a model link."""
     found = set()
     for path in (folder / "blobs").glob("*"):
         if path.is_symlink():
-            # Not resolve(): the model's folder may have another name by now, the depth is the same.
-            target = Path(os.path.normpath(folder / "blobs" / path.readlink()))
+            target = target_of(path)
             if target.is_relative_to(store) and _STORED.fullmatch(str(target.relative_to(store))):
                 found.add(target)
     return found
@@ -63,7 +68,4 @@ def _is_linked(root: Path, path: Path, refs: Path) -> bool:
     except (OSError, UnicodeDecodeError):
         return True
     blobs = (root / line for line in lines if ".." not in line.split("/"))
-    return any(
-        blob.is_symlink() and Path(os.path.normpath(blob.parent / blob.readlink())) == path
-        for blob in blobs
-    )
+    return any(blob.is_symlink() and target_of(blob) == path for blob in blobs)

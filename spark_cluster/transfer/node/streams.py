@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from spark_cluster.transfer.node import files
@@ -22,13 +23,16 @@ SILENCE = 60.0
 _WELCOME = b"+"
 
 
-def listen(
-    addresses: list[str], token: str, handle: Callable[[socket.socket], None]
-) -> list[tuple[str, int]]:
-    """Hand every connection that knows the token to `handle`, in a thread of its own.
+def serve(
+    addresses: list[str], token: str, folder: Path, handle: Callable[[socket.socket], None]
+) -> None:
+    """Hand every connection that knows the token to `handle`, in a thread of its own, until the end
+    of the process.
 
-    Gives the addresses and ports. Raises Failed when an address is not this node's.
+    Reports the addresses and ports first, then every second what the node has done, the disk of
+    `folder` among it. Raises Failed when an address is not this node's.
     """
+    usage = files.Usage(folder)
     try:
         listeners = [socket.create_server((address, 0), backlog=64) for address in addresses]
     except OSError as error:
@@ -49,18 +53,15 @@ def listen(
 
     for listener in listeners:
         threading.Thread(target=accept, args=(listener,), daemon=True).start()
-    return [listener.getsockname()[:2] for listener in listeners]
+    files.report(ready=[listener.getsockname()[:2] for listener in listeners])
+    files.every_second(lambda: {"usage": usage.so_far()})
+    threading.Event().wait()
 
 
 def receive(stream: socket.socket, count: int) -> bytes:
     """Exactly `count` bytes; fewer only when the other side has ended."""
-    data = b""
-    while len(data) < count:
-        piece = stream.recv(count - len(data))
-        if not piece:
-            break
-        data += piece
-    return data
+    data = bytearray(count)
+    return bytes(data[: fill(stream, memoryview(data))])
 
 
 def connect(peer: list[Any], token: str, through: str | None) -> socket.socket:
@@ -97,9 +98,7 @@ def _through_ssh(peer: list[Any], through: str) -> tuple[socket.socket, subproce
 
 def _last_words(ssh: subprocess.Popen[bytes]) -> str:
     ssh.terminate()
-    _, errors = ssh.communicate()
-    lines = errors.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+    return files.last_lines(ssh.communicate()[1])
 
 
 def fill(stream: socket.socket, buffer: memoryview) -> int:
