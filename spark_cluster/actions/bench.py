@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from spark_cluster.actions.bench_kept import Finished, Kept
@@ -24,6 +21,9 @@ from spark_cluster.bench.results import Kind, Server
 from spark_cluster.core.error import InputError, Interrupted, SparkError, StepFailed
 from spark_cluster.core.secret import Secret
 from spark_cluster.runner.journal import new_run
+
+#: Seconds without a token after which a request has failed.
+_STALL = {"sweep": 600.0, "prefill": 1200.0, "image": 600.0}
 
 _NUMBER = re.compile(r"(\d{1,7})([kK]?)", re.ASCII)
 
@@ -69,14 +69,21 @@ def numbers(option: str, given: str, *, most: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def settings(kind: Kind, levels: tuple[int, ...], *, salt: str | None, **given: Any) -> Settings:
+def settings(
+    kind: Kind,
+    levels: tuple[int, ...],
+    *,
+    salt: str | None = None,
+    stall: float | None = None,
+    **given: Any,
+) -> Settings:
     """The settings of a run. Raises InputError for two ends of a level."""
     if given["requests"] is not None and given["seconds"] is not None:
         raise InputError(
             "--requests and --seconds do not go together",
             remedy="A level ends by one of them.",
         )
-    return Settings(kind, levels, salt=salt or "", **given)
+    return Settings(kind, levels, salt=salt or "", stall=stall or _STALL[kind], **given)
 
 
 def measure(ask: Ask, operator: Operator) -> Finished:
@@ -96,33 +103,10 @@ def measure(ask: Ask, operator: Operator) -> Finished:
     if scope.endpoint is not None:
         _refuse_endpoint(ask)
     files.prove(folder)
-    with _ending_is_ctrl_c():
-        if scope.endpoint is not None:
-            return _measure(ask, at_endpoint(scope.endpoint), folder, operator)
-        with on_cluster(scope.recipe, scope.inventory, scope.hosts, ask.sample, operator) as place:
-            return _measure(ask, place, folder, operator)
-
-
-@contextlib.contextmanager
-def _ending_is_ctrl_c() -> Iterator[None]:
-    """Being told to end and losing the terminal keep the levels that are over, too."""
-    terminals = [number for number in (1, 2) if os.isatty(number)]
-
-    def hang_up(_signum: int, _: FrameType | None) -> None:
-        with Path(os.devnull).open("wb") as nowhere:
-            for number in terminals:
-                os.dup2(nowhere.fileno(), number)
-        raise KeyboardInterrupt
-
-    handlers = {signal.SIGTERM: signal.default_int_handler, signal.SIGHUP: hang_up}
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
-        del handlers[signal.SIGHUP]
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    if scope.endpoint is not None:
+        return _measure(ask, at_endpoint(scope.endpoint), folder, operator)
+    with on_cluster(scope.recipe, scope.inventory, scope.hosts, ask.sample, operator) as place:
+        return _measure(ask, place, folder, operator)
 
 
 def _refuse_endpoint(ask: Ask) -> None:

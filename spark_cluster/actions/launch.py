@@ -148,8 +148,10 @@ def _with(
 
 def _restart(chosen: bool | None) -> list[Override]:
     """What --restart-at-boot and its opposite set; None leaves it as it is."""
-    state = {True: "on", False: "off"}
-    return [] if chosen is None else [Override("restart-at-boot", "state", state[chosen])]
+    if chosen is None:
+        return []
+    state, typed = ("on", "--restart-at-boot") if chosen else ("off", "--no-restart-at-boot")
+    return [Override("restart-at-boot", "state", state, typed)]
 
 
 def _restart_hosts(active: Active) -> tuple[str, ...]:

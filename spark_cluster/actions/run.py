@@ -36,6 +36,9 @@ from spark_cluster.runner.run import Run
 from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
 
+#: What to do next about a host whose docker cannot say what runs.
+DOCKER_REMEDY = "`spark-cluster doctor` looks at docker."
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from spark_cluster.core.finding import Severity
 from spark_cluster.core.units import human_bytes
 from spark_cluster.facts.memory import LEAST
 from spark_cluster.watch.observation import (
@@ -40,7 +41,6 @@ __all__ = [
     "Kind",
     "Observation",
     "RankObservation",
-    "Severity",
     "State",
     "Thresholds",
     "judge",
@@ -60,7 +60,9 @@ Kind = Literal[
     "away",
     "docker",
 ]
-Severity = Literal["critical", "warning"]
+
+#: The severities that a condition has.
+CRITICAL, WARNING = Severity.CRITICAL, Severity.WARNING
 
 #: The kinds that mend only with a restart.
 FATAL: frozenset[Kind] = frozenset({"wedge", "dead-rank", "no-token", "silent", "down"})
@@ -133,7 +135,7 @@ class Condition:
     @property
     def fatal(self) -> bool:
         """Whether only a restart mends it, and it is sure."""
-        return self.kind in FATAL and self.severity == "critical" and not self.unseen
+        return self.kind in FATAL and self.severity is CRITICAL and not self.unseen
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def judge(
         **state.boots,
         **{n: h.boot_id for n, h in observation.hosts.items() if h and h.boot_id},
     }
-    found.sort(key=lambda each: (each.severity != "critical", each.since))
+    found.sort(key=lambda each: (each.severity is not CRITICAL, each.since))
     state = replace(state, since=since, found=tuple(found), moments=tuple(moments), boots=boots)
     return state, tuple(found)
 
@@ -292,13 +294,13 @@ def _moments(state: State, observation: Observation, thresholds: Thresholds) -> 
             continue
         before = state.boots.get(name)
         if before and host.boot_id and host.boot_id != before:
-            yield _Sign("reboot", name, "", "MON004", "warning", "the host rebooted", held=until)
+            yield _Sign("reboot", name, "", "MON004", WARNING, "the host rebooted", held=until)
         for counter, count in host.grown.items():
             what = f"{counter} grew by {count}"
-            yield _Sign("errors", name, counter, "RDMA012", "warning", what, held=until)
+            yield _Sign("errors", name, counter, "RDMA012", WARNING, what, held=until)
         for address, count in host.pcie.items():
             what = f"uncorrectable PCIe errors of the ConnectX at {address} grew by {count}"
-            yield _Sign("errors", name, f"PCIe {address}", "NET025", "warning", what, held=until)
+            yield _Sign("errors", name, f"PCIe {address}", "NET025", WARNING, what, held=until)
 
 
 def _signs(state: State, observation: Observation, thresholds: Thresholds) -> Iterator[_Sign]:
@@ -306,21 +308,21 @@ def _signs(state: State, observation: Observation, thresholds: Thresholds) -> It
     for name, host in observation.hosts.items():
         if host is None:
             what = observation.lost.get(name) or "the host does not answer"
-            yield _Sign("away", name, "", "HOST010", "critical", what, thresholds.away)
+            yield _Sign("away", name, "", "HOST010", CRITICAL, what, thresholds.away)
             continue
         if host.docker:
             what = f"docker says: {host.docker}"
-            yield _Sign("docker", name, "", "DOCKER001", "warning", what, thresholds.docker)
+            yield _Sign("docker", name, "", "DOCKER001", WARNING, what, thresholds.docker)
         if host.available is not None and (host.short or host.available < _LITTLE):
             cliff = host.short or host.available < _CLIFF
-            grave: Severity = "critical" if cliff else "warning"
+            grave = CRITICAL if cliff else WARNING
             what = f"{host.available:.1%} of the memory is available"
             what += f", less than {human_bytes(LEAST)}" if host.short else ""
             yield _Sign("memory", name, "", "HOST011", grave, what)
         for rail, is_up in host.rails.items():
             if not is_up:
                 what = f"rail {rail} is down"
-                yield _Sign("rail", name, rail, "RDMA002", "critical", what, thresholds.rail)
+                yield _Sign("rail", name, rail, "RDMA002", CRITICAL, what, thresholds.rail)
     if observation.engine is not None and not observation.busy:
         yield from _engine_signs(state, observation.engine, observation.at, thresholds)
 
@@ -328,35 +330,34 @@ def _signs(state: State, observation: Observation, thresholds: Thresholds) -> It
 def _engine_signs(
     state: State, engine: EngineObservation, at: float, thresholds: Thresholds
 ) -> Iterator[_Sign]:
-    sure: Severity
     for rank in engine.dead:
         lasted = at - state.since.get(Key("dead-rank", engine.host, rank.name, rank.host), at)
         attended = engine.supervised and lasted < thresholds.supervised
         yield _Sign(
-            "dead-rank", engine.host, rank.name, "RDMA016", "critical", rank.what,
+            "dead-rank", engine.host, rank.name, "RDMA016", CRITICAL, rank.what,
             thresholds.dead, attended=attended, at=rank.host,
         )  # fmt: skip
     if engine.ended and (state.ready is not None or engine.was_ready):
         who = f"{engine.host} (server)"
         lasted = at - state.since.get(Key("dead-rank", engine.host, who, engine.host), at)
         yield _Sign(
-            "dead-rank", engine.host, who, "SERVE015", "critical", engine.ended, thresholds.dead,
+            "dead-rank", engine.host, who, "SERVE015", CRITICAL, engine.ended, thresholds.dead,
             attended=engine.supervised and lasted < thresholds.supervised, at=engine.host,
         )  # fmt: skip
         return
     if state.ready is None:
         if failure := engine.ended or engine.failure:
             wait = 0.0 if engine.ended else thresholds.stalled
-            yield _Sign("start", engine.host, "", "SERVE007", "critical", failure, wait)
+            yield _Sign("start", engine.host, "", "SERVE007", CRITICAL, failure, wait)
         elif at - state.began >= thresholds.start:
             what = f"not ready after {(at - state.began) / 60:.0f} min: {engine.stage or 'no log'}"
-            yield _Sign("start", engine.host, "", "SERVE007", "warning", what)
+            yield _Sign("start", engine.host, "", "SERVE007", WARNING, what)
         return
     if engine.healthy is False and not engine.dead:
         what = "the server was ready and does not answer any more"
-        yield _Sign("silent", engine.host, "", "MON005", "critical", what, thresholds.silent)
+        yield _Sign("silent", engine.host, "", "MON005", CRITICAL, what, thresholds.silent)
     if state.canaries and engine.healthy:
-        sure = "critical" if state.canaries > 1 else "warning"
+        sure = CRITICAL if state.canaries > 1 else WARNING
         what = f"the server says that it is well, and one token brought: {state.canary}"
         yield _Sign("no-token", engine.host, "", "RDMA016", sure, what)
     if _frozen(engine):
@@ -364,7 +365,7 @@ def _engine_signs(
         young = at - state.ready < thresholds.young and lasted < thresholds.compiling
         what = f"{engine.running:.0f} requests run and no token comes; {_ranks(engine)}"
         what += "; it may still be compiling" if young else ""
-        sure = "warning" if young else "critical"
+        sure = WARNING if young else CRITICAL
         yield _Sign("wedge", engine.host, "", "RDMA015", sure, what, thresholds.wedge)
 
 

@@ -15,7 +15,7 @@ from spark_cluster import places
 from spark_cluster.actions import bench as benching
 from spark_cluster.actions.bench import numbers
 from spark_cluster.actions.bench_place import launched
-from spark_cluster.actions.bench_report import write
+from spark_cluster.actions.bench_report import Written, write
 from spark_cluster.bench.client import base_url
 from spark_cluster.cli import app
 from spark_cluster.facts.docker import Container
@@ -131,7 +131,8 @@ def test_a_report_replaces_no_results(tmp_path: Path) -> None:
         assert "would replace the results" in error.message
         assert "--output" in error.remedy
     assert result.read_bytes() == odd.read_bytes() == RECORDED.read_bytes()
-    assert write([result], None, None) == write([result], None, None) == [tmp_path / "a.md"]
+    written = Written((str(tmp_path / "a.md"),))
+    assert write([result], None, None) == write([result], None, None) == written
 
 
 @pytest.mark.parametrize(

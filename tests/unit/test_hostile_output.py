@@ -181,7 +181,7 @@ def test_every_event(kind: type[events.Event], capsys: pytest.CaptureFixture[str
     view = ConsoleView(verbose=True)
     view(event)
     view.flush()
-    watch.View()(event)
+    watch.WatchView()(event)
     harmless(capsys.readouterr().out)
     JsonLines()(event)
     harmless_json(capsys.readouterr().out)
@@ -343,7 +343,7 @@ def test_history(cli: Cli, tmp_path: Path) -> None:
 def test_the_evidence_and_its_index(capsys: pytest.CaptureFixture[str]) -> None:
     parts = [Part("spark-2", {"a.txt": b""}, {"a.txt": POISON}, POISON, POISON)]
     harmless(page(About("x", "now", POISON, "0"), parts, []).replace("\n- ", "\n"))
-    evidence.show(Json(), Collected(POISON, 1, 1, (), (POISON,), ()))
+    Json().report(Collected(POISON, 1, 1, (), (POISON,), ()), evidence.lines)
     harmless(capsys.readouterr().out)
 
 
@@ -353,7 +353,7 @@ def test_a_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     from spark_cluster.bench.results import Server
     from spark_cluster.core.event import Note
 
-    view = bench_view.View()
+    view = bench_view.RunView()
     server = Server(endpoint=POISON, model=POISON, version=POISON, owned_by=POISON)
     view(Begun(server, Settings("sweep", (), 1, 1, "salt"), (POISON,), beside=False))
     view(Note(POISON))

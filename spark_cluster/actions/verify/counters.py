@@ -28,7 +28,7 @@ def verify(
     Raises CheckFailed (RDMA013) if nothing of ours runs, Unreachable if no host answers, InputError
     for what runs on one host.
     """
-    settings = [Override(STEP.name, "tokens", tokens)] if tokens else ()
+    settings = [Override(STEP.name, "tokens", tokens, "--tokens")] if tokens else ()
     request = verify_request(inventory, hosts, settings=settings, needs=(STEP.name,))
     with activate(request, operator) as active:
         results = active.run.apply(active.run.plan())

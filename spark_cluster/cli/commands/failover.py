@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import (
     DryRunOption,
     ProfileOption,
+    RecipeArgument,
     SetOption,
     Where,
     WithOption,
@@ -18,13 +18,8 @@ from spark_cluster.cli.options import (
 from spark_cluster.cli.output import Output
 
 
-def register(app: typer.Typer) -> None:
-    app.command("failover")(failover)
-
-
-@grouped
 def failover(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")],
+    recipe: RecipeArgument,
     without: Annotated[
         list[str],
         typer.Option(

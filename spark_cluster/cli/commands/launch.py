@@ -6,18 +6,19 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
-from spark_cluster.cli.options import Chosen, DryRunOption, GroupOption, SetOption, Where
+from spark_cluster.cli.options import (
+    Chosen,
+    DryRunOption,
+    GroupOption,
+    RecipeArgument,
+    SetOption,
+    Where,
+)
 from spark_cluster.cli.output import Output
 
 
-def register(app: typer.Typer) -> None:
-    app.command("launch")(launch)
-
-
-@grouped
 def launch(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")],
+    recipe: RecipeArgument,
     *,
     group: GroupOption = None,
     chosen: Chosen,

@@ -6,16 +6,10 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import DryRunOption, SetOption, Where, not_empty
 from spark_cluster.cli.output import Output
 
 
-def register(app: typer.Typer) -> None:
-    app.command("relaunch")(relaunch)
-
-
-@grouped
 def relaunch(
     recipe: Annotated[
         str | None,

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spark_cluster.cli.durations import duration
-from spark_cluster.cli.grouped import grouped
-from spark_cluster.cli.options import Hosts
+from spark_cluster.cli.options import Hosts, interval_option
 from spark_cluster.cli.output import Json
 from spark_cluster.cli.terminal import say
 
@@ -16,21 +14,12 @@ if TYPE_CHECKING:
     from spark_cluster.actions.watch import Address
 
 
-def register(app: typer.Typer) -> None:
-    app.command("watch")(watch)
-
-
-@grouped
 def watch(
     *,
     interval: Annotated[
         float,
-        typer.Option(
-            "--interval",
-            metavar="TIME",
-            parser=duration("--interval", least=2, most=600),
-            help="Time between readings; default: 15s.",
-            show_default=False,
+        interval_option(
+            "Time between readings; default: 15s.", least=2, most=600, show_default=False
         ),
     ] = 15.0,
     on_wedge: Annotated[
@@ -94,19 +83,19 @@ def watch(
     if resume:
         say("note: watch --resume is now --unpause; the next release knows only that", err=True)
     if pause or unpause or resume:
-        view.paused(output, action.pause(pause))
+        output.report(action.pause(pause), view.paused)
         return 0
     if uninstall:
-        view.uninstalled(output, watch_service.uninstall())
+        output.report(watch_service.uninstall(), view.uninstalled)
         return 0
     request = action.WatchRequest(interval, on_wedge, cap if restart else 0, _address(listen))
-    loaded = where.load()
-    names = where.select(loaded)
+    loaded, names = where.load_hosts()
     if install:
         limited = names if where.hosts else ()
-        view.installed(output, watch_service.install(request, loaded.path, limited))
+        unit = watch_service.install(request, loaded.path, limited)
+        output.report(unit, view.installed)
         return 0
-    with output.operator(view=view.View()) as operator:
+    with output.operator(view=view.WatchView()) as operator:
         return action.watch(loaded, names, request, operator).exit_code
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spark_cluster.actions.events import Judged
-from spark_cluster.actions.verify.probe import Measured
+from spark_cluster.cli.output import View
 from spark_cluster.cli.terminal import Console, say_json, styled
-from spark_cluster.cli.views import closing, told, verdict
+from spark_cluster.cli.views import closing, told
 from spark_cluster.core.event import (
     Event,
     Guarded,
@@ -39,18 +38,15 @@ _STYLES = {
 }
 
 
-class JsonLines:
+class JsonLines(View):
     """`--json`: one object a line, as it happens."""
 
     def __call__(self, event: Event) -> None:
         if not event.passing:
             say_json(as_json(event))
 
-    def flush(self) -> None:
-        """Nothing is held back."""
 
-
-class ConsoleView:
+class ConsoleView(View):
     """Lines for a person; hosts with the same outcome of a step share a line."""
 
     def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
@@ -91,19 +87,10 @@ class ConsoleView:
 
     def _told(self, event: Event) -> None:
         """What an action tells beside its run."""
-        if isinstance(event, Judged):
+        shown = list(told.lines(event, verbose=self._verbose))
+        if shown:
             self.flush()
-            verdict.show(self.console, event, verbose=self._verbose)
-            return
-        if isinstance(event, Measured):
-            self.flush()
-            verdict.show_bandwidth(self.console, event)
-            return
-        lines = told.lines(event)
-        if lines:
-            self.flush()
-        for line in lines:
-            self.console.line(line)
+        self.console.show(shown)
 
     def _started(self, event: RunStarted) -> None:
         what = event.verb + (f" {event.recipe}" if event.recipe else "")
@@ -181,8 +168,7 @@ class ConsoleView:
         counts = ", ".join(f"{count} {status}" for status, count in event.counts.items() if count)
         took = human_seconds(event.seconds)
         self.console.line((event.verb, "bold"), f": {counts or 'nothing to do'}  ", (took, "dim"))
-        for line in closing.lines(event):
-            self.console.line(line)
+        self.console.show(closing.lines(event))
 
 
 def _groups(events: Sequence[StepFinished]) -> list[list[StepFinished]]:
