@@ -292,7 +292,7 @@ def test_watch_ends_with_the_exit_code_of_its_last_refresh(
 ) -> None:
     hangs = report(row({"containers": "@@error docker ps gave no answer within 20 s\n"}))
     answers = report(row({}))
-    away = report(unknown("spark-2", "no route", ""))
+    away = report(status_rows.unknown("spark-2", "no route", ""))
     where = Path(INVENTORY)
     for last, code in ((hangs, 3), (answers, 0), (away, 3)):
         assert last.exit_code == code
