@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spark_cluster.cli.options import JsonOption, VerboseOption
@@ -87,9 +88,20 @@ class Output(Json):
         """Carry a request out, or show its plan; the exit code."""
         from spark_cluster.actions.run import run_playbook
 
+        action = partial(run_playbook, request, dry_run=dry_run, commands=commands)
+        return self.act(action, dry_run=dry_run, commands=commands)
+
+    def act(
+        self,
+        action: Callable[[Operator], Outcome],
+        *,
+        dry_run: bool = False,
+        commands: bool = False,
+    ) -> int:
+        """Do what changes hosts, and show the plan of a dry run, with its shell `commands` or
+        without; the exit code."""
         with self.operator(goes_on=not dry_run) as operator:
-            outcome = run_playbook(request, operator, dry_run=dry_run, commands=commands)
-            return self.finish(outcome, commands=commands)
+            return self.finish(action(operator), commands=commands)
 
     def finish(self, outcome: Outcome, *, commands: bool = False) -> int:
         """Show the plan of a dry run; the exit code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -44,9 +45,9 @@ def failover(
 
     loaded = where.load()
     avoided = select(loaded, split(without, "--without"))
-    with output.operator(goes_on=not dry_run) as operator:
-        return action.failover(
-            loaded, recipe, avoided, operator,
-            profile=profile, options=split(options, "--with") or (),
-            settings=settings or (), dry_run=dry_run,
-        ).exit_code  # fmt: skip
+    act = partial(
+        action.failover, loaded, recipe, avoided,
+        profile=profile, options=split(options, "--with") or (),
+        settings=settings or (), dry_run=dry_run,
+    )  # fmt: skip
+    return output.act(act, dry_run=dry_run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -55,7 +56,7 @@ def sync(
     from spark_cluster.actions import copies
 
     way = copies.Way(encrypt, iperf)
-    with output.operator(goes_on=True) as operator:
-        return copies.sync_image(
-            where.load(), image, operator, to=split(to, "--to"), source=source, way=way
-        ).exit_code
+    act = partial(
+        copies.sync_image, where.load(), image, to=split(to, "--to"), source=source, way=way
+    )
+    return output.act(act)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -53,9 +54,7 @@ def launch(
 
     choices = chosen.choices(group, anyway=anyway, restart_at_boot=restart_at_boot)
     request = action.launch_request(where.load(), recipe, choices, settings or ())
-    with output.operator(goes_on=not dry_run) as operator:
-        outcome = action.launch(
-            request, recipe, operator,
-            dry_run=dry_run, no_wait=no_wait, commands=output.verbose,
-        )  # fmt: skip
-        return output.finish(outcome, commands=output.verbose)
+    act = partial(
+        action.launch, request, recipe, dry_run=dry_run, no_wait=no_wait, commands=output.verbose
+    )
+    return output.act(act, dry_run=dry_run, commands=output.verbose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -123,11 +124,11 @@ def pull(
 
     loaded = where.load()
     named = copies.named_model(loaded, model, copying.cache, revision)
-    with output.operator(goes_on=True) as operator:
-        return copies.pull_model(
-            loaded, named, operator,
-            to=split(to, "--to"), on=on, image=image, way=copying.way(),
-        ).exit_code  # fmt: skip
+    act = partial(
+        copies.pull_model, loaded, named,
+        to=split(to, "--to"), on=on, image=image, way=copying.way(),
+    )  # fmt: skip
+    return output.act(act)
 
 
 @app.verb()
@@ -155,11 +156,11 @@ def sync(
 
     loaded = where.load()
     named = copies.named_model(loaded, model, copying.cache, revision)
-    with output.operator(goes_on=True) as operator:
-        return copies.sync_model(
-            loaded, named, operator,
-            to=split(to, "--to"), source=source, deep=deep, way=copying.way(),
-        ).exit_code  # fmt: skip
+    act = partial(
+        copies.sync_model, loaded, named,
+        to=split(to, "--to"), source=source, deep=deep, way=copying.way(),
+    )  # fmt: skip
+    return output.act(act)
 
 
 @app.verb()
@@ -169,8 +170,7 @@ def verify(model: ModelArgument, *, cache: CacheOption = None, where: Hosts, out
 
     loaded, hosts = where.load_hosts()
     named = copies.named_model(loaded, model, cache)
-    with output.operator(goes_on=True) as operator:
-        return copies.verify_model(loaded, named, hosts, operator).exit_code
+    return output.act(partial(copies.verify_model, loaded, named, hosts))
 
 
 @app.verb("rm")
@@ -194,11 +194,9 @@ def remove(
             sizes = ", ".join(f"{human_bytes(size)} on {host}" for host, size in held.items())
             _confirm(f"Remove {named.name} ({sizes})?")
 
-    with output.operator(goes_on=True) as operator:
-        return copies.remove_model(
-            loaded, named, hosts, operator,
-            agree=agree, all_needed=where.hosts is not None,
-        ).exit_code  # fmt: skip
+    needed = where.hosts is not None
+    act = partial(copies.remove_model, loaded, named, hosts, agree=agree, all_needed=needed)
+    return output.act(act)
 
 
 def _confirm(question: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -53,14 +54,13 @@ def up(
     """Start the monitoring and show which targets answer."""
     from spark_cluster.actions import monitor as action
 
-    with output.operator(goes_on=not dry_run) as operator:
-        outcome = action.up(
-            *where.load_hosts(), operator,
-            host=host, packages=packages, without=split(without, "--without") or (),
-            engine_port=engine_port, watcher=watcher, settings=settings or (),
-            dry_run=dry_run, commands=output.verbose,
-        )  # fmt: skip
-        return output.finish(outcome, commands=output.verbose)
+    act = partial(
+        action.up, *where.load_hosts(),
+        host=host, packages=packages, without=split(without, "--without") or (),
+        engine_port=engine_port, watcher=watcher, settings=settings or (),
+        dry_run=dry_run, commands=output.verbose,
+    )  # fmt: skip
+    return output.act(act, dry_run=dry_run, commands=output.verbose)
 
 
 @app.verb()
@@ -76,12 +76,11 @@ def down(
     """Stop and remove the monitoring. Collected data stays unless --purge."""
     from spark_cluster.actions import monitor as action
 
-    with output.operator(goes_on=not dry_run) as operator:
-        outcome = action.down(
-            *where.load_hosts(), operator,
-            purge=purge, dry_run=dry_run, commands=output.verbose,
-        )  # fmt: skip
-        return output.finish(outcome, commands=output.verbose)
+    act = partial(
+        action.down, *where.load_hosts(),
+        purge=purge, dry_run=dry_run, commands=output.verbose,
+    )  # fmt: skip
+    return output.act(act, dry_run=dry_run, commands=output.verbose)
 
 
 @app.verb()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -51,12 +52,11 @@ def up(
     """Start the service. Secrets are made on the host; a second run changes nothing."""
     from spark_cluster.actions import services
 
-    with output.operator(goes_on=not dry_run) as operator:
-        outcome = services.up(
-            where.load(), _service(context), operator,
-            host=host, listen=listen, dry_run=dry_run, commands=output.verbose,
-        )  # fmt: skip
-        return output.finish(outcome, commands=output.verbose)
+    action = partial(
+        services.up, where.load(), _service(context),
+        host=host, listen=listen, dry_run=dry_run, commands=output.verbose,
+    )  # fmt: skip
+    return output.act(action, dry_run=dry_run, commands=output.verbose)
 
 
 def down(
@@ -73,12 +73,11 @@ def down(
     """Stop the service. Its data stays unless --purge."""
     from spark_cluster.actions import services
 
-    with output.operator(goes_on=not dry_run) as operator:
-        outcome = services.down(
-            where.load(), _service(context), operator,
-            host=host, purge=purge, dry_run=dry_run, commands=output.verbose,
-        )  # fmt: skip
-        return output.finish(outcome, commands=output.verbose)
+    action = partial(
+        services.down, where.load(), _service(context),
+        host=host, purge=purge, dry_run=dry_run, commands=output.verbose,
+    )  # fmt: skip
+    return output.act(action, dry_run=dry_run, commands=output.verbose)
 
 
 def status(context: typer.Context, *, where: Where, host: HereOption = None, output: Json) -> int:
