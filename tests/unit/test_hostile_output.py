@@ -109,7 +109,7 @@ def test_lines_tables_and_logs(capsys: pytest.CaptureFixture[str]) -> None:
     console.line("a ", (POISON, "bold"), POISON)
     table = terminal.new_table("one", POISON, right=("one",))
     terminal.add_row(table, POISON, (POISON, "red"))
-    console.table(table)
+    console.draw(table)
     console.draw(terminal.styled(POISON))
     console.log_line(("head", "red"), f"\x1b[31mred\x1b[0m {POISON}")
     terminal.say(POISON)
@@ -123,7 +123,7 @@ def test_lines_tables_and_logs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_long_words_of_a_first_column_do_not_wrap(capsys: pytest.CaptureFixture[str]) -> None:
     table = terminal.new_table("model", "host")
     terminal.add_row(table, f"{'x ' * 150}verdict: forged", "spark-1")
-    terminal.Console().table(table)
+    terminal.Console().draw(table)
     harmless(capsys.readouterr().out)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spark_cluster import places
 from spark_cluster.core.error import InputError
 from spark_cluster.core.plan import Override
-from spark_cluster.playbook.loader import BoundPlaybook, find, load
+from spark_cluster.playbook.loader import BoundPlaybook, Setting, find, load
 from spark_cluster.steps import registry
 from tests.command_line import Cli
 
@@ -126,7 +126,10 @@ def test_what_a_verb_sets_is_named_as_it_was_typed(setting: Override, says: str)
 
 
 def test_the_last_that_sets_a_parameter_is_named() -> None:
-    settings = [Override("swap", "state", "on", "--restore-swap"), "swap.state=gone"]
+    settings: list[Setting] = [
+        Override("swap", "state", "on", "--restore-swap"),
+        "swap.state=gone",
+    ]
     error = refused(lambda: load(BOOTSTRAP, registry(), settings))
     assert error.message.startswith("--set swap.state: input should be")
 
