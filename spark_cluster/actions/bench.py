@@ -29,24 +29,18 @@ _NUMBER = re.compile(r"(\d{1,7})([kK]?)", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Scope:
-    """What to measure: an endpoint, or what runs on the inventory's hosts."""
-
-    recipe: str | None
-    endpoint: str | None
-    model: str | None
-    key_variable: str | None
-    inventory: str | None
-    hosts: Sequence[str] | None
-
-
-@dataclass(frozen=True)
 class Ask:
-    """Everything that the command line asked for; `sample` in seconds."""
+    """Everything that the command line asked for: how much to load an endpoint, or what runs on the
+    inventory's hosts; `api_key_env` names the variable with the API key, `sample` is in seconds."""
 
     settings: Settings
-    scope: Scope
-    output: Path | None
+    recipe: str | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    inventory: str | None = None
+    hosts: Sequence[str] | None = None
+    output: Path | None = None
     sample: float = 5.0
     vllm: bool = False
     run: str = field(default_factory=new_run)
@@ -98,19 +92,18 @@ def measure(ask: Ask, operator: Operator) -> Finished:
             remedy="Give --requests with --vllm.",
         )
     ask = replace(ask, settings=replace(ask.settings, salt=ask.settings.salt or ask.run))
-    scope = ask.scope
     folder = ask.output or Path(files.FOLDER)
-    if scope.endpoint is not None:
+    if ask.endpoint is not None:
         _refuse_endpoint(ask)
     files.prove(folder)
-    if scope.endpoint is not None:
-        return _measure(ask, at_endpoint(scope.endpoint), folder, operator)
-    with on_cluster(scope.recipe, scope.inventory, scope.hosts, ask.sample, operator) as place:
+    if ask.endpoint is not None:
+        return _measure(ask, at_endpoint(ask.endpoint), folder, operator)
+    with on_cluster(ask.recipe, ask.inventory, ask.hosts, ask.sample, operator) as place:
         return _measure(ask, place, folder, operator)
 
 
 def _refuse_endpoint(ask: Ask) -> None:
-    if ask.scope.recipe is not None:
+    if ask.recipe is not None:
         raise InputError(
             "a recipe and --endpoint do not go together",
             remedy="A recipe is looked for on the inventory's hosts; --endpoint needs none.",
@@ -135,7 +128,7 @@ def _key(variable: str | None) -> Secret | None:
 
 
 def _measure(ask: Ask, place: Place, folder: Path, operator: Operator) -> Finished:
-    key = _key(ask.scope.key_variable)
+    key = _key(ask.api_key_env)
     kept = Kept(ask.run, ask.settings, place, operator.listener, folder, ask.vllm, place.notes)
     interrupted = False
     try:
@@ -168,7 +161,7 @@ async def _load(ask: Ask, place: Place, key: Secret | None, kept: Kept) -> None:
     """Ask the server what it is, then run the levels."""
     chosen = ask.settings
     async with Client(place.base, key=key, stall=chosen.stall) as client:
-        server = await client.server(ask.scope.model)
+        server = await client.server(ask.model)
         planned = _planned(chosen, server, kept)
         calibration = await calibrate(client, server)
         kept.prompts = f"tokens {calibration.how}"
@@ -184,7 +177,7 @@ def _load_by_vllm(ask: Ask, place: Place, key: Secret | None, kept: Kept) -> Non
 
     async def ask_server() -> Server:
         async with Client(place.base, key=key) as client:
-            return await client.server(ask.scope.model)
+            return await client.server(ask.model)
 
     server = asyncio.run(ask_server())
     planned = _planned(ask.settings, server, kept)

@@ -83,6 +83,8 @@ class Console:
     """Styled lines, tables and spinners on one stream. Plain on pipes and under NO_COLOR (rich
     heeds both); never wraps words into a log file."""
 
+    _spinner: Spinner | None = None
+
     def __init__(self, *, stderr: bool = False, rich: RichConsole | None = None) -> None:
         from rich.console import Console as Rich
 
@@ -122,8 +124,22 @@ class Console:
         """What `styled` and `new_table` made."""
         self._rich.print(screen)
 
-    def spinner(self, said: str) -> Spinner:
-        return self._rich.status(styled(said))
+    def spin(self, said: str) -> None:
+        """Turn a spinner with these words, until `stop_spinning`; nothing on a pipe."""
+        if self._spinner is not None:
+            self._spinner.update(styled(said))
+        elif self.is_terminal:
+            self._spinner = self._rich.status(styled(said))
+            self._spinner.start()
+
+    @property
+    def is_spinning(self) -> bool:
+        return self._spinner is not None
+
+    def stop_spinning(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
 
     def live(self, render: Callable[[], RenderableType]) -> Live:
         """The whole screen, drawn again and again."""

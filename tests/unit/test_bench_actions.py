@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_cluster.actions.bench import Ask, Scope, measure, settings
+from spark_cluster.actions.bench import Ask, measure, settings
 from spark_cluster.actions.bench_kept import Begun, Finished, LevelEnded
 from spark_cluster.bench import files
 from spark_cluster.core.error import CheckFailed, InputError, Interrupted
@@ -32,8 +32,9 @@ def asked(folder: Path, endpoint: str | None, *levels: int, recipe: str | None =
     chosen = settings(
         "sweep", levels, input_tokens=8, output_tokens=4, requests=4, seconds=None, warm_up=0
     )
-    scope = Scope(recipe, endpoint, None, None, world.INVENTORY, ["spark-1"])
-    return Ask(chosen, scope, folder)
+    return Ask(
+        chosen, recipe, endpoint, inventory=world.INVENTORY, hosts=["spark-1"], output=folder
+    )
 
 
 def test_a_run_is_told_level_by_level_and_kept_in_its_file(

@@ -134,14 +134,12 @@ def _measure(
     *,
     vllm: bool = False,
 ) -> int:
-    from spark_cluster.actions.bench import Ask, Scope, measure
+    from spark_cluster.actions.bench import Ask, measure
     from spark_cluster.cli.views.bench import RunView
 
-    scope = Scope(
-        target.recipe, target.endpoint, run.model, run.api_key_env,
-        where.inventory, split(where.hosts),
-    )  # fmt: skip
-    ask = Ask(chosen, scope, run.output, sample=run.sample, vllm=vllm)
+    hosts = split(where.hosts)
+    about = {**asdict(target), **asdict(run)}
+    ask = Ask(chosen, inventory=where.inventory, hosts=hosts, vllm=vllm, **about)
     with shown.operator(view=None if shown.as_json else RunView()) as operator, as_ctrl_c():
         return measure(ask, operator).exit_code
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.status import Status
-
 from spark_cluster.actions.bench_kept import Begun, Counted, Finished, LevelEnded
 from spark_cluster.actions.bench_report import Compared, Written
 from spark_cluster.bench.report import COMPARED, compared
 from spark_cluster.bench.results import Level
 from spark_cluster.bench.tables import BESIDE, COLUMNS, Column
 from spark_cluster.cli.output import View
-from spark_cluster.cli.terminal import Console, styled
+from spark_cluster.cli.terminal import Console
 from spark_cluster.core.event import Event, Note
 from spark_cluster.core.units import count
 from spark_cluster.places import short
@@ -28,7 +26,6 @@ class RunView(View):
     def __init__(self) -> None:
         self._columns: list[Column] = []
         self._console = Console()
-        self._status: Status | None = None
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -45,9 +42,7 @@ class RunView(View):
 
     def flush(self) -> None:
         """End the spinner, if there is one."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        self._console.stop_spinning()
 
     def _begun(self, event: Begun) -> None:
         server, settings = event.server, event.settings
@@ -59,15 +54,10 @@ class RunView(View):
         self._console.line(_line(self._columns, [column.title for column in self._columns]))
 
     def _counted(self, event: Counted) -> None:
-        if not self._console.is_terminal:
-            return
         of = f" of {event.requests}" if event.requests else ""
         text = f"{event.level}: {event.done}{of} requests"
         text += f", {event.failed} failed" if event.failed else ""
-        if self._status is None:
-            self._status = self._console.spinner(text)
-            self._status.start()
-        self._status.update(styled(text))
+        self._console.spin(text)
 
     def _ended(self, level: Level) -> None:
         self.flush()

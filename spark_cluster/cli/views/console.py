@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from spark_cluster.cli.output import View
-from spark_cluster.cli.terminal import Console, say_json, styled
+from spark_cluster.cli.terminal import Console, say_json
 from spark_cluster.cli.views import closing, told
 from spark_cluster.core.event import (
     Event,
@@ -24,9 +23,6 @@ from spark_cluster.core.event import (
 )
 from spark_cluster.core.units import human_seconds
 from spark_cluster.places import short
-
-if TYPE_CHECKING:
-    from rich.status import Status as Spinner
 
 _STYLES = {
     "ok": "green",
@@ -55,7 +51,6 @@ class ConsoleView(View):
         self._connected: list[HostConnected] = []
         self._step: StepStarted | None = None
         self._finished: list[StepFinished] = []
-        self._spinner: Spinner | None = None
         self._waiting: dict[tuple[str, str], str] = {}
 
     def __call__(self, event: Event) -> None:
@@ -67,8 +62,7 @@ class ConsoleView(View):
             case StepStarted():
                 self.flush()
                 self._step = event
-                if self.console.is_terminal:
-                    self._spin(event.title)
+                self.console.spin(event.title)
             case StepFinished():
                 self._finished.append(event)
             case Progress():
@@ -102,20 +96,10 @@ class ConsoleView(View):
         if event.note:
             self.console.line(f"  {event.note}")
 
-    def _spin(self, title: str) -> None:
-        self._stop_spinner()
-        self._spinner = self.console.spinner(title)
-        self._spinner.start()
-
-    def _stop_spinner(self) -> None:
-        if self._spinner is not None:
-            self._spinner.stop()
-            self._spinner = None
-
     def _progress(self, event: Progress) -> None:
         said = f"{event.message} ({human_seconds(event.seconds)})"
-        if self._spinner is not None:
-            self._spinner.update(styled(f"{event.host}: {said}"))
+        if self.console.is_spinning:
+            self.console.spin(f"{event.host}: {said}")
         elif self._waiting.get((event.host, event.step)) != event.message:
             self._line("waiting", event.host, said)
         self._waiting[(event.host, event.step)] = event.message
@@ -125,7 +109,7 @@ class ConsoleView(View):
 
     def flush(self) -> None:
         """Print what the step that just ended has to say."""
-        self._stop_spinner()
+        self.console.stop_spinning()
         if self._connected:
             hosts = ", ".join(
                 f"{event.host} {human_seconds(event.seconds)}" for event in self._connected
