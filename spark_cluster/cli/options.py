@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spark_cluster.cli.durations import time_option
+from spark_cluster.core.error import InputError
 
 if TYPE_CHECKING:
     from spark_cluster.actions.deploying import Choices
@@ -151,8 +152,6 @@ _LEFT_OUT = {
 def split(values: list[str] | None, option: str = "--hosts") -> list[str] | None:
     """`--hosts a,b --hosts c` as three names. Raises InputError if there is no name in what was
     given: a shell's variable without a value shall not mean everything."""
-    from spark_cluster.core.error import InputError
-
     if not values:
         return None
     names = [name for value in values for name in value.split(",") if name]
@@ -164,8 +163,6 @@ def split(values: list[str] | None, option: str = "--hosts") -> list[str] | None
 
 def not_empty(name: str | None, what: str = "RECIPE") -> str | None:
     """A name that may be left out, as it was given. Raises InputError for an empty one."""
-    from spark_cluster.core.error import InputError
-
     if name == "":
         raise InputError(f"{what} is empty: it names nothing", remedy="Leave it out, or name one.")
     return name

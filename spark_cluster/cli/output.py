@@ -44,12 +44,20 @@ class Json:
         if not self.as_json:
             say(text)
 
-    def report(self, found: R, view: Callable[[R], Iterable[Shown]]) -> None:
-        """What a verb that only looks has found: an object, or what a person sees of it."""
+    def look(self, action: Callable[[Operator], R], view: Callable[[R], Iterable[Shown]]) -> int:
+        """Ask the hosts, and report what they said; the exit code."""
+        with self.operator() as operator:
+            found = action(operator)
+        return self.report(found, view)
+
+    def report(self, found: R, view: Callable[[R], Iterable[Shown]]) -> int:
+        """What a verb that only looks has found: an object, or what a person sees of it. The exit
+        code; 0 for what has none."""
         if self.as_json:
             say_json(found.as_dict())
         else:
             show(view(found))
+        return int(getattr(found, "exit_code", 0))
 
     @contextlib.contextmanager
     def operator(self, *, goes_on: bool = False, view: View | None = None) -> Iterator[Operator]:
@@ -89,26 +97,19 @@ class Output(Json):
         from spark_cluster.actions.run import run_playbook
 
         action = partial(run_playbook, request, dry_run=dry_run, commands=commands)
-        return self.act(action, dry_run=dry_run, commands=commands)
+        return self.act(action, dry_run=dry_run)
 
-    def act(
-        self,
-        action: Callable[[Operator], Outcome],
-        *,
-        dry_run: bool = False,
-        commands: bool = False,
-    ) -> int:
-        """Do what changes hosts, and show the plan of a dry run, with its shell `commands` or
-        without; the exit code."""
+    def act(self, action: Callable[[Operator], Outcome], *, dry_run: bool = False) -> int:
+        """Do what changes hosts, or show the plan of it; the exit code."""
         with self.operator(goes_on=not dry_run) as operator:
-            return self.finish(action(operator), commands=commands)
+            return self.finish(action(operator))
 
-    def finish(self, outcome: Outcome, *, commands: bool = False) -> int:
+    def finish(self, outcome: Outcome) -> int:
         """Show the plan of a dry run; the exit code."""
         if outcome.plan is not None and not self.as_json:
             from spark_cluster.cli.views import plan
 
-            show(plan.lines(outcome.plan, outcome.in_the_way, commands=commands))
+            show(plan.lines(outcome.plan, outcome.in_the_way, commands=outcome.commands))
         return outcome.exit_code
 
 

@@ -33,5 +33,4 @@ def doctor(*, where: Hosts, fix: FixOption = False, output: Output) -> int:
             output.say("  --fix: none of it can be repaired without a decision of yours.")
             return report.exit_code
         report = action.report(loaded, names, operator, after_fix=True)
-    output.report(report, view)
-    return report.exit_code
+    return output.report(report, view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,4 @@ def evidence(
 
     if since:
         check_since(since)
-    with output.operator() as operator:
-        found = collect(*where.load_hosts(), operator, path=archive, since=since)
-    output.report(found, lines)
-    return found.exit_code
+    return output.look(partial(collect, *where.load_hosts(), path=archive, since=since), lines)

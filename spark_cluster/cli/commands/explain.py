@@ -40,12 +40,9 @@ def explain(
         from spark_cluster.cli import log_files
 
         explained = logs.explain(log_files.read(what), logs.known_owners(where.inventory))
-        output.report(explained, view.lines)
-        return explained.exit_code
+        return output.report(explained, view.lines)
     from spark_cluster.actions.explain import all_codes, one_code
 
     if what and what[0]:
-        output.report(one_code(what[0]), view.code)
-    else:
-        output.report(all_codes(), view.codes)
-    return 0
+        return output.report(one_code(what[0]), view.code)
+    return output.report(all_codes(), view.codes)

@@ -34,13 +34,9 @@ def history(
 
     if nodes:
         loaded, hosts = where.load_hosts()
-        with output.operator() as operator:
-            found = action.of_hosts(loaded, hosts, operator, limit=limit, only=run)
-        output.report(found, partial(view.journals, names=hosts))
-        return found.exit_code
+        act = partial(action.of_hosts, loaded, hosts, limit=limit, only=run)
+        return output.look(act, partial(view.journals, names=hosts))
     tell = partial(say, err=True)
     if run is not None:
-        output.report(action.run(run, tell), view.entries)
-    else:
-        output.report(action.runs(limit, tell), view.runs)
-    return 0
+        return output.report(action.run(run, tell), view.entries)
+    return output.report(action.runs(limit, tell), view.runs)

@@ -35,10 +35,7 @@ def list_images(
     from spark_cluster.actions import copies
     from spark_cluster.cli.views.held import images
 
-    with output.operator() as operator:
-        found = copies.list_images(*where.load_hosts(), operator, image=image)
-    output.report(found, images)
-    return found.exit_code
+    return output.look(partial(copies.list_images, *where.load_hosts(), image=image), images)
 
 
 @app.verb()

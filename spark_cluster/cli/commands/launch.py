@@ -57,4 +57,4 @@ def launch(
     act = partial(
         action.launch, request, recipe, dry_run=dry_run, no_wait=no_wait, commands=output.verbose
     )
-    return output.act(act, dry_run=dry_run, commands=output.verbose)
+    return output.act(act, dry_run=dry_run)

@@ -20,6 +20,7 @@ from spark_cluster.cli.options import (
 from spark_cluster.cli.output import Json, Output
 from spark_cluster.cli.sections import Verbs
 from spark_cluster.cli.terminal import confirm
+from spark_cluster.core.error import InputError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,10 +86,8 @@ def list_models(
     from spark_cluster.actions import copies
     from spark_cluster.cli.views.held import models
 
-    with output.operator() as operator:
-        found = copies.list_models(*where.load_hosts(), operator, model=model, cache=cache)
-    output.report(found, models)
-    return found.exit_code
+    act = partial(copies.list_models, *where.load_hosts(), model=model, cache=cache)
+    return output.look(act, models)
 
 
 @app.verb()
@@ -202,8 +201,6 @@ def remove(
 def _confirm(question: str) -> None:
     """Raises InputError when there is nobody to ask, Interrupted for a no."""
     import sys
-
-    from spark_cluster.core.error import InputError, Interrupted
 
     if not sys.stdin.isatty():
         raise InputError(

@@ -60,7 +60,7 @@ def up(
         engine_port=engine_port, watcher=watcher, settings=settings or (),
         dry_run=dry_run, commands=output.verbose,
     )  # fmt: skip
-    return output.act(act, dry_run=dry_run, commands=output.verbose)
+    return output.act(act, dry_run=dry_run)
 
 
 @app.verb()
@@ -80,7 +80,7 @@ def down(
         action.down, *where.load_hosts(),
         purge=purge, dry_run=dry_run, commands=output.verbose,
     )  # fmt: skip
-    return output.act(act, dry_run=dry_run, commands=output.verbose)
+    return output.act(act, dry_run=dry_run)
 
 
 @app.verb()
@@ -89,7 +89,4 @@ def status(*, where: Hosts, output: Json) -> int:
     from spark_cluster.actions import monitor as action
     from spark_cluster.cli.views.monitor import lines
 
-    with output.operator() as operator:
-        report = action.status(*where.load_hosts(), operator)
-    output.report(report, lines)
-    return report.exit_code
+    return output.look(partial(action.status, *where.load_hosts()), lines)

@@ -17,6 +17,7 @@ from spark_cluster.cli.options import (
     not_empty,
 )
 from spark_cluster.cli.output import Output
+from spark_cluster.core.error import InputError
 
 #: What a playbook heeds of RECIPE and the options that not all of them share.
 _HEEDS = {
@@ -52,7 +53,6 @@ def plan(
     from spark_cluster.actions.bootstrap import playbook_request
     from spark_cluster.actions.launch import launch_request
     from spark_cluster.actions.teardown import teardown_request
-    from spark_cluster.core.error import InputError
 
     recipe = not_empty(recipe)
     _refuse_idle(
@@ -89,8 +89,6 @@ def plan(
 
 def _refuse_idle(what: str, given: Mapping[str, object]) -> None:
     """Raises InputError for what the playbook would not heed: its plan would be another one."""
-    from spark_cluster.core.error import InputError
-
     heeds = _HEEDS.get(what, _ELSE)
     idle = [name for name, value in given.items() if (value or value == "") and name not in heeds]
     if idle:

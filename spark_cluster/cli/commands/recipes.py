@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -36,9 +37,7 @@ def list_recipes(context: typer.Context, *, where: Where, output: Json) -> int:
     from spark_cluster.actions import recipes
     from spark_cluster.cli.views.recipes import listed
 
-    found = recipes.catalog(where.load())
-    output.report(found, listed)
-    return found.exit_code
+    return output.report(recipes.catalog(where.load()), listed)
 
 
 @app.verb()
@@ -68,10 +67,8 @@ def fit(
     from spark_cluster.cli.views.recipes import fitted
 
     choices = Choices(profile=profile, options=chosen_options(options, pp=pp), anyway=True)
-    with output.operator() as operator:
-        report = recipes.fit(where.load(), name, choices, split(hosts) or (), operator)
-    output.report(report, fitted)
-    return report.exit_code
+    act = partial(recipes.fit, where.load(), name, choices, split(hosts) or ())
+    return output.look(act, fitted)
 
 
 @app.verb()
@@ -88,6 +85,4 @@ def lint(
     from spark_cluster.actions import recipes
     from spark_cluster.cli.views.recipes import linted
 
-    report = recipes.lint(where.load(), names or ())
-    output.report(report, linted)
-    return report.exit_code
+    return output.report(recipes.lint(where.load(), names or ()), linted)

@@ -56,7 +56,7 @@ def up(
         services.up, where.load(), _service(context),
         host=host, listen=listen, dry_run=dry_run, commands=output.verbose,
     )  # fmt: skip
-    return output.act(action, dry_run=dry_run, commands=output.verbose)
+    return output.act(action, dry_run=dry_run)
 
 
 def down(
@@ -77,7 +77,7 @@ def down(
         services.down, where.load(), _service(context),
         host=host, purge=purge, dry_run=dry_run, commands=output.verbose,
     )  # fmt: skip
-    return output.act(action, dry_run=dry_run, commands=output.verbose)
+    return output.act(action, dry_run=dry_run)
 
 
 def status(context: typer.Context, *, where: Where, host: HereOption = None, output: Json) -> int:
@@ -85,10 +85,7 @@ def status(context: typer.Context, *, where: Where, host: HereOption = None, out
     from spark_cluster.actions import services
     from spark_cluster.cli.views.services import lines
 
-    with output.operator() as operator:
-        report = services.status(where.load(), _service(context), operator, host=host)
-    output.report(report, lines)
-    return report.exit_code
+    return output.look(partial(services.status, where.load(), _service(context), host=host), lines)
 
 
 for _name, _says in _NAMES.items():

@@ -9,6 +9,7 @@ import typer
 
 from spark_cluster.cli.options import Hosts, interval_option
 from spark_cluster.cli.output import Output
+from spark_cluster.core.error import InputError
 
 
 def status(
@@ -29,19 +30,17 @@ def status(
     """
     from spark_cluster.actions import status as action
     from spark_cluster.cli.views.status import lines
-    from spark_cluster.core.error import InputError
 
     if interval is not None and not watch:
         raise InputError(
             "--interval goes with --watch only", remedy="Add --watch, or leave --interval out."
         )
     loaded, names = where.load_hosts()
-    with output.operator() as operator:
-        if watch:
-            from spark_cluster.cli.views import status_screen
+    if not watch:
+        act = partial(action.status, loaded, names)
+        return output.look(act, partial(lines, verbose=output.verbose))
+    from spark_cluster.cli.views import status_screen
 
-            reports = action.refreshes(loaded, names, interval or 2.0, operator)
-            return status_screen.watch(reports, loaded.path, as_json=output.as_json)
-        report = action.status(loaded, names, operator)
-    output.report(report, partial(lines, verbose=output.verbose))
-    return report.exit_code
+    with output.operator() as operator:
+        reports = action.refreshes(loaded, names, interval or 2.0, operator)
+        return status_screen.watch(reports, loaded.path, as_json=output.as_json)

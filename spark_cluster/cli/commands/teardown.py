@@ -9,6 +9,7 @@ import typer
 from spark_cluster.cli.durations import time_option
 from spark_cluster.cli.options import DryRunOption, Hosts, SetOption, not_empty
 from spark_cluster.cli.output import Output
+from spark_cluster.core.error import InputError
 
 
 def teardown(
@@ -61,7 +62,6 @@ def teardown(
     from spark_cluster.actions.teardown import resume as go_on
     from spark_cluster.actions.teardown import swap_on
     from spark_cluster.actions.teardown import teardown as action
-    from spark_cluster.core.error import InputError
 
     only = not_empty(recipe) or ""
     if wait and not resume:

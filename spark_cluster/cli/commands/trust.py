@@ -8,6 +8,7 @@ import typer
 
 from spark_cluster.cli.options import InventoryOption
 from spark_cluster.cli.terminal import confirm, say
+from spark_cluster.core.error import InputError
 
 
 def trust(
@@ -29,7 +30,6 @@ def trust(
 
     from spark_cluster.actions import trust as action
     from spark_cluster.actions.run import load_inventory
-    from spark_cluster.core.error import InputError
     from spark_cluster.core.units import count
     from spark_cluster.inventory.loader import select
 

@@ -10,6 +10,7 @@ import typer
 from spark_cluster.cli.durations import time_option
 from spark_cluster.cli.options import Hosts, interval_option
 from spark_cluster.cli.output import Output
+from spark_cluster.core.error import InputError
 
 
 def verify_rdma(
@@ -84,8 +85,7 @@ def verify_rdma(
 
         texts = log_files.read([*from_log, *(more or ())])
         found = logs.judge(texts, logs.known_owners(where.inventory))
-        output.report(found, of_log)
-        return found.exit_code
+        return output.report(found, of_log)
     from spark_cluster.actions.verify import counters, traffic
     from spark_cluster.actions.verify.probe import probe as measure
 
@@ -104,8 +104,6 @@ def verify_rdma(
 
 def _one_of(chosen: dict[str, object], more: Sequence[str]) -> None:
     """Ways to verify that exclude each other."""
-    from spark_cluster.core.error import InputError
-
     given = [name for name, value in chosen.items() if value]
     if len(given) > 1:
         raise InputError(
@@ -120,8 +118,6 @@ def _one_of(chosen: dict[str, object], more: Sequence[str]) -> None:
 
 def _belongs(name: str, value: float | None, ways: dict[str, bool]) -> None:
     """An option that only some ways heed: nobody shall wait for what it does not do."""
-    from spark_cluster.core.error import InputError
-
     if value is not None and not any(ways.values()):
         raise InputError(
             f"{name} goes with {' or '.join(ways)} only", remedy="Add one of them, or leave it out."

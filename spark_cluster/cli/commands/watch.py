@@ -9,6 +9,7 @@ import typer
 from spark_cluster.cli.options import Hosts, interval_option
 from spark_cluster.cli.output import Json
 from spark_cluster.cli.terminal import say
+from spark_cluster.core.error import InputError
 
 if TYPE_CHECKING:
     from spark_cluster.actions.watch import Address
@@ -73,7 +74,6 @@ def watch(
     from spark_cluster.actions import watch as action
     from spark_cluster.actions import watch_service
     from spark_cluster.cli.views import watch as view
-    from spark_cluster.core.error import InputError
 
     given = [name for name, value in
              (("--pause", pause), ("--unpause", unpause or resume), ("--install", install),
@@ -83,18 +83,15 @@ def watch(
     if resume:
         say("note: watch --resume is now --unpause; the next release knows only that", err=True)
     if pause or unpause or resume:
-        output.report(action.pause(pause), view.paused)
-        return 0
+        return output.report(action.pause(pause), view.paused)
     if uninstall:
-        output.report(watch_service.uninstall(), view.uninstalled)
-        return 0
+        return output.report(watch_service.uninstall(), view.uninstalled)
     request = action.WatchRequest(interval, on_wedge, cap if restart else 0, _address(listen))
     loaded, names = where.load_hosts()
     if install:
         limited = names if where.hosts else ()
         unit = watch_service.install(request, loaded.path, limited)
-        output.report(unit, view.installed)
-        return 0
+        return output.report(unit, view.installed)
     with output.operator(view=view.WatchView()) as operator:
         return action.watch(loaded, names, request, operator).exit_code
 
@@ -102,7 +99,6 @@ def watch(
 def _address(text: str) -> Address:
     """Raises InputError."""
     from spark_cluster.actions.watch import Address
-    from spark_cluster.core.error import InputError
 
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
