@@ -19,3 +19,11 @@ def unknown(reasons: Mapping[str, str], remedies: Mapping[str, str]) -> Iterator
         yield f"unknown: {host}: {why}"
         if host in nexts:
             yield f"  next: {nexts[host]}"
+
+
+def not_reached(host: str, what: str, command: str, more: str = "") -> str:
+    """The line for a host on which `what` goes on, and the command that ends it."""
+    return (
+        f"unknown: {host} was not reached; {what}. "
+        f"Run `spark-cluster {command}` when it answers{more}."
+    )
