@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,3 +37,9 @@ def operators(home: Path, monkeypatch: pytest.MonkeyPatch) -> Operators:
         return Operator(heard.append, connect=FakeConnector(hosts)), heard
 
     return over
+
+
+def silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """A fixture's body: an action writes nothing on any stream."""
+    yield
+    assert capfd.readouterr() == ("", "")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from spark_cluster.actions.bench_kept import Finished, Kept
@@ -25,28 +22,25 @@ from spark_cluster.core.error import InputError, Interrupted, SparkError, StepFa
 from spark_cluster.core.secret import Secret
 from spark_cluster.runner.journal import new_run
 
+#: Seconds without a token after which a request has failed.
+_STALL = {"sweep": 600.0, "prefill": 1200.0, "image": 600.0}
+
 _NUMBER = re.compile(r"(\d{1,7})([kK]?)", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Scope:
-    """What to measure: an endpoint, or what runs on the inventory's hosts."""
-
-    recipe: str | None
-    endpoint: str | None
-    model: str | None
-    key_variable: str | None
-    inventory: str | None
-    hosts: Sequence[str] | None
-
-
-@dataclass(frozen=True)
 class Ask:
-    """Everything that the command line asked for; `sample` in seconds."""
+    """Everything that the command line asked for: how much to load an endpoint, or what runs on the
+    inventory's hosts; `api_key_env` names the variable with the API key, `sample` is in seconds."""
 
     settings: Settings
-    scope: Scope
-    output: Path | None
+    recipe: str | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    inventory: str | None = None
+    hosts: Sequence[str] | None = None
+    output: Path | None = None
     sample: float = 5.0
     vllm: bool = False
     run: str = field(default_factory=new_run)
@@ -69,14 +63,21 @@ def numbers(option: str, given: str, *, most: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def settings(kind: Kind, levels: tuple[int, ...], *, salt: str | None, **given: Any) -> Settings:
+def settings(
+    kind: Kind,
+    levels: tuple[int, ...],
+    *,
+    salt: str | None = None,
+    stall: float | None = None,
+    **given: Any,
+) -> Settings:
     """The settings of a run. Raises InputError for two ends of a level."""
     if given["requests"] is not None and given["seconds"] is not None:
         raise InputError(
             "--requests and --seconds do not go together",
             remedy="A level ends by one of them.",
         )
-    return Settings(kind, levels, salt=salt or "", **given)
+    return Settings(kind, levels, salt=salt or "", stall=stall or _STALL[kind], **given)
 
 
 def measure(ask: Ask, operator: Operator) -> Finished:
@@ -91,42 +92,18 @@ def measure(ask: Ask, operator: Operator) -> Finished:
             remedy="Give --requests with --vllm.",
         )
     ask = replace(ask, settings=replace(ask.settings, salt=ask.settings.salt or ask.run))
-    scope = ask.scope
     folder = ask.output or Path(files.FOLDER)
-    if scope.endpoint is not None:
+    if ask.endpoint is not None:
         _refuse_endpoint(ask)
     files.prove(folder)
-    with _ending_is_ctrl_c():
-        if scope.endpoint is not None:
-            return _measure(ask, at_endpoint(scope.endpoint), folder, operator)
-        with on_cluster(scope.recipe, scope.inventory, scope.hosts, ask.sample, operator) as place:
-            return _measure(ask, place, folder, operator)
-
-
-@contextlib.contextmanager
-def _ending_is_ctrl_c() -> Iterator[None]:
-    """Being told to end and losing the terminal keep the levels that are over, too."""
-    terminals = [number for number in (1, 2) if os.isatty(number)]
-
-    def hang_up(_signum: int, _: FrameType | None) -> None:
-        with Path(os.devnull).open("wb") as nowhere:
-            for number in terminals:
-                os.dup2(nowhere.fileno(), number)
-        raise KeyboardInterrupt
-
-    handlers = {signal.SIGTERM: signal.default_int_handler, signal.SIGHUP: hang_up}
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
-        del handlers[signal.SIGHUP]
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    if ask.endpoint is not None:
+        return _measure(ask, at_endpoint(ask.endpoint), folder, operator)
+    with on_cluster(ask.recipe, ask.inventory, ask.hosts, ask.sample, operator) as place:
+        return _measure(ask, place, folder, operator)
 
 
 def _refuse_endpoint(ask: Ask) -> None:
-    if ask.scope.recipe is not None:
+    if ask.recipe is not None:
         raise InputError(
             "a recipe and --endpoint do not go together",
             remedy="A recipe is looked for on the inventory's hosts; --endpoint needs none.",
@@ -151,7 +128,7 @@ def _key(variable: str | None) -> Secret | None:
 
 
 def _measure(ask: Ask, place: Place, folder: Path, operator: Operator) -> Finished:
-    key = _key(ask.scope.key_variable)
+    key = _key(ask.api_key_env)
     kept = Kept(ask.run, ask.settings, place, operator.listener, folder, ask.vllm, place.notes)
     interrupted = False
     try:
@@ -184,7 +161,7 @@ async def _load(ask: Ask, place: Place, key: Secret | None, kept: Kept) -> None:
     """Ask the server what it is, then run the levels."""
     chosen = ask.settings
     async with Client(place.base, key=key, stall=chosen.stall) as client:
-        server = await client.server(ask.scope.model)
+        server = await client.server(ask.model)
         planned = _planned(chosen, server, kept)
         calibration = await calibrate(client, server)
         kept.prompts = f"tokens {calibration.how}"
@@ -200,7 +177,7 @@ def _load_by_vllm(ask: Ask, place: Place, key: Secret | None, kept: Kept) -> Non
 
     async def ask_server() -> Server:
         async with Client(place.base, key=key) as client:
-            return await client.server(ask.scope.model)
+            return await client.server(ask.model)
 
     server = asyncio.run(ask_server())
     planned = _planned(ask.settings, server, kept)

@@ -43,8 +43,8 @@ class Compared(Event):
         return {**told, "benchmark": self.comparison.kind, "kind": self.kind}
 
 
-def write(files: Sequence[Path], output: Path | None, form: str | None) -> list[Path]:
-    """Write the report and, with `form` svg or png, its plots beside it; what was written.
+def write(files: Sequence[Path], output: Path | None, form: str | None) -> Written:
+    """Write the report and, with `form` svg or png, its plots beside it.
 
     Raises InputError for a file that is no result and for a target that is one, StepFailed if
     nothing can be written there.
@@ -74,7 +74,7 @@ def write(files: Sequence[Path], output: Path | None, form: str | None) -> list[
             f"the report could not be written to {target}: {error.strerror}",
             remedy="Name another place with --output.",
         ) from error
-    return [target, *drawn.values()]
+    return Written(tuple(map(str, (target, *drawn.values()))))
 
 
 def _by_kind(runs: Sequence[Run]) -> dict[Kind, list[Run]]:

@@ -13,6 +13,8 @@ from spark_cluster.steps.view import Options
 
 _MESH_STEPS = ("mesh-keys", "mesh-trust", "mesh-connect")
 
+_TAKE_OVER = Override("netplan", "take_over", True, "--take-over")
+
 
 def bootstrap_request(
     inventory: Inventory,
@@ -28,7 +30,7 @@ def bootstrap_request(
         "bootstrap",
         inventory,
         hosts,
-        settings=[*settings, *([Override("netplan", "take_over", True)] if take_over else [])],
+        settings=[*settings, *([_TAKE_OVER] if take_over else [])],
         allow_management=allow_management,
     )
 
@@ -60,7 +62,9 @@ def mesh_request(inventory: Inventory, hosts: Sequence[str], *, undo: bool = Fal
         playbook="mesh",
         hosts=hosts,
         inventory=inventory,
-        settings=[Override(step, "state", "absent") for step in _MESH_STEPS] if undo else (),
+        settings=[Override(step, "state", "absent", "--undo") for step in _MESH_STEPS]
+        if undo
+        else (),
         note="undo: what mesh added is removed" if undo else None,
     )
 
@@ -80,6 +84,6 @@ def undo_request(
         playbook="undo-network",
         hosts=hosts,
         inventory=inventory,
-        settings=[*settings, *(Override(step, "to", to) for step in steps)],
+        settings=[*settings, *(Override(step, "to", to, "--to") for step in steps)],
         options=Options(allow_management=allow_management),
     )

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spark_cluster.actions import remedies
 from spark_cluster.actions.deploying import handed_on
 from spark_cluster.actions.operator import Operator
-from spark_cluster.actions.run import Active, Outcome, activate, read_hosts
+from spark_cluster.actions.run import DOCKER_REMEDY, Active, Outcome, activate, read_hosts
 from spark_cluster.core.error import InputError, SparkError
 from spark_cluster.core.event import Event, Note
 from spark_cluster.core.result import Result
@@ -37,6 +36,11 @@ class Held(Event):
     inventory: str
     unknown: dict[str, str]
     remedies: dict[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """3 if a host is unknown."""
+        return 3 if self.unknown else 0
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ def list_images(
             unknown[host], nexts[host] = outcome.message, outcome.remedy
         elif outcome[IMAGES].error:
             unknown[host] = f"docker says: {outcome[IMAGES].error}"
-            nexts[host] = remedies.DOCKER
+            nexts[host] = DOCKER_REMEDY
         else:
             rows += [
                 HeldImage(name, host, found.id, found.size)

@@ -37,7 +37,7 @@ class Choices:
 
 
 def chosen_options(
-    named: list[str] | None, *, pp: bool, debug: bool, dual_rail: bool
+    named: list[str] | None, *, pp: bool = False, debug: bool = False, dual_rail: bool = False
 ) -> tuple[str, ...]:
     """`--with` and the flags of the options that most recipes have, as names."""
     flags = {"pp": pp, "dual-rail": dual_rail, "debug": debug}

@@ -36,6 +36,11 @@ class Collected(Event):
     wrong: tuple[str, ...]
     codes: tuple[str, ...]
 
+    @property
+    def exit_code(self) -> int:
+        """3 if something is missing of a host."""
+        return 3 if self.incomplete else 0
+
 
 def collect(
     inventory: Inventory,

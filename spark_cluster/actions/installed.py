@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from spark_cluster.actions import remedies
 from spark_cluster.actions.operator import Operator
-from spark_cluster.actions.run import read_hosts
+from spark_cluster.actions.run import DOCKER_REMEDY, read_hosts
 from spark_cluster.core.error import SparkError, StateUnknown
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS, ContainersFact
@@ -21,7 +20,7 @@ def look(
     away = {name: found for name, found in read.items() if isinstance(found, SparkError)}
     for name in [name for name, found in facts.items() if _unknown(found[CONTAINERS])]:
         what = "; ".join(facts.pop(name)[CONTAINERS].unread)
-        away[name] = StateUnknown(f"{name}: {what}", host=name, remedy=remedies.DOCKER)
+        away[name] = StateUnknown(f"{name}: {what}", host=name, remedy=DOCKER_REMEDY)
     return facts, away
 
 

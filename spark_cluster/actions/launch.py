@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from spark_cluster.actions.deploying import Choices, deploy, lint_notes, load_recipe, placement_of
@@ -104,11 +104,11 @@ def launch(
             active.run.leave_out(PROOFS)
         plan = active.run.plan()
         if dry_run:
-            return _with(planned(active, plan, commands=commands))
+            return LaunchOutcome(**vars(planned(active, plan, commands=commands)))
         refused = refuse(active, plan)
         if refused:
             data = {"begun": False, "name": name, **_restarts(request, _restart_hosts(active))}
-            return _with(active.finish(refused, data=data))
+            return LaunchOutcome(**vars(active.finish(refused, data=data)))
         was_up = plan.change_count == 0
         try:
             results = active.run.apply(plan)
@@ -136,20 +136,16 @@ def launch(
             active.listener(judged)
             data |= about(judged)
         outcome = active.finish(results, data=data)
-        return _with(outcome, serving, judged.verdict if judged is not None else None)
-
-
-def _with(
-    outcome: Outcome, serving: Serving | None = None, verdict: Verdict | None = None
-) -> LaunchOutcome:
-    known = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
-    return LaunchOutcome(**known, serving=serving, verdict=verdict)
+        verdict = judged.verdict if judged is not None else None
+        return LaunchOutcome(**vars(outcome), serving=serving, verdict=verdict)
 
 
 def _restart(chosen: bool | None) -> list[Override]:
     """What --restart-at-boot and its opposite set; None leaves it as it is."""
-    state = {True: "on", False: "off"}
-    return [] if chosen is None else [Override("restart-at-boot", "state", state[chosen])]
+    if chosen is None:
+        return []
+    state, typed = ("on", "--restart-at-boot") if chosen else ("off", "--no-restart-at-boot")
+    return [Override("restart-at-boot", "state", state, typed)]
 
 
 def _restart_hosts(active: Active) -> tuple[str, ...]:

@@ -12,9 +12,8 @@ from concurrent.futures import wait
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from spark_cluster.actions import remedies
 from spark_cluster.actions.operator import Operator
-from spark_cluster.actions.run import looking
+from spark_cluster.actions.run import DOCKER_REMEDY, looking
 from spark_cluster.core.error import InputError, SparkError, StateUnknown
 from spark_cluster.core.event import Event, Listener
 from spark_cluster.core.units import human_bytes
@@ -167,7 +166,7 @@ def _incomplete(done: Completed, host: str) -> SparkError | None:
 def _missing(reasons: list[str], host: str) -> SparkError | None:
     if not reasons:
         return None
-    return StateUnknown("; ".join(reasons), host=host, remedy=remedies.DOCKER)
+    return StateUnknown("; ".join(reasons), host=host, remedy=DOCKER_REMEDY)
 
 
 def _unread(done: Completed, host: str) -> SparkError:
@@ -176,7 +175,7 @@ def _unread(done: Completed, host: str) -> SparkError:
     what = f"docker says: {said}"
     if done.timed_out:
         what = f"docker did not give all its logs within {_SECONDS:.0f} s"
-    return StateUnknown(what, host=host, remedy=remedies.DOCKER)
+    return StateUnknown(what, host=host, remedy=DOCKER_REMEDY)
 
 
 def _follow(session: Session, script: str, tell: Listener, show: Callable[[LogLine], None]) -> None:

@@ -111,59 +111,25 @@ class FitReport(Event):
 
 
 @dataclass(frozen=True)
-class PlacedFinding:
-    """What lint says of a recipe, `place` is file and line."""
+class PlacedFinding(Finding):
+    """What lint says of a recipe; `place` is file and line."""
 
-    recipe: str
-    place: str
-    finding: Finding
-
-
-class LintFinding(TypedDict):
-    """A finding with the recipe that it is about, and its file and line."""
-
-    recipe: str
-    place: str
-    code: str
-    what: str
-    severity: str
-    loc: list[str | int]
-    remedy: str
-    source: str
-
-
-class LintJson(TypedDict):
-    """`errors` is their number."""
-
-    recipes: list[str]
-    findings: list[LintFinding]
-    errors: int
+    recipe: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)
 class LintReport(Event):
-    """What lint says of the `recipes`. Exit code 2 on an error."""
+    """What lint says of the `recipes`; `errors` is their number. Exit code 2 on an error."""
 
     kind: str = field(default="lint", init=False)
-    json_of: ClassVar[tuple[type, ...]] = (LintJson,)
     recipes: tuple[str, ...]
     findings: tuple[PlacedFinding, ...]
-
-    @property
-    def errors(self) -> int:
-        return sum(each.finding.is_error for each in self.findings)
+    errors: int
 
     @property
     def exit_code(self) -> int:
         return 2 if self.errors else 0
-
-    def as_dict(self) -> dict[str, Any]:
-        rows = [
-            {"recipe": each.recipe, "place": each.place, **asdict(each.finding)}
-            for each in self.findings
-        ]
-        told = {"recipes": list(self.recipes), "findings": rows, "errors": self.errors}
-        return {"kind": self.kind, **told}
 
 
 def catalog(inventory: Inventory) -> Catalog:
@@ -223,12 +189,12 @@ def lint(inventory: Inventory, names: Sequence[str]) -> LintReport:
     """These recipes, or all. A recipe that cannot be read is one more finding."""
     own = loader.own_recipes(inventory.path, inventory.recipes)
     chosen = tuple(names) or tuple(sorted(loader.known(own)))
-    found = [
-        PlacedFinding(name, place, finding)
+    found = tuple(
+        PlacedFinding(**vars(finding), recipe=name, place=place)
         for name in chosen
         for place, finding in _linted(name, own)
-    ]
-    return LintReport(chosen, tuple(found))
+    )
+    return LintReport(chosen, found, sum(each.is_error for each in found))
 
 
 def _linted(name: str, own: Mapping[str, Path]) -> list[tuple[str, Finding]]:

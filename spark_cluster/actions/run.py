@@ -36,6 +36,9 @@ from spark_cluster.runner.run import Run
 from spark_cluster.runner.session import HostSession, Session
 from spark_cluster.steps import registry
 
+#: What to do next about a host whose docker cannot say what runs.
+DOCKER_REMEDY = "`spark-cluster doctor` looks at docker."
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -45,7 +48,7 @@ class Outcome:
     results    a step on a host each
     data       what the verb has to say itself, as RunFinished tells it
     plan       what a dry run would change; `in_the_way` are step and host of the problems that no
-               earlier step of it will have mended
+               earlier step of it will have mended; `commands`: its shell commands are asked for
     """
 
     exit_code: int
@@ -53,6 +56,7 @@ class Outcome:
     data: dict[str, Any] = field(default_factory=dict)
     plan: Plan | None = None
     in_the_way: frozenset[tuple[str, str]] = frozenset()
+    commands: bool = False
 
 
 def load_inventory(given: str | None) -> Inventory:
@@ -228,7 +232,7 @@ def planned(active: Active, plan: Plan, *, commands: bool = False) -> Outcome:
     in_the_way = frozenset((result.step, result.host) for result in refused)
     data = {"plan": plan.as_rows(commands=commands)}
     outcome = active.finish(active.run.results, data=data)
-    return replace(outcome, plan=plan, in_the_way=in_the_way)
+    return replace(outcome, plan=plan, in_the_way=in_the_way, commands=commands)
 
 
 def refuse(active: Active, plan: Plan) -> list[Result]:

@@ -34,7 +34,7 @@ from spark_cluster.steps import containers, teardown_check
 from spark_cluster.steps.view import Options
 
 #: With --force the kernel gets less time to give everything back: the run ends within a bound.
-_FORCED = Override(teardown_check.STEP.name, "seconds", 15)
+_FORCED = Override(teardown_check.STEP.name, "seconds", 15, "--force")
 
 #: Seconds between two looks at hosts that are away.
 _PAUSE = 10.0
@@ -66,7 +66,7 @@ def teardown_request(
 
 def swap_on(wanted: bool) -> list[Setting]:
     """What turns the swap of /etc/fstab back on."""
-    return [Override("swap", "state", "on")] if wanted else []
+    return [Override("swap", "state", "on", "--restore-swap")] if wanted else []
 
 
 def teardown(

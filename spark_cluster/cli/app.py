@@ -37,18 +37,16 @@ from spark_cluster.cli.commands import (
     watch,
 )
 from spark_cluster.cli.pipes import Unheard, go_on_unheard, streams_kept
-from spark_cluster.cli.sections import Program
+from spark_cluster.cli.sections import Program, Verbs
 from spark_cluster.cli.terminal import say, say_json, say_page
 from spark_cluster.core.error import Interrupted, SparkError
 from spark_cluster.core.event import Failed
 from spark_cluster.core.version import __version__
 
-app = typer.Typer(
+app = Verbs(
+    "spark-cluster",
+    "Serve large models on two to eight NVIDIA DGX Sparks over RDMA, and prove it.",
     cls=Program,
-    name="spark-cluster",
-    help="Serve large models on two to eight NVIDIA DGX Sparks over RDMA, and prove it.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -72,19 +70,15 @@ def _root(
     pass
 
 
-for module in (
-    bootstrap, plan, launch, verify_rdma, status, relaunch, failover, teardown, trust, doctor,
-    evidence, explain, history, logs, init, mesh, compose, watch,
+for verb in (
+    bootstrap.bootstrap, plan.plan, launch.launch, verify_rdma.verify_rdma, status.status,
+    relaunch.relaunch, failover.failover, teardown.teardown, trust.trust, doctor.doctor,
+    evidence.evidence, explain.explain, history.history, logs.logs, init.init, mesh.mesh,
+    compose.compose, watch.watch,
 ):  # fmt: skip
-    module.register(app)
-app.add_typer(undo.app, name="undo")
-app.add_typer(model.app, name="model")
-app.add_typer(image.app, name="image")
-app.add_typer(recipes.app, name="recipes")
-app.add_typer(monitor.app, name="monitor")
-app.add_typer(services.app, name="services")
-app.add_typer(bench.app, name="bench")
-app.add_typer(lab.app, name="lab")
+    app.verb()(verb)
+for group in (undo, model, image, recipes, monitor, services, bench, lab):
+    app.add_typer(group.app)
 
 
 def main() -> None:

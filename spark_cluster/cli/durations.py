@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
 _FORM = re.compile(r"(\d{1,7}(?:\.\d{1,3})?)(s|m|h)?", re.ASCII)
+_WEEK = 7 * 24 * 3600.0
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def duration(
-    option: str, *, least: float, most: float = 7 * 24 * 3600.0, bare: str = "s"
+    option: str, *, least: float, most: float = _WEEK, bare: str = "s"
 ) -> Callable[[str], float]:
     """A parser for `option`: seconds, from `least` to `most`. A number without a unit is in `bare`
     as in earlier releases, which is told."""
@@ -33,6 +35,25 @@ def duration(
         return seconds
 
     return parse
+
+
+def time_option(
+    name: str,
+    says: str,
+    *,
+    least: float,
+    most: float = _WEEK,
+    bare: str = "s",
+    show_default: bool = True,
+) -> Any:
+    """An option that takes a duration; `says` is its help."""
+    return typer.Option(
+        name,
+        metavar="TIME",
+        parser=duration(name, least=least, most=most, bare=bare),
+        help=says,
+        show_default=show_default,
+    )
 
 
 def told(seconds: float) -> str:

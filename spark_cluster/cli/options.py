@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spark_cluster.cli.durations import time_option
+from spark_cluster.core.error import InputError
+
 if TYPE_CHECKING:
-    from spark_cluster.actions.copies import Way
     from spark_cluster.actions.deploying import Choices
     from spark_cluster.inventory.models import Inventory
 
@@ -35,6 +37,7 @@ SetOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show what would change without changing it.")
 ]
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")]
 GroupOption = Annotated[
     str | None,
     typer.Option("--group", help="Group of the inventory to serve on, or HOST,HOST (head first)."),
@@ -85,6 +88,11 @@ EncryptOption = Annotated[
 IperfOption = Annotated[bool, typer.Option("--iperf", help="Measure the route with iperf3 first.")]
 
 
+def interval_option(says: str, *, least: float, most: float = 3600, **more: Any) -> Any:
+    """--interval, in seconds from `least` to `most`; `says` is its help."""
+    return time_option("--interval", says, least=least, most=most, **more)
+
+
 @dataclass(frozen=True)
 class Where:
     """The inventory."""
@@ -105,11 +113,14 @@ class Hosts(Where):
 
     hosts: HostsOption = None
 
-    def select(self, inventory: Inventory) -> list[str]:
-        """The names of the hosts; all, if none is given. Raises InputError."""
-        from spark_cluster.inventory.loader import select
+    def load_hosts(self, group: str | None = None) -> tuple[Inventory, list[str]]:
+        """The inventory, and the names of the hosts that are given or in `group`; all if there are
+        none of both. Raises InputError."""
+        from spark_cluster.inventory import loader
 
-        return select(inventory, split(self.hosts))
+        inventory = self.load()
+        members = loader.group(inventory, group)[1] if group is not None else ()
+        return inventory, loader.select(inventory, [*(split(self.hosts) or ()), *members] or None)
 
 
 @dataclass(frozen=True)
@@ -131,19 +142,6 @@ class Chosen:
         return Choices(group, self.profile, names, anyway, restart_at_boot=restart_at_boot)
 
 
-@dataclass(frozen=True)
-class Route:
-    """How files travel between hosts."""
-
-    encrypt: EncryptOption = False
-    iperf: IperfOption = False
-
-    def way(self, streams: int = 8) -> Way:
-        from spark_cluster.actions.copies import Way
-
-        return Way(self.encrypt, self.iperf, streams)
-
-
 #: What an option means that is not given.
 _LEFT_OUT = {
     "--hosts": "Leave it out for all hosts.",
@@ -154,8 +152,6 @@ _LEFT_OUT = {
 def split(values: list[str] | None, option: str = "--hosts") -> list[str] | None:
     """`--hosts a,b --hosts c` as three names. Raises InputError if there is no name in what was
     given: a shell's variable without a value shall not mean everything."""
-    from spark_cluster.core.error import InputError
-
     if not values:
         return None
     names = [name for value in values for name in value.split(",") if name]
@@ -167,16 +163,6 @@ def split(values: list[str] | None, option: str = "--hosts") -> list[str] | None
 
 def not_empty(name: str | None, what: str = "RECIPE") -> str | None:
     """A name that may be left out, as it was given. Raises InputError for an empty one."""
-    from spark_cluster.core.error import InputError
-
     if name == "":
         raise InputError(f"{what} is empty: it names nothing", remedy="Leave it out, or name one.")
     return name
-
-
-def named_hosts(inventory: Inventory, hosts: list[str] | None, group: str | None) -> list[str]:
-    """The hosts of --hosts and --group; all if neither is given. Raises InputError."""
-    from spark_cluster.inventory import loader
-
-    members = loader.group(inventory, group)[1] if group is not None else ()
-    return loader.select(inventory, [*(split(hosts) or ()), *members] or None)

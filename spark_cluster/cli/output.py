@@ -6,36 +6,31 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spark_cluster.cli.options import JsonOption, VerboseOption
 from spark_cluster.cli.pipes import go_on_unheard
-from spark_cluster.cli.terminal import say, say_json
+from spark_cluster.cli.terminal import Shown, say, say_json, show
 
 if TYPE_CHECKING:
     from spark_cluster.actions.operator import Operator
     from spark_cluster.actions.run import Outcome
     from spark_cluster.core.event import Event
     from spark_cluster.core.secret import Secret
+    from spark_cluster.runner.request import RunRequest
 
 R = TypeVar("R", bound="Event")
 
 
-class View(Protocol):
-    """Shows events as they happen; `flush` shows what it holds back."""
-
-    def __call__(self, event: Event) -> None: ...
-    def flush(self) -> None: ...
-
-
-class Silent:
-    """Shows nothing: the command tells the result."""
+class View:
+    """Shows events as they happen; this one none: the command tells the result."""
 
     def __call__(self, event: Event) -> None:
-        """Nothing is shown."""
+        """Show an event."""
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Show what was held back."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +44,20 @@ class Json:
         if not self.as_json:
             say(text)
 
-    def json(self, report: Event) -> None:
-        """An object for a program."""
-        if self.as_json:
-            say_json(report.as_dict())
+    def look(self, action: Callable[[Operator], R], view: Callable[[R], Iterable[Shown]]) -> int:
+        """Ask the hosts, and report what they said; the exit code."""
+        with self.operator() as operator:
+            found = action(operator)
+        return self.report(found, view)
 
-    def report(self, found: R, lines: Callable[[R], Iterable[str]]) -> None:
-        """What a verb that only looks has found: an object, or lines for a person."""
-        self.json(found)
-        for line in () if self.as_json else lines(found):
-            say(line)
+    def report(self, found: R, view: Callable[[R], Iterable[Shown]]) -> int:
+        """What a verb that only looks has found: an object, or what a person sees of it. The exit
+        code; 0 for what has none."""
+        if self.as_json:
+            say_json(found.as_dict())
+        else:
+            show(view(found))
+        return int(getattr(found, "exit_code", 0))
 
     @contextlib.contextmanager
     def operator(self, *, goes_on: bool = False, view: View | None = None) -> Iterator[Operator]:
@@ -72,8 +71,7 @@ class Json:
 
         if goes_on:
             go_on_unheard()
-        person = view or ConsoleView(verbose=self.is_verbose)
-        heard: View = JsonLines() if self.as_json else person
+        heard = JsonLines() if self.as_json else view or ConsoleView(verbose=self.is_verbose)
         try:
             yield Operator(heard, password_prompt() if _somebody() else None)
         finally:
@@ -94,13 +92,24 @@ class Output(Json):
     def is_verbose(self) -> bool:
         return self.verbose
 
-    def finish(self, outcome: Outcome, *, commands: bool = False) -> int:
+    def run(self, request: RunRequest, *, dry_run: bool, commands: bool = False) -> int:
+        """Carry a request out, or show its plan; the exit code."""
+        from spark_cluster.actions.run import run_playbook
+
+        action = partial(run_playbook, request, dry_run=dry_run, commands=commands)
+        return self.act(action, dry_run=dry_run)
+
+    def act(self, action: Callable[[Operator], Outcome], *, dry_run: bool = False) -> int:
+        """Do what changes hosts, or show the plan of it; the exit code."""
+        with self.operator(goes_on=not dry_run) as operator:
+            return self.finish(action(operator))
+
+    def finish(self, outcome: Outcome) -> int:
         """Show the plan of a dry run; the exit code."""
         if outcome.plan is not None and not self.as_json:
-            from spark_cluster.cli.terminal import Console
             from spark_cluster.cli.views import plan
 
-            plan.show(outcome.plan, Console(), outcome.in_the_way, commands=commands)
+            show(plan.lines(outcome.plan, outcome.in_the_way, commands=outcome.commands))
         return outcome.exit_code
 
 

@@ -1,12 +1,17 @@
-"""How `--help` lists commands: in sections, each with its whole first sentence."""
+"""Groups of commands, and how `--help` lists them: in sections, with whole first sentences."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import typer
 from typer.core import TyperGroup
+
+from spark_cluster.cli.grouped import grouped
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: The program's commands in the order of a cluster's life.
 PROGRAM: Mapping[str, tuple[str, ...]] = {
@@ -41,6 +46,23 @@ class Program(Group):
 
     def sections(self, names: Sequence[str]) -> Iterable[tuple[str, Sequence[str]]]:
         return [(title, [name for name in own if name in names]) for title, own in PROGRAM.items()]
+
+
+class Verbs(typer.Typer):
+    """Commands under one name; without one of them its help is shown."""
+
+    def __init__(self, name: str, says: str, **more: Any) -> None:
+        settings = {"cls": Group, "no_args_is_help": True, "rich_markup_mode": None, **more}
+        super().__init__(name=name, help=says, **settings)
+
+    def verb(self, name: str | None = None, **more: Any) -> Callable[[F], F]:
+        """A command; its parameters may be groups of options (grouped.py)."""
+
+        def add(function: F) -> F:
+            self.command(name, **more)(grouped(function))
+            return function
+
+        return add
 
 
 def _first_sentence(command: Any) -> str:

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spark_cluster.core.printable import coloured, finite, one_line
 
+#: Words, or words and their style (rich's: `bold red`).
+Part = str | tuple[str, str]
+
+#: What a person sees of a result: a line, a line of several styles, or a table.
+Shown: TypeAlias = "str | tuple[Part, ...] | Table"
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rich.console import Console as RichConsole
     from rich.console import RenderableType
@@ -23,13 +29,21 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-#: Words, or words and their style (rich's: `bold red`).
-Part = str | tuple[str, str]
-
 
 def say(text: str = "", *, err: bool = False) -> None:
     """One line on standard output, or on standard error."""
     _write(one_line(text) + "\n", err=err)
+
+
+def show(parts: Iterable[Shown]) -> None:
+    """Lines and tables below each other on standard output."""
+    console: Console | None = None
+    for part in parts:
+        if isinstance(part, str):
+            say(part)
+        else:
+            console = console or Console()
+            console.show([part])
 
 
 def say_page(text: str, *, err: bool = False) -> None:
@@ -69,6 +83,8 @@ class Console:
     """Styled lines, tables and spinners on one stream. Plain on pipes and under NO_COLOR (rich
     heeds both); never wraps words into a log file."""
 
+    _spinner: Spinner | None = None
+
     def __init__(self, *, stderr: bool = False, rich: RichConsole | None = None) -> None:
         from rich.console import Console as Rich
 
@@ -94,16 +110,36 @@ class Console:
         shown.stylize("not conceal not blink")
         self._rich.print(styled(head, " ").append_text(shown))
 
-    def table(self, table: Table) -> None:
-        """A table of `new_table`."""
-        self._rich.print(table)
+    def show(self, parts: Iterable[Shown]) -> None:
+        """Lines and tables below each other."""
+        for part in parts:
+            if isinstance(part, str):
+                self.line(part)
+            elif isinstance(part, tuple):
+                self.line(*part)
+            else:
+                self.draw(part)
 
     def draw(self, screen: RenderableType) -> None:
-        """What `styled` and `new_table` made, below each other."""
+        """What `styled` and `new_table` made."""
         self._rich.print(screen)
 
-    def spinner(self, said: str) -> Spinner:
-        return self._rich.status(styled(said))
+    def spin(self, said: str) -> None:
+        """Turn a spinner with these words, until `stop_spinning`; nothing on a pipe."""
+        if self._spinner is not None:
+            self._spinner.update(styled(said))
+        elif self.is_terminal:
+            self._spinner = self._rich.status(styled(said))
+            self._spinner.start()
+
+    @property
+    def is_spinning(self) -> bool:
+        return self._spinner is not None
+
+    def stop_spinning(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
 
     def live(self, render: Callable[[], RenderableType]) -> Live:
         """The whole screen, drawn again and again."""

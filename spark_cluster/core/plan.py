@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Override:
     """A parameter of a step that a verb sets over the playbook's, as data: the step's own model
-    checks it."""
+    checks it. `typed` is the option that asked for it, for the message if the model refuses."""
 
     step: str
     parameter: str
     value: object
+    typed: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from spark_cluster.core import finding as core
+from spark_cluster.core.finding import Severity
 
-
-class Severity(StrEnum):
-    """critical: the cluster cannot serve, or not over RDMA. warning: it serves worse, or will
-    fail some day. note: worth knowing, nothing to do at once."""
-
-    CRITICAL = "critical"
-    WARNING = "warning"
-    NOTE = "note"
-
-    @property
-    def rank(self) -> int:
-        """0 is the gravest."""
-        return list(Severity).index(self)
+__all__ = ["Finding", "Severity"]
 
 
 @dataclass(frozen=True)

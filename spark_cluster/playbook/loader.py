@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -122,18 +122,21 @@ class _Names:
 
 
 class _WithSettings(Source):
-    """The playbook, and what the command line sets over it: a fault of that names the option."""
+    """The playbook, and what is set over it: a fault of that is told by what was typed."""
 
-    def __init__(self, below: Source, step: str, settings: Mapping[str, object]) -> None:
+    def __init__(self, below: Source, settings: Mapping[str, Override]) -> None:
         super().__init__(below.path, below.data, below._root)
-        self._step = step
         self._settings = settings
 
     def error(self, loc: tuple[str | int, ...], message: str, remedy: str) -> InputError:
-        parameter = str(loc[3]) if len(loc) > 3 else ""
-        if parameter not in self._settings:
+        setting = self._settings.get(str(loc[3])) if len(loc) > 3 else None
+        if setting is None:
             return super().error(loc, message, remedy)
-        return InputError(f"--set {self._step}.{parameter}: {message}", remedy=remedy)
+        return InputError(f"{_said(setting)}: {message}", remedy=remedy)
+
+
+def _said(setting: Override) -> str:
+    return setting.typed or f"{setting.step}.{setting.parameter}"
 
 
 def _params(
@@ -141,29 +144,30 @@ def _params(
     index: int,
     step: AnyStep,
     written: Mapping[str, object],
-    settings: Mapping[str, object],
+    settings: Mapping[str, Override],
 ) -> BaseModel:
-    with_settings = _WithSettings(source, step.name, settings)
+    given = {**written, **{name: setting.value for name, setting in settings.items()}}
+    with_settings = _WithSettings(source, settings)
     at = ("steps", index, "with")
-    params: BaseModel = validate_data(with_settings, step.params, {**written, **settings}, at=at)
+    params: BaseModel = validate_data(with_settings, step.params, given, at=at)
     return params
 
 
 def _parse_settings(
     settings: Sequence[Setting], playbook: str, used: Sequence[str], names: _Names
-) -> dict[str, dict[str, object]]:
-    overrides: dict[str, dict[str, object]] = {}
+) -> dict[str, dict[str, Override]]:
+    overrides: dict[str, dict[str, Override]] = {}
     known = sorted(set(used))
     for setting in settings:
         given = setting if isinstance(setting, Override) else _override(setting)
-        step = names.current(given.step, f"--set {setting}")
+        said = f"--set {setting}" if given is not setting else _said(given)
+        step = names.current(given.step, said)
         if step not in known:
-            said = f"{step}.{given.parameter}" if given is setting else f"--set {setting}"
             raise InputError(
                 f"{said}: the playbook {playbook} has no step {step!r}",
                 remedy=suggest(step, known, "steps"),
             )
-        overrides.setdefault(step, {})[given.parameter] = given.value
+        overrides.setdefault(step, {})[given.parameter] = replace(given, step=step)
     return overrides
 
 
@@ -176,7 +180,7 @@ def _override(setting: str) -> Override:
             f"--set {setting}: not of the form STEP.PARAMETER=VALUE",
             remedy="For example --set swap.at_boot=off.",
         )
-    return Override(step, parameter, _scalar(setting, value))
+    return Override(step, parameter, _scalar(setting, value), typed=f"--set {step}.{parameter}")
 
 
 def _scalar(setting: str, value: str) -> object:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Severity(StrEnum):
+class Growth(StrEnum):
     """What growth during a run means.
 
     fail    packets were lost or a connection broke: the verdict is `degraded`
@@ -29,13 +29,13 @@ class Counter:
     """A counter that is no traffic. `loss`: it grows once per lost or repeated packet."""
 
     name: str
-    severity: Severity
+    severity: Growth
     meaning: str
     loss: bool = False
 
 
 def _table(
-    severity: Severity, meanings: dict[str, str], *, loss: frozenset[str] = frozenset()
+    severity: Growth, meanings: dict[str, str], *, loss: frozenset[str] = frozenset()
 ) -> dict[str, Counter]:
     return {
         name: Counter(name, severity, meaning, loss=name in loss)
@@ -136,14 +136,14 @@ _LOSS = frozenset(
 
 #: Every counter that is not traffic, by name. A name that is missing here is kept in `raw` only.
 ERROR_COUNTERS: dict[str, Counter] = {
-    **_table(Severity.FAIL, _MLX5_FAIL),
-    **_table(Severity.WARN, _MLX5_WARN, loss=_LOSS),
-    **_table(Severity.BENIGN, _MLX5_BENIGN),
-    **_table(Severity.FAIL, _RXE_FAIL),
-    **_table(Severity.WARN, _RXE_WARN, loss=_LOSS),
-    **_table(Severity.BENIGN, _RXE_BENIGN),
-    **_table(Severity.FAIL, _PORT_FAIL),
-    **_table(Severity.WARN, _PORT_WARN),
+    **_table(Growth.FAIL, _MLX5_FAIL),
+    **_table(Growth.WARN, _MLX5_WARN, loss=_LOSS),
+    **_table(Growth.BENIGN, _MLX5_BENIGN),
+    **_table(Growth.FAIL, _RXE_FAIL),
+    **_table(Growth.WARN, _RXE_WARN, loss=_LOSS),
+    **_table(Growth.BENIGN, _RXE_BENIGN),
+    **_table(Growth.FAIL, _PORT_FAIL),
+    **_table(Growth.WARN, _PORT_WARN),
 }
 
 #: Bits of the counters in `counters/` that stop at their highest value instead of wrapping
@@ -172,10 +172,10 @@ WIDE_BITS = 64
 OCTETS_PER_UNIT = 4
 
 
-def severity(name: str) -> Severity:
+def severity(name: str) -> Growth:
     """What growth of `name` means; an unknown counter is benign, since it may count anything."""
     counter = ERROR_COUNTERS.get(name)
-    return counter.severity if counter else Severity.BENIGN
+    return counter.severity if counter else Growth.BENIGN
 
 
 def meaning(name: str) -> str:

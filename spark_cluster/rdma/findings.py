@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from spark_cluster.core.units import human_bytes
 from spark_cluster.core.words import sentence
-from spark_cluster.rdma.counter_names import ERROR_COUNTERS, Severity, meaning
+from spark_cluster.rdma.counter_names import ERROR_COUNTERS, Growth, meaning
 from spark_cluster.rdma.deltas import NO_COUNTERS
 from spark_cluster.rdma.evidence import Case, Rank
 from spark_cluster.rdma.nccl_log import describe
@@ -71,7 +71,7 @@ def strays(case: Case) -> list[str]:
     ]
 
 
-def error_reasons(case: Case, severity: Severity) -> list[str]:
+def error_reasons(case: Case, severity: Growth) -> list[str]:
     reasons = []
     for item in case.seen:
         if item.delta is None or not (item.expected or item.flows):
@@ -85,7 +85,7 @@ def error_reasons(case: Case, severity: Severity) -> list[str]:
 
 def growing_errors(case: Case) -> list[str]:
     """All error counters that grew, the failing ones first: what may explain a silence."""
-    return error_reasons(case, Severity.FAIL) + error_reasons(case, Severity.WARN)
+    return error_reasons(case, Growth.FAIL) + error_reasons(case, Growth.WARN)
 
 
 def full(case: Case) -> list[str]:

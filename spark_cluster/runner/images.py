@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from spark_cluster.core.diagnosis import DIAGNOSES
-from spark_cluster.core.error import SparkError, StepFailed
+from spark_cluster.core.error import SparkError
 from spark_cluster.core.result import Result
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.models import IMAGES, Image, ImagesFact, full_name
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.runner.remote_program import locked
+from spark_cluster.runner.remote_program import diagnosed, locked
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.transfer import plan
 from spark_cluster.transfer.payload import ImagePayload
@@ -58,7 +57,7 @@ class Images:
             return results
         waves, apart = plan.waves(self.inventory, [source] if preferred else same, sinks)
         if apart:
-            raise _error("MODEL003", f"{', '.join(apart)}: no network shared with {source}")
+            raise diagnosed("MODEL003", f"{', '.join(apart)}: no network shared with {source}")
 
         def arrived(seen: ImagesFact) -> str:
             there = seen.named(self.name)
@@ -77,14 +76,14 @@ class Images:
         there = {host: image for host, image in held.items() if image is not None}
         if preferred is not None:
             if preferred not in there:
-                raise _error("SERVE002", f"{self.name} is not on {preferred}", preferred)
+                raise diagnosed("SERVE002", f"{self.name} is not on {preferred}", preferred)
             return preferred, there[preferred]
         if not there:
             hosts = ", ".join(held)
-            raise _error("SERVE002", f"{self.name} is on none of {hosts}")
+            raise diagnosed("SERVE002", f"{self.name} is on none of {hosts}")
         if len({image.id for image in there.values()}) > 1:
             parts = ", ".join(f"{image.id[7:19]} on {host}" for host, image in there.items())
-            raise _error(
+            raise diagnosed(
                 "SERVE003", f"{self.name} differs: {parts}; name the right one with --from"
             )
         return next(iter(there.items()))
@@ -94,8 +93,4 @@ def _unread(host: str, outcome: object) -> SparkError:
     if isinstance(outcome, SparkError):
         return outcome
     said = outcome.error if isinstance(outcome, ImagesFact) else "no answer"
-    return _error("DOCKER001", f"docker says: {said}", host)
-
-
-def _error(code: str, message: str, host: str | None = None) -> StepFailed:
-    return StepFailed(message, host=host, code=code, remedy=DIAGNOSES[code].fix)
+    return diagnosed("DOCKER001", f"docker says: {said}", host)

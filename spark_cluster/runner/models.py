@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.error import CheckFailed, SparkError, StepFailed
 from spark_cluster.core.event import StepStarted
 from spark_cluster.core.result import Result
@@ -19,7 +18,7 @@ from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.models import ModelsFact, models
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes.naming import NamedModel, model_folder
-from spark_cluster.runner.remote_program import locked, on
+from spark_cluster.runner.remote_program import diagnosed, locked, on
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.transfer import plan
 from spark_cluster.transfer.cache import CachedModel, holds, identified, manifest, nameless
@@ -60,7 +59,7 @@ class Models:
             if not seen.error:
                 found[host] = seen.models.get(self.name)
             elif host in needed:
-                raise _error("HOST001", f"{self.cache} cannot be read: {seen.error}", host)
+                raise diagnosed("HOST001", f"{self.cache} cannot be read: {seen.error}", host)
         return found
 
     def nowhere(self, hosts: Sequence[str]) -> str:
@@ -76,7 +75,7 @@ class Models:
         held = self.read(needed)
         sources, why = plan.source(held, self.revision, preferred)
         if not sources:
-            raise _error("MODEL002", f"{self.name} {self.revision} in {self.cache}: {why}")
+            raise diagnosed("MODEL002", f"{self.name} {self.revision} in {self.cache}: {why}")
         model = held[sources[0]]
         assert model is not None
         if nameless(model, self.revision):
@@ -109,11 +108,11 @@ class Models:
         try:
             what = manifest(model, self.revision)
         except ValueError as error:
-            raise _error("MODEL001", f"{self.name}: {error}", sources[0]) from None
+            raise diagnosed("MODEL001", f"{self.name}: {error}", sources[0]) from None
         payload = ModelPayload(self.name, self.folder, what, streams, deep)
         waves, apart = plan.waves(self.inventory, sources, sinks)
         if apart:
-            raise _error(
+            raise diagnosed(
                 "MODEL003", f"{', '.join(apart)}: no network shared with {', '.join(sources)}"
             )
 
@@ -163,7 +162,7 @@ class Models:
         model = self.read([host]).get(host)
         faults = model.faults(self.revision) if model else ("it is not there",)
         if faults:
-            error = _error("MODEL004", f"after the download: {'; '.join(faults)}", host)
+            error = diagnosed("MODEL004", f"after the download: {'; '.join(faults)}", host)
             return host, finish(host, "model-pull", title, error=error)
         return host, finish(
             host, "model-pull", title, _downloaded(done), changed=bool(done["received"])
@@ -175,7 +174,7 @@ class Models:
         """Hash every file on every host that has the model."""
         held = {host: model for host, model in self.read().items() if model is not None}
         if not held:
-            raise _error("MODEL002", self.nowhere(list(self.session.hosts)))
+            raise diagnosed("MODEL002", self.nowhere(list(self.session.hosts)))
         title, finish = f"Verify {self.name}", self.transfer.finish
         results = []
         for host, done in self.transfer.verify(self.folder, list(held), title).items():
@@ -222,7 +221,7 @@ class Models:
             and self.name in (container.label("hub-model"), container.label("model"))
         ]
         if used:
-            raise _error("MODEL008", f"{self.name} is served by {', '.join(used)}")
+            raise diagnosed("MODEL008", f"{self.name} is served by {', '.join(used)}")
 
     def remove(self, hosts: Sequence[str]) -> list[Result]:
         """Remove the model from these hosts, and look again. Raises StepFailed when it is in use:
@@ -257,10 +256,6 @@ class Models:
 
     def _locked(self, hosts: Sequence[str]) -> AbstractContextManager[None]:
         return locked(self.session, self.listener, hosts, self.verb, file=FILES_LOCK)
-
-
-def _error(code: str, message: str, host: str | None = None) -> StepFailed:
-    return StepFailed(message, host=host, code=code, remedy=DIAGNOSES[code].fix)
 
 
 def _downloaded(done: Mapping[str, Any]) -> str:

@@ -91,7 +91,12 @@ def _unstarted(host: HostSession, why: str) -> SparkError:
         why, code = "python3 is not installed", "HOST001"
     else:
         why, code = f"the program did not start: {why or 'it ended without a word'}", "HOST003"
-    return StepFailed(why, host=host.name, code=code, remedy=DIAGNOSES[code].fix)
+    return diagnosed(code, why, host.name)
+
+
+def diagnosed(code: str, message: str, host: str | None = None) -> StepFailed:
+    """The error with a diagnosis' code and remedy."""
+    return StepFailed(message, host=host, code=code, remedy=DIAGNOSES[code].fix)
 
 
 def look(host: HostSession, started: scripts.Started) -> scripts.Look:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from spark_cluster.core.finding import Severity
 from spark_cluster.core.units import human_bytes
 from spark_cluster.facts.memory import LEAST
 from spark_cluster.watch.observation import EngineObservation, Observation
@@ -39,7 +40,7 @@ Kind = Literal[
     "away",
     "docker",
 ]
-Severity = Literal["critical", "warning"]
+CRITICAL, WARNING = Severity.CRITICAL, Severity.WARNING
 
 #: The kinds that mend only with a restart.
 FATAL: frozenset[Kind] = frozenset({"wedge", "dead-rank", "no-token", "silent", "down"})
@@ -112,7 +113,7 @@ class Condition:
     @property
     def fatal(self) -> bool:
         """Whether only a restart mends it, and it is sure."""
-        return self.kind in FATAL and self.severity == "critical" and not self.unseen
+        return self.kind in FATAL and self.severity is CRITICAL and not self.unseen
 
 
 #: What may be a condition, and how long it must last to be one.
@@ -160,7 +161,7 @@ def judge(
     found += [each for each, _ in moments.values()]
     seen = {name: host.boot_id for name, host in observation.hosts.items() if host and host.boot_id}
     boots = {**state.boots, **seen}
-    found.sort(key=lambda each: (each.severity != "critical", each.since))
+    found.sort(key=lambda each: (each.severity is not CRITICAL, each.since))
     state = replace(state, since=since, found=tuple(found), moments=moments, boots=boots)
     return state, tuple(found)
 
@@ -237,13 +238,13 @@ def _moments(state: State, observation: Observation) -> Iterator[Condition]:
             continue
         before = state.boots.get(name)
         if before and host.boot_id and host.boot_id != before:
-            yield Condition("reboot", name, "", "MON004", "warning", "the host rebooted", at)
+            yield Condition("reboot", name, "", "MON004", WARNING, "the host rebooted", at)
         for counter, count in host.grown.items():
             what = f"{counter} grew by {count}"
-            yield Condition("errors", name, counter, "RDMA012", "warning", what, at)
+            yield Condition("errors", name, counter, "RDMA012", WARNING, what, at)
         for address, count in host.pcie.items():
             what = f"uncorrectable PCIe errors of the ConnectX at {address} grew by {count}"
-            yield Condition("errors", name, f"PCIe {address}", "NET025", "warning", what, at)
+            yield Condition("errors", name, f"PCIe {address}", "NET025", WARNING, what, at)
 
 
 def _signs(state: State, observation: Observation, thresholds: Thresholds) -> Iterator[_Sign]:
@@ -252,11 +253,11 @@ def _signs(state: State, observation: Observation, thresholds: Thresholds) -> It
     for name, host in observation.hosts.items():
         if host is None:
             what = observation.lost.get(name) or "the host does not answer"
-            yield Condition("away", name, "", "HOST010", "critical", what, at), thresholds.away
+            yield Condition("away", name, "", "HOST010", CRITICAL, what, at), thresholds.away
             continue
         if host.docker:
             what = f"docker says: {host.docker}"
-            yield Condition("docker", name, "", "DOCKER001", "warning", what, at), thresholds.docker
+            yield Condition("docker", name, "", "DOCKER001", WARNING, what, at), thresholds.docker
         if host.available is not None and (host.short or host.available < _LITTLE):
             grave = _grave(host.short or host.available < _CLIFF)
             what = f"{host.available:.1%} of the memory is available"
@@ -266,7 +267,7 @@ def _signs(state: State, observation: Observation, thresholds: Thresholds) -> It
             if not is_up:
                 what = f"rail {rail} is down"
                 yield (
-                    Condition("rail", name, rail, "RDMA002", "critical", what, at),
+                    Condition("rail", name, rail, "RDMA002", CRITICAL, what, at),
                     thresholds.rail,
                 )
     if observation.engine is not None and not observation.busy:
@@ -274,7 +275,7 @@ def _signs(state: State, observation: Observation, thresholds: Thresholds) -> It
 
 
 def _grave(is_grave: bool) -> Severity:
-    return "critical" if is_grave else "warning"
+    return CRITICAL if is_grave else WARNING
 
 
 def _engine_signs(
@@ -283,9 +284,7 @@ def _engine_signs(
     def dead(who: str, on: str, code: str, what: str) -> _Sign:
         lasted = at - state.since.get(Key("dead-rank", engine.host, who, on), at)
         attended = engine.supervised and lasted < thresholds.supervised
-        found = Condition(
-            "dead-rank", engine.host, who, code, "critical", what, at, attended, at=on
-        )
+        found = Condition("dead-rank", engine.host, who, code, CRITICAL, what, at, attended, at=on)
         return found, thresholds.dead
 
     def sign(kind: Kind, code: str, severity: Severity, what: str, patience: float = 0.0) -> _Sign:
@@ -299,14 +298,14 @@ def _engine_signs(
     if state.ready is None:
         if failure := engine.ended or engine.failure:
             wait = 0.0 if engine.ended else thresholds.stalled
-            yield sign("start", "SERVE007", "critical", failure, wait)
+            yield sign("start", "SERVE007", CRITICAL, failure, wait)
         elif at - state.began >= thresholds.start:
             what = f"not ready after {(at - state.began) / 60:.0f} min: {engine.stage or 'no log'}"
-            yield sign("start", "SERVE007", "warning", what)
+            yield sign("start", "SERVE007", WARNING, what)
         return
     if engine.healthy is False and not engine.dead:
         what = "the server was ready and does not answer any more"
-        yield sign("silent", "MON005", "critical", what, thresholds.silent)
+        yield sign("silent", "MON005", CRITICAL, what, thresholds.silent)
     if state.canaries and engine.healthy:
         what = f"the server says that it is well, and one token brought: {state.canary}"
         yield sign("no-token", "RDMA016", _grave(state.canaries > 1), what)

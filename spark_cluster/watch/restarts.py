@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from spark_cluster.core.finding import Severity
 from spark_cluster.facts.lock import Holder
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.watch.detector import Condition
@@ -80,7 +81,7 @@ class Down:
             hosts[0],
             recipe,
             "MON006",
-            "critical",
+            Severity.CRITICAL,
             what,
             self.since,
             unseen=unread or not settled,

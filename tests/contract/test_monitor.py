@@ -28,6 +28,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, start_http_server
 
+from spark_cluster.core.finding import Severity
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.lab.requirements import find_program
@@ -270,7 +271,9 @@ def scraped(
         collector, registry = SnapshotCollector(), CollectorRegistry()
         registry.register(collector)
         findings = WatchingCollector()
-        doubt = Condition("wedge", "spark-3", "", "RDMA015", "warning", "it may compile", 0.0)
+        doubt = Condition(
+            "wedge", "spark-3", "", "RDMA015", Severity.WARNING, "it may compile", 0.0
+        )
         findings.watching = Watching((doubt,))
         registry.register(findings)
         watcher, _ = start_http_server(0, "127.0.0.1", registry)

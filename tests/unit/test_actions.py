@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from spark_cluster.actions.bootstrap import bootstrap_request
@@ -20,17 +18,13 @@ from spark_cluster.core.result import Status
 from spark_cluster.inventory.models import Inventory
 from tests.fake_transport import failed
 from tests.operators import Operators
+from tests.operators import silent as silent_actions
 
 from . import world
 from .switched import RECIPE, both, less_memory, made, runs
 from .world import Spark, down, launching, torn
 
-
-@pytest.fixture(autouse=True)
-def silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """An action writes nothing on any stream."""
-    yield
-    assert capfd.readouterr() == ("", "")
+silent = pytest.fixture(autouse=True)(silent_actions)
 
 
 def lost(switch: Inventory) -> list[Spark]:

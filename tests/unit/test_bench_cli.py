@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from spark_cluster import places
-from spark_cluster.actions import bench as benching
 from spark_cluster.actions.bench import numbers
 from spark_cluster.actions.bench_place import launched
-from spark_cluster.actions.bench_report import write
+from spark_cluster.actions.bench_report import Written, write
 from spark_cluster.bench.client import base_url
 from spark_cluster.cli import app
+from spark_cluster.cli.endings import as_ctrl_c
 from spark_cluster.facts.docker import Container
 from spark_cluster.recipes.loader import load
 from spark_cluster.recipes.models import Choice, Overlay
@@ -78,11 +78,11 @@ def test_a_lost_terminal_is_ctrl_c_and_under_nohup_nothing() -> None:
 
     before = signal.signal(signal.SIGHUP, unheeded)
     try:
-        with benching._ending_is_ctrl_c(), pytest.raises(KeyboardInterrupt):
+        with as_ctrl_c(), pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is unheeded
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with benching._ending_is_ctrl_c():
+        with as_ctrl_c():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -131,7 +131,8 @@ def test_a_report_replaces_no_results(tmp_path: Path) -> None:
         assert "would replace the results" in error.message
         assert "--output" in error.remedy
     assert result.read_bytes() == odd.read_bytes() == RECORDED.read_bytes()
-    assert write([result], None, None) == write([result], None, None) == [tmp_path / "a.md"]
+    written = Written((str(tmp_path / "a.md"),))
+    assert write([result], None, None) == write([result], None, None) == written
 
 
 @pytest.mark.parametrize(

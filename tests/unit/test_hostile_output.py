@@ -109,7 +109,7 @@ def test_lines_tables_and_logs(capsys: pytest.CaptureFixture[str]) -> None:
     console.line("a ", (POISON, "bold"), POISON)
     table = terminal.new_table("one", POISON, right=("one",))
     terminal.add_row(table, POISON, (POISON, "red"))
-    console.table(table)
+    console.draw(table)
     console.draw(terminal.styled(POISON))
     console.log_line(("head", "red"), f"\x1b[31mred\x1b[0m {POISON}")
     terminal.say(POISON)
@@ -123,7 +123,7 @@ def test_lines_tables_and_logs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_long_words_of_a_first_column_do_not_wrap(capsys: pytest.CaptureFixture[str]) -> None:
     table = terminal.new_table("model", "host")
     terminal.add_row(table, f"{'x ' * 150}verdict: forged", "spark-1")
-    terminal.Console().table(table)
+    terminal.Console().draw(table)
     harmless(capsys.readouterr().out)
 
 
@@ -181,7 +181,7 @@ def test_every_event(kind: type[events.Event], capsys: pytest.CaptureFixture[str
     view = ConsoleView(verbose=True)
     view(event)
     view.flush()
-    watch.View()(event)
+    watch.WatchView()(event)
     harmless(capsys.readouterr().out)
     JsonLines()(event)
     harmless_json(capsys.readouterr().out)
@@ -343,7 +343,7 @@ def test_history(cli: Cli, tmp_path: Path) -> None:
 def test_the_evidence_and_its_index(capsys: pytest.CaptureFixture[str]) -> None:
     parts = [Part("spark-2", {"a.txt": b""}, {"a.txt": POISON}, POISON, POISON)]
     harmless(page(About("now", POISON, "0"), parts, []).replace("\n- ", "\n"))
-    evidence.show(Json(), Collected(POISON, 1, 1, (), (POISON,), ()))
+    Json().report(Collected(POISON, 1, 1, (), (POISON,), ()), evidence.lines)
     harmless(capsys.readouterr().out)
 
 
@@ -353,7 +353,7 @@ def test_a_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     from spark_cluster.bench.results import Server
     from spark_cluster.core.event import Note
 
-    view = bench_view.View()
+    view = bench_view.RunView()
     server = Server(endpoint=POISON, model=POISON, version=POISON, owned_by=POISON)
     view(Begun(server, Settings("sweep", (), 1, 1, "salt"), (POISON,), beside=False))
     view(Note(POISON))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,6 +13,7 @@ from spark_cluster.core.error import InputError
 from spark_cluster.core.event import Event
 from tests.fake_transport import failed
 from tests.operators import Operators
+from tests.operators import silent as silent_actions
 
 from . import world
 from .world import Spark, down, serving
@@ -23,11 +23,7 @@ HEAD = "@@log 0 vllm-head 2026-11-21T03:15:02Z ready\n"
 WORKER = "@@log 1 vllm-worker 2026-11-21T03:15:01Z joined\n"
 
 
-@pytest.fixture(autouse=True)
-def silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """An action writes nothing on any stream."""
-    yield
-    assert capfd.readouterr() == ("", "")
+silent = pytest.fixture(autouse=True)(silent_actions)
 
 
 def test_a_host_that_is_away_is_unknown_in_the_status(over: Operators) -> None:

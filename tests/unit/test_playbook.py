@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from spark_cluster import places
 from spark_cluster.core.error import InputError
-from spark_cluster.playbook.loader import BoundPlaybook, find, load
+from spark_cluster.core.plan import Override
+from spark_cluster.playbook.loader import BoundPlaybook, Setting, find, load
 from spark_cluster.steps import registry
 from tests.command_line import Cli
 
@@ -108,6 +109,29 @@ def test_a_wrong_set_names_itself(setting: str, says: str, remedy: str) -> None:
     assert says in error.message
     assert remedy in error.remedy
     assert error.place is None  # it is not the file's fault
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        (Override("swap", "state", "gone", "--restore-swap"), "--restore-swap: input should be"),
+        (Override("swap", "state", "gone"), "swap.state: input should be 'off', 'on' or 'keep'"),
+        (Override("canary", "seconds", 1, "--quick"), "--quick: the playbook bootstrap has no"),
+    ],
+)
+def test_what_a_verb_sets_is_named_as_it_was_typed(setting: Override, says: str) -> None:
+    error = refused(lambda: load(BOOTSTRAP, registry(), [setting]))
+    assert error.message.startswith(says)
+    assert error.place is None
+
+
+def test_the_last_that_sets_a_parameter_is_named() -> None:
+    settings: list[Setting] = [
+        Override("swap", "state", "on", "--restore-swap"),
+        "swap.state=gone",
+    ]
+    error = refused(lambda: load(BOOTSTRAP, registry(), settings))
+    assert error.message.startswith("--set swap.state: input should be")
 
 
 def test_a_fault_of_the_file_is_the_files_whatever_is_set(tmp_path: Path) -> None:

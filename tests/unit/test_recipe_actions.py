@@ -122,8 +122,8 @@ def test_lint_names_file_and_line_and_goes_on_after_what_cannot_be_read() -> Non
     names = (str(broken), str(gone), RECIPE)
     report = recipes.lint(world.inventory(), names)
     assert report.recipes == names
-    errors = [each for each in report.findings if each.finding.is_error]
-    assert [(each.recipe, each.finding.code) for each in errors] == [
+    errors = [each for each in report.findings if each.is_error]
+    assert [(each.recipe, each.code) for each in errors] == [
         ("broken.yaml", "RECIPE005"), ("gone.yaml", "RECIPE003"),
     ]  # fmt: skip
     assert [each.place for each in errors] == [f"{broken.absolute()}:3", f"{gone.absolute()}:5"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from spark_cluster.actions import monitor, services
@@ -13,6 +11,7 @@ from spark_cluster.core.result import Status
 from spark_cluster.facts.monitor import SeenAlert
 from spark_cluster.services.table import SERVICES
 from tests.operators import Operators
+from tests.operators import silent as silent_actions
 
 from . import world
 from .stacks import NO_DOCKER, SERVER, STOPPED, bare_hosts, serving, up_hosts
@@ -21,11 +20,7 @@ from .world import Spark, down
 ALL = list(world.inventory().hosts)
 
 
-@pytest.fixture(autouse=True)
-def silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """An action writes nothing on any stream."""
-    yield
-    assert capfd.readouterr() == ("", "")
+silent = pytest.fixture(autouse=True)(silent_actions)
 
 
 # monitor

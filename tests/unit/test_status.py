@@ -204,7 +204,8 @@ def report(*rows: Any) -> StatusReport:
 def lines(texts: dict[str, str]) -> str:
     console = Console(width=200, soft_wrap=True)
     with console.capture() as said:
-        status_view.show(terminal.Console(rich=console), report(row(texts)), verbose=False)
+        shown = status_view.lines(report(row(texts)), verbose=False)
+        terminal.Console(rich=console).show(shown)
     return said.get()
 
 
@@ -283,6 +284,21 @@ def test_watch_goes_on_when_a_host_dies(
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["host"] for row in told[2]["hosts"]] == ["spark-2", "spark-3"]
     assert told[2]["hosts"][1]["reason"] == "the connection was lost"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_watch_ends_with_the_exit_code_of_its_last_refresh(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hangs = report(row({"containers": "@@error docker ps gave no answer within 20 s\n"}))
+    answers = report(row({}))
+    away = report(status_rows.unknown("spark-2", "no route", ""))
+    where = Path(INVENTORY)
+    for last, code in ((hangs, 3), (answers, 0), (away, 3)):
+        assert last.exit_code == code
+        assert status_screen.watch(iter([away, last]), where, as_json=as_json) == code
+    assert status_screen.watch(iter([]), where, as_json=as_json) == 0
+    assert capsys.readouterr().out
 
 
 def test_the_screen_draws_every_state() -> None:

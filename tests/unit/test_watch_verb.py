@@ -37,6 +37,7 @@ from spark_cluster.core.event import (
     StepStarted,
     as_json,
 )
+from spark_cluster.core.finding import Severity
 from spark_cluster.watch.detector import Condition, Thresholds
 from spark_cluster.watch.responder import Remedies, Responder
 from spark_cluster.watch.restarts import Attempt, Restarts
@@ -243,7 +244,7 @@ def test_a_watcher_that_ends_says_which_restart_goes_on() -> None:
 
     events: list[Event] = []
     responder = Responder(Remedies(lambda: "/e", restart=restart), events.append, Restarts())
-    wedge = Condition("wedge", "spark-2", "", "RDMA015", "critical", "stuck", 0.0)
+    wedge = Condition("wedge", "spark-2", "", "RDMA015", Severity.CRITICAL, "stuck", 0.0)
     responder.consider((wedge,), None, 1.0)
     responder.wait(20)
     responder.consider((wedge,), Launched("r", ("spark-2",), None, (), {}), 2.0)

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from spark_cluster.core.error import Unreachable
 from spark_cluster.core.event import Alarmed
+from spark_cluster.core.finding import Severity
 from spark_cluster.watch.detector import Condition
 from spark_cluster.watch.responder import Remedies, Responder
 from spark_cluster.watch.restarts import Attempt, Restarts
@@ -150,7 +151,7 @@ def test_the_watching_goes_on_while_something_is_done() -> None:
         return "/e"
 
     responder = Responder(Remedies(collect), lambda _: None, Restarts())
-    wedge = Condition("wedge", "spark-2", "", "RDMA015", "critical", "stuck", 0.0)
+    wedge = Condition("wedge", "spark-2", "", "RDMA015", Severity.CRITICAL, "stuck", 0.0)
     responder.consider((wedge,), None, 1.0)
     assert entered.wait(20)
     assert responder.busy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from spark_cluster.actions.events import Judged
 from spark_cluster.actions.run import Active, Outcome
@@ -71,12 +71,8 @@ def conclude(
     judged = judged_event(active, result, facts)
     if told:
         active.listener(judged)
-    return verified(active.finish(results, data=about(judged), code=code), judged)
-
-
-def verified(outcome: Outcome, judged: Judged | None = None) -> Verified:
-    known = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
-    return Verified(**known, judged=judged)
+    ended = active.finish(results, data=about(judged), code=code)
+    return Verified(**vars(ended), judged=judged)
 
 
 def nothing_runs(active: Active) -> SparkError:

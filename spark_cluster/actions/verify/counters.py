@@ -10,7 +10,6 @@ from spark_cluster.actions.verify.common import (
     Verified,
     conclude,
     nothing_runs,
-    verified,
     verify_request,
 )
 from spark_cluster.core.plan import Override
@@ -28,7 +27,7 @@ def verify(
     Raises CheckFailed (RDMA013) if nothing of ours runs, Unreachable if no host answers, InputError
     for what runs on one host.
     """
-    settings = [Override(STEP.name, "tokens", tokens)] if tokens else ()
+    settings = [Override(STEP.name, "tokens", tokens, "--tokens")] if tokens else ()
     request = verify_request(inventory, hosts, settings=settings, needs=(STEP.name,))
     with activate(request, operator) as active:
         results = active.run.apply(active.run.plan())
@@ -36,7 +35,7 @@ def verify(
         found = to_verify(facts)
         if found is None:
             if exit_code(results):
-                return verified(active.finish(results))
+                return Verified(**vars(active.finish(results)))
             raise nothing_runs(active)
         result = verdict(active.run.view(found.host))
         assert result is not None

@@ -10,35 +10,26 @@ import typer
 
 from spark_cluster.cli.commands.bench_options import (
     ConcurrencyOption,
-    EndpointOption,
     LoadOptions,
     OutputTokensOption,
-    RecipeArgument,
     RunOptions,
-    StallOption,
+    Target,
 )
-from spark_cluster.cli.grouped import grouped
+from spark_cluster.cli.endings import as_ctrl_c
 from spark_cluster.cli.options import Hosts, split
 from spark_cluster.cli.output import Json
-from spark_cluster.cli.sections import Group
+from spark_cluster.cli.sections import Verbs
 
 if TYPE_CHECKING:
     from spark_cluster.bench.plan import Settings
 
-app = typer.Typer(
-    cls=Group,
-    help="Measure a running server, and compare and plot results.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs("bench", "Measure a running server, and compare and plot results.")
 
 
-@app.command()
-@grouped
+@app.verb()
 def sweep(
     *,
-    recipe: RecipeArgument = None,
-    endpoint: EndpointOption = None,
+    target: Target,
     levels: Annotated[
         str, typer.Option("--levels", metavar="N,N", help="Numbers of concurrent requests.")
     ] = "1,2,4,8,16,32,64,128,256",
@@ -47,7 +38,6 @@ def sweep(
     ] = 128,
     output_tokens: OutputTokensOption = 64,
     load: LoadOptions,
-    stall: StallOption = 600.0,
     vllm: Annotated[
         bool,
         typer.Option("--vllm", help="Use `vllm bench serve` in the head's container."),
@@ -69,24 +59,20 @@ def sweep(
         numbers("--levels", levels, most=4096),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        stall=stall,
         **asdict(load),
     )
-    return _measure(chosen, recipe, endpoint, run, where, shown, vllm=vllm)
+    return _measure(chosen, target, run, where, shown, vllm=vllm)
 
 
-@app.command()
-@grouped
+@app.verb()
 def prefill(
     *,
-    recipe: RecipeArgument = None,
-    endpoint: EndpointOption = None,
+    target: Target,
     lengths: Annotated[
         str, typer.Option("--lengths", metavar="N,N", help="Prompt lengths in tokens (8K is 8192).")
     ] = "1K,2K,4K,8K,16K,32K,64K",
     concurrency: ConcurrencyOption = 1,
     load: LoadOptions,
-    stall: StallOption = 1200.0,
     run: RunOptions,
     where: Hosts,
     shown: Json,
@@ -103,18 +89,15 @@ def prefill(
         input_tokens=0,
         output_tokens=1,
         concurrency=concurrency,
-        stall=stall,
         **asdict(load),
     )
-    return _measure(chosen, recipe, endpoint, run, where, shown)
+    return _measure(chosen, target, run, where, shown)
 
 
-@app.command()
-@grouped
+@app.verb()
 def image(
     *,
-    recipe: RecipeArgument = None,
-    endpoint: EndpointOption = None,
+    target: Target,
     resolutions: Annotated[
         str,
         typer.Option(
@@ -124,7 +107,6 @@ def image(
     concurrency: ConcurrencyOption = 32,
     output_tokens: OutputTokensOption = 32,
     load: LoadOptions,
-    stall: StallOption = 600.0,
     run: RunOptions,
     where: Hosts,
     shown: Json,
@@ -138,33 +120,31 @@ def image(
         input_tokens=16,
         output_tokens=output_tokens,
         concurrency=concurrency,
-        stall=stall,
         **asdict(load),
     )
-    return _measure(chosen, recipe, endpoint, run, where, shown)
+    return _measure(chosen, target, run, where, shown)
 
 
 def _measure(
     chosen: Settings,
-    recipe: str | None,
-    endpoint: str | None,
+    target: Target,
     run: RunOptions,
     where: Hosts,
     shown: Json,
     *,
     vllm: bool = False,
 ) -> int:
-    from spark_cluster.actions.bench import Ask, Scope, measure
-    from spark_cluster.cli.views.bench import View
+    from spark_cluster.actions.bench import Ask, measure
+    from spark_cluster.cli.views.bench import RunView
 
-    scope = Scope(recipe, endpoint, run.model, run.api_key_env, where.inventory, split(where.hosts))
-    ask = Ask(chosen, scope, run.output, sample=run.sample, vllm=vllm)
-    with shown.operator(view=None if shown.as_json else View()) as operator:
+    hosts = split(where.hosts)
+    about = {**asdict(target), **asdict(run)}
+    ask = Ask(chosen, inventory=where.inventory, hosts=hosts, vllm=vllm, **about)
+    with shown.operator(view=None if shown.as_json else RunView()) as operator, as_ctrl_c():
         return measure(ask, operator).exit_code
 
 
-@app.command()
-@grouped
+@app.verb()
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Results to compare with.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Results to compare.")],
@@ -178,16 +158,12 @@ def compare(
     from spark_cluster.actions.bench_report import Compared
     from spark_cluster.bench.compare import compare as compare_runs
     from spark_cluster.bench.files import load
-    from spark_cluster.cli.views.bench import show_comparison
+    from spark_cluster.cli.views.bench import comparison
 
-    found = compare_runs(load(a), load(b))
-    shown.json(Compared(found))
-    if not shown.as_json:
-        show_comparison(found)
+    shown.report(Compared(compare_runs(load(a), load(b))), comparison)
 
 
-@app.command()
-@grouped
+@app.verb()
 def report(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Result files of `bench`.")],
     *,
@@ -204,11 +180,7 @@ def report(
     shown: Json,
 ) -> None:
     """Write results as Markdown with plots. Two runs of a kind are compared as well."""
+    from spark_cluster.actions.bench_report import write
+    from spark_cluster.cli.views.bench import written
 
-    from spark_cluster.actions.bench_report import Written, write
-    from spark_cluster.places import short
-
-    written = write(files, output, form if plots else None)
-    shown.json(Written(tuple(map(str, written))))
-    for path in written:
-        shown.say(f"wrote {short(path.absolute())}")
+    shown.report(write(files, output, form if plots else None), written)

@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.options import InventoryOption, ProfileOption, WithOption
+from spark_cluster.cli.options import ProfileOption, RecipeArgument, Where, WithOption
 from spark_cluster.cli.terminal import say, say_page
 
 
-def register(app: typer.Typer) -> None:
-    app.command("compose")(compose)
-
-
 def compose(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")],
+    recipe: RecipeArgument,
+    *,
     profile: ProfileOption = None,
     options: WithOption = None,
     anyway: Annotated[
@@ -31,7 +28,7 @@ def compose(
             "--output", "-o", metavar="FILE", help="File to write instead of standard output."
         ),
     ] = None,
-    inventory: InventoryOption = None,
+    where: Where,
 ) -> None:
     """Write a recipe for one host as a docker compose file.
 
@@ -39,12 +36,10 @@ def compose(
     """
     from spark_cluster.actions import compose as action
     from spark_cluster.actions.deploying import Choices, chosen_options
-    from spark_cluster.actions.run import load_inventory
     from spark_cluster.places import short
 
-    names = chosen_options(options, pp=False, debug=False, dual_rail=False)
-    choices = Choices(profile=profile, options=names, anyway=anyway)
-    made = action.compose(load_inventory(inventory), recipe, choices)
+    choices = Choices(profile=profile, options=chosen_options(options), anyway=anyway)
+    made = action.compose(where.load(), recipe, choices)
     for note in made.notes:
         say(note, err=True)
     if output is None:

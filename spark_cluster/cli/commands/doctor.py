@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import Hosts
 from spark_cluster.cli.output import Output
 
@@ -16,21 +16,16 @@ FixOption = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("doctor")(doctor)
-
-
-@grouped
 def doctor(*, where: Hosts, fix: FixOption = False, output: Output) -> int:
     """Examine the hosts and name what is wrong, with the fix. Changes nothing without --fix."""
     from spark_cluster.actions import doctor as action
-    from spark_cluster.cli.views import doctor as view
+    from spark_cluster.cli.views.doctor import lines
 
-    loaded = where.load()
-    names = where.select(loaded)
+    view = partial(lines, verbose=output.verbose)
+    loaded, names = where.load_hosts()
     with output.operator() as operator:
         report = action.report(loaded, names, operator)
-        view.show(output, report)
+        output.report(report, view)
     if not fix:
         return report.exit_code
     with output.operator(goes_on=True) as operator:
@@ -38,5 +33,4 @@ def doctor(*, where: Hosts, fix: FixOption = False, output: Output) -> int:
             output.say("  --fix: none of it can be repaired without a decision of yours.")
             return report.exit_code
         report = action.report(loaded, names, operator, after_fix=True)
-    view.show(output, report)
-    return report.exit_code
+    return output.report(report, view)

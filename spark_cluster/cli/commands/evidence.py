@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import Hosts
 from spark_cluster.cli.output import Json
 
 
-def register(app: typer.Typer) -> None:
-    app.command("evidence")(evidence)
-
-
-@grouped
 def evidence(
     *,
     since: Annotated[
@@ -39,13 +34,9 @@ def evidence(
     are read by py-spy, else by gdb, which stops a rank for 30 s at most.
     """
     from spark_cluster.actions.evidence import collect
-    from spark_cluster.cli.views import evidence as view
+    from spark_cluster.cli.views.evidence import lines
     from spark_cluster.serving.logs import check_since
 
     if since:
         check_since(since)
-    loaded = where.load()
-    with output.operator() as operator:
-        found = collect(loaded, where.select(loaded), operator, path=archive, since=since)
-    view.show(output, found)
-    return 3 if found.incomplete else 0
+    return output.look(partial(collect, *where.load_hosts(), path=archive, since=since), lines)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import (
     DryRunOption,
     ProfileOption,
+    RecipeArgument,
     SetOption,
     Where,
     WithOption,
@@ -18,13 +19,8 @@ from spark_cluster.cli.options import (
 from spark_cluster.cli.output import Output
 
 
-def register(app: typer.Typer) -> None:
-    app.command("failover")(failover)
-
-
-@grouped
 def failover(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")],
+    recipe: RecipeArgument,
     without: Annotated[
         list[str],
         typer.Option(
@@ -49,9 +45,9 @@ def failover(
 
     loaded = where.load()
     avoided = select(loaded, split(without, "--without"))
-    with output.operator(goes_on=not dry_run) as operator:
-        return action.failover(
-            loaded, recipe, avoided, operator,
-            profile=profile, options=split(options, "--with") or (),
-            settings=settings or (), dry_run=dry_run,
-        ).exit_code  # fmt: skip
+    act = partial(
+        action.failover, loaded, recipe, avoided,
+        profile=profile, options=split(options, "--with") or (),
+        settings=settings or (), dry_run=dry_run,
+    )  # fmt: skip
+    return output.act(act, dry_run=dry_run)

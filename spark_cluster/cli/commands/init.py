@@ -6,12 +6,8 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.output import Json, Silent
+from spark_cluster.cli.output import Json, View
 from spark_cluster.cli.terminal import confirm, say, say_page
-
-
-def register(app: typer.Typer) -> None:
-    app.command("init")(init)
 
 
 def init(
@@ -56,7 +52,7 @@ def init(
     asked = count(len(names), "host")
     say(f"asking {asked}; each sends and listens for {LISTEN} s", err=True)
     path = expanded(output).absolute()
-    with Json().operator(view=Silent()) as operator:
+    with Json().operator(view=View()) as operator:
         draft = action.draft(names, path, operator, ssh_config=config, all_needed=bool(hosts))
     for name, error in draft.left_out.items():
         say(f"left out  {name}: {error.message}", err=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.sections import Group
+from spark_cluster.cli.sections import Verbs
 from spark_cluster.cli.terminal import say
 
-app = typer.Typer(
-    cls=Group,
-    help="Run three virtual Sparks on this machine, with real RoCE.",
-    no_args_is_help=True,
-)
+app = Verbs("lab", "Run three virtual Sparks on this machine, with real RoCE.")
 
 Mirror = Annotated[str | None, typer.Option(help="Package mirror; default: this machine's own.")]
 Suite = Annotated[str | None, typer.Option(help="Distribution release of the nodes.")]
@@ -34,11 +31,10 @@ def _clean_up_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _say(text: str) -> None:
-    say(text, err=True)
+_say = partial(say, err=True)
 
 
-@app.command()
+@app.verb()
 def up(
     topology: Annotated[str, typer.Option(help="Cabling: pair, both, ring or switch.")] = "pair",
     mirror: Mirror = None,
@@ -57,7 +53,7 @@ def up(
     say(f"The lab is up. Its inventory: {short(state.folder() / 'inventory.yaml')}")
 
 
-@app.command()
+@app.verb()
 def build(
     mirror: Mirror = None, suite: Suite = None, memory: Memory = 2048, accel: Accel = None
 ) -> None:
@@ -68,7 +64,7 @@ def build(
     manage.build(manage.Options("pair", mirror, suite, memory, accel=accel), _say)
 
 
-@app.command()
+@app.verb()
 def down(
     purge: Annotated[bool, typer.Option("--purge", help="Also remove the cached images.")] = False,
 ) -> None:
@@ -78,7 +74,7 @@ def down(
     manage.down(_say, purge=purge)
 
 
-@app.command()
+@app.verb()
 def reset(
     nodes: Annotated[list[str] | None, typer.Argument(help="Nodes to reset; default: all.")] = None,
 ) -> None:
@@ -88,7 +84,7 @@ def reset(
     manage.reset(nodes or [], _say)
 
 
-@app.command()
+@app.verb()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -100,7 +96,7 @@ def status(
     Json(as_json).report(reports.status(), nodes)
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@app.verb(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def ssh(
     node: Annotated[str, typer.Argument(help="Node to open a shell on.")],
     command: Annotated[
@@ -116,7 +112,7 @@ def ssh(
     os.execv(words[0], words)
 
 
-@app.command()
+@app.verb()
 def fault(
     name: Annotated[str, typer.Argument(help="Fault to cause, or `list`.")],
     node: Annotated[str, typer.Argument(help="Node to affect.")] = "spark-2",

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
-from spark_cluster.cli.options import Chosen, DryRunOption, GroupOption, SetOption, Where
+from spark_cluster.cli.options import (
+    Chosen,
+    DryRunOption,
+    GroupOption,
+    RecipeArgument,
+    SetOption,
+    Where,
+)
 from spark_cluster.cli.output import Output
 
 
-def register(app: typer.Typer) -> None:
-    app.command("launch")(launch)
-
-
-@grouped
 def launch(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or .yaml file.")],
+    recipe: RecipeArgument,
     *,
     group: GroupOption = None,
     chosen: Chosen,
@@ -52,9 +54,7 @@ def launch(
 
     choices = chosen.choices(group, anyway=anyway, restart_at_boot=restart_at_boot)
     request = action.launch_request(where.load(), recipe, choices, settings or ())
-    with output.operator(goes_on=not dry_run) as operator:
-        outcome = action.launch(
-            request, recipe, operator,
-            dry_run=dry_run, no_wait=no_wait, commands=output.verbose,
-        )  # fmt: skip
-        return output.finish(outcome, commands=output.verbose)
+    act = partial(
+        action.launch, request, recipe, dry_run=dry_run, no_wait=no_wait, commands=output.verbose
+    )
+    return output.act(act, dry_run=dry_run)

@@ -7,17 +7,11 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import Hosts
 from spark_cluster.cli.output import Json
 from spark_cluster.cli.terminal import say
 
 
-def register(app: typer.Typer) -> None:
-    app.command("logs")(logs)
-
-
-@grouped
 def logs(
     ranks: Annotated[
         list[int] | None, typer.Argument(metavar="[RANK]...", help="Limit to these ranks.")
@@ -46,13 +40,12 @@ def logs(
 ) -> int:
     """Show the logs of all ranks, merged by time. Each line names its rank and host."""
     from spark_cluster.actions import logs as action
-    from spark_cluster.cli.views.logs import View
+    from spark_cluster.cli.views.logs import LogView
 
-    loaded = where.load()
-    view = View(as_json=output.as_json)
+    view = LogView(as_json=output.as_json)
     with output.operator(view=view) as operator:
         shown = action.logs(
-            loaded, where.select(loaded), replace(operator, listener=view),
+            *where.load_hosts(), replace(operator, listener=view),
             ranks=ranks or (), since=since, tail=tail, follow=follow, grep=grep or "",
         )  # fmt: skip
     if not shown.any_line and not follow and not shown.away:

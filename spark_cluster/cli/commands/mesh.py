@@ -6,16 +6,10 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import DryRunOption, Hosts
 from spark_cluster.cli.output import Output
 
 
-def register(app: typer.Typer) -> None:
-    app.command("mesh")(mesh)
-
-
-@grouped
 def mesh(
     *,
     where: Hosts,
@@ -28,9 +22,5 @@ def mesh(
     Each node gets a key of its own, made there, that never leaves it.
     """
     from spark_cluster.actions.bootstrap import mesh_request
-    from spark_cluster.actions.run import run_playbook
 
-    loaded = where.load()
-    request = mesh_request(loaded, where.select(loaded), undo=undo)
-    with output.operator(goes_on=not dry_run) as operator:
-        return output.finish(run_playbook(request, operator, dry_run=dry_run))
+    return output.run(mesh_request(*where.load_hosts(), undo=undo), dry_run=dry_run)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
-from spark_cluster.cli.options import FromOption, Hosts, Route, ToOption, Where, split
+from spark_cluster.cli.options import (
+    EncryptOption,
+    FromOption,
+    Hosts,
+    IperfOption,
+    ToOption,
+    Where,
+    split,
+)
 from spark_cluster.cli.output import Json, Output
-from spark_cluster.cli.sections import Group
+from spark_cluster.cli.sections import Verbs
 from spark_cluster.cli.terminal import confirm
+from spark_cluster.core.error import InputError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-app = typer.Typer(
-    cls=Group,
-    help="List, download, copy, verify and remove models on the hosts.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+    from spark_cluster.actions.copies import Way
+
+app = Verbs("model", "List, download, copy, verify and remove models on the hosts.")
 
 ModelArgument = Annotated[
     str,
@@ -43,13 +50,26 @@ RevisionOption = Annotated[
         help="Branch, tag or commit; default: the recipe's, or main.",
     ),
 ]
-StreamsOption = Annotated[
-    int, typer.Option("--streams", min=1, max=64, help="Files to copy in parallel.")
-]
 
 
-@app.command("ls")
-@grouped
+@dataclass(frozen=True)
+class Copying:
+    """How the files of a model travel, and into which folder."""
+
+    streams: Annotated[
+        int, typer.Option("--streams", min=1, max=64, help="Files to copy in parallel.")
+    ] = 8
+    encrypt: EncryptOption = False
+    iperf: IperfOption = False
+    cache: CacheOption = None
+
+    def way(self) -> Way:
+        from spark_cluster.actions.copies import Way
+
+        return Way(self.encrypt, self.iperf, self.streams)
+
+
+@app.verb("ls")
 def list_models(
     model: Annotated[
         str | None, typer.Argument(metavar="[MODEL]", help="Limit to this model.")
@@ -64,21 +84,13 @@ def list_models(
     Looks in ~/.cache/huggingface and in the folders of all recipes, unless one is named.
     """
     from spark_cluster.actions import copies
-    from spark_cluster.cli.terminal import Console
-    from spark_cluster.cli.views.held import show_models
+    from spark_cluster.cli.views.held import models
 
-    loaded = where.load()
-    with output.operator() as operator:
-        hosts = where.select(loaded)
-        found = copies.list_models(loaded, hosts, operator, model=model, cache=cache)
-    output.json(found)
-    if not output.as_json:
-        show_models(Console(), found)
-    return 3 if found.unknown else 0
+    act = partial(copies.list_models, *where.load_hosts(), model=model, cache=cache)
+    return output.look(act, models)
 
 
-@app.command("pull")
-@grouped
+@app.verb()
 def pull(
     model: ModelArgument,
     *,
@@ -99,9 +111,7 @@ def pull(
             help="Image to download in if the host has no `hf`; default: the recipe's.",
         ),
     ] = None,
-    streams: StreamsOption = 8,
-    route: Route,
-    cache: CacheOption = None,
+    copying: Copying,
     where: Where,
     output: Output,
 ) -> int:
@@ -112,16 +122,15 @@ def pull(
     from spark_cluster.actions import copies
 
     loaded = where.load()
-    named = copies.named_model(loaded, model, cache, revision)
-    with output.operator(goes_on=True) as operator:
-        return copies.pull_model(
-            loaded, named, operator,
-            to=split(to, "--to"), on=on, image=image, way=route.way(streams),
-        ).exit_code  # fmt: skip
+    named = copies.named_model(loaded, model, copying.cache, revision)
+    act = partial(
+        copies.pull_model, loaded, named,
+        to=split(to, "--to"), on=on, image=image, way=copying.way(),
+    )  # fmt: skip
+    return output.act(act)
 
 
-@app.command("sync")
-@grouped
+@app.verb()
 def sync(
     model: ModelArgument,
     *,
@@ -134,9 +143,7 @@ def sync(
             "--deep", help="Also hash files that the hosts already have, and replace wrong ones."
         ),
     ] = False,
-    streams: StreamsOption = 8,
-    route: Route,
-    cache: CacheOption = None,
+    copying: Copying,
     where: Where,
     output: Output,
 ) -> int:
@@ -147,28 +154,25 @@ def sync(
     from spark_cluster.actions import copies
 
     loaded = where.load()
-    named = copies.named_model(loaded, model, cache, revision)
-    with output.operator(goes_on=True) as operator:
-        return copies.sync_model(
-            loaded, named, operator,
-            to=split(to, "--to"), source=source, deep=deep, way=route.way(streams),
-        ).exit_code  # fmt: skip
+    named = copies.named_model(loaded, model, copying.cache, revision)
+    act = partial(
+        copies.sync_model, loaded, named,
+        to=split(to, "--to"), source=source, deep=deep, way=copying.way(),
+    )  # fmt: skip
+    return output.act(act)
 
 
-@app.command("verify")
-@grouped
+@app.verb()
 def verify(model: ModelArgument, *, cache: CacheOption = None, where: Hosts, output: Output) -> int:
     """Verify the files of a model against their hashes. Exit 4 if one differs."""
     from spark_cluster.actions import copies
 
-    loaded = where.load()
+    loaded, hosts = where.load_hosts()
     named = copies.named_model(loaded, model, cache)
-    with output.operator(goes_on=True) as operator:
-        return copies.verify_model(loaded, named, where.select(loaded), operator).exit_code
+    return output.act(partial(copies.verify_model, loaded, named, hosts))
 
 
-@app.command("rm")
-@grouped
+@app.verb("rm")
 def remove(
     model: ModelArgument,
     *,
@@ -181,7 +185,7 @@ def remove(
     from spark_cluster.actions import copies
     from spark_cluster.core.units import human_bytes
 
-    loaded = where.load()
+    loaded, hosts = where.load_hosts()
     named = copies.named_model(loaded, model, cache)
 
     def agree(held: Mapping[str, int]) -> None:
@@ -189,18 +193,14 @@ def remove(
             sizes = ", ".join(f"{human_bytes(size)} on {host}" for host, size in held.items())
             _confirm(f"Remove {named.name} ({sizes})?")
 
-    with output.operator(goes_on=True) as operator:
-        return copies.remove_model(
-            loaded, named, where.select(loaded), operator,
-            agree=agree, all_needed=where.hosts is not None,
-        ).exit_code  # fmt: skip
+    needed = where.hosts is not None
+    act = partial(copies.remove_model, loaded, named, hosts, agree=agree, all_needed=needed)
+    return output.act(act)
 
 
 def _confirm(question: str) -> None:
     """Raises InputError when there is nobody to ask, Interrupted for a no."""
     import sys
-
-    from spark_cluster.core.error import InputError, Interrupted
 
     if not sys.stdin.isatty():
         raise InputError(

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import DryRunOption, Hosts, SetOption, split
 from spark_cluster.cli.output import Json, Output
-from spark_cluster.cli.sections import Group
+from spark_cluster.cli.sections import Verbs
 
-app = typer.Typer(
-    cls=Group,
-    help="Run Prometheus, Grafana and their exporters.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs("monitor", "Run Prometheus, Grafana and their exporters.")
 
 
-@app.command("up")
-@grouped
+@app.verb()
 def up(
     *,
     host: Annotated[
@@ -60,19 +54,16 @@ def up(
     """Start the monitoring and show which targets answer."""
     from spark_cluster.actions import monitor as action
 
-    loaded = where.load()
-    with output.operator(goes_on=not dry_run) as operator:
-        outcome = action.up(
-            loaded, where.select(loaded), operator,
-            host=host, packages=packages, without=split(without, "--without") or (),
-            engine_port=engine_port, watcher=watcher, settings=settings or (),
-            dry_run=dry_run, commands=output.verbose,
-        )  # fmt: skip
-        return output.finish(outcome, commands=output.verbose)
+    act = partial(
+        action.up, *where.load_hosts(),
+        host=host, packages=packages, without=split(without, "--without") or (),
+        engine_port=engine_port, watcher=watcher, settings=settings or (),
+        dry_run=dry_run, commands=output.verbose,
+    )  # fmt: skip
+    return output.act(act, dry_run=dry_run)
 
 
-@app.command("down")
-@grouped
+@app.verb()
 def down(
     *,
     purge: Annotated[
@@ -85,24 +76,17 @@ def down(
     """Stop and remove the monitoring. Collected data stays unless --purge."""
     from spark_cluster.actions import monitor as action
 
-    loaded = where.load()
-    with output.operator(goes_on=not dry_run) as operator:
-        outcome = action.down(
-            loaded, where.select(loaded), operator,
-            purge=purge, dry_run=dry_run, commands=output.verbose,
-        )  # fmt: skip
-        return output.finish(outcome, commands=output.verbose)
+    act = partial(
+        action.down, *where.load_hosts(),
+        purge=purge, dry_run=dry_run, commands=output.verbose,
+    )  # fmt: skip
+    return output.act(act, dry_run=dry_run)
 
 
-@app.command("status")
-@grouped
+@app.verb()
 def status(*, where: Hosts, output: Json) -> int:
     """Show what runs where, which targets answer and which alerts fire."""
     from spark_cluster.actions import monitor as action
     from spark_cluster.cli.views.monitor import lines
 
-    loaded = where.load()
-    with output.operator() as operator:
-        report = action.status(loaded, where.select(loaded), operator)
-    output.report(report, lines)
-    return report.exit_code
+    return output.look(partial(action.status, *where.load_hosts()), lines)

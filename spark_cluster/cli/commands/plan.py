@@ -8,17 +8,16 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import (
     AllowManagementOption,
     Chosen,
     GroupOption,
     Hosts,
     SetOption,
-    named_hosts,
     not_empty,
 )
 from spark_cluster.cli.output import Output
+from spark_cluster.core.error import InputError
 
 #: What a playbook heeds of RECIPE and the options that not all of them share.
 _HEEDS = {
@@ -28,11 +27,6 @@ _HEEDS = {
 _ELSE = ("--hosts", "--allow-management-interface")
 
 
-def register(app: typer.Typer) -> None:
-    app.command("plan")(plan)
-
-
-@grouped
 def plan(
     what: Annotated[
         str,
@@ -58,9 +52,7 @@ def plan(
     """Show what a playbook would change on which host. Changes nothing."""
     from spark_cluster.actions.bootstrap import playbook_request
     from spark_cluster.actions.launch import launch_request
-    from spark_cluster.actions.run import run_playbook
     from spark_cluster.actions.teardown import teardown_request
-    from spark_cluster.core.error import InputError
 
     recipe = not_empty(recipe)
     _refuse_idle(
@@ -77,31 +69,26 @@ def plan(
             "--allow-management-interface": allow_management,
         },
     )
-    loaded = where.load()
     given = settings or ()
     if what == "launch":
         if not recipe:
             raise InputError(
                 "plan launch: which recipe?", remedy="`spark-cluster recipes` lists them."
             )
-        request = launch_request(loaded, recipe, chosen.choices(group, anyway=True), given)
+        request = launch_request(where.load(), recipe, chosen.choices(group, anyway=True), given)
     elif what == "teardown":
-        names = named_hosts(loaded, where.hosts, group)
-        request = teardown_request(loaded, names, recipe=recipe or "", settings=given)
+        hosts = where.load_hosts(group)
+        request = teardown_request(*hosts, recipe=recipe or "", settings=given)
     else:
         request = playbook_request(
-            what, loaded, where.select(loaded), settings=given, allow_management=allow_management
+            what, *where.load_hosts(), settings=given, allow_management=allow_management
         )
-    with output.operator() as operator:
-        asked = replace(request, verb=f"plan {what}") if what != "launch" else request
-        outcome = run_playbook(asked, operator, dry_run=True, commands=commands)
-        return output.finish(outcome, commands=commands)
+    asked = replace(request, verb=f"plan {what}") if what != "launch" else request
+    return output.run(asked, dry_run=True, commands=commands)
 
 
 def _refuse_idle(what: str, given: Mapping[str, object]) -> None:
     """Raises InputError for what the playbook would not heed: its plan would be another one."""
-    from spark_cluster.core.error import InputError
-
     heeds = _HEEDS.get(what, _ELSE)
     idle = [name for name, value in given.items() if (value or value == "") and name not in heeds]
     if idle:

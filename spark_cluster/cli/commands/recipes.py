@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -9,9 +10,9 @@ import typer
 from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import PpOption, ProfileOption, Where, WithOption, split
 from spark_cluster.cli.output import Json
-from spark_cluster.cli.sections import Group
+from spark_cluster.cli.sections import Verbs
 
-app = typer.Typer(cls=Group, help="List, show, fit and check the recipes.", rich_markup_mode=None)
+app = Verbs("recipes", "List, show, fit and check the recipes.", no_args_is_help=False)
 
 RecipeArgument = Annotated[
     str,
@@ -36,13 +37,10 @@ def list_recipes(context: typer.Context, *, where: Where, output: Json) -> int:
     from spark_cluster.actions import recipes
     from spark_cluster.cli.views.recipes import listed
 
-    found = recipes.catalog(where.load())
-    output.report(found, listed)
-    return found.exit_code
+    return output.report(recipes.catalog(where.load()), listed)
 
 
-@app.command("show")
-@grouped
+@app.verb()
 def show(name: RecipeArgument, *, where: Where, output: Json) -> None:
     """Show a recipe with the reason for every argument and variable."""
     from spark_cluster.actions import recipes
@@ -52,8 +50,7 @@ def show(name: RecipeArgument, *, where: Where, output: Json) -> None:
     output.report(found, shown)
 
 
-@app.command("fit")
-@grouped
+@app.verb()
 def fit(
     name: RecipeArgument,
     *,
@@ -69,16 +66,12 @@ def fit(
     from spark_cluster.actions.deploying import Choices, chosen_options
     from spark_cluster.cli.views.recipes import fitted
 
-    chosen = chosen_options(options, pp=pp, debug=False, dual_rail=False)
-    choices = Choices(profile=profile, options=chosen, anyway=True)
-    with output.operator() as operator:
-        report = recipes.fit(where.load(), name, choices, split(hosts) or (), operator)
-    output.report(report, fitted)
-    return report.exit_code
+    choices = Choices(profile=profile, options=chosen_options(options, pp=pp), anyway=True)
+    act = partial(recipes.fit, where.load(), name, choices, split(hosts) or ())
+    return output.look(act, fitted)
 
 
-@app.command("lint")
-@grouped
+@app.verb()
 def lint(
     names: Annotated[
         list[str] | None,
@@ -92,6 +85,4 @@ def lint(
     from spark_cluster.actions import recipes
     from spark_cluster.cli.views.recipes import linted
 
-    report = recipes.lint(where.load(), names or ())
-    output.report(report, linted)
-    return report.exit_code
+    return output.report(recipes.lint(where.load(), names or ()), linted)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import DryRunOption, SetOption, Where, not_empty
 from spark_cluster.cli.output import Output
 
 
-def register(app: typer.Typer) -> None:
-    app.command("relaunch")(relaunch)
-
-
-@grouped
 def relaunch(
     recipe: Annotated[
         str | None,
@@ -38,9 +33,8 @@ def relaunch(
     """
     from spark_cluster.actions import relaunch as action
 
-    recipe = not_empty(recipe)
-    with output.operator(goes_on=not dry_run) as operator:
-        return action.relaunch(
-            where.load(), recipe, operator,
-            settings=settings or (), dry_run=dry_run, evidence=evidence,
-        ).exit_code  # fmt: skip
+    act = partial(
+        action.relaunch, where.load(), not_empty(recipe),
+        settings=settings or (), dry_run=dry_run, evidence=evidence,
+    )  # fmt: skip
+    return output.act(act, dry_run=dry_run)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.durations import duration
-from spark_cluster.cli.grouped import grouped
-from spark_cluster.cli.options import Hosts
+from spark_cluster.cli.options import Hosts, interval_option
 from spark_cluster.cli.output import Output
+from spark_cluster.core.error import InputError
 
 
-def register(app: typer.Typer) -> None:
-    app.command("status")(status)
-
-
-@grouped
 def status(
     *,
     watch: Annotated[
@@ -24,12 +19,7 @@ def status(
     ] = False,
     interval: Annotated[
         float | None,
-        typer.Option(
-            "--interval",
-            metavar="TIME",
-            parser=duration("--interval", least=0.5, most=3600),
-            help="Time between refreshes with --watch; default: 2s.",
-        ),
+        interval_option("Time between refreshes with --watch; default: 2s.", least=0.5),
     ] = None,
     where: Hosts,
     output: Output,
@@ -39,25 +29,18 @@ def status(
     Rates are those of about a second; with --watch those between two refreshes.
     """
     from spark_cluster.actions import status as action
-    from spark_cluster.cli.terminal import Console
-    from spark_cluster.core.error import InputError
+    from spark_cluster.cli.views.status import lines
 
     if interval is not None and not watch:
         raise InputError(
             "--interval goes with --watch only", remedy="Add --watch, or leave --interval out."
         )
-    loaded = where.load()
-    names = where.select(loaded)
+    loaded, names = where.load_hosts()
+    if not watch:
+        act = partial(action.status, loaded, names)
+        return output.look(act, partial(lines, verbose=output.verbose))
+    from spark_cluster.cli.views import status_screen
+
     with output.operator() as operator:
-        if watch:
-            from spark_cluster.cli.views import status_screen
-
-            reports = action.refreshes(loaded, names, interval or 2.0, operator)
-            return status_screen.watch(reports, loaded.path, as_json=output.as_json)
-        report = action.status(loaded, names, operator)
-    output.json(report)
-    if not output.as_json:
-        from spark_cluster.cli.views.status import show
-
-        show(Console(), report, verbose=output.verbose)
-    return report.exit_code
+        reports = action.refreshes(loaded, names, interval or 2.0, operator)
+        return status_screen.watch(reports, loaded.path, as_json=output.as_json)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.durations import duration
-from spark_cluster.cli.grouped import grouped
-from spark_cluster.cli.options import DryRunOption, Hosts, SetOption, named_hosts, not_empty
+from spark_cluster.cli.durations import time_option
+from spark_cluster.cli.options import DryRunOption, Hosts, SetOption, not_empty
 from spark_cluster.cli.output import Output
-
-if TYPE_CHECKING:
-    from spark_cluster.actions.run import Outcome
+from spark_cluster.core.error import InputError
 
 
-def register(app: typer.Typer) -> None:
-    app.command("teardown")(teardown)
-
-
-@grouped
 def teardown(
     recipe: Annotated[
         str | None,
@@ -42,11 +34,11 @@ def teardown(
     ] = False,
     wait: Annotated[
         float,
-        typer.Option(
+        time_option(
             "--wait",
-            metavar="TIME",
-            parser=duration("--wait", least=0, bare="m"),
-            help="Time to wait for these hosts (with --resume).",
+            "Time to wait for these hosts (with --resume).",
+            least=0,
+            bare="m",
             show_default=False,
         ),
     ] = 0.0,
@@ -70,7 +62,6 @@ def teardown(
     from spark_cluster.actions.teardown import resume as go_on
     from spark_cluster.actions.teardown import swap_on
     from spark_cluster.actions.teardown import teardown as action
-    from spark_cluster.core.error import InputError
 
     only = not_empty(recipe) or ""
     if wait and not resume:
@@ -79,8 +70,7 @@ def teardown(
             remedy="`spark-cluster teardown --resume --wait 30m` waits for hosts that a "
             "teardown did not reach.",
         )
-    loaded = where.load()
-    names = named_hosts(loaded, where.hosts, group)
+    loaded, names = where.load_hosts(group)
     if resume and (only or dry_run or network):
         raise InputError(
             "--resume goes on with what was begun: it takes no RECIPE, --dry-run or --network",
@@ -89,22 +79,12 @@ def teardown(
     with output.operator(goes_on=not dry_run) as operator:
         if resume:
             return go_on(
-                loaded,
-                names,
-                operator,
-                settings=[*swap_on(restore_swap), *(settings or ())],
-                seconds=wait,
-                force=force,
-            ).exit_code
+                loaded, names, operator,
+                settings=[*swap_on(restore_swap), *(settings or ())], seconds=wait, force=force,
+            ).exit_code  # fmt: skip
         outcomes = action(
             loaded, names, operator,
             recipe=only, force=force, settings=settings or (), network=network,
             restore_swap=restore_swap, dry_run=dry_run,
         )  # fmt: skip
-        return _last(output, outcomes)
-
-
-def _last(output: Output, outcomes: list[Outcome]) -> int:
-    """The exit code of the last; the plans of all are shown."""
-    codes = [output.finish(outcome) for outcome in outcomes]
-    return codes[-1]
+        return [output.finish(outcome) for outcome in outcomes][-1]

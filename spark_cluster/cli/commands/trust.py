@@ -8,10 +8,7 @@ import typer
 
 from spark_cluster.cli.options import InventoryOption
 from spark_cluster.cli.terminal import confirm, say
-
-
-def register(app: typer.Typer) -> None:
-    app.command("trust")(trust)
+from spark_cluster.core.error import InputError
 
 
 def trust(
@@ -31,31 +28,27 @@ def trust(
     """
     import sys
 
+    from spark_cluster.actions import trust as action
     from spark_cluster.actions.run import load_inventory
-    from spark_cluster.core.error import InputError
     from spark_cluster.core.units import count
-    from spark_cluster.inventory.loader import select, target
-    from spark_cluster.transport import known_hosts
-    from spark_cluster.transport import trust as keys
+    from spark_cluster.inventory.loader import select
 
     loaded = load_inventory(inventory)
     for name in select(loaded, hosts):
-        there = target(loaded, name)
-        shown = keys.scan(there)
-        path = keys.path_for(there)
-        new = [key for key in shown if not keys.is_known(there, key)]
-        for key in shown:
-            state = "new" if key in new else "known"
+        found = action.look(loaded, name)
+        for key in found.keys:
+            state = "new" if key in found.new else "known"
             say(f"{name}  {key.type:<22} {key.fingerprint}  {state}")
-        if not new:
-            say(f"{name}: all {len(shown)} keys are in known_hosts already")
+        if not found.new:
+            say(f"{name}: all {len(found.keys)} keys are in known_hosts already")
             continue
+        new = len(found.new)
         if not yes:
             if not sys.stdin.isatty():
                 raise InputError(
-                    f"{name}: {count(len(new), 'new key')} and there is no terminal to ask on",
+                    f"{name}: {count(new, 'new key')} and there is no terminal to ask on",
                     remedy=f"Compare the fingerprints, then `spark-cluster trust {name} --yes`.",
                 )
-            confirm(f"record {count(len(new), 'key')} of {name} in {path}?", abort=True)
-        known_hosts.record(path, new, replace=replace)
-        say(f"{name}: {count(len(new), 'key')} recorded in {path}")
+            confirm(f"record {count(new, 'key')} of {name} in {found.path}?", abort=True)
+        action.record(found, replace=replace)
+        say(f"{name}: {count(new, 'key')} recorded in {found.path}")

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.grouped import grouped
 from spark_cluster.cli.options import (
     AllowManagementOption,
     DryRunOption,
@@ -15,20 +14,17 @@ from spark_cluster.cli.options import (
     not_empty,
 )
 from spark_cluster.cli.output import Output
-from spark_cluster.cli.sections import Group
+from spark_cluster.cli.sections import Verbs
 
-app = typer.Typer(
-    cls=Group, name="undo", help="Take back what bootstrap changed.", no_args_is_help=True
-)
+app = Verbs("undo", "Take back what bootstrap changed.")
 
 
 @app.callback()
 def _root() -> None:
-    pass
+    """A group, though it has one command."""
 
 
-@app.command("network")
-@grouped
+@app.verb()
 def network(
     *,
     where: Hosts,
@@ -50,16 +46,11 @@ def network(
     The change goes through the network guard.
     """
     from spark_cluster.actions.bootstrap import undo_request
-    from spark_cluster.actions.run import run_playbook
 
-    to = not_empty(to, "--to")
-    loaded = where.load()
     request = undo_request(
-        loaded,
-        where.select(loaded),
-        to=to,
+        *where.load_hosts(),
+        to=not_empty(to, "--to"),
         settings=settings or (),
         allow_management=allow_management,
     )
-    with output.operator(goes_on=not dry_run) as operator:
-        return output.finish(run_playbook(request, operator, dry_run=dry_run))
+    return output.run(request, dry_run=dry_run)

@@ -7,17 +7,12 @@ from typing import Annotated
 
 import typer
 
-from spark_cluster.cli.durations import duration
-from spark_cluster.cli.grouped import grouped
-from spark_cluster.cli.options import Hosts
+from spark_cluster.cli.durations import time_option
+from spark_cluster.cli.options import Hosts, interval_option
 from spark_cluster.cli.output import Output
+from spark_cluster.core.error import InputError
 
 
-def register(app: typer.Typer) -> None:
-    app.command("verify-rdma")(verify_rdma)
-
-
-@grouped
 def verify_rdma(
     more: Annotated[
         list[str] | None,
@@ -38,12 +33,7 @@ def verify_rdma(
     ] = False,
     interval: Annotated[
         float | None,
-        typer.Option(
-            "--interval",
-            metavar="TIME",
-            parser=duration("--interval", least=0.5, most=3600),
-            help="--live, --watch: time to watch; default: 5s.",
-        ),
+        interval_option("--live, --watch: time to watch; default: 5s.", least=0.5),
     ] = None,
     from_log: Annotated[
         list[str] | None,
@@ -59,11 +49,11 @@ def verify_rdma(
     ] = False,
     probing: Annotated[
         float | None,
-        typer.Option(
+        time_option(
             "--duration",
-            metavar="TIME",
-            parser=duration("--duration", least=1, most=600),
-            help="--probe: time per measurement, in whole seconds; default: 5s.",
+            "--probe: time per measurement, in whole seconds; default: 5s.",
+            least=1,
+            most=600,
         ),
     ] = None,
     both: Annotated[
@@ -89,12 +79,17 @@ def verify_rdma(
     _belongs("--duration", probing, {"--probe": probe})
     _belongs("--both" if both else "--no-both", both, {"--probe": probe})
     if from_log:
-        return _from_log([*from_log, *(more or ())], where.inventory, output)
+        from spark_cluster.actions.verify import logs
+        from spark_cluster.cli import log_files
+        from spark_cluster.cli.views.verdict import of_log
+
+        texts = log_files.read([*from_log, *(more or ())])
+        found = logs.judge(texts, logs.known_owners(where.inventory))
+        return output.report(found, of_log)
     from spark_cluster.actions.verify import counters, traffic
     from spark_cluster.actions.verify.probe import probe as measure
 
-    loaded = where.load()
-    hosts = where.select(loaded)
+    loaded, hosts = where.load_hosts()
     with output.operator(goes_on=not watch) as operator:
         if probe:
             return measure(
@@ -107,23 +102,8 @@ def verify_rdma(
         return counters.verify(loaded, hosts, operator, tokens=tokens).exit_code
 
 
-def _from_log(names: Sequence[str], inventory: str | None, output: Output) -> int:
-    from spark_cluster.actions.verify import logs
-    from spark_cluster.cli import log_files
-    from spark_cluster.cli.terminal import Console
-    from spark_cluster.cli.views.verdict import show_log
-
-    found = logs.judge(log_files.read(names), logs.known_owners(inventory))
-    output.json(found)
-    if not output.as_json:
-        show_log(Console(), found)
-    return found.exit_code
-
-
 def _one_of(chosen: dict[str, object], more: Sequence[str]) -> None:
     """Ways to verify that exclude each other."""
-    from spark_cluster.core.error import InputError
-
     given = [name for name, value in chosen.items() if value]
     if len(given) > 1:
         raise InputError(
@@ -138,8 +118,6 @@ def _one_of(chosen: dict[str, object], more: Sequence[str]) -> None:
 
 def _belongs(name: str, value: float | None, ways: dict[str, bool]) -> None:
     """An option that only some ways heed: nobody shall wait for what it does not do."""
-    from spark_cluster.core.error import InputError
-
     if value is not None and not any(ways.values()):
         raise InputError(
             f"{name} goes with {' or '.join(ways)} only", remedy="Add one of them, or leave it out."

@@ -6,31 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spark_cluster.cli.durations import duration
-from spark_cluster.cli.grouped import grouped
-from spark_cluster.cli.options import Hosts
+from spark_cluster.cli.durations import time_option
+from spark_cluster.cli.options import Hosts, interval_option
 from spark_cluster.cli.output import Json
 from spark_cluster.cli.terminal import say
+from spark_cluster.core.error import InputError
 
 if TYPE_CHECKING:
     from spark_cluster.actions.watch import Address
 
 
-def register(app: typer.Typer) -> None:
-    app.command("watch")(watch)
-
-
-@grouped
 def watch(
     *,
     interval: Annotated[
         float,
-        typer.Option(
-            "--interval",
-            metavar="TIME",
-            parser=duration("--interval", least=2, most=600),
-            help="Time between readings; default: 15s.",
-            show_default=False,
+        interval_option(
+            "Time between readings; default: 15s.", least=2, most=600, show_default=False
         ),
     ] = 15.0,
     on_wedge: Annotated[
@@ -44,12 +35,12 @@ def watch(
     ] = "",
     wedge_after: Annotated[
         float,
-        typer.Option(
+        time_option(
             "--wedge-after",
-            metavar="TIME",
-            parser=duration("--wedge-after", least=30, most=3600),
-            help="Time without a token while requests run that is called a wedge; longer than the "
+            "Time without a token while requests run that is called a wedge; longer than the "
             "longest prefill; default: 5m.",
+            least=30,
+            most=3600,
             show_default=False,
         ),
     ] = 300.0,
@@ -95,7 +86,6 @@ def watch(
     from spark_cluster.actions import watch as action
     from spark_cluster.actions import watch_service
     from spark_cluster.cli.views import watch as view
-    from spark_cluster.core.error import InputError
     from spark_cluster.watch.detector import Thresholds
 
     given = [name for name, value in
@@ -106,29 +96,25 @@ def watch(
     if resume:
         say("note: watch --resume is now --unpause; the next release knows only that", err=True)
     if pause or unpause or resume:
-        view.paused(output, action.pause(pause))
-        return 0
+        return output.report(action.pause(pause), view.paused)
     if uninstall:
-        view.uninstalled(output, watch_service.uninstall())
-        return 0
+        return output.report(watch_service.uninstall(), view.uninstalled)
     thresholds = Thresholds(wedge=wedge_after)
     request = action.WatchRequest(
         interval, on_wedge, cap if restart else 0, _address(listen), thresholds
     )
-    loaded = where.load()
-    names = where.select(loaded)
+    loaded, names = where.load_hosts()
     if install:
         limited = names if where.hosts else ()
-        view.installed(output, watch_service.install(request, loaded.path, limited))
-        return 0
-    with output.operator(view=view.View()) as operator:
+        unit = watch_service.install(request, loaded.path, limited)
+        return output.report(unit, view.installed)
+    with output.operator(view=view.WatchView()) as operator:
         return action.watch(loaded, names, request, operator).exit_code
 
 
 def _address(text: str) -> Address:
     """Raises InputError."""
     from spark_cluster.actions.watch import Address
-    from spark_cluster.core.error import InputError
 
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.status import Status
-
 from spark_cluster.actions.bench_kept import Begun, Counted, Finished, LevelEnded
-from spark_cluster.bench.compare import Comparison
+from spark_cluster.actions.bench_report import Compared, Written
 from spark_cluster.bench.report import COMPARED, compared
 from spark_cluster.bench.results import Level
 from spark_cluster.bench.tables import BESIDE, COLUMNS, Column
-from spark_cluster.cli.terminal import Console, say, styled
+from spark_cluster.cli.output import View
+from spark_cluster.cli.terminal import Console
 from spark_cluster.core.event import Event, Note
 from spark_cluster.core.units import count
 from spark_cluster.places import short
@@ -21,13 +20,12 @@ from spark_cluster.places import short
 _LEAST, _NAME = 7, 12
 
 
-class View:
+class RunView(View):
     """Shows a run as it goes."""
 
     def __init__(self) -> None:
         self._columns: list[Column] = []
         self._console = Console()
-        self._status: Status | None = None
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -44,9 +42,7 @@ class View:
 
     def flush(self) -> None:
         """End the spinner, if there is one."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        self._console.stop_spinning()
 
     def _begun(self, event: Begun) -> None:
         server, settings = event.server, event.settings
@@ -58,15 +54,10 @@ class View:
         self._console.line(_line(self._columns, [column.title for column in self._columns]))
 
     def _counted(self, event: Counted) -> None:
-        if not self._console.is_terminal:
-            return
         of = f" of {event.requests}" if event.requests else ""
         text = f"{event.level}: {event.done}{of} requests"
         text += f", {event.failed} failed" if event.failed else ""
-        if self._status is None:
-            self._status = self._console.spinner(text)
-            self._status.start()
-        self._status.update(styled(text))
+        self._console.spin(text)
 
     def _ended(self, level: Level) -> None:
         self.flush()
@@ -85,8 +76,7 @@ class View:
             lines.append("next: spark-cluster status and spark-cluster logs show the server's side")
         elif not event.exit_code:
             lines.append(f"next: spark-cluster bench report {file}")
-        for line in lines:
-            self._console.line(line)
+        self._console.show(lines)
 
 
 def _line(columns: Sequence[Column], cells: Sequence[str]) -> str:
@@ -97,15 +87,19 @@ def _line(columns: Sequence[Column], cells: Sequence[str]) -> str:
     return "  ".join((first, *rest)).rstrip()
 
 
-def show_comparison(comparison: Comparison) -> None:
+def comparison(found: Compared) -> Iterator[str]:
     """A row a figure, then what else differs."""
-    rows = compared(comparison)
-    widths = [max(len(row[at]) for row in (COMPARED, *rows)) for at in range(len(COMPARED))]
-    say(f"B {comparison.b}")
-    say(f"A {comparison.a}")
-    for row in (COMPARED, *rows):
+    rows = (COMPARED, *compared(found.comparison))
+    widths = [max(len(row[at]) for row in rows) for at in range(len(COMPARED))]
+    yield f"B {found.comparison.b}"
+    yield f"A {found.comparison.a}"
+    for row in rows:
         left = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths, strict=False)]
         right = [f"{cell:>{width}}" for cell, width in zip(row[2:6], widths[2:], strict=False)]
-        say("  ".join((*left, *right, row[6])))
-    for note in comparison.notes:
-        say(f"  {note}")
+        yield "  ".join((*left, *right, row[6]))
+    yield from (f"  {note}" for note in found.comparison.notes)
+
+
+def written(found: Written) -> Iterator[str]:
+    """The files of a report."""
+    yield from (f"wrote {short(Path(path).absolute())}" for path in found.written)

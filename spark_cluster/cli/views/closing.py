@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spark_cluster.cli.views import monitor, services
+from spark_cluster.cli.views.unknown import not_reached
 from spark_cluster.core.event import RunFinished
 from spark_cluster.serving.api import API_KEY
 
@@ -16,87 +17,74 @@ _PROOFS = {
 }
 
 
-def lines(event: RunFinished) -> list[str]:
-    """Empty where the counts say all."""
+def lines(event: RunFinished) -> Iterator[str]:
+    """Nothing where the counts say all."""
     data = event.data
     match event.verb.split():
         case ["launch"]:
-            return _launch(event.exit_code, data)
+            yield from _launch(event.exit_code, data)
         case ["teardown"]:
-            return _teardown(data)
+            yield from _teardown(data)
         case ["monitor", "up"] if "host" in data and event.exit_code == 0:
-            return list(monitor.started(data))
+            yield from monitor.started(data)
         case ["monitor", "down"] if "unknown" in data:
-            return _monitor_down(data)
+            for host in data["unknown"]:
+                again = f"monitor down --hosts {host}"
+                yield not_reached(host, "its exporters may still run", again)
         case ["services", _, "up"] if "url" in data and event.exit_code == 0:
-            return list(services.started(data))
+            yield from services.started(data)
         case ["services", _, "down"] if "unknown" in data:
-            return list(services.stopped(data))
-    return _not_begun(data)
+            yield from services.stopped(data)
+        case _:
+            yield from _not_begun(data)
 
 
-def _not_begun(data: Mapping[str, Any]) -> list[str]:
+def _not_begun(data: Mapping[str, Any]) -> Iterator[str]:
     if data.get("begun") is False:
-        return ["Nothing was changed: what stands above is in the way."]
-    return []
+        yield "Nothing was changed: what stands above is in the way."
 
 
-def _teardown(data: Mapping[str, Any]) -> list[str]:
-    said = _not_begun(data)
-    for name in data.get("unknown", ()):
-        said.append(
-            f"unknown: {name} was not reached; what runs there may still run. "
-            "Run `spark-cluster teardown --resume` when it answers (--wait 30m waits for it)."
-        )
+def _teardown(data: Mapping[str, Any]) -> Iterator[str]:
+    yield from _not_begun(data)
+    for host in data.get("unknown", ()):
+        more = " (--wait 30m waits for it)"
+        yield not_reached(host, "what runs there may still run", "teardown --resume", more)
     if data.get("clear"):
         what = data["recipe"] or "ours"
-        said.append(f"nothing of {what} runs on {', '.join(data['clear'])}")
-    return said
+        yield f"nothing of {what} runs on {', '.join(data['clear'])}"
 
 
-def _monitor_down(data: Mapping[str, Any]) -> list[str]:
-    return [
-        f"unknown: {host} was not reached; its exporters may still run. "
-        f"Run `spark-cluster monitor down --hosts {host}` when it answers."
-        for host in data["unknown"]
-    ]
-
-
-def _launch(code: int, data: Mapping[str, Any]) -> list[str]:
+def _launch(code: int, data: Mapping[str, Any]) -> Iterator[str]:
     name = data.get("name", "")
     if data.get("begun") is False:
-        said = ["Nothing was started: what stands above is in the way."]
+        yield "Nothing was started: what stands above is in the way."
     elif code == 0:
-        return _serves(name, data)
+        yield from _serves(name, data)
+        return
     elif "verdict" in data:
-        said = [
-            f"{name} is up and answers: {data['endpoint']}",
-            "Its tokens do not travel by RDMA as they should: see the verdict above.",
-        ]
+        yield f"{name} is up and answers: {data['endpoint']}"
+        yield "Its tokens do not travel by RDMA as they should: see the verdict above."
     else:
-        said = [
+        yield (
             "The containers are left as they are, for their logs. "
             "`spark-cluster teardown` removes them."
-        ]
+        )
     if data.get("wanted_restarts") and not data.get("restarts_on"):
-        said.append(f"nothing starts {name} again at boot until a launch with --restart-at-boot")
-    return said
+        yield f"nothing starts {name} again at boot until a launch with --restart-at-boot"
 
 
-def _serves(name: str, data: Mapping[str, Any]) -> list[str]:
-    unproven = data["not_verified"] if data["waited"] else ()
-    said = [f"{name} is {_state(data)}: {data['endpoint']}"]
-    said += [f"not verified: {_PROOFS[step]}; the playbook has no step {step}" for step in unproven]
-    said.append(curl_line(data["chat"], data["model"], has_key=data["has_key"]))
+def _serves(name: str, data: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{name} is {_state(data)}: {data['endpoint']}"
+    for step in data["not_verified"] if data["waited"] else ():
+        yield f"not verified: {_PROOFS[step]}; the playbook has no step {step}"
+    yield curl_line(data["chat"], data["model"], has_key=data["has_key"])
     if data["restarts_on"]:
-        said.append(
+        yield (
             f"restarts at boot on {', '.join(data['restarts_on'])}, and when a rank ends, until "
             "`spark-cluster teardown`"
         )
     if len(data["hosts"]) > 1:
-        more = " --watch" if "verdict" in data else ""
-        said.append(f"next: spark-cluster verify-rdma{more}")
-    return said
+        yield f"next: spark-cluster verify-rdma{' --watch' if 'verdict' in data else ''}"
 
 
 def _state(data: Mapping[str, Any]) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from spark_cluster.actions.events import Judged
-from spark_cluster.actions.verify.probe import Measured
-from spark_cluster.cli.terminal import Console, say_json, styled
-from spark_cluster.cli.views import closing, told, verdict
+from spark_cluster.cli.output import View
+from spark_cluster.cli.terminal import Console, say_json
+from spark_cluster.cli.views import closing, told
 from spark_cluster.core.event import (
     Event,
     Guarded,
@@ -26,9 +24,6 @@ from spark_cluster.core.event import (
 from spark_cluster.core.units import human_seconds
 from spark_cluster.places import short
 
-if TYPE_CHECKING:
-    from rich.status import Status as Spinner
-
 _STYLES = {
     "ok": "green",
     "changed": "yellow",
@@ -39,18 +34,15 @@ _STYLES = {
 }
 
 
-class JsonLines:
+class JsonLines(View):
     """`--json`: one object a line, as it happens."""
 
     def __call__(self, event: Event) -> None:
         if not event.passing:
             say_json(as_json(event))
 
-    def flush(self) -> None:
-        """Nothing is held back."""
 
-
-class ConsoleView:
+class ConsoleView(View):
     """Lines for a person; hosts with the same outcome of a step share a line."""
 
     def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
@@ -59,7 +51,6 @@ class ConsoleView:
         self._connected: list[HostConnected] = []
         self._step: StepStarted | None = None
         self._finished: list[StepFinished] = []
-        self._spinner: Spinner | None = None
         self._waiting: dict[tuple[str, str], str] = {}
 
     def __call__(self, event: Event) -> None:
@@ -71,8 +62,7 @@ class ConsoleView:
             case StepStarted():
                 self.flush()
                 self._step = event
-                if self.console.is_terminal:
-                    self._spin(event.title)
+                self.console.spin(event.title)
             case StepFinished():
                 self._finished.append(event)
             case Progress():
@@ -91,19 +81,10 @@ class ConsoleView:
 
     def _told(self, event: Event) -> None:
         """What an action tells beside its run."""
-        if isinstance(event, Judged):
+        shown = list(told.lines(event, verbose=self._verbose))
+        if shown:
             self.flush()
-            verdict.show(self.console, event, verbose=self._verbose)
-            return
-        if isinstance(event, Measured):
-            self.flush()
-            verdict.show_bandwidth(self.console, event)
-            return
-        lines = told.lines(event)
-        if lines:
-            self.flush()
-        for line in lines:
-            self.console.line(line)
+        self.console.show(shown)
 
     def _started(self, event: RunStarted) -> None:
         what = event.verb + (f" {event.recipe}" if event.recipe else "")
@@ -115,20 +96,10 @@ class ConsoleView:
         if event.note:
             self.console.line(f"  {event.note}")
 
-    def _spin(self, title: str) -> None:
-        self._stop_spinner()
-        self._spinner = self.console.spinner(title)
-        self._spinner.start()
-
-    def _stop_spinner(self) -> None:
-        if self._spinner is not None:
-            self._spinner.stop()
-            self._spinner = None
-
     def _progress(self, event: Progress) -> None:
         said = f"{event.message} ({human_seconds(event.seconds)})"
-        if self._spinner is not None:
-            self._spinner.update(styled(f"{event.host}: {said}"))
+        if self.console.is_spinning:
+            self.console.spin(f"{event.host}: {said}")
         elif self._waiting.get((event.host, event.step)) != event.message:
             self._line("waiting", event.host, said)
         self._waiting[(event.host, event.step)] = event.message
@@ -138,7 +109,7 @@ class ConsoleView:
 
     def flush(self) -> None:
         """Print what the step that just ended has to say."""
-        self._stop_spinner()
+        self.console.stop_spinning()
         if self._connected:
             hosts = ", ".join(
                 f"{event.host} {human_seconds(event.seconds)}" for event in self._connected
@@ -181,8 +152,7 @@ class ConsoleView:
         counts = ", ".join(f"{count} {status}" for status, count in event.counts.items() if count)
         took = human_seconds(event.seconds)
         self.console.line((event.verb, "bold"), f": {counts or 'nothing to do'}  ", (took, "dim"))
-        for line in closing.lines(event):
-            self.console.line(line)
+        self.console.show(closing.lines(event))
 
 
 def _groups(events: Sequence[StepFinished]) -> list[list[StepFinished]]:

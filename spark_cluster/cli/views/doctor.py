@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from spark_cluster.actions.doctor import DoctorReport, ExplainedFinding
-from spark_cluster.cli.output import Output
-from spark_cluster.cli.terminal import Console
+from spark_cluster.cli.terminal import Shown
 from spark_cluster.core.units import count
 from spark_cluster.doctor.finding import Severity
 
@@ -15,38 +16,30 @@ _STYLES = {
 }
 
 
-def show(output: Output, report: DoctorReport) -> None:
-    """The findings, the gravest first. With --verbose: why each matters, in full."""
-    output.json(report)
-    if output.as_json:
-        return
-    console, verbose = Console(), output.verbose
+def lines(report: DoctorReport, *, verbose: bool) -> Iterator[Shown]:
+    """The findings, the gravest first. With `verbose`: why each matters, in full."""
     title = "doctor, after --fix:" if report.phase == "after-fix" else "doctor"
     hosts = ", ".join(report.hosts)
-    console.line((title, "bold"), f" {hosts}  ", (f"inventory {report.inventory}", "dim"))
+    yield (title, "bold"), f" {hosts}  ", (f"inventory {report.inventory}", "dim")
     for finding in report.findings:
-        _show(console, finding, verbose=verbose)
+        yield from _finding(finding, verbose=verbose)
     named = [count(number, severity) for severity, number in report.counts.items() if number]
     graver = sum(number for name, number in report.counts.items() if name != Severity.NOTE.value)
-    console.line(("doctor", "bold"), f": {', '.join(named) if named else 'nothing found'}")
+    yield ("doctor", "bold"), f": {', '.join(named) if named else 'nothing found'}"
     if graver and not verbose:
-        console.line("  More about each: `spark-cluster explain CODE`, or -v.")
+        yield "  More about each: `spark-cluster explain CODE`, or -v."
 
 
-def _show(console: Console, finding: ExplainedFinding, *, verbose: bool) -> None:
-    console.line(
-        "  ",
-        (f"{finding.severity.value:<8}", _STYLES[finding.severity]),
-        " ",
-        (f"{finding.code:<9}", "bold"),
-        f" {finding.host:<10} {finding.what}",
-    )
+def _finding(finding: ExplainedFinding, *, verbose: bool) -> Iterator[Shown]:
+    severity = f"{finding.severity.value:<8}", _STYLES[finding.severity]
+    code = f"{finding.code:<9}", "bold"
+    yield "  ", severity, " ", code, f" {finding.host:<10} {finding.what}"
     if finding.severity is Severity.NOTE and not verbose:
         return
-    console.line(f"             why  {_why(finding.why, verbose=verbose)}")
-    console.line(f"             fix  {finding.fix}")
+    yield f"             why  {_why(finding.why, verbose=verbose)}"
+    yield f"             fix  {finding.fix}"
     if finding.repair is not None:
-        console.line(f"             `--fix` repairs it (bootstrap step {finding.repair})")
+        yield f"             `--fix` repairs it (bootstrap step {finding.repair})"
 
 
 def _why(text: str, *, verbose: bool) -> str:

@@ -1,34 +1,52 @@
-"""What logs tell of a failure."""
+"""What `explain` tells: of codes, and of logs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 
-from spark_cluster.serving.post_mortem import PostMortem
+from spark_cluster.actions.explain import Code, Codes
+from spark_cluster.actions.verify.logs import Explained
 
 
-def lines(found: PostMortem) -> list[str]:
+def codes(found: Codes) -> Iterator[str]:
+    """A line a code."""
+    yield from (f"{each.code:<10} {each.title}" for each in found.diagnoses)
+
+
+def code(found: Code) -> Iterator[str]:
+    """Why it matters, and what to do."""
+    yield f"{found.code}: {found.title}"
+    yield ""
+    for title, text in (("Why it matters", found.why), ("What to do", found.fix)):
+        yield title
+        # A command that is broken at its hyphens cannot be copied.
+        lines = textwrap.wrap(text, 76, break_on_hyphens=False, break_long_words=False)
+        yield from (f"  {line}" for line in lines)
+        yield ""
+
+
+def lines(explained: Explained) -> Iterator[str]:
     """The first rank that failed, what followed, and where each log stands."""
-    told = []
+    found = explained.found
     if (first := found.first) is not None:
         how = "failed first" if first.grade == "cause" else "tells first of a failure"
         how = "stands still" if found.verdict == "standing" else how
-        told += [f"{first.who} {how}: {first.reason}"]
+        yield f"{first.who} {how}: {first.reason}"
         if first.line:
-            told += [
-                f"  {first.name}, line {first.number} of its last start:",
-                f"    | {first.line}",
-            ]
-        told += [f"  what to do: {first.remedy}", f"  more: spark-cluster explain {first.code}"]
+            yield f"  {first.name}, line {first.number} of its last start:"
+            yield f"    | {first.line}"
+        yield f"  what to do: {first.remedy}"
+        yield f"  more: spark-cluster explain {first.code}"
         if found.verdict == "standing":
-            told += ["  (if nothing has followed for some minutes)"]
+            yield "  (if nothing has followed for some minutes)"
         elif found.followed and not first.timed:
-            told += ["  (by what explains most: not all logs have times)"]
+            yield "  (by what explains most: not all logs have times)"
     else:
-        told += ["no failure in these logs, as far as they go"]
-    told += _part("what followed:", found.followed)
-    told += _part("the logs:", found.states)
-    return told + _part("notes:", found.notes)
+        yield "no failure in these logs, as far as they go"
+    yield from _part("what followed:", found.followed)
+    yield from _part("the logs:", found.states)
+    yield from _part("notes:", found.notes)
 
 
 def _part(title: str, lines: Sequence[str]) -> list[str]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from spark_cluster.actions.history import HostJournals, Runs
-from spark_cluster.cli.terminal import Console, add_row, new_table
+from spark_cluster.actions.history import HostJournals, OneRun, Runs
+from spark_cluster.cli.terminal import Shown, add_row, new_table
 from spark_cluster.core.units import human_seconds
 from spark_cluster.places import short
-from spark_cluster.runner.history import Past, story
+from spark_cluster.runner.history import story
 
 
-def show_runs(console: Console, found: Runs) -> None:
+def runs(found: Runs) -> Iterator[Shown]:
     """A row a run."""
     if not found.runs:
-        console.line("No run of this user on this machine yet; `--nodes` asks the hosts.")
+        yield "No run of this user on this machine yet; `--nodes` asks the hosts."
         return
     shown = new_table("run", "started", "what", "hosts", "took", "outcome")
     for past in found.runs:
@@ -27,29 +27,26 @@ def show_runs(console: Console, found: Runs) -> None:
             human_seconds(past.seconds) if past.seconds is not None else "",
             past.outcome,
         )
-    console.table(shown)
+    yield shown
 
 
-def show_run(console: Console, past: Past) -> None:
-    """A line an entry."""
-    console.line(
-        (past.verb, "bold"),
-        f" on {', '.join(past.hosts)}: {past.outcome}  ",
-        (f"run {past.run}, {short(past.path)}", "dim"),
-    )
+def entries(found: OneRun) -> Iterator[Shown]:
+    """A line an entry of a run's journal."""
+    past = found.past
+    about = f"run {past.run}, {short(past.path)}"
+    yield (past.verb, "bold"), f" on {', '.join(past.hosts)}: {past.outcome}  ", (about, "dim")
     for when, host, word, text in story(past):
-        console.line(f"  {when}  {word:<8} {host:<10} {text}")
+        yield f"  {when}  {word:<8} {host:<10} {text}"
 
 
-def show_hosts(console: Console, found: HostJournals, names: Sequence[str]) -> None:
+def journals(found: HostJournals, names: Sequence[str]) -> Iterator[Shown]:
     """What each host wrote down, in the order of `names`."""
     for name in names:
-        console.line((name, "bold"))
+        yield ((name, "bold"),)
         if name in found.errors:
-            console.line(f"  unknown: {found.errors[name].message}")
-            console.line(f"  next: {found.errors[name].remedy}")
+            yield f"  unknown: {found.errors[name].message}"
+            yield f"  next: {found.errors[name].remedy}"
             continue
-        for line in found.hosts[name]:
-            console.line(f"  {line.time}  {line.text}")
+        yield from (f"  {line.time}  {line.text}" for line in found.hosts[name])
         if not found.hosts[name]:
-            console.line("  nothing written down here")
+            yield "  nothing written down here"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from spark_cluster.actions import remedies
 from spark_cluster.actions.logs import Detached, Incomplete, LogTold
+from spark_cluster.cli.output import View
 from spark_cluster.cli.terminal import Console, say, say_json
+from spark_cluster.cli.views.unknown import unknown
 from spark_cluster.core.event import Event
 
 _COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "bright_red", "bright_cyan", "white")
 
 
-class View:
+class LogView(View):
     """Shows lines as they come."""
 
     def __init__(self, *, as_json: bool) -> None:
@@ -26,9 +27,6 @@ class View:
             case Detached():
                 say("detached; the ranks run on", err=True)
 
-    def flush(self) -> None:
-        """Nothing is held back."""
-
     def _line(self, event: LogTold) -> None:
         line = event.line
         if self._as_json:
@@ -41,8 +39,7 @@ class View:
 
 def _missing(event: Incomplete) -> None:
     """Of which hosts there are no logs, or not all, and what to do next."""
-    nexts = remedies.after({name: error.remedy for name, error in event.errors.items()})
-    for name, error in event.errors.items():
-        say(f"unknown: {name}: {error.message}", err=True)
-        if name in nexts:
-            say(f"  next: {nexts[name]}", err=True)
+    reasons = {name: error.message for name, error in event.errors.items()}
+    remedies = {name: error.remedy for name, error in event.errors.items()}
+    for line in unknown(reasons, remedies):
+        say(line, err=True)

@@ -2,66 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
-from spark_cluster.cli.terminal import Console
+from spark_cluster.cli.terminal import Shown
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.step import Assessment
 from spark_cluster.core.units import count
 from spark_cluster.runner import guard_scripts
 
 
-def show(
-    plan: Plan, console: Console, refused: Collection[tuple[str, str]], *, commands: bool
-) -> None:
+def lines(plan: Plan, refused: Collection[tuple[str, str]], *, commands: bool) -> Iterator[Shown]:
     """Per step and host: what would change, what is in the way, what is checked later.
 
     `refused`: step and host of the problems that no earlier step of the plan will have mended.
     """
     for planned, assessments in plan:
-        step = planned.step
+        step, title = planned.step, (planned.title, "bold")
         if step.traffic is not None:
-            console.line("  ", ("when run", "dim"), "    ", (planned.title, "bold"))
+            yield "  ", ("when run", "dim"), "    ", title
             continue
         busy = {h: a for h, a in assessments.items() if a.changes or a.problems}
         idle = [host for host in assessments if host not in busy]
         if idle:
             words = "skipped" if all(assessments[h].skipped for h in idle) else "no change"
-            console.line(
-                "  ", (f"{words:<11}", "dim"), " ", (planned.title, "bold"), f"  {', '.join(idle)}"
-            )
+            yield "  ", (f"{words:<11}", "dim"), " ", title, f"  {', '.join(idle)}"
         for host, assessment in busy.items():
+            word = "would change" if assessment.changes else "would check"
+            yield "  ", (f"{word:<11}", "yellow"), " ", title, f"  {host}"
             way = "in the way" if (step.name, host) in refused else "now"
-            _show_host(console, planned, host, assessment, way, commands=commands)
+            yield from _of_host(planned, assessment, way, commands=commands)
     total = plan.change_count
-    console.line(("plan", "bold"), f": {count(total, 'change') if total else 'no change'}")
+    yield ("plan", "bold"), f": {count(total, 'change') if total else 'no change'}"
 
 
-def _show_host(
-    console: Console,
-    planned: PlannedStep,
-    host: str,
-    assessment: Assessment,
-    way: str,
-    *,
-    commands: bool,
-) -> None:
+def _of_host(
+    planned: PlannedStep, assessment: Assessment, way: str, *, commands: bool
+) -> Iterator[Shown]:
     guard = planned.guard_seconds
-    word = "would change" if assessment.changes else "would check"
-    console.line("  ", (f"{word:<11}", "yellow"), " ", (planned.title, "bold"), f"  {host}")
     for change in assessment.changes:
-        console.line(f"                {change.what}: {change.before} -> {change.after}")
-        for line in change.diff:
-            console.line(f"                  {line}")
+        yield f"                {change.what}: {change.before} -> {change.after}"
+        yield from (f"                  {line}" for line in change.diff)
         if commands and guard is None:
-            _show_commands(console, change.commands)
+            yield from _commands(change.commands)
     if commands and guard is not None and assessment.changes:
-        console.line("                all of it inside the network guard:")
-        _show_commands(console, guard_scripts.arm("RUN", guard, assessment.changes))
+        yield "                all of it inside the network guard:"
+        yield from _commands(guard_scripts.arm("RUN", guard, assessment.changes))
     for problem in assessment.problems:
-        console.line(f"                {way}: {problem.code} {problem.what}")
+        yield f"                {way}: {problem.code} {problem.what}"
 
 
-def _show_commands(console: Console, commands: str) -> None:
-    for line in commands.rstrip().split("\n"):
-        console.line(f"                  $ {line}")
+def _commands(commands: str) -> Iterator[str]:
+    yield from (f"                  $ {line}" for line in commands.rstrip().split("\n"))

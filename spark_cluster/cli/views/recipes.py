@@ -110,15 +110,13 @@ def fitted(report: FitReport) -> Iterator[str]:
 def linted(report: LintReport) -> Iterator[str]:
     """Each finding with its place, and the number of them."""
     for each in report.findings:
-        place, finding = each.place, each.finding
-        field = ".".join(str(part) for part in finding.loc)
-        yield f"{finding.severity:<7}  {finding.code}  {_short(place)}" + (
-            f"  {field}" if field else ""
-        )
-        yield f"         {finding.what}"
-        yield f"         next: {finding.remedy}"
-        if finding.source:
-            yield f"         seen: {finding.source}"
+        field = ".".join(str(part) for part in each.loc)
+        where = f"{each.severity:<7}  {each.code}  {_short(each.place)}"
+        yield f"{where}  {field}" if field else where
+        yield f"         {each.what}"
+        yield f"         next: {each.remedy}"
+        if each.source:
+            yield f"         seen: {each.source}"
     warnings = len(report.findings) - report.errors
     yield (
         f"lint: {count(len(report.recipes), 'recipe')}, {count(report.errors, 'error')}, "

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spark_cluster.actions.services import ServiceReport, ServiceStatus
+from spark_cluster.cli.views.unknown import not_reached
 
 
 def started(data: Mapping[str, Any]) -> Iterator[str]:
@@ -25,9 +26,8 @@ def stopped(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"{host}: {line}"
     name = data["service"]
     for host in data["unknown"]:
-        yield (
-            f"unknown: {host} was not reached; {name} may still run there. "
-            f"Run `spark-cluster services {name} down --host {host}` when it answers."
+        yield not_reached(
+            host, f"{name} may still run there", f"services {name} down --host {host}"
         )
 
 

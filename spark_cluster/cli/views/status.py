@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from spark_cluster.actions import remedies
 from spark_cluster.actions.status import (
     ContainerStatus,
     EndpointStatus,
@@ -14,32 +13,32 @@ from spark_cluster.actions.status import (
     StatusReport,
     VerdictStatus,
 )
-from spark_cluster.cli.terminal import Console
+from spark_cluster.cli.terminal import Shown
+from spark_cluster.cli.views.unknown import after
 from spark_cluster.core.units import human_age, human_bytes
 from spark_cluster.facts.supervisor import RUNS
 from spark_cluster.places import short
 
 
-def show(console: Console, report: StatusReport, *, verbose: bool) -> None:
+def lines(report: StatusReport, *, verbose: bool) -> Iterator[Shown]:
     """A host a paragraph, then the last verdict."""
-    console.line((f"inventory {short(Path(report.inventory))}", "dim"))
+    yield ((f"inventory {short(Path(report.inventory))}", "dim"),)
     nexts = next_steps(report.hosts)
     for each in report.hosts:
         if each["state"] == "unknown":
-            console.line("  ", ("unknown", "bold magenta"), f"  {each['host']}: {each['reason']}")
+            yield "  ", ("unknown", "bold magenta"), f"  {each['host']}: {each['reason']}"
             if each["host"] in nexts:
-                console.line(f"             next: {nexts[each['host']]}")
+                yield f"             next: {nexts[each['host']]}"
             continue
-        console.line("  ", ("up", "green"), f"       {each['host']}: {_host(each)}")
-        for line in _details(each, verbose=verbose):
-            console.line(f"             {line}")
+        yield "  ", ("up", "green"), f"       {each['host']}: {_host(each)}"
+        yield from (f"             {line}" for line in _details(each, verbose=verbose))
     if report.verdict is not None:
-        console.line(f"  {verdict_text(report.verdict)}")
+        yield f"  {verdict_text(report.verdict)}"
 
 
 def next_steps(rows: Sequence[HostStatus]) -> dict[str, str]:
     """After which unknown host which remedy is told."""
-    return remedies.after({e["host"]: e["remedy"] for e in rows if e["state"] == "unknown"})
+    return after({e["host"]: e["remedy"] for e in rows if e["state"] == "unknown"})
 
 
 def _host(each: HostStatus) -> str:
@@ -64,10 +63,18 @@ def _details(each: HostStatus, *, verbose: bool) -> Iterator[str]:
         yield f"docker: {each['docker_error']}"
     for container in each["containers"]:
         yield _container(container, each["healthy"])
-    if each["endpoint"] is not None and not ended(each):
+    yield from serving(each)
+
+
+def serving(each: HostStatus) -> Iterator[str]:
+    """The server's work, what comes back by itself, who holds the host."""
+    if each["endpoint"] is not None and not _ended(each):
         yield endpoint_text(each["endpoint"])
     yield from supervisor(each)
-    yield from locks(each)
+    if each["lock"]:
+        yield f"in use: {each['lock']}"
+    if each["files_lock"]:
+        yield f"models and images in use: {each['files_lock']}"
 
 
 def gpu_text(each: HostStatus) -> str:
@@ -140,7 +147,7 @@ def state(container: ContainerStatus) -> str:
     return f"{text}, restarted {times} times" if times else text
 
 
-def ended(each: HostStatus) -> bool:
+def _ended(each: HostStatus) -> bool:
     """Whether the server in a container of the host has ended: nobody has to ask it anything."""
     return any(container["server_ended"] is not None for container in each["containers"])
 
@@ -185,11 +192,3 @@ def supervisor(each: HostStatus) -> Iterator[str]:
     elif found["says"] != RUNS:
         text += f"; {found['says'] or 'it has said nothing yet'}"
     yield text
-
-
-def locks(each: HostStatus) -> Iterator[str]:
-    """Who holds the host, if anyone does."""
-    if each["lock"]:
-        yield f"in use: {each['lock']}"
-    if each["files_lock"]:
-        yield f"models and images in use: {each['files_lock']}"

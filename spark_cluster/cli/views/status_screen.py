@@ -19,19 +19,21 @@ from spark_cluster.places import short
 
 
 def watch(reports: Iterator[StatusReport], where: Path, *, as_json: bool) -> int:
-    """Until they end; on a pipe each refresh is printed below the last; 3 if a host was unknown at
-    the end."""
+    """Until they end; on a pipe each refresh is printed below the last. The exit code of the last,
+    0 without one."""
     console = Console()
+    code = 0
     screen = Screen(where)
     full = console.is_terminal and not as_json
     with console.live(screen.render) if full else contextlib.nullcontext():
         for report in reports:
             screen.show(report)
+            code = report.exit_code
             if as_json:
                 say_json(report.as_dict())
             elif not full:
                 console.draw(screen.render())
-    return 3 if any(each["state"] == "unknown" for each in screen.rows) else 0
+    return code
 
 
 class Screen:
@@ -152,7 +154,4 @@ def _lines(rows: Sequence[HostStatus]) -> Iterator[str]:
         for container in each["containers"]:
             if container["state"] == "running" and container["rank"] == "0":
                 yield f"{each['host']}: {words.health(container, each['healthy'])}"
-        if each["endpoint"] is not None and not words.ended(each):
-            yield f"{each['host']}: {words.endpoint_text(each['endpoint'])}"
-        yield from (f"{each['host']}: {line}" for line in words.supervisor(each))
-        yield from (f"{each['host']}: {line}" for line in words.locks(each))
+        yield from (f"{each['host']}: {line}" for line in words.serving(each))

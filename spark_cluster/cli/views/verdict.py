@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spark_cluster.cli.terminal import Console, add_row, new_table
+from spark_cluster.cli.terminal import Shown, add_row, new_table
 from spark_cluster.core.units import human_bytes
 from spark_cluster.rdma.bandwidth import amount
 
@@ -22,17 +22,15 @@ if TYPE_CHECKING:
     from spark_cluster.rdma.verdict import Verdict
 
 
-def show(console: Console, event: Judged, *, verbose: bool) -> None:
+def lines(event: Judged, *, verbose: bool) -> Iterator[Shown]:
     """The table, the reasons, the verdict, where more is said, and what else runs."""
     result = event.verdict
-    console.table(rails(result.rows, verbose=verbose))
-    for reason in result.reasons:
-        console.line(f"  {reason}")
-    console.line(f"verdict: {result.kind}")
+    yield rails(result.rows, verbose=verbose)
+    yield from (f"  {reason}" for reason in result.reasons)
+    yield f"verdict: {result.kind}"
     if result.code:
-        console.line(f"  more: spark-cluster explain {result.code}")
-    for line in not_judged(event.not_judged):
-        console.line(f"  {line}")
+        yield f"  more: spark-cluster explain {result.code}"
+    yield from (f"  {line}" for line in not_judged(event.not_judged))
 
 
 def not_judged(others: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -125,14 +123,13 @@ def log_ranks(ranks: Sequence[LogRank]) -> Table:
     return shown
 
 
-def show_log(console: Console, found: LogVerdict) -> None:
+def of_log(found: LogVerdict) -> Iterator[Shown]:
     """A row a rank, the notes, the verdict."""
-    console.table(log_ranks(found.report.ranks))
-    for note in found.notes:
-        console.line(f"  {note}")
-    console.line(f"verdict: {found.report.kind}")
+    yield log_ranks(found.report.ranks)
+    yield from (f"  {note}" for note in found.notes)
+    yield f"verdict: {found.report.kind}"
     if found.report.kind == "rdma":
-        console.line(
+        yield (
             "  This is what NCCL chose. Whether tokens go there is in the counters: "
             "spark-cluster verify-rdma"
         )
@@ -144,15 +141,14 @@ def interval_lines(event: Interval) -> list[str]:
     return [line, *(f"          {reason}" for reason in event.verdict.reasons if event.is_news)]
 
 
-def show_bandwidth(console: Console, event: Measured) -> None:
+def bandwidth(event: Measured) -> Iterator[Shown]:
     """A row a half and direction, then what is wrong with them."""
-    console.table(_bandwidth(event.rows))
-    for finding in event.findings:
-        console.line(f"  {finding.code} {finding.what}")
+    yield _bandwidth(event.rows)
+    yield from (f"  {finding.code} {finding.what}" for finding in event.findings)
     for known in dict.fromkeys(finding.code for finding in event.findings):
-        console.line(f"  more: spark-cluster explain {known}")
+        yield f"  more: spark-cluster explain {known}"
     if event.rows and all(row.state == "good" for row in event.rows):
-        console.line("every half delivers what its link should")
+        yield "every half delivers what its link should"
 
 
 def _bandwidth(rows: Sequence[Row]) -> Table:

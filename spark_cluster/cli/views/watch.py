@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from spark_cluster.actions.restarting import RestartTold
 from spark_cluster.actions.watch import Paused, Watching
 from spark_cluster.actions.watch_service import Installed, Uninstalled
-from spark_cluster.cli.output import Json
+from spark_cluster.cli.output import View
 from spark_cluster.cli.terminal import say
 from spark_cluster.core.event import (
     Alarmed,
@@ -22,7 +23,7 @@ from spark_cluster.core.event import (
 )
 
 
-class View:
+class WatchView(View):
     """Lines with the clock's time."""
 
     def __call__(self, event: Event) -> None:
@@ -33,9 +34,6 @@ class View:
             )
         elif text := line(event):
             say(f"{datetime.now():%H:%M:%S}  {text}")
-
-    def flush(self) -> None:
-        """Nothing is held back."""
 
 
 def line(event: Event) -> str:
@@ -73,22 +71,19 @@ def _said(event: Note | Progress) -> str:
     return ": ".join(part for part in (event.host, event.message) if part)
 
 
-def paused(output: Json, done: Paused) -> None:
-    output.json(done)
+def paused(done: Paused) -> Iterator[str]:
     does = "look on and do nothing; `watch --unpause` ends that" if done.paused else "act again"
-    output.say(f"watchers of {done.user} on {done.host} {does}")
+    yield f"watchers of {done.user} on {done.host} {does}"
 
 
-def installed(output: Json, unit: Installed) -> None:
-    output.json(unit)
-    output.say(f"{unit.path}: enabled and started")
+def installed(unit: Installed) -> Iterator[str]:
+    yield f"{unit.path}: enabled and started"
     if unit.of_user:
-        output.say("It ends with your last login unless you run: loginctl enable-linger")
-    output.say("It has no SSH agent: the hosts must let it in with a key without a passphrase.")
-    output.say(f"next: {unit.journal}")
+        yield "It ends with your last login unless you run: loginctl enable-linger"
+    yield "It has no SSH agent: the hosts must let it in with a key without a passphrase."
+    yield f"next: {unit.journal}"
 
 
-def uninstalled(output: Json, unit: Uninstalled) -> None:
-    output.json(unit)
+def uninstalled(unit: Uninstalled) -> Iterator[str]:
     gone = f"{unit.path}: stopped and removed"
-    output.say(gone if unit.was_there else f"{unit.path} is not there: nothing to remove")
+    yield gone if unit.was_there else f"{unit.path} is not there: nothing to remove"
