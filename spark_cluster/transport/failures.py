@@ -109,8 +109,8 @@ def _reason(hop: Hop, cause: BaseException, seconds: float) -> tuple[str, str]:
     if isinstance(cause, Dropped):
         return (
             f"hung up before authentication for {seconds:.1f} s ({cause})",
-            "sshd may be at its MaxStartups limit or refuse this address (PerSourcePenalties; journalctl -u ssh "
-            "there); try again",
+            "sshd may be at its MaxStartups limit or let this address wait (PerSourcePenalties): "
+            "journalctl -u ssh there; try again",
         )
     if isinstance(cause, paramiko.ssh_exception.IncompatiblePeer):
         return f"no algorithm in common ({cause})", "update sshd there, or its Ciphers and Kex"
