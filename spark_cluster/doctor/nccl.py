@@ -30,7 +30,7 @@ def events(cluster: Cluster) -> Iterator[Finding]:
             continue
         ends = between(first.local, first.remote, known)
         what = f"NCCL's log: {describe(first)}" + (f"; {ends.removesuffix('.')}" if ends else "")
-        yield find(first.kind.code, name, what, fix=first.kind.remedy)
+        yield find(first.kind.code, what, fix=first.kind.remedy, host=name)
 
 
 def releases(cluster: Cluster) -> Iterator[Finding]:
@@ -43,12 +43,12 @@ def releases(cluster: Cluster) -> Iterator[Finding]:
     for name, witness in found.items():
         if witness.version != found[first].version:
             what = f"NCCL is {witness.version} and on {first} {found[first].version}"
-            yield find("RDMA035", name, what)
+            yield find("RDMA035", what, host=name)
         reported = nccl_releases.told(
             witness.version, max(size, len(found)), witness.build, doubtful=False
         )
         for said in reported if not well else ():
-            yield find("RDMA036", name, said.removesuffix("."))
+            yield find("RDMA036", said.removesuffix("."), host=name)
 
 
 RULES = (events, releases)

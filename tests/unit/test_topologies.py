@@ -176,7 +176,7 @@ def test_bootstrap_leaves_an_unmanaged_link_alone(tmp_path: Path) -> None:
 def test_the_doctor_does_not_repair_an_unmanaged_link(tmp_path: Path) -> None:
     for inventory, repair in ((world.inventory(), "netplan"), (lent(tmp_path), None)):
         facts = world.facts("spark-2", {"links": without_link_address()})
-        (finding,) = network.addresses(Cluster(inventory, {"spark-2": facts}))
+        (finding,) = network.addresses(inventory.hosts["spark-2"], facts)
         assert (finding.code, finding.repair) == ("NET016", repair)
     assert "reserve the address in the DHCP server" in finding.fix
 
