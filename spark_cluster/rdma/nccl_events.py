@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from spark_cluster.rdma.verbs_names import COMPLETIONS, ERRNO, FATAL_EVENTS, FLUSHED, errno_of
+from spark_cluster.rdma.verbs_names import FLUSHED, errno_of, verbs_names
 
 #: cause: NCCL ended, and this is why. symptom: it ended, as also a peer's death makes it end.
 #: consequence: another rank or line has the reason. retry: it tries again. note: it went on. fact:
@@ -334,7 +334,7 @@ def _event(name: str, match: re.Match[str]) -> Event:
 def _event_kind(said: str) -> str:
     named = {"port error": "port-error", "port active": "port-active"}
     named["GID table change"] = "gid-changed"
-    return "device-fatal" if said in FATAL_EVENTS else named.get(said, "async")
+    return "device-fatal" if said in verbs_names().fatal_events else named.get(said, "async")
 
 
 def address(gid: str) -> str:
@@ -376,12 +376,12 @@ def describe(event: Event) -> str:
 
 
 def _status(event: Event) -> str:
-    name, meaning = COMPLETIONS.get(event.number or 0, ("", ""))
+    name, meaning = verbs_names().completions.get(event.number or 0, ("", ""))
     return f"status {event.number}" + (f" (IBV_WC_{name}, {meaning})" if name else "")
 
 
 def _error(event: Event) -> str:
-    name, words = ERRNO.get(event.number or 0, ("", ""))
+    name, words = verbs_names().errno.get(event.number or 0, ("", ""))
     if event.number is None:
         return event.said
     told = ", ".join(part for part in (name, event.said or words) if part)
