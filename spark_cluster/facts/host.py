@@ -42,15 +42,9 @@ for _p in {" ".join(PROGRAMS)}; do command -v $_p >/dev/null || echo "missing=$_
 
 
 def parse(text: str) -> HostFact:
-    values: dict[str, str] = {}
-    missing: list[str] = []
-    for line in text.split("\n"):
-        key, equals, value = line.partition("=")
-        if equals and key == "missing":
-            missing.append(value)
-        elif equals:
-            values[key] = value
-    return HostFact(values, tuple(missing))
+    pairs = [line.partition("=")[::2] for line in text.split("\n") if "=" in line]
+    values = {key: value for key, value in pairs if key != "missing"}
+    return HostFact(values, tuple(value for key, value in pairs if key == "missing"))
 
 
 HOST = Fact("host", _script, parse)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 
 _DAEMON_FILE = "/etc/docker/daemon.json"
 
@@ -45,17 +46,11 @@ def _files(text: str) -> int | None:
 
 
 def parse(text: str) -> LimitsFact:
-    swappiness = containerd = docker = None
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        words = rest.split()
-        if kind == "swappiness":
-            swappiness = number(rest)
-        elif kind == "containerd" and words:
-            containerd = _files(words[0])
-        elif kind == "docker" and (found := _SOFT.search(rest)):
-            docker = _files(found[1])
-    return LimitsFact(swappiness, docker if docker is not None else containerd)
+    lines = Lines(text)
+    asked = _SOFT.search(lines.last("docker"))
+    docker = _files(asked[1]) if asked else None
+    containerd = _files(lines.last("containerd").partition(" ")[0])
+    return LimitsFact(lines.number("swappiness"), containerd if docker is None else docker)
 
 
 LIMITS = Fact("limits", _script, parse)

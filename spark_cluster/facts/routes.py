@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -60,21 +61,19 @@ def _route(words: list[str]) -> Route | None:
 
 
 def parse(text: str) -> RoutesFact:
-    routes: list[Route] = []
-    profiles: list[Profile] = []
-    forwarding: bool | None = None
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        if kind == "forwarding" and rest.strip() in ("0", "1", "2"):
-            forwarding = rest.strip() != "0"
-        elif kind == "route" and (route := _route(rest.split())) is not None:
-            routes.append(route)
-        elif kind == "profile":
-            # nmcli -t writes a backslash before each colon of a value (nmcli(1)).
-            device, _, name = rest.partition(":")
-            if device and name:
-                profiles.append(Profile(device, name.replace("\\:", ":").strip()))
-    return RoutesFact(tuple(routes), tuple(profiles), forwarding)
+    lines = Lines(text)
+    routes = (_route(rest.split()) for rest in lines.every("route"))
+    # nmcli -t writes a backslash before each colon of a value (nmcli(1)).
+    profiles = (rest.partition(":") for rest in lines.every("profile"))
+    return RoutesFact(
+        tuple(route for route in routes if route is not None),
+        tuple(
+            Profile(device, name.replace("\\:", ":").strip())
+            for device, _, name in profiles
+            if device and name
+        ),
+        {"0": False, "1": True, "2": True}.get(lines.last("forwarding")),
+    )
 
 
 ROUTES = Fact("routes", _script, parse)

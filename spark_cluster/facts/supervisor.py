@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 
 NAME = "spark-cluster-rank.service"
 UNIT = f"/etc/systemd/system/{NAME}"
@@ -61,32 +62,23 @@ true
 """
 
 
+#: States of a unit that has a process.
+_ACTIVE = ("active", "activating", "deactivating", "reloading")
+
+
 def parse(text: str) -> SupervisorFact:
-    values: dict[str, str] = {}
-    sums: dict[str, str] = {}
-    missing: list[str] = []
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        digest, _, path = rest.partition("  ")
-        if kind == "sum" and path:
-            sums[path] = digest
-        elif kind == "missing":
-            missing.append(rest)
-        elif kind in ("RECIPE", "RANK", "LAUNCH", "says", "declined"):
-            values[kind] = rest.strip()
+    lines, said = Lines(text), text.split("\n")
+    sums = (rest.partition("  ") for rest in lines.every("sum"))
     return SupervisorFact(
-        recipe=values.get("RECIPE", ""),
-        rank=values.get("RANK", ""),
-        launch=values.get("LAUNCH", ""),
-        sums=sums,
-        enabled="UnitFileState=enabled" in text.split("\n"),
-        active=any(
-            f"ActiveState={state}" in text.split("\n")
-            for state in ("active", "activating", "deactivating", "reloading")
-        ),
-        says=values.get("says", ""),
-        missing=tuple(missing),
-        declined=values.get("declined", ""),
+        recipe=lines.last("RECIPE"),
+        rank=lines.last("RANK"),
+        launch=lines.last("LAUNCH"),
+        sums={path: digest for digest, _, path in sums if path},
+        enabled="UnitFileState=enabled" in said,
+        active=any(f"ActiveState={state}" in said for state in _ACTIVE),
+        says=lines.last("says"),
+        missing=tuple(lines.every("missing")),
+        declined=lines.last("declined"),
     )
 
 

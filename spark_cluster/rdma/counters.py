@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.units import number
+from spark_cluster.core.units import decimal, number
 from spark_cluster.rdma.counter_names import ERROR_COUNTERS, OCTETS_PER_UNIT
 
 Source = Literal["octets", "packets", "none"]
@@ -150,8 +150,7 @@ class _Lines:
 def _own_line(lines: _Lines, word: str, value: str) -> None:
     value = value.strip()
     if word == "uptime":
-        if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", value, re.ASCII):
-            lines.uptime = float(value)
+        lines.uptime = decimal(value)
     elif word.endswith("device"):
         lines.device(value).present = word == "present-device"
     elif word == "present-netdev":
