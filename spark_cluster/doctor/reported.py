@@ -23,11 +23,11 @@ from spark_cluster.facts.limits import LIMITS
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.inventory.models import Host
 
-#: The ConnectX firmware of which NICs that vanish are reported, and the one that is said to help.
-FIRMWARE, FIRMWARE_CURE = "28.45.4028", "28.47.1088"
+#: The ConnectX firmware of which NICs that vanish are reported.
+FIRMWARE = "28.45.4028"
 
-#: The branch of drivers of which a deadlock at graph capture is reported, and releases without it.
-DRIVER, DRIVER_CURE = "590.", "580.159.03 or 580.173.02"
+#: The branch of drivers of which a deadlock at graph capture is reported.
+DRIVER = "590."
 
 #: Open files that an engine gets from its usual launchers; below the least, loading has failed.
 OPEN_FILES, _LEAST_FILES = 1_048_576, 65_536

@@ -13,17 +13,15 @@ from spark_cluster.facts.base import Fact, ProbeContext
 class Nic:
     """One netdev's hardware; None and "" where the kernel does not say.
 
-    `speed` is in Mb/s, as ethtool shows it. `width` and `max_width` are PCIe lanes, `gts` and
-    `max_gts` GT/s a lane. `driver` is mlx5_core on a ConnectX. `wifi`: it is a wireless device.
+    `speed` is in Mb/s, as ethtool shows it. `width` is PCIe lanes, `gts` GT/s a lane. `driver` is
+    mlx5_core on a ConnectX. `wifi`: it is a wireless device.
     """
 
     name: str
     speed: int | None = None
     driver: str = ""
     width: int | None = None
-    max_width: int | None = None
     gts: float | None = None
-    max_gts: float | None = None
     wifi: bool = False
 
 
@@ -43,7 +41,6 @@ for _f in /dev/infiniband/*; do [ -e "$_f" ] && echo "verbs ${_f##*/}"; done
 for _f in /sys/class/net/*/phy80211; do [ -e "$_f" ] && echo "wifi $_f"; done
 grep -sH . /sys/class/net/*/speed /sys/class/net/*/device/uevent \\
   /sys/class/net/*/device/current_link_speed /sys/class/net/*/device/current_link_width \\
-  /sys/class/net/*/device/max_link_speed /sys/class/net/*/device/max_link_width \\
   /sys/class/infiniband/*/fw_ver
 true
 """
@@ -51,7 +48,7 @@ true
 
 _NET = re.compile(
     r"^/sys/class/net/([^/]+)/(?:device/)?"
-    r"(speed|uevent|current_link_speed|current_link_width|max_link_speed|max_link_width):(.*)$"
+    r"(speed|uevent|current_link_speed|current_link_width):(.*)$"
 )
 _FIRMWARE = re.compile(r"^/sys/class/infiniband/([^/]+)/fw_ver:(.*)$")
 _WIFI = re.compile(r"^wifi /sys/class/net/([^/]+)/phy80211$")
@@ -73,12 +70,8 @@ def _with(nic: Nic, key: str, value: str) -> Nic:
             return replace(nic, driver=driver) if driver != value.strip() else nic
         case "current_link_speed":
             return replace(nic, gts=_gts(value))
-        case "current_link_width":
-            return replace(nic, width=number(value) or None)
-        case "max_link_speed":
-            return replace(nic, max_gts=_gts(value))
         case _:
-            return replace(nic, max_width=number(value) or None)
+            return replace(nic, width=number(value) or None)
 
 
 def parse(text: str) -> HardwareFact:

@@ -67,7 +67,7 @@ def parse(text: str) -> MemoryPressureFact:
         tuple(processes),
         lines.number("oom_kill"),
         tuple(line.strip() for line in lines.every("victim")),
-        {unit: state for unit, state in lines.words("unit", 2)},
+        dict(lines.words("unit", 2)),
         (lines.number("shared") or 0) * 1024,
     )
 

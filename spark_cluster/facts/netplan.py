@@ -12,6 +12,7 @@ from spark_cluster.bounded_yaml import LOADER_FAULTS
 from spark_cluster.bounded_yaml import load as load_yaml
 from spark_cluster.core.framing import MARK, READ
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import blocks
 
 _MARK = f"{READ}file"
 
@@ -92,8 +93,7 @@ def parse(text: str) -> NetplanFact:
     renderer, _, rest = text.partition("\n")
     files: dict[str, NetplanFile] = {}
     keyfiles: list[Keyfile] = []
-    for block in ("\n" + rest).split(f"\n{_MARK} ")[1:]:
-        header, _, content = block.partition("\n")
+    for header, content in blocks(rest, _MARK):
         mode, _, path = header.partition(" ")
         if path.startswith(_KEYFILES):
             keyfiles.extend(_keyfile(path, content))

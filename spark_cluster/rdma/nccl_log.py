@@ -311,19 +311,6 @@ def parse(text: str) -> NcclWitness:
     )
 
 
-def parse_processes(text: str) -> dict[str, NcclWitness]:
-    """A log into which several ranks wrote, one witness for each `host:pid`, in order of arrival.
-
-    Lines without a process, such as `NCCL version …`, are given to all.
-    """
-    lines = list(log_lines.by_process(text))
-    processes = list(dict.fromkeys(process for process, _ in lines if process))
-    return {
-        process: parse("\n".join(line for owner, line in lines if owner in (process, None)))
-        for process in processes
-    }
-
-
 def describe(witness: NcclWitness) -> str:
     """One line for a person: `network IB on rocep1s0f1, 4 channels over RDMA, 0 over TCP`."""
     if witness.failed:

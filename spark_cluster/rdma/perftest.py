@@ -38,12 +38,9 @@ _MARK = f"{READ}spark-cluster-test"
 
 @dataclass(frozen=True)
 class Measured:
-    """One row of perftest's table: Gb/s (10^9 bits), million messages per second."""
+    """One row of perftest's table: Gb/s (10^9 bits)."""
 
     gbits: float
-    message_rate: float | None = None
-    size: int | None = None
-    iterations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Output:
 _UNIT = re.compile(r"BW average\[([A-Za-z]+)/sec\]")
 #: To Gb/s. perftest before 4.5 says MB/sec and means MiB (2^20 bytes), as newer ones say.
 _GIGABITS = {"Gb": 1.0, "MB": 2**20 * 8 / 1e9, "MiB": 2**20 * 8 / 1e9}
-_ROW = re.compile(r"\s*(\d+)\s+(\d+)\s+([\d.]+|-?nan|inf)\s+([\d.]+|-?nan|inf)(?:\s+([\d.]+))?")
+_ROW = re.compile(r"\s*\d+\s+\d+\s+([\d.]+|-?nan|inf)\s+([\d.]+|-?nan|inf)")
 _FAULT = re.compile(
     r"couldn't|unable to|fail|not found|no ib devices|error|can't|cannot|incompatib|unsupported|"
     r"not support|mismatch|is down|refused|denied|timed out|command not found",
@@ -78,10 +75,8 @@ def parse(text: str) -> Output:
             continue
         if unit in _GIGABITS and (columns := _ROW.match(line)):
             row = columns
-    if row is not None and unit is not None and _number(row[4]):
-        gbits = float(row[4]) * _GIGABITS[unit]
-        rate = float(row[5]) if row[5] and _number(row[5]) else None
-        return Output(Measured(gbits, rate, int(row[1]), int(row[2])))
+    if row is not None and unit is not None and _number(row[2]):
+        return Output(Measured(float(row[2]) * _GIGABITS[unit]))
     return Output(reasons=_reasons(text))
 
 

@@ -12,7 +12,6 @@ import pytest
 from spark_cluster import places
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.doctor import network
-from spark_cluster.doctor.cluster import Cluster
 from spark_cluster.engines import nccl, rings
 from spark_cluster.engines.placement import Placement, place
 from spark_cluster.inventory import rings as cabling
