@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
 
-import yaml
-
-from spark_cluster.bounded_yaml import LOADER_FAULTS
-from spark_cluster.bounded_yaml import load as load_yaml
 from spark_cluster.doctor.catalogue import find
 from spark_cluster.doctor.cluster import Cluster, each_host
 from spark_cluster.doctor.fabric import PORTS
@@ -17,7 +13,7 @@ from spark_cluster.facts.base import Facts
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS, PING, Link
-from spark_cluster.facts.netplan import NETPLAN
+from spark_cluster.facts.netplan import NETPLAN, devices
 from spark_cluster.facts.routes import ROUTES
 from spark_cluster.inventory.models import Host, Rail
 
@@ -61,16 +57,8 @@ def _peer_mtus(cluster: Cluster, host: Host, rail: Rail) -> str:
 
 def file_mtu(content: str, interface: str) -> int | None:
     """The MTU that a netplan file gives to an interface."""
-    try:
-        network = (load_yaml(content) or {}).get("network") or {}
-        for entries in network.values():
-            settings = entries.get(interface) if isinstance(entries, dict) else None
-            value = settings.get("mtu") if isinstance(settings, dict) else None
-            if isinstance(value, int):
-                return value
-    except (yaml.YAMLError, *LOADER_FAULTS):
-        return None
-    return None
+    value = (devices(content) or {}).get(interface, {}).get("mtu")
+    return value if isinstance(value, int) else None
 
 
 def addresses(host: Host, facts: Facts) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_cluster.core.units import decimal
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.lines import Lines
 
 
@@ -19,8 +19,7 @@ class ClockFact:
     synchronized: bool | None = None
 
 
-def _script(_: ProbeContext) -> str:
-    return """\
+_SCRIPT = """\
 timedatectl show -p NTPSynchronized 2>/dev/null
 read -r _up _idle </proc/uptime && echo "uptime=$_up"
 echo "epoch=$(date +%s.%N)"
@@ -36,4 +35,4 @@ def parse(text: str) -> ClockFact:
     )
 
 
-CLOCK = Fact("clock", _script, parse)
+CLOCK = Fact("clock", always(_SCRIPT), parse)

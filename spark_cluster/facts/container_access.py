@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.core.ours import OURS
 from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.facts.lines import Lines, blocks
+from spark_cluster.facts.lines import Lines
 from spark_cluster.rdma.causes import ContainerAccess
 
 _MARK = f"{READ}container"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,10 +11,11 @@ from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import WHOSE
 from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, ProbeContext, always
 from spark_cluster.facts.docker_gpu import TOOLKIT_FILE, access, toolkit
 from spark_cluster.facts.docker_records import RECORDS
 from spark_cluster.facts.labels import checked
+from spark_cluster.facts.strangers_json import loads
 
 #: Bytes of a log that are read, the newest: a line may have any length.
 _LOG_BYTES = 8 * 1024**2
@@ -189,8 +189,7 @@ _INSPECT = (
 )
 
 
-def _containers_script(_: ProbeContext) -> str:
-    return f"""\
+_CONTAINERS_SCRIPT = f"""\
 {WHOSE}_why=${{_docker_hangs:-}}
 if [ -n "$_why" ]; then
   :
@@ -217,7 +216,6 @@ if [ -n "$_why" ]; then
 {RECORDS}fi
 """
 
-
 #: What docker and its records call the states of a container.
 _STATES = frozenset(
     ["created", "running", "paused", "restarting", "removing", "exited", "dead", "ended"]
@@ -236,10 +234,7 @@ def _container(rest: str, identity: str) -> Container | None:
     name, (state, exit_code, started, labels) = _NAME.fullmatch(words[0]), words[1:]
     if not name or state not in _STATES or not _EXIT.fullmatch(exit_code):
         return None
-    try:
-        found = json.loads(labels)
-    except (ValueError, RecursionError):
-        return None
+    found = loads(labels)
     if not _TIME.fullmatch(started) or not isinstance(found, dict):
         return None
     return Container(name[1], state, int(exit_code), started, checked(found), id=identity)
@@ -293,7 +288,7 @@ def parse_containers(text: str) -> ContainersFact:
 #: In the place of a container whose lines are not heeded.
 _NOBODY = Container("", "", 0, "", {})
 
-CONTAINERS = Fact("containers", _containers_script, parse_containers)
+CONTAINERS = Fact("containers", always(_CONTAINERS_SCRIPT), parse_containers)
 
 
 @dataclass(frozen=True)

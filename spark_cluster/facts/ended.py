@@ -12,13 +12,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import OURS
 from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import log_of_this_start
-from spark_cluster.facts.lines import Lines, blocks
+from spark_cluster.facts.lines import Lines
 from spark_cluster.serving import milestones, starts
 
 #: By their command lines; those that are started in a container that is there already.

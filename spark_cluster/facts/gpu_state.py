@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.gpu import ASK_SMI
 
 _FIELDS = "clocks.sm,clocks.max.sm,power.draw,utilization.gpu,temperature.gpu"
@@ -35,9 +35,8 @@ class GpuStateFact:
     owners: tuple[GpuOwner, ...] = ()
 
 
-def _script(_: ProbeContext) -> str:
-    # Older drivers call the reasons clocks_throttle_reasons and refuse the newer name.
-    return f"""\
+# Older drivers call the reasons clocks_throttle_reasons and refuse the newer name.
+_SCRIPT = f"""\
 {ASK_SMI}_q() {{ _smi --query-gpu={_FIELDS},"$1" --format=csv,noheader,nounits; }}
 if _q clocks_event_reasons.active || _q clocks_throttle_reasons.active; then
   printf '%s\\n' "$_said" | sed -n 's/^./state,&/p'
@@ -54,7 +53,6 @@ for _p in $_said; do
 done 2>/dev/null
 true
 """
-
 
 _CONTAINER = re.compile(r"(?:docker[-/]|containerd[-/]|libpod-)([0-9a-f]{64})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,7}(?:\.\d{1,4})?", re.ASCII)
@@ -101,4 +99,4 @@ def parse(text: str) -> GpuStateFact:
     )
 
 
-GPU_STATE = Fact("gpu-state", _script, parse)
+GPU_STATE = Fact("gpu-state", always(_SCRIPT), parse)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.facts.lines import blocks
 
 #: Where the guard keeps a folder for each run.
 FOLDER = "/var/lib/spark-cluster/guard"

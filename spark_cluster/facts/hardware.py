@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,8 @@ class HardwareFact:
     verbs: frozenset[str] = frozenset()
 
 
-def _script(_: ProbeContext) -> str:
-    # One process for all files. The speed of a port without carrier cannot be read: grep -s.
-    return """\
+# One process for all files. The speed of a port without carrier cannot be read: grep -s.
+_SCRIPT = """\
 for _f in /dev/infiniband/*; do [ -e "$_f" ] && echo "verbs ${_f##*/}"; done
 for _f in /sys/class/net/*/phy80211; do [ -e "$_f" ] && echo "wifi $_f"; done
 grep -sH . /sys/class/net/*/speed /sys/class/net/*/device/uevent \\
@@ -44,7 +43,6 @@ grep -sH . /sys/class/net/*/speed /sys/class/net/*/device/uevent \\
   /sys/class/infiniband/*/fw_ver
 true
 """
-
 
 _NET = re.compile(
     r"^/sys/class/net/([^/]+)/(?:device/)?"
@@ -90,4 +88,4 @@ def parse(text: str) -> HardwareFact:
     return HardwareFact(nics, firmware, frozenset(verbs))
 
 
-HARDWARE = Fact("hardware", _script, parse)
+HARDWARE = Fact("hardware", always(_SCRIPT), parse)

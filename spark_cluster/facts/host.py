@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 
 PROGRAMS = (
     "ip", "netplan", "ping", "rdma", "sysctl", "modprobe", "swapoff", "systemd-run", "docker",
@@ -25,8 +25,7 @@ class HostFact:
         return self.values.get(name, "")
 
 
-def _script(_: ProbeContext) -> str:
-    return f"""\
+_SCRIPT = f"""\
 echo "hostname=$(uname -n)"
 echo "kernel=$(uname -r)"
 echo "arch=$(uname -m)"
@@ -47,4 +46,4 @@ def parse(text: str) -> HostFact:
     return HostFact(values, tuple(value for key, value in pairs if key == "missing"))
 
 
-HOST = Fact("host", _script, parse)
+HOST = Fact("host", always(_SCRIPT), parse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
-from spark_cluster.facts.base import Fact
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.lines import Lines
 
 #: In memory: after a reboot the host is as it was anyway, and the note is gone with the rest.
@@ -50,4 +50,4 @@ def parse(text: str) -> LaunchSnapshotFact:
     )
 
 
-LAUNCH_SNAPSHOT = Fact("launch-snapshot", lambda _: f"cat {quote(NOTE)} 2>/dev/null || true", parse)
+LAUNCH_SNAPSHOT = Fact("launch-snapshot", always(f"cat {quote(NOTE)} 2>/dev/null || true"), parse)

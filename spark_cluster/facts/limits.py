@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.lines import Lines
 
 _DAEMON_FILE = "/etc/docker/daemon.json"
@@ -25,8 +25,7 @@ class LimitsFact:
     open_files: int | None = None
 
 
-def _script(_: ProbeContext) -> str:
-    return f"""\
+_SCRIPT = f"""\
 sed 's/^/swappiness /' /proc/sys/vm/swappiness 2>/dev/null
 _value=$(cat {_DAEMON_FILE} 2>/dev/null | tr -d ' \\t\\n' |
   grep -oE '"nofile":\\{{[^}}]{{0,200}}\\}}')
@@ -36,7 +35,6 @@ for _pid in $(pidof containerd 2>/dev/null); do
 done 2>/dev/null
 true
 """
-
 
 _SOFT = re.compile(r'"Soft":(-?\d{1,19})\b', re.ASCII)
 
@@ -53,4 +51,4 @@ def parse(text: str) -> LimitsFact:
     return LimitsFact(lines.number("swappiness"), containerd if docker is None else docker)
 
 
-LIMITS = Fact("limits", _script, parse)
+LIMITS = Fact("limits", always(_SCRIPT), parse)

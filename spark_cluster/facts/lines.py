@@ -5,12 +5,6 @@ from __future__ import annotations
 from spark_cluster.core.units import number
 
 
-def blocks(text: str, mark: str) -> list[tuple[str, str]]:
-    """The parts of an output that begin with a line `MARK HEADER`: the header, and what follows."""
-    parts = f"\n{text}".split(f"\n{mark} ")[1:]
-    return [(header, rest) for header, _, rest in (part.partition("\n") for part in parts)]
-
-
 class Lines:
     """An output's lines by their kind, which is what stands before the first separator. A line
     without one is a kind alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.lines import Lines
 
 #: Uids of people begin here (SYS_UID_MAX 999 in login.defs(5)); logind spares those below.
@@ -27,9 +27,8 @@ class LoginFact:
         return self.remove_ipc and uid is not None and uid >= PEOPLE and uid not in self.lingering
 
 
-def _script(_: ProbeContext) -> str:
-    # The folders in systemd's order of precedence, the last one read wins.
-    return """\
+# The folders in systemd's order of precedence, the last one read wins.
+_SCRIPT = """\
 grep -shE '^[[:space:]]*RemoveIPC' /usr/lib/systemd/logind.conf /etc/systemd/logind.conf \\
   /usr/lib/systemd/logind.conf.d/*.conf /run/systemd/logind.conf.d/*.conf \\
   /etc/systemd/logind.conf.d/*.conf
@@ -53,4 +52,4 @@ def parse(text: str) -> LoginFact:
     )
 
 
-LOGIN = Fact("login", _script, parse)
+LOGIN = Fact("login", always(_SCRIPT), parse)

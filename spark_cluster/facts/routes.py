@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.lines import Lines
 
 
@@ -43,10 +43,9 @@ class RoutesFact:
         return tuple(r.device for r in self.routes if r.destination == "default")
 
 
-def _script(_: ProbeContext) -> str:
-    # The format of `ip route` without -j is the same in every iproute2 (ip-route(8)).
-    # A sysctl gives its value to the first read(2) only: dash gets the digit and an early end.
-    return """\
+# The format of `ip route` without -j is the same in every iproute2 (ip-route(8)).
+# A sysctl gives its value to the first read(2) only: dash gets the digit and an early end.
+_SCRIPT = """\
 read -r _v </proc/sys/net/ipv4/ip_forward; echo "forwarding $_v"
 ip -4 route show 2>/dev/null | sed 's/^/route /'
 nmcli -t -f DEVICE,NAME connection show --active 2>/dev/null | sed 's/^/profile /'
@@ -76,4 +75,4 @@ def parse(text: str) -> RoutesFact:
     )
 
 
-ROUTES = Fact("routes", _script, parse)
+ROUTES = Fact("routes", always(_SCRIPT), parse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.lines import Lines
 
 
@@ -26,10 +26,9 @@ class SharedMemoryFact:
     largest: tuple[tuple[str, int, int], ...] = ()
 
 
-def _script(_: ProbeContext) -> str:
-    # Any user may put line breaks into a name: `?` stands for them. Columns of /proc/sysvipc:
-    # proc_sysvipc(5).
-    return """\
+# Any user may put line breaks into a name: `?` stands for them. Columns of /proc/sysvipc:
+# proc_sysvipc(5).
+_SCRIPT = """\
 find /dev/shm -mindepth 1 -maxdepth 1 -printf 'shm %U %f\\0' 2>/dev/null |
   tr '\\n\\0' '?\\n'
 {
@@ -64,4 +63,4 @@ def parse(text: str) -> SharedMemoryFact:
     )
 
 
-SHARED_MEMORY = Fact("shared-memory", _script, parse)
+SHARED_MEMORY = Fact("shared-memory", always(_SCRIPT), parse)

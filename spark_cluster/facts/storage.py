@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from spark_cluster.core.shell import quote
 from spark_cluster.core.units import number
 from spark_cluster.engines.spec import Deployment, host_path
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, ProbeContext, always
 from spark_cluster.facts.lines import Lines
 from spark_cluster.transfer.node.files import UNFINISHED
 
@@ -160,4 +160,4 @@ def parse_ports(text: str) -> PortsFact:
     return PortsFact(listening)
 
 
-PORTS = Fact("ports", lambda _: "ss -Hltnp", parse_ports)
+PORTS = Fact("ports", always("ss -Hltnp"), parse_ports)

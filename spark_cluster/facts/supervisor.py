@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.lines import Lines
 
 NAME = "spark-cluster-rank.service"
@@ -50,8 +50,7 @@ class SupervisorFact:
         return bool(self.sums) or self.enabled or self.active
 
 
-def _script(_: ProbeContext) -> str:
-    return f"""\
+_SCRIPT = f"""\
 for _p in {" ".join(PROGRAMS)}; do command -v $_p >/dev/null || echo "missing $_p"; done
 sha256sum {UNIT} {SCRIPT} 2>/dev/null | sed 's/^/sum /'
 sed -n 's/^\\(RECIPE\\|RANK\\|LAUNCH\\)=/\\1 /p' {SCRIPT} 2>/dev/null
@@ -60,7 +59,6 @@ sed -n '1s/^/says /p' {FOLDER}/says 2>/dev/null
 sed -n '1s/^/declined /p' {DECLINED} 2>/dev/null
 true
 """
-
 
 #: States of a unit that has a process.
 _ACTIVE = ("active", "activating", "deactivating", "reloading")
@@ -82,4 +80,4 @@ def parse(text: str) -> SupervisorFact:
     )
 
 
-SUPERVISOR = Fact("supervisor", _script, parse)
+SUPERVISOR = Fact("supervisor", always(_SCRIPT), parse)

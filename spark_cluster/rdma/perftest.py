@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.core.shell import held_folder, quote
 from spark_cluster.core.units import number as digits
 
@@ -226,12 +226,5 @@ def ready(line: str) -> tuple[str, tuple[int, ...]] | None:
 
 def sections(text: str, count: int) -> list[Output]:
     """What each client said, in the order of the lanes."""
-    parts: dict[int, list[str]] = {}
-    current: list[str] | None = None
-    for line in text.split("\n"):
-        if line.startswith(_MARK):
-            lane = digits(line.removeprefix(_MARK))
-            current = parts.setdefault(lane, []) if lane is not None else None
-        elif current is not None:
-            current.append(line)
-    return [parse("\n".join(parts.get(number, []))) for number in range(count)]
+    said = {digits(lane): text for lane, text in blocks(text, _MARK)}
+    return [parse(said.get(number, "")) for number in range(count)]
