@@ -25,7 +25,7 @@ from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.facts.supervisor import SUPERVISOR, SupervisorFact
 from spark_cluster.inventory.models import Host, Inventory
 from spark_cluster.rdma import deltas
-from spark_cluster.rdma.counter_names import Severity, severity
+from spark_cluster.rdma.counter_names import Growth, severity
 from spark_cluster.rdma.deltas import CounterDelta
 from spark_cluster.runner.interrupt import heed
 from spark_cluster.runner.last_verdict import last_verdict
@@ -312,7 +312,7 @@ def _grave(errors: dict[str, int]) -> dict[str, int]:
     return {
         name: value
         for name, value in errors.items()
-        if value and severity(name) is not Severity.BENIGN
+        if value and severity(name) is not Growth.BENIGN
     }
 
 

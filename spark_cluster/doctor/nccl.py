@@ -10,7 +10,7 @@ from spark_cluster.doctor.finding import Finding
 from spark_cluster.facts.rdma import NCCL
 from spark_cluster.inventory.owners import owners
 from spark_cluster.rdma import nccl_releases
-from spark_cluster.rdma.nccl_events import ORDER, describe
+from spark_cluster.rdma.nccl_events import describe, gravest
 from spark_cluster.rdma.nccl_log import NcclWitness
 from spark_cluster.rdma.owners import between
 
@@ -24,8 +24,7 @@ def events(cluster: Cluster) -> Iterator[Finding]:
     """What NCCL gave up for, on the ranks that still run."""
     known = owners(cluster.inventory)
     for name, witness in _witnesses(cluster).items():
-        final = [event for event in witness.events if event.final]
-        first = min(final, key=lambda event: ORDER[event.kind.name], default=None)
+        first = gravest(witness.events)
         if first is None or first.kind.code not in CATALOGUE:
             continue
         ends = between(first.local, first.remote, known)

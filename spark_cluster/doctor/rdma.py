@@ -13,7 +13,6 @@ from spark_cluster.facts.links import LINKS
 from spark_cluster.facts.rdma import ACCESS, COUNTERS, GIDS
 from spark_cluster.inventory.models import Host, Rail
 from spark_cluster.rdma import counter_names
-from spark_cluster.rdma.counter_names import Severity as Growth
 from spark_cluster.rdma.gids import DeviceGids, find_gid
 
 #: These also grow when a peer reboots or a cable is plugged: told, not alarmed.
@@ -78,7 +77,7 @@ def counters(host: Host, facts: Facts) -> Iterator[Finding]:
     for rail in host.rails:
         device = reading.devices.get(rail.device)
         for name, value in sorted(device.errors.items()) if device else ():
-            if not value or counter_names.severity(name) is not Growth.FAIL:
+            if not value or counter_names.severity(name) is not counter_names.Growth.FAIL:
                 continue
             hours = f" in {reading.uptime / 3600:.1f} h" if reading.uptime else ""
             yield find(

@@ -10,12 +10,12 @@ from spark_cluster.core.framing import MARK, READ
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import WHOSE
 from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
+from spark_cluster.core.strangers_json import loads
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext, always
 from spark_cluster.facts.docker_gpu import TOOLKIT_FILE, access, toolkit
 from spark_cluster.facts.docker_records import RECORDS
 from spark_cluster.facts.labels import checked
-from spark_cluster.facts.strangers_json import loads
 
 #: Bytes of a log that are read, the newest: a line may have any length.
 _LOG_BYTES = 8 * 1024**2

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.strangers_json import loads, mapping, objects
 from spark_cluster.facts.base import Fact, always
-from spark_cluster.facts.strangers_json import loads, mapping, objects
 
 UNKNOWN = "unknown"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.strangers_json import loads, objects
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
-from spark_cluster.facts.strangers_json import loads, objects
 
 #: IPv4 header 20 bytes + ICMP header 8 bytes (RFC 791, RFC 792).
 PING_OVERHEAD = 28

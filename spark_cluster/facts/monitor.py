@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import ASK_DOCKER, quote
+from spark_cluster.core.strangers_json import loads, mapping, objects
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import ROW, ROWS, SAY_WHY, by_first_word, docker_error
-from spark_cluster.facts.strangers_json import loads, mapping, objects
 from spark_cluster.monitoring import config, ports
 from spark_cluster.monitoring.stack import MONITOR_LABEL, SERVICES, SPEC_LABEL, unit_path
 

@@ -11,7 +11,7 @@ from functools import cache
 from spark_cluster.core.data_files import NO_OTHER_KEYS, DataTable, read_yaml
 
 
-class Severity(StrEnum):
+class Growth(StrEnum):
     """What growth during a run means.
 
     fail    packets were lost or a connection broke: the verdict is `degraded`
@@ -29,7 +29,7 @@ class Counter:
     """A counter that is no traffic. `loss`: it grows once per lost or repeated packet."""
 
     name: str
-    severity: Severity
+    severity: Growth
     meaning: str
     loss: bool = False
 
@@ -53,7 +53,7 @@ def _counters() -> dict[str, Counter]:
     file = _file()
     return {
         name: Counter(name, severity, meaning, loss=name in file.loss)
-        for severity, meanings in zip(Severity, (file.fail, file.warn, file.benign), strict=True)
+        for severity, meanings in zip(Growth, (file.fail, file.warn, file.benign), strict=True)
         for name, meaning in meanings.items()
     }
 
@@ -72,10 +72,10 @@ WIDE_BITS = 64
 OCTETS_PER_UNIT = 4
 
 
-def severity(name: str) -> Severity:
+def severity(name: str) -> Growth:
     """What growth of `name` means; an unknown counter is benign, since it may count anything."""
     counter = ERROR_COUNTERS.get(name)
-    return counter.severity if counter else Severity.BENIGN
+    return counter.severity if counter else Growth.BENIGN
 
 
 def meaning(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from spark_cluster.core.reason import Reason
 from spark_cluster.core.units import human_bytes
 from spark_cluster.core.words import sentence
-from spark_cluster.rdma.counter_names import ERROR_COUNTERS, Severity, meaning
+from spark_cluster.rdma.counter_names import ERROR_COUNTERS, Growth, meaning
 from spark_cluster.rdma.deltas import Incomparable
 from spark_cluster.rdma.evidence import Case, Rank
 from spark_cluster.rdma.nccl_log import describe
@@ -77,7 +77,7 @@ def strays(case: Case) -> list[Reason]:
     ]
 
 
-def error_reasons(case: Case, severity: Severity) -> list[Reason]:
+def error_reasons(case: Case, severity: Growth) -> list[Reason]:
     reasons = []
     for item in case.seen:
         if item.delta is None or not (item.expected or item.flows):
@@ -92,7 +92,7 @@ def error_reasons(case: Case, severity: Severity) -> list[Reason]:
 
 def growing_errors(case: Case) -> list[Reason]:
     """All error counters that grew, the failing ones first: what may explain a silence."""
-    return error_reasons(case, Severity.FAIL) + error_reasons(case, Severity.WARN)
+    return error_reasons(case, Growth.FAIL) + error_reasons(case, Growth.WARN)
 
 
 def full(case: Case) -> list[Reason]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spark_cluster.rdma import log_lines
-from spark_cluster.rdma.nccl_events import ORDER, Event, read
+from spark_cluster.rdma.nccl_events import Event, gravest, read
 from spark_cluster.rdma.nccl_events import describe as describe_event
 
 Network = Literal["IB", "Socket"]
@@ -262,8 +262,7 @@ def _carriers(notes: _Notes) -> dict[str, int]:
 
 def _failed(events: list[Event]) -> str | None:
     """Of the events after which nothing goes on, the one that explains most."""
-    final = [event for event in events if event.final]
-    first = min(final, key=lambda event: ORDER[event.kind.name], default=None)
+    first = gravest(events)
     return describe_event(first) if first else None
 
 

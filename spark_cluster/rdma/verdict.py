@@ -35,7 +35,7 @@ from typing import Literal
 from spark_cluster.core.reason import Reason
 from spark_cluster.core.units import count, human_bytes
 from spark_cluster.rdma import findings, interfaces
-from spark_cluster.rdma.counter_names import Severity
+from spark_cluster.rdma.counter_names import Growth
 from spark_cluster.rdma.counters import CounterReading
 from spark_cluster.rdma.deltas import CounterDelta, delta
 from spark_cluster.rdma.evidence import Case, Rail, RailRow, Rank, Seen, Work, row, see
@@ -78,11 +78,11 @@ class Verdict:
 def _rdma(case: Case) -> tuple[Kind, list[Reason]]:
     """The last rules: error counters, volume, and the second witness."""
     degraded = (
-        findings.error_reasons(case, Severity.FAIL)
+        findings.error_reasons(case, Growth.FAIL)
         + findings.frequent_losses(case)
         + findings.off_volumes(case)
     )
-    warnings = findings.error_reasons(case, Severity.WARN) + findings.full(case)
+    warnings = findings.error_reasons(case, Growth.WARN) + findings.full(case)
     warnings += interfaces.elsewhere(case)
     agree, against = findings.witness_lines(case, "IB")
     if degraded:

@@ -23,7 +23,7 @@ from spark_cluster.facts.rdma import COUNTERS
 from spark_cluster.facts.supervisor import SUPERVISOR
 from spark_cluster.inventory.models import Host, Inventory
 from spark_cluster.rdma import deltas
-from spark_cluster.rdma.counter_names import Severity, severity
+from spark_cluster.rdma.counter_names import Growth, severity
 from spark_cluster.rdma.deltas import CounterDelta
 from spark_cluster.rdma.evidence import Rank
 from spark_cluster.serving import metrics, milestones
@@ -185,7 +185,7 @@ def _host(
     grown = {}
     for device in change.devices.values() if change is not None else ():
         for name, count in device.errors.items():
-            if severity(name) is Severity.FAIL and count:
+            if severity(name) is Growth.FAIL and count:
                 grown[f"{device.device} {name}"] = count
     rails = {rail.interface: exporter.rail_up(now, rail) for rail in host.rails}
     return HostObservation(

@@ -13,7 +13,7 @@ import spark_cluster
 from spark_cluster import bounded_yaml
 from spark_cluster.core import data_files
 from spark_cluster.core.data_files import NO_OTHER_KEYS, parse_yaml, read_yaml
-from spark_cluster.rdma import counter_names, nccl_releases, verbs_names
+from spark_cluster.rdma import counter_names, nccl_events, nccl_releases, verbs_names
 
 FILES = sorted((Path(spark_cluster.__file__).parent).rglob("*.yaml"))
 
@@ -32,7 +32,7 @@ def test_no_key_is_given_twice(path: Path) -> None:
 
 
 def test_the_tables_of_rdma_are_whole() -> None:
-    assert counter_names.ERROR_COUNTERS["packet_seq_err"].severity is counter_names.Severity.FAIL
+    assert counter_names.ERROR_COUNTERS["packet_seq_err"].severity is counter_names.Growth.FAIL
     known = set(counter_names.ERROR_COUNTERS)
     assert set(counter_names.SATURATING_BITS) <= known
     assert {name for name in known if counter_names.ERROR_COUNTERS[name].loss} == set(
@@ -41,6 +41,8 @@ def test_the_tables_of_rdma_are_whole() -> None:
     assert verbs_names.errno_of("Connection timed out") == 110
     assert verbs_names.errno_of("") is None
     assert nccl_releases.reported()
+    events = {kind.name for kind in nccl_events.KINDS}
+    assert {name for forms in nccl_events._forms().values() for name, _ in forms} <= events
 
 
 @pytest.mark.parametrize("text", ["{}", "{number: a}", "{number: 1, numbr: 2}", "[]"])

@@ -69,7 +69,10 @@ def test_the_codes_that_the_program_names_are_those_of_the_file() -> None:
     prefixes = {code.rstrip("0123456789") for code in DIAGNOSES}
     form = re.compile(rf"\b(?:{'|'.join(sorted(prefixes))})\d{{3}}\b", re.ASCII)
     named: set[str] = set()
-    for path in Path(spark_cluster.__file__).parent.rglob("*.py"):
+    root = Path(spark_cluster.__file__).parent
+    for path in {*root.rglob("*.yaml")} - {root / "core/diagnoses.yaml"}:
+        named.update(form.findall(path.read_text(encoding="utf-8")))
+    for path in root.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 named.update(form.findall(node.value))

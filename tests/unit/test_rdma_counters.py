@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_cluster.rdma.counter_names import ERROR_COUNTERS, Severity, meaning, severity
+from spark_cluster.rdma.counter_names import ERROR_COUNTERS, Growth, meaning, severity
 from spark_cluster.rdma.counters import CounterReading, parse, probe_script
 from spark_cluster.rdma.deltas import Incomparable, delta, growth
 
@@ -118,10 +118,10 @@ def test_a_reboot_is_told_by_the_uptime() -> None:
 
 
 def test_severities() -> None:
-    assert severity("packet_seq_err") is Severity.FAIL
-    assert severity("np_cnp_sent") is Severity.WARN
-    assert severity("resp_cqe_flush_error") is Severity.BENIGN
-    assert severity("never_heard_of") is Severity.BENIGN
+    assert severity("packet_seq_err") is Growth.FAIL
+    assert severity("np_cnp_sent") is Growth.WARN
+    assert severity("resp_cqe_flush_error") is Growth.BENIGN
+    assert severity("never_heard_of") is Growth.BENIGN
     assert all(meaning(name) for name in ERROR_COUNTERS)
 
 
