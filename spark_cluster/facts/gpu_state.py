@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.gpu import ASK_SMI
+from spark_cluster.facts.lines import Lines
 
 _FIELDS = "clocks.sm,clocks.max.sm,power.draw,utilization.gpu,temperature.gpu"
 
@@ -78,14 +79,10 @@ def _owner(rest: str) -> GpuOwner | None:
 
 
 def parse(text: str) -> GpuStateFact:
-    owners: list[GpuOwner] = []
-    state: list[str] = []
+    owners = map(_owner, Lines(text).every("owner"))
+    states = (line for line in text.split("\n") if line.startswith("state,"))
+    state = [word.strip() for word in next(states, "").split(",")[1:]]
     width = len(_FIELDS.split(",")) + 1
-    for line in text.split("\n"):
-        if line.startswith("owner ") and (owner := _owner(line.removeprefix("owner "))):
-            owners.append(owner)
-        elif line.startswith("state,") and not state:
-            state = [word.strip() for word in line.split(",")[1:]]
     if len(state) != width:  # a column is missing, and nobody knows which
         state = [""] * width
     return GpuStateFact(
@@ -95,7 +92,7 @@ def parse(text: str) -> GpuStateFact:
         utilization=_number(state[3], 100),
         celsius=_number(state[4], _MOST_CELSIUS),
         reasons=int(state[5], 16) if _MASK.fullmatch(state[5]) else None,
-        owners=tuple(owners),
+        owners=tuple(owner for owner in owners if owner is not None),
     )
 
 
