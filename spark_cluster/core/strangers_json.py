@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 
 def loads(text: str) -> object:
@@ -15,13 +14,13 @@ def loads(text: str) -> object:
     return value
 
 
-def mapping(value: object, key: str | None = None) -> dict[str, Any]:
+def mapping(value: object, key: str | None = None) -> dict[str, object]:
     """An object, or with `key` the object that it has there."""
     found = mapping(value).get(key) if key is not None else value
     return found if isinstance(found, dict) else {}
 
 
-def objects(value: object, key: str | None = None) -> list[dict[str, Any]]:
+def objects(value: object, key: str | None = None) -> list[dict[str, object]]:
     """The objects in a list, or with `key` in the list that an object has there."""
     found = mapping(value).get(key) if key is not None else value
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

@@ -6,7 +6,6 @@ import configparser
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
 
 import yaml
 
@@ -116,7 +115,7 @@ def _keyfile(path: str, content: str) -> list[Keyfile]:
     return [Keyfile(path, name, interface)] if interface else []
 
 
-def devices(content: str) -> dict[str, Mapping[str, Any]] | None:
+def devices(content: str) -> dict[str, Mapping[str, object]] | None:
     """The settings of a netplan file by the device's name; None if it is no valid file."""
     try:
         network = (load_yaml(content) or {}).get("network") or {}
@@ -136,7 +135,7 @@ def interfaces(content: str) -> frozenset[str] | None:
     return None if found is None else frozenset(map(_matched, found, found.values()))
 
 
-def _matched(name: str, settings: Mapping[str, Any]) -> str:
+def _matched(name: str, settings: Mapping[str, object]) -> str:
     match = settings.get("match")
     return str(match.get("name") or name) if isinstance(match, dict) else name
 

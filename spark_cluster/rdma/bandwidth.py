@@ -205,11 +205,10 @@ def earlier(journals: Iterable[str], inventory: str, verb: str) -> dict[Key, Ear
 def _measured(entry: Mapping[str, Any]) -> list[tuple[Key, Earlier]]:
     found: list[tuple[Key, Earlier]] = []
     for row in objects(mapping(entry, "data"), "bandwidth"):
-        if not isinstance(row.get("rails"), list):
+        rails, gbits = row.get("rails"), row.get("gbits")
+        if not isinstance(rails, list) or isinstance(gbits, bool):
             continue
-        gbits = row.get("gbits")
-        if isinstance(gbits, int | float) and not isinstance(gbits, bool):
-            rails = tuple(str(rail) for rail in row["rails"])
-            key = (str(row.get("from")), str(row.get("to")), rails)
+        if isinstance(gbits, int | float):
+            key = (str(row.get("from")), str(row.get("to")), tuple(map(str, rails)))
             found.append((key, Earlier(float(gbits), str(entry.get("time", "")))))
     return found
