@@ -21,6 +21,7 @@ from pydantic import BaseModel
 import spark_cluster
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.event import Event
+from spark_cluster.core.reason import Reason
 from spark_cluster.core.secret import Secret
 
 PAGE = Path(spark_cluster.__file__).parents[1] / "docs" / "json.md"
@@ -124,6 +125,8 @@ class Page:
             return "null"
         if isinstance(hint, type) and issubclass(hint, SparkError):
             return _ERROR
+        if hint is Reason:
+            return "text"
         if hint in (str, int, float, bool):
             return {str: "text", int: "whole number", float: "number", bool: "true or false"}[hint]
         return self._compound(hint, origin, args)

@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
+T = TypeVar("T")
 EntryT = TypeVar("EntryT")
+
+#: `__pydantic_config__` of a dataclass that `read_yaml` reads: a key that it has not is a fault.
+NO_OTHER_KEYS = {"extra": "forbid"}
 
 
 def read_text(package: str, *path: str) -> str:
@@ -28,6 +32,14 @@ def parse_yaml(text: str) -> Any:
     # libyaml's parser, where PyYAML was built with it, is six times as fast.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(text, loader)
+
+
+def read_yaml(shape: type[T], package: str, *path: str) -> T:
+    """A YAML file of ours (see `read_text`) as `shape`: a dataclass, or whatever else pydantic
+    checks. Raises pydantic's ValidationError for one that has not this shape."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(shape).validate_python(parse_yaml(read_text(package, *path)))
 
 
 class DataTable(Mapping[str, EntryT], Generic[EntryT]):

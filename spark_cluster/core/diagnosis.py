@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from spark_cluster.core.data_files import DataTable, parse_yaml, read_text
 
 _CODE = re.compile(r"[A-Z]+\d{3}", re.ASCII)
 _FIELDS = ("title", "why", "fix")
+_OF_THE_DOCTOR = {"severity", "repair"}
+
+#: A diagnosis as the file has it: its texts, and of the doctor's `severity` and maybe `repair`.
+Entry = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -23,24 +28,33 @@ class Diagnosis:
     fix: str
 
 
-def parse(text: str) -> dict[str, Diagnosis]:
-    """The diagnoses of a YAML text, in its order. Raises ValueError, which names the code, for an
-    entry that has not exactly the three texts."""
+def parse(text: str) -> dict[str, Entry]:
+    """The entries of a YAML text by code, in its order. Raises ValueError, which names the code,
+    for one that has not exactly the three texts, besides what the doctor needs."""
     return {code: _checked(code, entry) for code, entry in parse_yaml(text).items()}
 
 
-def _checked(code: Any, entry: Any) -> Diagnosis:
+def _checked(code: Any, entry: Any) -> Entry:
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         raise ValueError(f"{code!r} is no code such as NET004")
-    if not isinstance(entry, dict) or set(entry) != set(_FIELDS):
+    if not isinstance(entry, dict) or set(entry) - _OF_THE_DOCTOR != set(_FIELDS):
         raise ValueError(f"{code}: needs {', '.join(_FIELDS)} and nothing else")
     if not all(isinstance(value, str) and value.strip() for value in entry.values()):
-        raise ValueError(f"{code}: each of {', '.join(_FIELDS)} is a text")
-    return Diagnosis(code, **entry)
+        raise ValueError(f"{code}: each of {', '.join(entry)} is a text")
+    return entry
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """The whole file."""
+    return parse(read_text("spark_cluster.core", "diagnoses.yaml"))
 
 
 DIAGNOSES: Mapping[str, Diagnosis] = DataTable(
-    lambda: parse(read_text("spark_cluster.core", "diagnoses.yaml"))
+    lambda: {
+        code: Diagnosis(code, entry["title"], entry["why"], entry["fix"])
+        for code, entry in entries().items()
+    }
 )
 
 

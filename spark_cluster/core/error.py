@@ -19,6 +19,8 @@ already redacted), what the host answered (`stderr`, the last lines) and what to
 
 from __future__ import annotations
 
+_FIELDS = ("message", "host", "step", "place", "command", "stderr", "code", "remedy")
+
 
 class SparkError(Exception):
     """The root. `remedy` is never optional: an error that says nothing to do is a riddle."""
@@ -49,17 +51,7 @@ class SparkError(Exception):
 
     def as_dict(self) -> dict[str, str | int]:
         """The error as `--json` prints it: only the fields that are known."""
-        fields = {
-            "message": self.message,
-            "host": self.host,
-            "step": self.step,
-            "place": self.place,
-            "command": self.command,
-            "stderr": self.stderr,
-            "code": self.code,
-            "remedy": self.remedy,
-        }
-        known: dict[str, str | int] = {key: value for key, value in fields.items() if value}
+        known = {name: value for name in _FIELDS if (value := getattr(self, name))}
         return {"kind": type(self).__name__, "exit_code": self.exit_code, **known}
 
 

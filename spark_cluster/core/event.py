@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from spark_cluster.core.error import SparkError
+from spark_cluster.core.reason import Reason
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ def as_json(value: Any) -> Any:
         return value.as_dict()
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Reason):
+        return value.text
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: as_json(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, dict):

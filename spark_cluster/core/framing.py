@@ -36,3 +36,10 @@ def read(text: str, mark: str) -> str:
     if READ in text:
         text = _FOREIGN.sub(f" {READ}", text)
     return re.sub(rf"^{re.escape(mark)}", READ, text, flags=re.MULTILINE) if mark in text else text
+
+
+def blocks(text: str, mark: str) -> list[tuple[str, str]]:
+    """The parts of an output that begin with a line `MARK HEADER`, as it was read: the header, and
+    what follows up to the next."""
+    parts = f"\n{text}".split(f"\n{mark} ")[1:]
+    return [(header, rest) for header, _, rest in (part.partition("\n") for part in parts)]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 GIB = 1024**3
+
+_DECIMAL = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
 
 
 def human_bytes(count: float) -> str:
@@ -44,3 +48,8 @@ def number(text: str) -> int | None:
     if text.isascii() and text.isdigit() and len(text) <= 20:
         return int(text)
     return None
+
+
+def decimal(text: str) -> float | None:
+    """A time in seconds, as a host printed it: decimal, not negative; None for anything else."""
+    return float(text) if _DECIMAL.fullmatch(text) else None

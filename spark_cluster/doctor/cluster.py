@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
+from spark_cluster.doctor.finding import Finding
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.cache import CACHE
 from spark_cluster.facts.clock import CLOCK
@@ -73,3 +75,19 @@ class Cluster:
         return [
             (name, peer) for name, peer in self.inventory.peers(host, rail) if name in self.facts
         ]
+
+
+Rule = Callable[[Cluster], Iterator[Finding]]
+HostRule = Callable[[Host, Facts], Iterator[Finding]]
+
+
+def each_host(*rules: HostRule) -> tuple[Rule, ...]:
+    """Rules that look at one host at a time, as rules of the cluster: what they find gets the
+    host's name."""
+
+    def asked(rule: HostRule, cluster: Cluster) -> Iterator[Finding]:
+        for host, facts in cluster.hosts():
+            for finding in rule(host, facts):
+                yield replace(finding, host=host.name)
+
+    return tuple(partial(asked, rule) for rule in rules)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from spark_cluster.doctor import (
     fabric,
@@ -19,16 +19,14 @@ from spark_cluster.doctor import (
     system,
 )
 from spark_cluster.doctor.catalogue import find
-from spark_cluster.doctor.cluster import Cluster
+from spark_cluster.doctor.cluster import Cluster, Rule
 from spark_cluster.doctor.finding import Finding, Severity
-
-Rule = Callable[[Cluster], Iterator[Finding]]
 
 
 def away(cluster: Cluster) -> Iterator[Finding]:
     """Hosts that did not answer: nothing is known of them."""
     for host, reason in cluster.away.items():
-        yield find("HOST010", host, reason)
+        yield find("HOST010", reason, host=host)
 
 
 RULES: tuple[Rule, ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spark_cluster.doctor.catalogue import find
-from spark_cluster.doctor.cluster import Cluster
+from spark_cluster.doctor.cluster import each_host
 from spark_cluster.doctor.finding import Finding, Severity
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.hardware import HARDWARE
@@ -35,18 +35,17 @@ def port_of(interface: str) -> int | None:
     return next((port for port, halves in PORTS.items() if interface in halves), None)
 
 
-def rails(cluster: Cluster) -> Iterator[Finding]:
+def rails(host: Host, facts: Facts) -> Iterator[Finding]:
     """The halves that the inventory names."""
-    for host, facts in cluster.hosts():
-        told: set[int] = set()
-        for rail in host.rails:
-            for finding in _rail(host, facts, rail):
-                port = port_of(rail.interface)
-                if finding.code == "NET011" and port is not None:
-                    if port in told:
-                        continue
-                    told.add(port)
-                yield finding
+    told: set[int] = set()
+    for rail in host.rails:
+        for finding in _rail(host, facts, rail):
+            port = port_of(rail.interface)
+            if finding.code == "NET011" and port is not None:
+                if port in told:
+                    continue
+                told.add(port)
+            yield finding
 
 
 def _rail(host: Host, facts: Facts, rail: Rail) -> Iterator[Finding]:
@@ -58,24 +57,22 @@ def _rail(host: Host, facts: Facts, rail: Rail) -> Iterator[Finding]:
     if link is not None and link.carrier:
         return
     if link is not None and not link.up:
-        yield _switched_off(host.name, name)
+        yield _switched_off(name)
         return
     elsewhere = _other_port(host, facts, name)
     state = "is not there" if link is None else "has no carrier"
     if elsewhere:
         yield find(
-            "NET011",
-            host.name,
-            f"{name} {state}, and {', '.join(elsewhere)} of the other port has carrier",
+            "NET011", f"{name} {state}, and {', '.join(elsewhere)} of the other port has carrier"
         )
     elif link is not None:
-        yield find("NET002", host.name, f"{name} is up and has no carrier")
+        yield find("NET002", f"{name} is up and has no carrier")
     elif twin := _twin(facts, name):
-        yield find("NET012", host.name, f"{name} is not there, its other half {twin} is")
+        yield find("NET012", f"{name} is not there, its other half {twin} is")
     else:
         gone = rail.device not in facts[HARDWARE].firmware
         also = f", nor is its RDMA device {rail.device}: removed, or never there" if gone else ""
-        yield find("NET001", host.name, f"{name} is not there{also}{_removed(facts)}")
+        yield find("NET001", f"{name} is not there{also}{_removed(facts)}")
 
 
 def _removed(facts: Facts) -> str:
@@ -86,10 +83,8 @@ def _removed(facts: Facts) -> str:
     return f"; the kernel's log ends with {gone.line}"
 
 
-def _switched_off(host: str, name: str) -> Finding:
-    return find(
-        "NET010", host, f"{name} is switched off (no UP flag)", fix=f"ip link set dev {name} up"
-    )
+def _switched_off(name: str) -> Finding:
+    return find("NET010", f"{name} is switched off (no UP flag)", fix=f"ip link set dev {name} up")
 
 
 def _other_port(host: Host, facts: Facts, name: str) -> list[str]:
@@ -115,57 +110,51 @@ def _twin(facts: Facts, name: str) -> str:
     return next((half for half in halves if half != name and half in facts[LINKS].links), "")
 
 
-def other_links(cluster: Cluster) -> Iterator[Finding]:
+def other_links(host: Host, facts: Facts) -> Iterator[Finding]:
     """The 10GbE port and what else the inventory manages."""
-    for host, facts in cluster.hosts():
-        links = facts[LINKS].links
-        for item in host.links if links else ():
-            link = links.get(item.interface)
-            if link is None:
-                yield find("NET001", host.name, f"{item.interface} is not there")
-            elif not link.up:
-                yield _switched_off(host.name, item.interface)
-            elif not link.carrier:
-                yield find("NET002", host.name, f"{item.interface} is up and has no carrier")
+    links = facts[LINKS].links
+    for item in host.links if links else ():
+        link = links.get(item.interface)
+        if link is None:
+            yield find("NET001", f"{item.interface} is not there")
+        elif not link.up:
+            yield _switched_off(item.interface)
+        elif not link.carrier:
+            yield find("NET002", f"{item.interface} is up and has no carrier")
 
 
-def speed(cluster: Cluster) -> Iterator[Finding]:
+def speed(host: Host, facts: Facts) -> Iterator[Finding]:
     """A ConnectX half that linked slower than the cable can."""
-    for host, facts in cluster.hosts():
-        for rail in host.rails:
-            nic = facts[HARDWARE].nics.get(rail.interface)
-            link = facts[LINKS].links.get(rail.interface)
-            if nic is None or link is None or not link.carrier or nic.driver != CONNECTX:
-                continue
-            if nic.speed is None:
-                what = f"{rail.interface} has carrier and tells no speed"
-                yield find("NET013", host.name, what, severity=Severity.NOTE)
-            elif nic.speed < LINK_SPEED:
-                yield find(
-                    "NET013",
-                    host.name,
-                    f"{rail.interface} linked at {nic.speed} Mb/s, expected {LINK_SPEED} Mb/s",
-                )
+    for rail in host.rails:
+        nic = facts[HARDWARE].nics.get(rail.interface)
+        link = facts[LINKS].links.get(rail.interface)
+        if nic is None or link is None or not link.carrier or nic.driver != CONNECTX:
+            continue
+        if nic.speed is None:
+            what = f"{rail.interface} has carrier and tells no speed"
+            yield find("NET013", what, severity=Severity.NOTE)
+        elif nic.speed < LINK_SPEED:
+            yield find(
+                "NET013", f"{rail.interface} linked at {nic.speed} Mb/s, expected {LINK_SPEED} Mb/s"
+            )
 
 
-def pcie(cluster: Cluster) -> Iterator[Finding]:
+def pcie(host: Host, facts: Facts) -> Iterator[Finding]:
     """A half whose PCIe link is narrower or slower than Gen5 x4."""
-    for host, facts in cluster.hosts():
-        for rail in host.rails:
-            nic = facts[HARDWARE].nics.get(rail.interface)
-            if nic is None or nic.driver != CONNECTX:
-                continue
-            narrow = nic.width is not None and nic.width < PCIE_WIDTH
-            slow = nic.gts is not None and nic.gts < PCIE_GTS
-            if narrow or slow:
-                width = f"x{nic.width}" if nic.width else "unknown width"
-                gts = f"{nic.gts:g} GT/s" if nic.gts else "unknown speed"
-                yield find(
-                    "NET014",
-                    host.name,
-                    f"{rail.interface} runs at PCIe {width}, {gts}; "
-                    f"expected x{PCIE_WIDTH}, {PCIE_GTS:g} GT/s",
-                )
+    for rail in host.rails:
+        nic = facts[HARDWARE].nics.get(rail.interface)
+        if nic is None or nic.driver != CONNECTX:
+            continue
+        narrow = nic.width is not None and nic.width < PCIE_WIDTH
+        slow = nic.gts is not None and nic.gts < PCIE_GTS
+        if narrow or slow:
+            width = f"x{nic.width}" if nic.width else "unknown width"
+            gts = f"{nic.gts:g} GT/s" if nic.gts else "unknown speed"
+            yield find(
+                "NET014",
+                f"{rail.interface} runs at PCIe {width}, {gts}; "
+                f"expected x{PCIE_WIDTH}, {PCIE_GTS:g} GT/s",
+            )
 
 
-RULES = (rails, other_links, speed, pcie)
+RULES = each_host(rails, other_links, speed, pcie)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spark_cluster.doctor.catalogue import find
-from spark_cluster.doctor.cluster import Cluster
+from spark_cluster.doctor.cluster import Cluster, each_host
 from spark_cluster.doctor.finding import Finding, Severity
 from spark_cluster.doctor.packets import Packet, verdict
 from spark_cluster.facts.base import Facts
@@ -41,10 +41,10 @@ def _rail(host: str, facts: Facts, rail: Rail, peer: Rail) -> Iterator[Finding]:
     if why is not None:
         yield find(
             "NET023",
-            host,
             f"TCP from {peer.ip} on {rail.interface} is dropped: {why}",
             fix=f"Allow what comes from the rails, such as `iptables -I INPUT -i {rail.interface} "
             f"-j ACCEPT`, or remove the rule where it is defined.",
+            host=host,
         )
         return
     for proto, port, who, severity in (
@@ -57,28 +57,26 @@ def _rail(host: str, facts: Facts, rail: Rail, peer: Rail) -> Iterator[Finding]:
         if why is not None:
             yield find(
                 "NET022",
-                host,
                 f"{port}/{proto} ({who}) from {peer.ip} on {rail.interface} is dropped: {why}",
                 severity=severity,
+                host=host,
             )
 
 
-def api(cluster: Cluster) -> Iterator[Finding]:
+def api(host: Host, facts: Facts) -> Iterator[Finding]:
     """Clients reach the API port on the interface that SSH came in on. Closing it can be meant."""
-    for host, facts in cluster.hosts():
-        management = facts[HOST].management
-        if not management or not host.rails:
-            continue
-        # 192.0.2.0/24 is nobody's (RFC 5737): any client, any address of the host.
-        packet = Packet(management, "tcp", API, "192.0.2.1", "192.0.2.2")
-        outcome = verdict(facts[FIREWALL], "input", packet)
-        if outcome.kind == "drop":
-            yield find(
-                "NET022",
-                host.name,
-                f"{API}/tcp (the API) on {management} is dropped: {outcome.why}",
-                severity=Severity.NOTE,
-            )
+    management = facts[HOST].management
+    if not management or not host.rails:
+        return
+    # 192.0.2.0/24 is nobody's (RFC 5737): any client, any address of the host.
+    packet = Packet(management, "tcp", API, "192.0.2.1", "192.0.2.2")
+    outcome = verdict(facts[FIREWALL], "input", packet)
+    if outcome.kind == "drop":
+        yield find(
+            "NET022",
+            f"{API}/tcp (the API) on {management} is dropped: {outcome.why}",
+            severity=Severity.NOTE,
+        )
 
 
 def forward(cluster: Cluster) -> Iterator[Finding]:
@@ -94,14 +92,14 @@ def forward(cluster: Cluster) -> Iterator[Finding]:
             if outcome.kind == "drop":
                 dropped = f"{first.interface} to {second.interface}: {outcome.why}"
         if dropped:
-            yield find("NET021", host.name, f"this host routes, and drops {dropped}")
+            yield find("NET021", f"this host routes, and drops {dropped}", host=host.name)
         elif not pairs and facts[ROUTES].forwarding and _policy_drop(facts):
             yield find(
                 "NET021",
-                host.name,
                 "the FORWARD policy is DROP (Docker sets it); by the inventory nothing is routed "
                 "through this host",
                 severity=Severity.NOTE,
+                host=host.name,
             )
 
 
@@ -136,4 +134,4 @@ def _routed(cluster: Cluster, host: Host) -> Iterator[tuple[Rail, Rail]]:
                 yield first, second
 
 
-RULES = (rails, api, forward)
+RULES = (rails, forward, *each_host(api))

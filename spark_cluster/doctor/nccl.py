@@ -10,7 +10,7 @@ from spark_cluster.doctor.finding import Finding
 from spark_cluster.facts.rdma import NCCL
 from spark_cluster.inventory.owners import owners
 from spark_cluster.rdma import nccl_releases
-from spark_cluster.rdma.nccl_events import ORDER, describe
+from spark_cluster.rdma.nccl_events import describe, gravest
 from spark_cluster.rdma.nccl_log import NcclWitness
 from spark_cluster.rdma.owners import between
 
@@ -24,13 +24,12 @@ def events(cluster: Cluster) -> Iterator[Finding]:
     """What NCCL gave up for, on the ranks that still run."""
     known = owners(cluster.inventory)
     for name, witness in _witnesses(cluster).items():
-        final = [event for event in witness.events if event.final]
-        first = min(final, key=lambda event: ORDER[event.kind.name], default=None)
+        first = gravest(witness.events)
         if first is None or first.kind.code not in CATALOGUE:
             continue
         ends = between(first.local, first.remote, known)
         what = f"NCCL's log: {describe(first)}" + (f"; {ends.removesuffix('.')}" if ends else "")
-        yield find(first.kind.code, name, what, fix=first.kind.remedy)
+        yield find(first.kind.code, what, fix=first.kind.remedy, host=name)
 
 
 def releases(cluster: Cluster) -> Iterator[Finding]:
@@ -43,12 +42,12 @@ def releases(cluster: Cluster) -> Iterator[Finding]:
     for name, witness in found.items():
         if witness.version != found[first].version:
             what = f"NCCL is {witness.version} and on {first} {found[first].version}"
-            yield find("RDMA035", name, what)
+            yield find("RDMA035", what, host=name)
         reported = nccl_releases.told(
             witness.version, max(size, len(found)), witness.build, doubtful=False
         )
         for said in reported if not well else ():
-            yield find("RDMA036", name, said.removesuffix("."))
+            yield find("RDMA036", said.removesuffix("."), host=name)
 
 
 RULES = (events, releases)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
 
-import yaml
-
-from spark_cluster.bounded_yaml import LOADER_FAULTS
-from spark_cluster.bounded_yaml import load as load_yaml
 from spark_cluster.doctor.catalogue import find
-from spark_cluster.doctor.cluster import Cluster
+from spark_cluster.doctor.cluster import Cluster, each_host
 from spark_cluster.doctor.fabric import PORTS
 from spark_cluster.doctor.finding import Finding, Severity
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS, PING, Link
-from spark_cluster.facts.netplan import NETPLAN
+from spark_cluster.facts.netplan import NETPLAN, devices
 from spark_cluster.facts.routes import ROUTES
 from spark_cluster.inventory.models import Host, Rail
 
@@ -34,19 +30,19 @@ def mtu(cluster: Cluster) -> Iterator[Finding]:
                 ends = _peer_mtus(cluster, host, item) if isinstance(item, Rail) else ""
                 yield find(
                     "NET015",
-                    host.name,
                     f"{item.interface} has MTU {link.mtu} bytes in the kernel, the inventory says "
                     f"{item.mtu}{ends}",
+                    host=host.name,
                 )
             for file in facts[NETPLAN].effective:
                 configured = file_mtu(file.content, item.interface)
                 if configured is not None and configured != item.mtu:
                     yield find(
                         "NET015",
-                        host.name,
                         f"{file.path} gives {item.interface} MTU {configured} bytes, the inventory "
                         f"says {item.mtu}: it will be wrong after the next boot",
                         repair="netplan",
+                        host=host.name,
                     )
 
 
@@ -61,79 +57,64 @@ def _peer_mtus(cluster: Cluster, host: Host, rail: Rail) -> str:
 
 def file_mtu(content: str, interface: str) -> int | None:
     """The MTU that a netplan file gives to an interface."""
-    try:
-        network = (load_yaml(content) or {}).get("network") or {}
-        for entries in network.values():
-            settings = entries.get(interface) if isinstance(entries, dict) else None
-            value = settings.get("mtu") if isinstance(settings, dict) else None
-            if isinstance(value, int):
-                return value
-    except (yaml.YAMLError, *LOADER_FAULTS):
-        return None
-    return None
+    value = (devices(content) or {}).get(interface, {}).get("mtu")
+    return value if isinstance(value, int) else None
 
 
-def addresses(cluster: Cluster) -> Iterator[Finding]:
+def addresses(host: Host, facts: Facts) -> Iterator[Finding]:
     """The kernel has the inventory's address on every interface that is linked."""
-    for host, facts in cluster.hosts():
-        for item in host.interfaces:
-            link = facts[LINKS].links.get(item.interface)
-            if link is None or not link.carrier or item.address in link.ipv4:
-                continue
-            there = ", ".join(link.ipv4) or "no IPv4 address"
-            what = f"{item.interface} has {there}, the inventory says {item.address}"
-            if item not in host.configured:
-                yield find(
-                    "NET016",
-                    host.name,
-                    f"{what} and `managed: false`",
-                    severity=Severity.WARNING,
-                    fix="Correct the inventory, or reserve the address in the DHCP server.",
-                    repair=None,
-                )
-                continue
-            severity = None if isinstance(item, Rail) else Severity.WARNING
-            yield find("NET016", host.name, what, severity=severity)
+    for item in host.interfaces:
+        link = facts[LINKS].links.get(item.interface)
+        if link is None or not link.carrier or item.address in link.ipv4:
+            continue
+        there = ", ".join(link.ipv4) or "no IPv4 address"
+        what = f"{item.interface} has {there}, the inventory says {item.address}"
+        if item not in host.configured:
+            yield find(
+                "NET016",
+                f"{what} and `managed: false`",
+                severity=Severity.WARNING,
+                fix="Correct the inventory, or reserve the address in the DHCP server.",
+                repair=None,
+            )
+            continue
+        severity = None if isinstance(item, Rail) else Severity.WARNING
+        yield find("NET016", what, severity=severity)
 
 
-def ipv6(cluster: Cluster) -> Iterator[Finding]:
+def ipv6(host: Host, facts: Facts) -> Iterator[Finding]:
     """IPv6 is off on the rails: each of its addresses takes GID slots."""
-    for host, facts in cluster.hosts():
-        for rail in host.rails:
-            link = facts[LINKS].links.get(rail.interface)
-            if link is not None and link.ipv6:
-                yield find(
-                    "NET017",
-                    host.name,
-                    f"{rail.interface} has {len(link.ipv6)} IPv6 addresses: "
-                    f"{', '.join(link.ipv6[:4])}",
-                )
+    for rail in host.rails:
+        link = facts[LINKS].links.get(rail.interface)
+        if link is not None and link.ipv6:
+            yield find(
+                "NET017",
+                f"{rail.interface} has {len(link.ipv6)} IPv6 addresses: {', '.join(link.ipv6[:4])}",
+            )
 
 
-def one_subnet(cluster: Cluster) -> Iterator[Finding]:
+def one_subnet(host: Host, facts: Facts) -> Iterator[Finding]:
     """Two halves of a host are in one subnet, as the kernel has it."""
     halves = [half for pair in PORTS.values() for half in pair]
-    for host, facts in cluster.hosts():
-        names = dict.fromkeys((*(rail.interface for rail in host.rails), *halves))
-        links = [link for name in names if (link := facts[LINKS].links.get(name)) is not None]
-        for place, link in enumerate(links):
-            for other in links[:place]:
-                ours = {rail.interface for rail in host.rails} >= {link.name, other.name}
-                for mine, theirs in _overlaps(link, other):
-                    # NVIDIA's first netplan file gives link-local addresses to unused halves.
-                    if not ours and IPv4Interface(mine).is_link_local:
-                        continue
-                    has_own = all(
-                        rail.address in facts[LINKS].links[rail.interface].ipv4
-                        for rail in host.rails
-                        if rail.interface in (link.name, other.name)
-                    )
-                    yield find(
-                        "NET018",
-                        host.name,
-                        f"{other.name} ({theirs}) and {link.name} ({mine}) are in one subnet",
-                        repair=None if has_own else "netplan",
-                    )
+    names = dict.fromkeys((*(rail.interface for rail in host.rails), *halves))
+    links = [link for name in names if (link := facts[LINKS].links.get(name)) is not None]
+    for place, link in enumerate(links):
+        for other in links[:place]:
+            ours = {rail.interface for rail in host.rails} >= {link.name, other.name}
+            for mine, theirs in _overlaps(link, other):
+                # NVIDIA's first netplan file gives link-local addresses to unused halves.
+                if not ours and IPv4Interface(mine).is_link_local:
+                    continue
+                has_own = all(
+                    rail.address in facts[LINKS].links[rail.interface].ipv4
+                    for rail in host.rails
+                    if rail.interface in (link.name, other.name)
+                )
+                yield find(
+                    "NET018",
+                    f"{other.name} ({theirs}) and {link.name} ({mine}) are in one subnet",
+                    repair=None if has_own else "netplan",
+                )
 
 
 def _overlaps(link: Link, other: Link) -> Iterator[tuple[str, str]]:
@@ -147,42 +128,37 @@ def _overlaps(link: Link, other: Link) -> Iterator[tuple[str, str]]:
                 yield mine, theirs
 
 
-def owners(cluster: Cluster) -> Iterator[Finding]:
+def owners(host: Host, facts: Facts) -> Iterator[Finding]:
     """Each interface has one owner: one netplan file, and no other NetworkManager connection."""
-    for host, facts in cluster.hosts():
-        files = facts[NETPLAN].effective
-        for file in files:
-            if file.interfaces is None:
-                yield find("NET005", host.name, f"{file.path} is no valid netplan file")
-        for item in host.configured:
-            name = item.interface
-            named = [file.path for file in files if file.names(name)]
-            if len(named) > 1:
+    files = facts[NETPLAN].effective
+    for file in files:
+        if file.interfaces is None:
+            yield find("NET005", f"{file.path} is no valid netplan file")
+    for item in host.configured:
+        name = item.interface
+        named = [file.path for file in files if file.names(name)]
+        if len(named) > 1:
+            yield find(
+                "NET003",
+                f"{name} is configured by {len(named)} files: {', '.join(named)}",
+                fix=f"Decide which file owns {name}, remove it from the other, then run "
+                f"`spark-cluster bootstrap`; or `spark-cluster bootstrap --take-over`.",
+            )
+        active = {profile.name for profile in facts[ROUTES].profiles}
+        for keyfile in facts[NETPLAN].keyfiles:
+            if keyfile.interface == name and keyfile.name not in active:
                 yield find(
-                    "NET003",
-                    host.name,
-                    f"{name} is configured by {len(named)} files: {', '.join(named)}",
-                    fix=f"Decide which file owns {name}, remove it from the other, then run "
-                    f"`spark-cluster bootstrap`; or `spark-cluster bootstrap --take-over`.",
+                    "NET019",
+                    f"NetworkManager keeps '{keyfile.name}' for {name} in {keyfile.path}",
+                    fix=_delete(keyfile.name, name, facts),
                 )
-            active = {profile.name for profile in facts[ROUTES].profiles}
-            for keyfile in facts[NETPLAN].keyfiles:
-                if keyfile.interface == name and keyfile.name not in active:
-                    yield find(
-                        "NET019",
-                        host.name,
-                        f"NetworkManager keeps '{keyfile.name}' for {name} in {keyfile.path}",
-                        fix=_delete(keyfile.name, name, facts),
-                    )
-            for profile in facts[ROUTES].profiles:
-                if profile.device == name and not profile.of_netplan:
-                    yield find(
-                        "NET019",
-                        host.name,
-                        f"NetworkManager has '{profile.name}' active on {name}, "
-                        f"which is not netplan's",
-                        fix=_delete(profile.name, name, facts),
-                    )
+        for profile in facts[ROUTES].profiles:
+            if profile.device == name and not profile.of_netplan:
+                yield find(
+                    "NET019",
+                    f"NetworkManager has '{profile.name}' active on {name}, which is not netplan's",
+                    fix=_delete(profile.name, name, facts),
+                )
 
 
 def _delete(profile: str, interface: str, facts: Facts) -> str:
@@ -192,30 +168,27 @@ def _delete(profile: str, interface: str, facts: Facts) -> str:
     return f"{way}nmcli connection delete '{profile}', then `spark-cluster bootstrap`"
 
 
-def leaves_by(cluster: Cluster) -> Iterator[Finding]:
+def leaves_by(host: Host, facts: Facts) -> Iterator[Finding]:
     """No rail carries the default route, and the cluster is not on Wi-Fi."""
-    for host, facts in cluster.hosts():
-        rail_names = {rail.interface for rail in host.rails}
-        for item in host.interfaces:
-            name = item.interface
-            nic = facts[HARDWARE].nics.get(name)
-            if name.startswith("wl") or (nic is not None and nic.wifi):
-                yield find(
-                    "NET020",
-                    host.name,
-                    f"the inventory has {name} for the cluster, and it is Wi-Fi",
-                    fix=f"Take {name} out of the inventory; use enP7s7 or the QSFP halves.",
-                )
-            elif name in facts[ROUTES].default_devices and item in host.configured:
-                severity = None if name in rail_names else Severity.NOTE
-                yield find(
-                    "NET020",
-                    host.name,
-                    f"{name} carries the default route",
-                    severity=severity,
-                    fix=f"Remove the gateway from the configuration of {name} "
-                    f"(`ip route show default`).",
-                )
+    rail_names = {rail.interface for rail in host.rails}
+    for item in host.interfaces:
+        name = item.interface
+        nic = facts[HARDWARE].nics.get(name)
+        if name.startswith("wl") or (nic is not None and nic.wifi):
+            yield find(
+                "NET020",
+                f"the inventory has {name} for the cluster, and it is Wi-Fi",
+                fix=f"Take {name} out of the inventory; use enP7s7 or the QSFP halves.",
+            )
+        elif name in facts[ROUTES].default_devices and item in host.configured:
+            severity = None if name in rail_names else Severity.NOTE
+            yield find(
+                "NET020",
+                f"{name} carries the default route",
+                severity=severity,
+                fix=f"Remove the gateway from the configuration of {name} "
+                f"(`ip route show default`).",
+            )
 
 
 def jumbo(cluster: Cluster) -> Iterator[Finding]:
@@ -230,9 +203,9 @@ def jumbo(cluster: Cluster) -> Iterator[Finding]:
                 if _sound(facts, rail) and _sound(cluster.facts[peer_name], peer):
                     yield find(
                         "NET004",
-                        host.name,
                         f"{peer_name} ({peer.ip}) does not answer a {ping.size} byte ping from "
                         f"{rail.interface}",
+                        host=host.name,
                     )
 
 
@@ -242,4 +215,4 @@ def _sound(facts: Facts, rail: Rail) -> bool:
     return link is not None and link.carrier and link.mtu == rail.mtu and rail.address in link.ipv4
 
 
-RULES = (mtu, addresses, ipv6, one_subnet, owners, leaves_by, jumbo)
+RULES = (mtu, jumbo, *each_host(addresses, ipv6, one_subnet, owners, leaves_by))

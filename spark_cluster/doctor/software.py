@@ -47,7 +47,7 @@ def _odd(code: str, what: str, read: Mapping[str, str]) -> Iterator[Finding]:
     example = next(host for host, version in known.items() if version == usual)
     for host, version in known.items():
         if version != usual:
-            yield find(code, host, f"{what} {version}, {example} has {usual}")
+            yield find(code, f"{what} {version}, {example} has {usual}", host=host)
 
 
 def images(cluster: Cluster) -> Iterator[Finding]:
@@ -65,9 +65,9 @@ def images(cluster: Cluster) -> Iterator[Finding]:
             if not same:
                 yield find(
                     "SERVE003",
-                    host,
                     f"{name} is {_short(image.id)} here and {_short(first.id)} on {first_host}",
                     severity=None if name in cluster.images else Severity.NOTE,
+                    host=host,
                 )
 
 

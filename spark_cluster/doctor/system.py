@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from spark_cluster.core.units import number
 from spark_cluster.doctor.catalogue import find
-from spark_cluster.doctor.cluster import Clock, Cluster
+from spark_cluster.doctor.cluster import Clock, Cluster, each_host
 from spark_cluster.doctor.finding import Finding, Severity
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.clock import CLOCK
@@ -16,6 +16,7 @@ from spark_cluster.facts.links import LINKS
 from spark_cluster.facts.login import LOGIN
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.rdma import ACCESS
+from spark_cluster.inventory.models import Host
 
 #: Seconds between two hosts' clocks: logs of ranks no longer sort, tokens and certificates fail.
 _SKEW = 2.0
@@ -26,60 +27,53 @@ _KEEP_IPC = "RemoveIPC=no in /etc/systemd/logind.conf, which holds from the next
 _NAMED_ELSEWHERE = ("docker", "nvidia-smi")
 
 
-def programs(cluster: Cluster) -> Iterator[Finding]:
-    for host, facts in cluster.hosts():
-        missing = [name for name in facts[HOST].missing if name not in _NAMED_ELSEWHERE]
-        if missing:
-            yield find("HOST001", host.name, f"not installed: {', '.join(missing)}")
+def programs(_: Host, facts: Facts) -> Iterator[Finding]:
+    missing = [name for name in facts[HOST].missing if name not in _NAMED_ELSEWHERE]
+    if missing:
+        yield find("HOST001", f"not installed: {', '.join(missing)}")
 
 
-def readings(cluster: Cluster) -> Iterator[Finding]:
+def readings(_: Host, facts: Facts) -> Iterator[Finding]:
     """What every Linux can say, and did not: then the rules above it are silent without cause."""
-    for host, facts in cluster.hosts():
-        if not facts[LINKS].links:
-            yield find("HOST003", host.name, "`ip -j addr show` printed no interface")
-        if not facts[MEMORY].total:
-            yield find("HOST003", host.name, "/proc/meminfo has no MemTotal")
+    if not facts[LINKS].links:
+        yield find("HOST003", "`ip -j addr show` printed no interface")
+    if not facts[MEMORY].total:
+        yield find("HOST003", "/proc/meminfo has no MemTotal")
 
 
-def memlock(cluster: Cluster) -> Iterator[Finding]:
-    for host, facts in cluster.hosts():
-        if not host.rails or facts[LOGIN].memlock == "unlimited":
-            continue
-        if "memlock unlimited" not in facts[ACCESS].limits_file:
-            kib = number(facts[LOGIN].memlock)
-            now = f"{kib} KiB" if kib is not None else "unknown"
-            yield find("HOST013", host.name, f"locked memory at login is limited to {now}")
+def memlock(host: Host, facts: Facts) -> Iterator[Finding]:
+    if not host.rails or facts[LOGIN].memlock == "unlimited":
+        return
+    if "memlock unlimited" not in facts[ACCESS].limits_file:
+        kib = number(facts[LOGIN].memlock)
+        now = f"{kib} KiB" if kib is not None else "unknown"
+        yield find("HOST013", f"locked memory at login is limited to {now}")
 
 
-def remove_ipc(cluster: Cluster) -> Iterator[Finding]:
+def remove_ipc(_: Host, facts: Facts) -> Iterator[Finding]:
     """It harms who runs as a person and does not linger: a rank on the GPU, whoever that is; else
     it is told of the SSH user, who may start one."""
-    for host, facts in cluster.hosts():
-        login = facts[LOGIN]
-        user = facts[HOST].user
-        held = {
-            owner.uid: owner.pid
-            for owner in reversed(facts[GPU_STATE].owners)
-            if login.loses_ipc(owner.uid)
-        }
-        for uid, pid in held.items():
-            who = user if uid == login.uid else f"uid {uid}"
-            yield find(
-                "HOST014",
-                host.name,
-                f"RemoveIPC is yes, and process {pid} on the GPU is {who}'s, who does not linger",
-                severity=Severity.WARNING,
-                fix=f"loginctl enable-linger {user if uid == login.uid else uid}; or {_KEEP_IPC}",
-            )
-        if not held and login.loses_ipc(login.uid):
-            yield find(
-                "HOST014",
-                host.name,
-                f"RemoveIPC is yes, and the SSH user {user} has uid {login.uid} and does not "
-                "linger",
-                fix=f"loginctl enable-linger {user}; or {_KEEP_IPC}",
-            )
+    login = facts[LOGIN]
+    user = facts[HOST].user
+    held = {
+        owner.uid: owner.pid
+        for owner in reversed(facts[GPU_STATE].owners)
+        if login.loses_ipc(owner.uid)
+    }
+    for uid, pid in held.items():
+        who = user if uid == login.uid else f"uid {uid}"
+        yield find(
+            "HOST014",
+            f"RemoveIPC is yes, and process {pid} on the GPU is {who}'s, who does not linger",
+            severity=Severity.WARNING,
+            fix=f"loginctl enable-linger {user if uid == login.uid else uid}; or {_KEEP_IPC}",
+        )
+    if not held and login.loses_ipc(login.uid):
+        yield find(
+            "HOST014",
+            f"RemoveIPC is yes, and the SSH user {user} has uid {login.uid} and does not linger",
+            fix=f"loginctl enable-linger {user}; or {_KEEP_IPC}",
+        )
 
 
 def clocks(cluster: Cluster) -> Iterator[Finding]:
@@ -102,7 +96,7 @@ def clocks(cluster: Cluster) -> Iterator[Finding]:
         gap = max(low - other_high, other_low - high)
         if name != centre and gap > _SKEW:
             word = "ahead of" if low > other_high else "behind"
-            yield find("HOST015", name, f"its clock is at least {gap:.1f} s {word} {centre}'s")
+            yield find("HOST015", f"its clock is at least {gap:.1f} s {word} {centre}'s", host=name)
 
 
 def offset(facts: Facts, clock: Clock) -> tuple[float, float] | None:
@@ -127,10 +121,9 @@ def _uptime(facts: Facts) -> float | None:
         return None
 
 
-def synchronized(cluster: Cluster) -> Iterator[Finding]:
-    for host, facts in cluster.hosts():
-        if facts[CLOCK].synchronized is False:
-            yield find("HOST016", host.name, "NTPSynchronized is no")
+def synchronized(_: Host, facts: Facts) -> Iterator[Finding]:
+    if facts[CLOCK].synchronized is False:
+        yield find("HOST016", "NTPSynchronized is no")
 
 
-RULES = (programs, readings, memlock, remove_ipc, clocks, synchronized)
+RULES = (clocks, *each_host(programs, readings, memlock, remove_ipc, synchronized))

@@ -22,6 +22,11 @@ class ProbeContext:
     deployment: Deployment | None = None
 
 
+def always(script: str) -> Callable[[ProbeContext], str]:
+    """The script of a fact that depends on nothing."""
+    return lambda _: script
+
+
 @dataclass(frozen=True)
 class Fact(Generic[T_co]):
     """A reading of one subject.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from spark_cluster.core.framing import blocks
 from spark_cluster.core.shell import quote
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 
 #: Where caches lie: the default of huggingface_hub, and a common choice for a second disk.
 FOLDERS = ("~/.cache/huggingface", "/opt/hf")
@@ -78,41 +80,31 @@ true
 """
 
 
-def _with(cache: Cache, kind: str, rest: str) -> Cache:
-    words = rest.split()
-    if kind == "df" and len(words) >= 4:
-        return replace(
-            cache,
-            kind=words[0],
-            free=number(words[1]),
-            size=number(words[2]),
-            source=" ".join(words[3:]),
-        )
-    if kind == "disk" and len(words) == 2:
-        known = {"0": False, "1": True}.get(words[1])
-        return replace(cache, disk=words[0], rotational=known)
-    if kind == "read_ahead":
-        return replace(cache, read_ahead=number(rest))
-    if kind == "foreign" and words:
-        return replace(cache, foreign=cache.foreign + 1, owner=cache.owner or words[0])
-    return cache
+def _cache(path: str, lines: Lines) -> Cache:
+    kind, free, size, source = (*lines.words("df", 4), ["", "", "", ""])[0]
+    disk, rotational = (*lines.words("disk", 2), ["", ""])[0]
+    owners = [words[0] for rest in lines.every("foreign") if (words := rest.split())]
+    return Cache(
+        path=path,
+        source=source,
+        kind=kind,
+        free=number(free),
+        size=number(size),
+        disk=disk,
+        rotational={"0": False, "1": True}.get(rotational),
+        read_ahead=lines.number("read_ahead"),
+        foreign=len(owners),
+        owner=owners[0] if owners else "",
+    )
 
 
 def parse(text: str) -> CacheFact:
-    caches: list[Cache] = []
-    spaces: dict[str, Space] = {}
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        words = rest.split(None, 2)
-        if kind == "space" and len(words) == 3:
-            free, size = number(words[0]), number(words[1])
-            if free is not None and size:
-                spaces[words[2].strip()] = Space(words[2].strip(), free, size)
-            continue
-        if kind == "cache":
-            caches.append(Cache(rest.strip()))
-        elif caches:
-            caches[-1] = _with(caches[-1], kind, rest)
+    caches = (_cache(path.strip(), Lines(rest)) for path, rest in blocks(text, "cache"))
+    spaces = {
+        target: Space(target, int(free), int(size))
+        for free, size, target in Lines(text).words("space", 3)
+        if number(free) is not None and number(size)
+    }
     return CacheFact(tuple(caches), tuple(spaces.values()))
 
 

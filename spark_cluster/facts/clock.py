@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.core.units import decimal
+from spark_cluster.facts.base import Fact, always
+from spark_cluster.facts.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -18,29 +19,20 @@ class ClockFact:
     synchronized: bool | None = None
 
 
-def _script(_: ProbeContext) -> str:
-    return """\
+_SCRIPT = """\
 timedatectl show -p NTPSynchronized 2>/dev/null
 read -r _up _idle </proc/uptime && echo "uptime=$_up"
 echo "epoch=$(date +%s.%N)"
 """
 
 
-_SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
-
-
-def _seconds(text: str) -> float | None:
-    return float(text) if _SECONDS.fullmatch(text) else None
-
-
 def parse(text: str) -> ClockFact:
-    values = dict(line.partition("=")[::2] for line in text.split("\n") if "=" in line)
-    synchronized = {"yes": True, "no": False}.get(values.get("NTPSynchronized", "").strip())
+    lines = Lines(text, "=")
     return ClockFact(
-        _seconds(values.get("epoch", "").strip()),
-        _seconds(values.get("uptime", "").strip()),
-        synchronized,
+        decimal(lines.last("epoch")),
+        decimal(lines.last("uptime")),
+        {"yes": True, "no": False}.get(lines.last("NTPSynchronized")),
     )
 
 
-CLOCK = Fact("clock", _script, parse)
+CLOCK = Fact("clock", always(_SCRIPT), parse)

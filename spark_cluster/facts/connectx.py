@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 
 #: While it is there, the hotplug is armed at each boot.
 MARKER = "/etc/nvidia/cx7-hotplug-enabled"
@@ -51,9 +51,8 @@ class ConnectxFact:
     hotplug: Hotplug = field(default_factory=Hotplug)
 
 
-def _script(_: ProbeContext) -> str:
-    # A soft device has no PCI device, and is passed over.
-    return f"""\
+# A soft device has no PCI device, and is passed over.
+_SCRIPT = f"""\
 [ -e {MARKER} ] && echo marker=1 || echo marker=0
 grep -sH . {_HOTPLUG}/hotplug_enabled {_HOTPLUG}/debug_state
 _at=
@@ -64,7 +63,6 @@ done
 [ -z "$_at" ] || grep -sH '^TOTAL' $_at
 true
 """
-
 
 _AER = re.compile(
     r"/([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])/aer_dev_(fatal|nonfatal|correctable):"
@@ -89,4 +87,4 @@ def parse(text: str) -> ConnectxFact:
     return ConnectxFact(errors, hotplug)
 
 
-CONNECTX = Fact("connectx", _script, parse)
+CONNECTX = Fact("connectx", always(_SCRIPT), parse)

@@ -4,13 +4,13 @@ asked to be started with, so that a daemon's defaults and a foreign launcher are
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.core.ours import OURS
 from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 from spark_cluster.rdma.causes import ContainerAccess
 
 _MARK = f"{READ}container"
@@ -38,45 +38,27 @@ true
 """
 
 
-@dataclass
-class _Lines:
-    devices: list[str] = field(default_factory=list)
-    memlock: int | None = None
-    capabilities: int = 0
-    env: dict[str, str] = field(default_factory=dict)
-
-
-_LOCKED = re.compile(r"Max locked memory\s+(\d+|unlimited)\s")
-_CAPABILITIES = re.compile(r"CapEff:\s*([0-9a-fA-F]{1,16})\b")
+_LOCKED = re.compile(r"^Max locked memory\s+(\d+|unlimited)\s", re.MULTILINE)
+_CAPABILITIES = re.compile(r"^CapEff:\s*([0-9a-fA-F]{1,16})\b", re.MULTILINE)
 
 
 def parse(text: str) -> dict[str, ContainerAccess]:
     """By the container's name."""
-    found: dict[str, _Lines] = {}
-    current = _Lines()
-    for line in text.split("\n"):
-        word, _, rest = line.partition(" ")
-        if word == _MARK:
-            current = found.setdefault(rest.strip().lstrip("/"), _Lines())
-        elif word == "device":
-            current.devices.append(rest.strip())
-        elif word == "env":
-            key, _, value = rest.partition("=")
-            current.env[key] = value
-        elif locked := _LOCKED.match(line):
-            current.memlock = number(locked[1])
-        elif capabilities := _CAPABILITIES.match(line):
-            current.capabilities = int(capabilities[1], 16)
-    return {
-        name: ContainerAccess(
-            container=name,
-            devices=tuple(lines.devices),
-            memlock=lines.memlock,
-            ipc_lock=bool(lines.capabilities & _IPC_LOCK),
-            env=lines.env,
-        )
-        for name, lines in found.items()
-    }
+    named = ((header.strip().lstrip("/"), said) for header, said in blocks(text, _MARK))
+    return {name: _access(name, said) for name, said in named}
+
+
+def _access(name: str, said: str) -> ContainerAccess:
+    lines = Lines(said)
+    locked, capabilities = _LOCKED.search(said), _CAPABILITIES.search(said)
+    variables = (rest.partition("=") for rest in lines.every("env"))
+    return ContainerAccess(
+        container=name,
+        devices=tuple(device.strip() for device in lines.every("device")),
+        memlock=number(locked[1]) if locked else None,
+        ipc_lock=bool(int(capabilities[1], 16) & _IPC_LOCK) if capabilities else False,
+        env={key: value for key, _, value in variables},
+    )
 
 
 CONTAINER_ACCESS = Fact("container-access", _script, parse)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,7 @@ class CpuFact:
     cores: int | None = None
 
 
-def _script(_: ProbeContext) -> str:
-    return "cat /proc/loadavg\nnproc\n"
-
+_SCRIPT = "cat /proc/loadavg\nnproc\n"
 
 _LOADS = re.compile(r"((?:\d{1,7}\.\d{1,3} ){3})\S+ \d+", re.ASCII)
 
@@ -32,4 +30,4 @@ def parse(text: str) -> CpuFact:
     return CpuFact(loads, number(second.strip()))
 
 
-CPU = Fact("cpu", _script, parse)
+CPU = Fact("cpu", always(_SCRIPT), parse)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import WHOSE
 from spark_cluster.core.shell import ANSWER_SECONDS, ASK_DOCKER, quote
+from spark_cluster.core.strangers_json import loads
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, ProbeContext, always
 from spark_cluster.facts.docker_gpu import TOOLKIT_FILE, access, toolkit
 from spark_cluster.facts.docker_records import RECORDS
 from spark_cluster.facts.labels import checked
+from spark_cluster.facts.lines import Lines
 
 #: Bytes of a log that are read, the newest: a line may have any length.
 _LOG_BYTES = 8 * 1024**2
@@ -189,8 +191,7 @@ _INSPECT = (
 )
 
 
-def _containers_script(_: ProbeContext) -> str:
-    return f"""\
+_CONTAINERS_SCRIPT = f"""\
 {WHOSE}_why=${{_docker_hangs:-}}
 if [ -n "$_why" ]; then
   :
@@ -217,7 +218,6 @@ if [ -n "$_why" ]; then
 {RECORDS}fi
 """
 
-
 #: What docker and its records call the states of a container.
 _STATES = frozenset(
     ["created", "running", "paused", "restarting", "removing", "exited", "dead", "ended"]
@@ -236,10 +236,7 @@ def _container(rest: str, identity: str) -> Container | None:
     name, (state, exit_code, started, labels) = _NAME.fullmatch(words[0]), words[1:]
     if not name or state not in _STATES or not _EXIT.fullmatch(exit_code):
         return None
-    try:
-        found = json.loads(labels)
-    except (ValueError, RecursionError):
-        return None
+    found = loads(labels)
     if not _TIME.fullmatch(started) or not isinstance(found, dict):
         return None
     return Container(name[1], state, int(exit_code), started, checked(found), id=identity)
@@ -252,48 +249,38 @@ def _told(rest: str, identity: str) -> str:
 
 
 def parse_containers(text: str) -> ContainersFact:
+    _, failed, text = f"\n{text}".rpartition(f"\n{READ}error")
+    before = text.partition(f"\n{READ}c ")[0]
+    error = next(filter(None, map(str.strip, before.split("\n"))), "")
     found: list[Container] = []
     unread: list[str] = []
     strangers: list[str] = []
-    error = ""
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        if kind == f"{READ}error":
-            error = rest.strip() or "docker ps failed"
-            found, unread, strangers = [], [], []
-        elif kind == f"{READ}c":
-            whose, identity, said = (*rest.split(" ", 2), "", "", "")[:3]
-            container = _container(said, identity)
-            if whose == "theirs":
-                strangers.append(_told(said, identity))
-            elif container is None:
-                unread.append(f"docker lists {_told(said, identity)}, and it could not be read")
-            elif whose != "ours":
-                unread.append(f"docker does not tell whether {_told(said, identity)} is ours")
-            else:
-                found.append(container)
-                continue
-            found.append(_NOBODY)
-        elif not found and not unread and not strangers and line.strip() and not error:
-            error = line.strip()
-        elif kind == "p" and found:
-            pid, _, arguments = rest.strip().partition(" ")
-            process = number(pid)
-            if process:
-                last = found[-1]
-                inside = (*last.processes, (process, arguments.strip()))
-                found[-1] = replace(last, processes=inside)
-        elif kind == "r" and found:
-            found[-1] = replace(found[-1], restarts=number(rest.strip()) or 0)
-    return ContainersFact(
-        tuple(each for each in found if each.name), error, tuple(unread), tuple(strangers)
-    )
+    for header, inside in blocks(text, f"{READ}c"):
+        whose, identity, said = (*header.split(" ", 2), "", "", "")[:3]
+        container = _container(said, identity)
+        if whose == "theirs":
+            strangers.append(_told(said, identity))
+        elif container is None:
+            unread.append(f"docker lists {_told(said, identity)}, and it could not be read")
+        elif whose != "ours":
+            unread.append(f"docker does not tell whether {_told(said, identity)} is ours")
+        else:
+            lines = Lines(inside)
+            processes = tuple(_processes(lines.every("p")))
+            restarts = lines.number("r") or 0
+            found.append(replace(container, processes=processes, restarts=restarts))
+    error = error or ("docker ps failed" if failed else "")
+    return ContainersFact(tuple(found), error, tuple(unread), tuple(strangers))
 
 
-#: In the place of a container whose lines are not heeded.
-_NOBODY = Container("", "", 0, "", {})
+def _processes(lines: list[str]) -> Iterator[tuple[int, str]]:
+    for line in lines:
+        pid, _, arguments = line.strip().partition(" ")
+        if process := number(pid):
+            yield process, arguments.strip()
 
-CONTAINERS = Fact("containers", _containers_script, parse_containers)
+
+CONTAINERS = Fact("containers", always(_CONTAINERS_SCRIPT), parse_containers)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import OURS
 from spark_cluster.core.shell import ASK_DOCKER
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import log_of_this_start
+from spark_cluster.facts.lines import Lines
 from spark_cluster.serving import milestones, starts
 
 #: By their command lines; those that are started in a container that is there already.
@@ -122,16 +123,11 @@ def _ended(text: str) -> Ended | None:
 
 def parse(text: str) -> Mapping[str, Ended]:
     """By the container's name."""
-    logs: dict[str, list[str]] = {}
-    name = ""
-    for line in text.split("\n"):
-        if line.startswith(f"{READ}container "):
-            name = line.partition(" ")[2].strip().removeprefix("/")
-            logs[name] = []
-        elif name and line.startswith("| "):
-            logs[name].append(line[2:])
-    found = {name: _ended("\n".join(lines)) for name, lines in logs.items()}
-    return {name: ended for name, ended in found.items() if ended is not None}
+    found = {
+        name.strip().removeprefix("/"): _ended("\n".join(Lines(log).every("|")))
+        for name, log in blocks(text, f"{READ}container")
+    }
+    return {name: ended for name, ended in found.items() if name and ended is not None}
 
 
 #: By the name of the container that runs on.

@@ -6,14 +6,14 @@ judge. A condition that is not understood is kept as UNKNOWN, never dropped.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from spark_cluster.core.framing import MARK, READ
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.core.strangers_json import loads, mapping, objects
+from spark_cluster.facts.base import Fact, always
 
 UNKNOWN = "unknown"
 
@@ -61,8 +61,7 @@ class FirewallFact:
         return ((key, chain) for key, chain in self.chains.items() if chain.hook == hook)
 
 
-def _script(_: ProbeContext) -> str:
-    return f"""\
+_SCRIPT = f"""\
 if command -v iptables >/dev/null; then iptables -w 5 -S 2>&1; fi
 echo "{MARK}nft"
 if command -v nft >/dev/null; then nft -j list ruleset 2>/dev/null; fi
@@ -150,22 +149,16 @@ def _rule(words: list[str], text: str) -> Rule:
 
 
 def _nft(text: str) -> dict[str, Chain]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    entries = document.get("nftables") if isinstance(document, dict) else None
     chains: dict[str, Chain] = {}
     rules: dict[str, list[Rule]] = {}
-    for entry in entries if isinstance(entries, list) else []:
-        chain = entry.get("chain") if isinstance(entry, dict) else None
-        rule = entry.get("rule") if isinstance(entry, dict) else None
-        if isinstance(chain, dict) and chain.get("family") in ("ip", "inet"):
+    for entry in objects(loads(text), "nftables"):
+        chain, rule = mapping(entry, "chain"), mapping(entry, "rule")
+        if chain.get("family") in ("ip", "inet"):
             key = _nft_key(chain, chain.get("name"))
             hook = chain.get("hook") if chain.get("type") == "filter" else ""
             policy = "drop" if chain.get("policy") == "drop" else "accept"
             chains[key] = Chain(str(chain.get("name")), str(hook or ""), policy)
-        elif isinstance(rule, dict) and rule.get("family") in ("ip", "inet"):
+        elif rule.get("family") in ("ip", "inet"):
             rules.setdefault(_nft_key(rule, rule.get("chain")), []).extend(_nft_rules(rule))
     return {
         key: Chain(chain.name, chain.hook, chain.policy, tuple(rules.get(key, ())))
@@ -181,9 +174,8 @@ def _nft_rules(rule: dict[str, Any]) -> Iterator[Rule]:
     """The rule; a verdict map (`ct state vmap { invalid : drop }`) is a rule for each entry."""
     conditions: list[Condition] = []
     target = ""
-    expressions = rule.get("expr")
-    for expression in expressions if isinstance(expressions, list) else []:
-        for kind, body in expression.items() if isinstance(expression, dict) else ():
+    for expression in objects(rule, "expr"):
+        for kind, body in expression.items():
             if kind == "match":
                 conditions.extend(_nft_match(body))
             elif kind == "vmap":
@@ -210,9 +202,8 @@ def _nft_target(rule: dict[str, Any], kind: str, body: object) -> str:
 
 def _nft_map(rule: dict[str, Any], body: object) -> Iterator[tuple[list[Condition], str]]:
     """The entries of a verdict map; one that is not understood may decide anything."""
-    data = body.get("data") if isinstance(body, dict) else None
-    entries = data.get("set") if isinstance(data, dict) else None
-    key = body.get("key") if isinstance(body, dict) else None
+    entries = mapping(body, "data").get("set")
+    key = mapping(body).get("key")
     if not isinstance(entries, list):
         yield [Condition(UNKNOWN, ("vmap",))], "accept"
         return
@@ -277,4 +268,4 @@ def _nft_values(right: object) -> tuple[str, ...] | None:
     return None
 
 
-FIREWALL = Fact("firewall", _script, parse)
+FIREWALL = Fact("firewall", always(_SCRIPT), parse)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from spark_cluster.core.shell import unwaited
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 
 #: Seconds that nvidia-smi has: it hangs when the driver does, and the probe must not.
 SMI_SECONDS = 10
@@ -32,14 +32,12 @@ class GpuFact:
     error: str = ""
 
 
-def _script(_: ProbeContext) -> str:
-    return f"""\
+_SCRIPT = f"""\
 {ASK_SMI}_smi --query-gpu=name,driver_version --format=csv,noheader || :
 printf '%s\\n' "$_said" | sed -n 's/^./gpu,&/p'
 _smi --query-compute-apps=pid,process_name --format=csv,noheader || :
 printf '%s\\n' "$_said" | sed -n 's/^./app,&/p'
 """
-
 
 _DRIVER = re.compile(r"[0-9][0-9A-Za-z.+-]{0,31}", re.ASCII)
 
@@ -60,4 +58,4 @@ def parse(text: str) -> GpuFact:
     return GpuFact(tuple(names), driver, tuple(processes), error if not names else "")
 
 
-GPU = Fact("gpu", _script, parse)
+GPU = Fact("gpu", always(_SCRIPT), parse)

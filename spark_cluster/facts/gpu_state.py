@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.facts.gpu import ASK_SMI
+from spark_cluster.facts.lines import Lines
 
 _FIELDS = "clocks.sm,clocks.max.sm,power.draw,utilization.gpu,temperature.gpu"
 
@@ -35,9 +36,8 @@ class GpuStateFact:
     owners: tuple[GpuOwner, ...] = ()
 
 
-def _script(_: ProbeContext) -> str:
-    # Older drivers call the reasons clocks_throttle_reasons and refuse the newer name.
-    return f"""\
+# Older drivers call the reasons clocks_throttle_reasons and refuse the newer name.
+_SCRIPT = f"""\
 {ASK_SMI}_q() {{ _smi --query-gpu={_FIELDS},"$1" --format=csv,noheader,nounits; }}
 if _q clocks_event_reasons.active || _q clocks_throttle_reasons.active; then
   printf '%s\\n' "$_said" | sed -n 's/^./state,&/p'
@@ -54,7 +54,6 @@ for _p in $_said; do
 done 2>/dev/null
 true
 """
-
 
 _CONTAINER = re.compile(r"(?:docker[-/]|containerd[-/]|libpod-)([0-9a-f]{64})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,7}(?:\.\d{1,4})?", re.ASCII)
@@ -80,14 +79,10 @@ def _owner(rest: str) -> GpuOwner | None:
 
 
 def parse(text: str) -> GpuStateFact:
-    owners: list[GpuOwner] = []
-    state: list[str] = []
+    owners = map(_owner, Lines(text).every("owner"))
+    states = (line for line in text.split("\n") if line.startswith("state,"))
+    state = [word.strip() for word in next(states, "").split(",")[1:]]
     width = len(_FIELDS.split(",")) + 1
-    for line in text.split("\n"):
-        if line.startswith("owner ") and (owner := _owner(line.removeprefix("owner "))):
-            owners.append(owner)
-        elif line.startswith("state,") and not state:
-            state = [word.strip() for word in line.split(",")[1:]]
     if len(state) != width:  # a column is missing, and nobody knows which
         state = [""] * width
     return GpuStateFact(
@@ -97,8 +92,8 @@ def parse(text: str) -> GpuStateFact:
         utilization=_number(state[3], 100),
         celsius=_number(state[4], _MOST_CELSIUS),
         reasons=int(state[5], 16) if _MASK.fullmatch(state[5]) else None,
-        owners=tuple(owners),
+        owners=tuple(owner for owner in owners if owner is not None),
     )
 
 
-GPU_STATE = Fact("gpu-state", _script, parse)
+GPU_STATE = Fact("gpu-state", always(_SCRIPT), parse)

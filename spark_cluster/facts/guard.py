@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.facts.base import Fact, ProbeContext
 
 #: Where the guard keeps a folder for each run.
@@ -57,14 +57,10 @@ true
 def parse(text: str) -> GuardFact:
     now: dict[str, str] = {}
     snapshots: list[Snapshot] = []
-    for block in ("\n" + text).split(f"\n{_MARK} ")[1:]:
-        header, *lines = block.split("\n")
+    for header, sums in blocks(text, _MARK):
         run, _, state = header.partition(" ")
-        files = {}
-        for line in lines:
-            digest, _, name = line.partition("  ")
-            if name.startswith("./"):
-                files[name[2:]] = digest
+        named = (line.partition("  ./") for line in sums.split("\n"))
+        files = {name: digest for digest, _, name in named if name}
         if run == _NOW:
             now = files
         else:

@@ -6,24 +6,22 @@ import re
 from dataclasses import dataclass, field, replace
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 
 
 @dataclass(frozen=True)
 class Nic:
     """One netdev's hardware; None and "" where the kernel does not say.
 
-    `speed` is in Mb/s, as ethtool shows it. `width` and `max_width` are PCIe lanes, `gts` and
-    `max_gts` GT/s a lane. `driver` is mlx5_core on a ConnectX. `wifi`: it is a wireless device.
+    `speed` is in Mb/s, as ethtool shows it. `width` is PCIe lanes, `gts` GT/s a lane. `driver` is
+    mlx5_core on a ConnectX. `wifi`: it is a wireless device.
     """
 
     name: str
     speed: int | None = None
     driver: str = ""
     width: int | None = None
-    max_width: int | None = None
     gts: float | None = None
-    max_gts: float | None = None
     wifi: bool = False
 
 
@@ -36,22 +34,19 @@ class HardwareFact:
     verbs: frozenset[str] = frozenset()
 
 
-def _script(_: ProbeContext) -> str:
-    # One process for all files. The speed of a port without carrier cannot be read: grep -s.
-    return """\
+# One process for all files. The speed of a port without carrier cannot be read: grep -s.
+_SCRIPT = """\
 for _f in /dev/infiniband/*; do [ -e "$_f" ] && echo "verbs ${_f##*/}"; done
 for _f in /sys/class/net/*/phy80211; do [ -e "$_f" ] && echo "wifi $_f"; done
 grep -sH . /sys/class/net/*/speed /sys/class/net/*/device/uevent \\
   /sys/class/net/*/device/current_link_speed /sys/class/net/*/device/current_link_width \\
-  /sys/class/net/*/device/max_link_speed /sys/class/net/*/device/max_link_width \\
   /sys/class/infiniband/*/fw_ver
 true
 """
 
-
 _NET = re.compile(
     r"^/sys/class/net/([^/]+)/(?:device/)?"
-    r"(speed|uevent|current_link_speed|current_link_width|max_link_speed|max_link_width):(.*)$"
+    r"(speed|uevent|current_link_speed|current_link_width):(.*)$"
 )
 _FIRMWARE = re.compile(r"^/sys/class/infiniband/([^/]+)/fw_ver:(.*)$")
 _WIFI = re.compile(r"^wifi /sys/class/net/([^/]+)/phy80211$")
@@ -73,12 +68,8 @@ def _with(nic: Nic, key: str, value: str) -> Nic:
             return replace(nic, driver=driver) if driver != value.strip() else nic
         case "current_link_speed":
             return replace(nic, gts=_gts(value))
-        case "current_link_width":
-            return replace(nic, width=number(value) or None)
-        case "max_link_speed":
-            return replace(nic, max_gts=_gts(value))
         case _:
-            return replace(nic, max_width=number(value) or None)
+            return replace(nic, width=number(value) or None)
 
 
 def parse(text: str) -> HardwareFact:
@@ -97,4 +88,4 @@ def parse(text: str) -> HardwareFact:
     return HardwareFact(nics, firmware, frozenset(verbs))
 
 
-HARDWARE = Fact("hardware", _script, parse)
+HARDWARE = Fact("hardware", always(_SCRIPT), parse)

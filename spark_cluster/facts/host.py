@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 
 PROGRAMS = (
     "ip", "netplan", "ping", "rdma", "sysctl", "modprobe", "swapoff", "systemd-run", "docker",
@@ -25,8 +25,7 @@ class HostFact:
         return self.values.get(name, "")
 
 
-def _script(_: ProbeContext) -> str:
-    return f"""\
+_SCRIPT = f"""\
 echo "hostname=$(uname -n)"
 echo "kernel=$(uname -r)"
 echo "arch=$(uname -m)"
@@ -42,15 +41,9 @@ for _p in {" ".join(PROGRAMS)}; do command -v $_p >/dev/null || echo "missing=$_
 
 
 def parse(text: str) -> HostFact:
-    values: dict[str, str] = {}
-    missing: list[str] = []
-    for line in text.split("\n"):
-        key, equals, value = line.partition("=")
-        if equals and key == "missing":
-            missing.append(value)
-        elif equals:
-            values[key] = value
-    return HostFact(values, tuple(missing))
+    pairs = [line.partition("=")[::2] for line in text.split("\n") if "=" in line]
+    values = {key: value for key, value in pairs if key != "missing"}
+    return HostFact(values, tuple(value for key, value in pairs if key == "missing"))
 
 
-HOST = Fact("host", _script, parse)
+HOST = Fact("host", always(_SCRIPT), parse)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 
 #: Seconds that the journal has to answer.
 _JOURNAL_SECONDS = 10
@@ -75,19 +76,21 @@ _STAMP = re.compile(r"^\[\s*(\d{1,10}\.\d{1,9})\]", re.ASCII)
 
 
 def parse(text: str) -> KernelLogFact:
-    read = False
-    said: dict[str, Said] = {}
-    for line in text.split("\n"):
-        words = line.split(" ", 3)
-        if words[0] == "lines" and len(words) == 2:
-            read = bool(number(words[1]))
-        elif words[0] == "said" and len(words) == 4 and words[1] in _KINDS:
-            count = number(words[2])
-            if count:
-                stamp = _STAMP.match(words[3])
-                kept = words[3][:_LINE].strip()
-                said[words[1]] = Said(count, kept, float(stamp[1]) if stamp else None)
-    return KernelLogFact(read, said if read else {})
+    lines = Lines(text)
+    if not lines.number("lines"):
+        return KernelLogFact()
+    counted = (
+        (kind, number(times), line[:_LINE].strip()) for kind, times, line in lines.words("said", 3)
+    )
+    return KernelLogFact(
+        True,
+        {kind: _said(count, line) for kind, count, line in counted if kind in _KINDS and count},
+    )
+
+
+def _said(count: int, line: str) -> Said:
+    stamp = _STAMP.match(line)
+    return Said(count, line, float(stamp[1]) if stamp else None)
 
 
 KERNEL_LOG = Fact("kernel-log", _script, parse)

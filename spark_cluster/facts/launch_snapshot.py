@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact
+from spark_cluster.facts.base import Fact, always
+from spark_cluster.facts.lines import Lines
 
 #: In memory: after a reboot the host is as it was anyway, and the note is gone with the rest.
 NOTE = "/run/spark-cluster/before"
@@ -38,24 +38,16 @@ class LaunchSnapshotFact:
 
 def parse(text: str) -> LaunchSnapshotFact:
     """The note; lines that are torn or foreign are left out."""
-    values: dict[str, list[str]] = {}
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        if rest:
-            values.setdefault(kind, []).append(rest)
-
-    def numbers(kind: str) -> list[int]:
-        return [found for each in values.get(kind, ()) if (found := number(each)) is not None]
-
+    lines = Lines(text)
     return LaunchSnapshotFact(
-        run=values.get("run", [""])[0],
-        memory=sum(numbers("memory")[:1]),
-        hugepages=sum(numbers("hugepages")[:1]),
-        swaps=tuple(values.get("swap", ())),
-        shm=frozenset(values.get("shm", ())),
-        segments=frozenset(numbers("segment")),
-        semaphores=frozenset(numbers("semaphores")),
+        run=lines.first("run"),
+        memory=sum(lines.numbers("memory")[:1]),
+        hugepages=sum(lines.numbers("hugepages")[:1]),
+        swaps=tuple(filter(None, lines.every("swap"))),
+        shm=frozenset(filter(None, lines.every("shm"))),
+        segments=frozenset(lines.numbers("segment")),
+        semaphores=frozenset(lines.numbers("semaphores")),
     )
 
 
-LAUNCH_SNAPSHOT = Fact("launch-snapshot", lambda _: f"cat {quote(NOTE)} 2>/dev/null || true", parse)
+LAUNCH_SNAPSHOT = Fact("launch-snapshot", always(f"cat {quote(NOTE)} 2>/dev/null || true"), parse)

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
+from spark_cluster.facts.lines import Lines
 
 _DAEMON_FILE = "/etc/docker/daemon.json"
 
@@ -24,8 +25,7 @@ class LimitsFact:
     open_files: int | None = None
 
 
-def _script(_: ProbeContext) -> str:
-    return f"""\
+_SCRIPT = f"""\
 sed 's/^/swappiness /' /proc/sys/vm/swappiness 2>/dev/null
 _value=$(cat {_DAEMON_FILE} 2>/dev/null | tr -d ' \\t\\n' |
   grep -oE '"nofile":\\{{[^}}]{{0,200}}\\}}')
@@ -36,7 +36,6 @@ done 2>/dev/null
 true
 """
 
-
 _SOFT = re.compile(r'"Soft":(-?\d{1,19})\b', re.ASCII)
 
 
@@ -45,17 +44,11 @@ def _files(text: str) -> int | None:
 
 
 def parse(text: str) -> LimitsFact:
-    swappiness = containerd = docker = None
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        words = rest.split()
-        if kind == "swappiness":
-            swappiness = number(rest)
-        elif kind == "containerd" and words:
-            containerd = _files(words[0])
-        elif kind == "docker" and (found := _SOFT.search(rest)):
-            docker = _files(found[1])
-    return LimitsFact(swappiness, docker if docker is not None else containerd)
+    lines = Lines(text)
+    asked = _SOFT.search(lines.last("docker"))
+    docker = _files(asked[1]) if asked else None
+    containerd = _files(lines.last("containerd").partition(" ")[0])
+    return LimitsFact(lines.number("swappiness"), containerd if docker is None else docker)
 
 
-LIMITS = Fact("limits", _script, parse)
+LIMITS = Fact("limits", always(_SCRIPT), parse)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import quote
+from spark_cluster.core.strangers_json import loads, objects
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
 
@@ -46,16 +46,12 @@ true
 
 def parse(text: str) -> LinksFact:
     first, _, rest = text.partition("\n")
-    try:
-        entries = json.loads(first)
-    except (ValueError, RecursionError):
-        entries = []
     off = {
         words[0]: words[1] == "1" for line in rest.split("\n") if len(words := line.split()) == 2
     }
     links: dict[str, Link] = {}
-    for entry in entries if isinstance(entries, list) else []:
-        if not isinstance(entry, dict) or "ifname" not in entry:
+    for entry in objects(loads(first)):
+        if "ifname" not in entry:
             continue
         name = str(entry["ifname"])
         flags = entry.get("flags")
@@ -73,12 +69,10 @@ def parse(text: str) -> LinksFact:
 
 
 def _addresses(entry: dict[str, object], family: str) -> tuple[str, ...]:
-    infos = entry.get("addr_info")
     return tuple(
         f"{info['local']}/{info['prefixlen']}"
-        for info in (infos if isinstance(infos, list) else [])
-        if isinstance(info, dict) and info.get("family") == family
-        if "local" in info and "prefixlen" in info
+        for info in objects(entry, "addr_info")
+        if info.get("family") == family and "local" in info and "prefixlen" in info
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 
 #: Held by a run that may change the host.
 RUN_LOCK = "/run/spark-cluster.lock"
@@ -66,10 +66,9 @@ class LockFact:
     last: str = ""
 
 
-def _script(_: ProbeContext) -> str:
-    # Not by trying to take it: that would be in somebody's way for a moment. The files outlive
-    # their holder: only a process that has the lock open holds it.
-    return f"""\
+# Not by trying to take it: that would be in somebody's way for a moment. The files outlive
+# their holder: only a process that has the lock open holds it.
+_SCRIPT = f"""\
 for _l in {RUN_LOCK} {FILES_LOCK}; do
   [ -r "$_l.pid" ] && read -r _pid <"$_l.pid" || continue
   [ "$(readlink "/proc/$_pid/fd/9")" = "$_l" ] && echo "$_l $(cat "$_l.holder")"
@@ -84,4 +83,4 @@ def parse(text: str) -> LockFact:
     return LockFact(*(holders.get(key, "").strip() for key in (RUN_LOCK, FILES_LOCK, "last")))
 
 
-LOCK = Fact("lock", _script, parse)
+LOCK = Fact("lock", always(_SCRIPT), parse)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
+from spark_cluster.facts.lines import Lines
 
 #: Uids of people begin here (SYS_UID_MAX 999 in login.defs(5)); logind spares those below.
 PEOPLE = 1000
@@ -27,9 +27,8 @@ class LoginFact:
         return self.remove_ipc and uid is not None and uid >= PEOPLE and uid not in self.lingering
 
 
-def _script(_: ProbeContext) -> str:
-    # The folders in systemd's order of precedence, the last one read wins.
-    return """\
+# The folders in systemd's order of precedence, the last one read wins.
+_SCRIPT = """\
 grep -shE '^[[:space:]]*RemoveIPC' /usr/lib/systemd/logind.conf /etc/systemd/logind.conf \\
   /usr/lib/systemd/logind.conf.d/*.conf /run/systemd/logind.conf.d/*.conf \\
   /etc/systemd/logind.conf.d/*.conf
@@ -43,20 +42,14 @@ true
 
 
 def parse(text: str) -> LoginFact:
-    given = [
-        (key.strip(), value.strip())
-        for key, equals, value in (line.partition("=") for line in text.split("\n"))
-        if equals
-    ]
-    values = dict(given)
-    lingering = (number(value) for key, value in given if key == "lingers")
-    remove = values.get("RemoveIPC", "yes").lower()
+    lines = Lines(text, "=")
+    remove = lines.last("RemoveIPC").lower()
     return LoginFact(
         remove_ipc=remove not in ("no", "false", "off", "0", "n", "f"),
-        uid=number(values.get("uid", "")),
-        lingering=frozenset(uid for uid in lingering if uid is not None),
-        memlock=values.get("memlock", ""),
+        uid=lines.number("uid"),
+        lingering=frozenset(lines.numbers("lingers")),
+        memlock=lines.last("memlock"),
     )
 
 
-LOGIN = Fact("login", _script, parse)
+LOGIN = Fact("login", always(_SCRIPT), parse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_cluster.core.units import GIB, number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
 
 #: What must stay available on a Spark whatever its size, in bytes: with less, hosts froze (a report
 #: of three of them). It says nothing of machines with less than LARGE.
@@ -46,7 +46,7 @@ def parse_memory(text: str) -> MemoryFact:
     )
 
 
-MEMORY = Fact("memory", lambda _: "cat /proc/meminfo", parse_memory)
+MEMORY = Fact("memory", always("cat /proc/meminfo"), parse_memory)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ class SwapFact:
     used: int = 0
 
 
-def _swap_script(_: ProbeContext) -> str:
-    return "cat /proc/swaps; echo; grep -E '^[^#]+[[:space:]]swap[[:space:]]' /etc/fstab || true"
+_SWAP_SCRIPT = (
+    "cat /proc/swaps; echo; grep -E '^[^#]+[[:space:]]swap[[:space:]]' /etc/fstab || true"
+)
 
 
 def parse_swap(text: str) -> SwapFact:
@@ -78,4 +79,4 @@ def parse_swap(text: str) -> SwapFact:
     return SwapFact(active, lines, table.startswith("Filename"), used)
 
 
-SWAP = Fact("swap", _swap_script, parse_swap)
+SWAP = Fact("swap", always(_SWAP_SCRIPT), parse_swap)

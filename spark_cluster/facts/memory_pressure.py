@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 
 #: systemd units that end a process before the host freezes.
 GUARDS = ("earlyoom", "systemd-oomd", "nohang")
@@ -56,27 +57,19 @@ true
 
 
 def parse(text: str) -> MemoryPressureFact:
-    processes: list[Process] = []
-    victims: list[str] = []
-    units: dict[str, str] = {}
-    kills: int | None = None
-    shared = 0
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        words = rest.split(None, 3)
-        if kind == "process" and len(words) == 4:
-            pid, rss = number(words[0]), number(words[2])
-            if pid is not None and rss is not None:
-                processes.append(Process(pid, words[1], rss * 1024, words[3].strip()))
-        elif kind == "oom_kill":
-            kills = number(rest)
-        elif kind == "shared":
-            shared = (number(rest) or 0) * 1024
-        elif kind == "victim":
-            victims.append(rest.strip())
-        elif kind == "unit" and len(words) == 2:
-            units[words[0]] = words[1]
-    return MemoryPressureFact(tuple(processes), kills, tuple(victims), units, shared)
+    lines = Lines(text)
+    processes = [
+        Process(int(pid), user, int(rss) * 1024, name)
+        for pid, user, rss, name in lines.words("process", 4)
+        if number(pid) is not None and number(rss) is not None
+    ]
+    return MemoryPressureFact(
+        tuple(processes),
+        lines.number("oom_kill"),
+        tuple(line.strip() for line in lines.every("victim")),
+        dict(lines.words("unit", 2)),
+        (lines.number("shared") or 0) * 1024,
+    )
 
 
 MEMORY_PRESSURE = Fact("memory-pressure", _script, parse)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spark_cluster.core.shell import quote
 from spark_cluster.core.units import number
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 from spark_cluster.inventory.models import Host, Inventory
 
 #: The end of every line of ours in authorized_keys and known_hosts, before the node's name.
@@ -81,29 +82,21 @@ echo "port $(sshd -T 2>/dev/null | sed -n 's/^port //p' | head -n 1)"
 
 
 def parse(text: str) -> MeshFact:
-    found: dict[str, list[str]] = {}
-    for line in text.split("\n"):
-        word, _, rest = line.partition(" ")
-        found.setdefault(word, []).append(rest)
-    user = _one(found, "user")
-    port = _one(found, "port")
+    lines = Lines(text)
+    user, port = lines.first("user"), number(lines.first("port"))
     return MeshFact(
         user=user,
-        key=_one(found, "key"),
-        private="private" in found,
-        sound=_one(found, "private").split() == ["600", user],
-        host_keys=tuple(sorted(key for key in found.get("hostkey", ()) if len(key.split()) == 2)),
-        port=known if (known := number(port)) and known < 65536 else 22,
-        there=frozenset(found.get("there", ())),
-        authorized=tuple(sorted(found.get("authorized", ()))),
-        known=tuple(sorted(found.get("known", ()))),
-        snippet=tuple(found.get("snippet", ())),
-        included="included" in found,
+        key=lines.first("key"),
+        private="private" in lines,
+        sound=lines.first("private").split() == ["600", user],
+        host_keys=tuple(sorted(key for key in lines.every("hostkey") if len(key.split()) == 2)),
+        port=port if port and port < 65536 else 22,
+        there=frozenset(lines.every("there")),
+        authorized=tuple(sorted(lines.every("authorized"))),
+        known=tuple(sorted(lines.every("known"))),
+        snippet=tuple(lines.every("snippet")),
+        included="included" in lines,
     )
-
-
-def _one(found: dict[str, list[str]], word: str) -> str:
-    return found.get(word, [""])[0].strip()
 
 
 MESH = Fact("mesh", _script, parse)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spark_cluster.core.shell import quote
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact
+from spark_cluster.facts.base import Fact, always
 from spark_cluster.transfer import cache, scripts
 from spark_cluster.transfer.node import hub
 
@@ -108,4 +108,4 @@ fi
 true
 """
 
-IMAGES = Fact("images", lambda _: _LIST, parse_images)
+IMAGES = Fact("images", always(_LIST), parse_images)

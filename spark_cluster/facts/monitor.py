@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import Any
 
 from spark_cluster.core.shell import ASK_DOCKER, quote
+from spark_cluster.core.strangers_json import loads, mapping, objects
 from spark_cluster.facts.base import Fact, ProbeContext
 from spark_cluster.facts.docker import ROW, ROWS, SAY_WHY, by_first_word, docker_error
 from spark_cluster.monitoring import config, ports
@@ -162,23 +161,23 @@ def parse_scraped(text: str) -> ScrapedFact:
     targets: list[SeenTarget] = []
     alerts: list[SeenAlert] = []
     for line in text.split("\n"):
-        data = _data(line)
-        for entry in _entries(data, "activeTargets"):
-            labels = _texts(entry.get("labels"))
+        data = mapping(loads(line), "data")
+        for entry in objects(data, "activeTargets"):
+            labels = _texts(entry, "labels")
             job, health = labels.get("job", ""), str(entry.get("health", "unknown"))
             error = str(entry.get("lastError", ""))
             if job == "vllm" and health == "down" and _REFUSED in error:
                 health = "absent"
             host, address = labels.get("host", ""), labels.get("instance", "")
             targets.append(SeenTarget(job, host, address, health, error))
-        for entry in _entries(data, "alerts"):
-            labels = _texts(entry.get("labels"))
+        for entry in objects(data, "alerts"):
+            labels = _texts(entry, "labels")
             alerts.append(
                 SeenAlert(
                     name=labels.get("alertname", ""),
                     state=str(entry.get("state", "")),
                     severity=labels.get("severity", ""),
-                    summary=_texts(entry.get("annotations")).get("summary", ""),
+                    summary=_texts(entry, "annotations").get("summary", ""),
                     code=labels.get("code", ""),
                     since=str(entry.get("activeAt", "")),
                 )
@@ -186,24 +185,8 @@ def parse_scraped(text: str) -> ScrapedFact:
     return ScrapedFact(tuple(targets), tuple(alerts))
 
 
-def _data(line: str) -> dict[str, Any]:
-    try:
-        answer = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    data = answer.get("data") if isinstance(answer, dict) else None
-    return data if isinstance(data, dict) else {}
-
-
-def _entries(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    found = data.get(key)
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-
-
-def _texts(labels: object) -> dict[str, str]:
-    if not isinstance(labels, dict):
-        return {}
-    return {str(key): str(value) for key, value in labels.items()}
+def _texts(entry: object, key: str) -> dict[str, str]:
+    return {str(name): str(value) for name, value in mapping(entry, key).items()}
 
 
 SCRAPED = Fact("scraped", _scraped_script, parse_scraped, across=True)

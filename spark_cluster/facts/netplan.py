@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -10,8 +11,8 @@ import yaml
 
 from spark_cluster.bounded_yaml import LOADER_FAULTS
 from spark_cluster.bounded_yaml import load as load_yaml
-from spark_cluster.core.framing import MARK, READ
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.core.framing import MARK, READ, blocks
+from spark_cluster.facts.base import Fact, always
 
 _MARK = f"{READ}file"
 
@@ -70,8 +71,7 @@ class NetplanFact:
         return list(found.values())
 
 
-def _script(_: ProbeContext) -> str:
-    return f"""\
+_SCRIPT = f"""\
 systemctl is-active NetworkManager || true
 for _f in /etc/netplan/*.yaml /run/netplan/*.yaml /lib/netplan/*.yaml; do
   [ -f "$_f" ] || continue
@@ -92,8 +92,7 @@ def parse(text: str) -> NetplanFact:
     renderer, _, rest = text.partition("\n")
     files: dict[str, NetplanFile] = {}
     keyfiles: list[Keyfile] = []
-    for block in ("\n" + rest).split(f"\n{_MARK} ")[1:]:
-        header, _, content = block.partition("\n")
+    for header, content in blocks(rest, _MARK):
         mode, _, path = header.partition(" ")
         if path.startswith(_KEYFILES):
             keyfiles.extend(_keyfile(path, content))
@@ -116,21 +115,29 @@ def _keyfile(path: str, content: str) -> list[Keyfile]:
     return [Keyfile(path, name, interface)] if interface else []
 
 
-def interfaces(content: str) -> frozenset[str] | None:
-    """The names that a netplan file configures, with those that it matches by `name:`."""
+def devices(content: str) -> dict[str, Mapping[str, object]] | None:
+    """The settings of a netplan file by the device's name; None if it is no valid file."""
     try:
         network = (load_yaml(content) or {}).get("network") or {}
-        names: set[str] = set()
-        for kind, entries in network.items():
-            if kind in ("version", "renderer") or not isinstance(entries, dict):
-                continue
-            for name, settings in entries.items():
-                match = settings.get("match") if isinstance(settings, dict) else None
-                matched = match.get("name") if isinstance(match, dict) else None
-                names.add(str(matched or name))
-        return frozenset(names)
+        return {
+            str(name): settings if isinstance(settings, dict) else {}
+            for kind, entries in network.items()
+            if kind not in ("version", "renderer") and isinstance(entries, dict)
+            for name, settings in entries.items()
+        }
     except (yaml.YAMLError, *LOADER_FAULTS):
         return None
 
 
-NETPLAN = Fact("netplan", _script, parse)
+def interfaces(content: str) -> frozenset[str] | None:
+    """The names that a netplan file configures, or what it matches by `name:`."""
+    found = devices(content)
+    return None if found is None else frozenset(map(_matched, found, found.values()))
+
+
+def _matched(name: str, settings: Mapping[str, object]) -> str:
+    match = settings.get("match")
+    return str(match.get("name") or name) if isinstance(match, dict) else name
+
+
+NETPLAN = Fact("netplan", always(_SCRIPT), parse)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.facts.base import Fact, Facts, ProbeContext
 
 #: Starts every script of ours: who came in over SSH, and where their home is, also under sudo.
@@ -34,15 +34,7 @@ def script(facts: Sequence[Fact[object]], context: ProbeContext) -> str:
 
 def sections(output: str) -> dict[str, str]:
     """The output of each fact by its name. The last mark is missing if the probe broke off."""
-    found: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    for line in output.split("\n"):
-        if line.startswith(_READ):
-            name = line[len(_READ) :].strip()
-            current = found.setdefault(name, [])
-        elif current is not None:
-            current.append(line)
-    return {name: "\n".join(lines).removesuffix("\n") for name, lines in found.items()}
+    return {name.strip(): text.removesuffix("\n") for name, text in blocks(output, _READ)}
 
 
 def complete(output: str, facts: Sequence[Fact[object]] = ()) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.core.ours import OURS
 from spark_cluster.core.shell import ASK_DOCKER
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, ProbeContext, always
 from spark_cluster.facts.docker import log_of_this_start
 from spark_cluster.facts.ended import BEGINS
 from spark_cluster.rdma import counters, gids, nccl_log
@@ -115,8 +115,7 @@ class AccessFact:
     states: dict[str, str] = field(default_factory=dict)
 
 
-def _access_script(_: ProbeContext) -> str:
-    return f"""\
+_ACCESS_SCRIPT = f"""\
 [ -e /dev/infiniband/rdma_cm ] && echo cm || echo no-cm
 grep -sH . /sys/class/infiniband/*/ports/1/state
 echo "{MARK} {MODULES_FILE}"; cat {MODULES_FILE} 2>/dev/null; echo
@@ -126,13 +125,12 @@ true
 
 
 def parse_access(text: str) -> AccessFact:
-    head, _, rest = text.partition(f"\n{READ} {MODULES_FILE}")
-    modules, _, limits = rest.partition(f"\n{READ} {LIMITS_FILE}")
-    cm, *states = head.split("\n")
+    cm, *states = text.partition(f"\n{READ} ")[0].split("\n")
+    files = {path: said.strip("\n") for path, said in blocks(text, READ) if said.strip()}
     return AccessFact(
         cm=cm.strip() == "cm",
-        modules_file=modules.strip("\n") + "\n" if modules.strip() else "",
-        limits_file=limits.strip("\n") + "\n" if limits.strip() else "",
+        modules_file=f"{files[MODULES_FILE]}\n" if MODULES_FILE in files else "",
+        limits_file=f"{files[LIMITS_FILE]}\n" if LIMITS_FILE in files else "",
         states=dict(state for line in states if (state := _state(line))),
     )
 
@@ -146,4 +144,4 @@ def _state(line: str) -> tuple[str, str] | None:
     return parts[4], value.rpartition(":")[2].strip()
 
 
-ACCESS = Fact("access", _access_script, parse_access)
+ACCESS = Fact("access", always(_ACCESS_SCRIPT), parse_access)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
+from spark_cluster.facts.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,9 @@ class RoutesFact:
         return tuple(r.device for r in self.routes if r.destination == "default")
 
 
-def _script(_: ProbeContext) -> str:
-    # The format of `ip route` without -j is the same in every iproute2 (ip-route(8)).
-    # A sysctl gives its value to the first read(2) only: dash gets the digit and an early end.
-    return """\
+# The format of `ip route` without -j is the same in every iproute2 (ip-route(8)).
+# A sysctl gives its value to the first read(2) only: dash gets the digit and an early end.
+_SCRIPT = """\
 read -r _v </proc/sys/net/ipv4/ip_forward; echo "forwarding $_v"
 ip -4 route show 2>/dev/null | sed 's/^/route /'
 nmcli -t -f DEVICE,NAME connection show --active 2>/dev/null | sed 's/^/profile /'
@@ -60,21 +60,19 @@ def _route(words: list[str]) -> Route | None:
 
 
 def parse(text: str) -> RoutesFact:
-    routes: list[Route] = []
-    profiles: list[Profile] = []
-    forwarding: bool | None = None
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        if kind == "forwarding" and rest.strip() in ("0", "1", "2"):
-            forwarding = rest.strip() != "0"
-        elif kind == "route" and (route := _route(rest.split())) is not None:
-            routes.append(route)
-        elif kind == "profile":
-            # nmcli -t writes a backslash before each colon of a value (nmcli(1)).
-            device, _, name = rest.partition(":")
-            if device and name:
-                profiles.append(Profile(device, name.replace("\\:", ":").strip()))
-    return RoutesFact(tuple(routes), tuple(profiles), forwarding)
+    lines = Lines(text)
+    routes = (_route(rest.split()) for rest in lines.every("route"))
+    # nmcli -t writes a backslash before each colon of a value (nmcli(1)).
+    profiles = (rest.partition(":") for rest in lines.every("profile"))
+    return RoutesFact(
+        tuple(route for route in routes if route is not None),
+        tuple(
+            Profile(device, name.replace("\\:", ":").strip())
+            for device, _, name in profiles
+            if device and name
+        ),
+        {"0": False, "1": True, "2": True}.get(lines.last("forwarding")),
+    )
 
 
-ROUTES = Fact("routes", _script, parse)
+ROUTES = Fact("routes", always(_SCRIPT), parse)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,10 @@ fi
 
 
 def parse(text: str) -> SecretsFact:
-    lines = [line.split() for line in text.split("\n")]
-    stat = next((words[1:] for words in lines if words[:1] == ["file"] and len(words) == 3), None)
-    mode, owner = stat or ("", "")
-    user = next((words[1] for words in lines if words[:1] == ["user"] and len(words) == 2), "")
-    names = frozenset(words[1] for words in lines if words[:1] == ["name"] and len(words) == 2)
-    return SecretsFact(mode, owner, user, names)
+    lines = Lines(text)
+    (mode, owner), *_ = (*lines.words("file", 2), ("", ""))
+    names = frozenset(name for (name,) in lines.words("name", 1))
+    return SecretsFact(mode, owner, lines.first("user"), names)
 
 
 SECRETS = Fact("secrets", _script, parse)

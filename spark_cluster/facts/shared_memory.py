@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from spark_cluster.core.units import number
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
+from spark_cluster.facts.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,9 @@ class SharedMemoryFact:
     largest: tuple[tuple[str, int, int], ...] = ()
 
 
-def _script(_: ProbeContext) -> str:
-    # Any user may put line breaks into a name: `?` stands for them. Columns of /proc/sysvipc:
-    # proc_sysvipc(5).
-    return """\
+# Any user may put line breaks into a name: `?` stands for them. Columns of /proc/sysvipc:
+# proc_sysvipc(5).
+_SCRIPT = """\
 find /dev/shm -mindepth 1 -maxdepth 1 -printf 'shm %U %f\\0' 2>/dev/null |
   tr '\\n\\0' '?\\n'
 {
@@ -45,37 +45,22 @@ ps -eo stat=,pid=,rss=,comm= | sed 's/^/process /'
 
 
 def parse(text: str) -> SharedMemoryFact:
-    shm: dict[str, int] = {}
-    used: set[str] = set()
-    ids: dict[str, set[int]] = {"segment": set(), "semaphores": set()}
-    hugepages = 0
-    processes: list[tuple[str, int, int]] = []
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        owner, _, name = rest.partition(" ")
-        value = number(owner)
-        if kind == "shm" and value is not None and name:
-            shm[name] = value
-        elif kind == "used":
-            used.add(rest)
-        elif kind in ids and value is not None:
-            ids[kind].add(value)
-        elif kind == "hugepages" and value is not None:
-            hugepages = value
-        elif kind == "process":
-            words = rest.split(None, 3)
-            pid, rss = (number(words[1]), number(words[2])) if len(words) == 4 else (None, None)
-            if pid is not None and rss is not None and not words[0].startswith("Z"):
-                processes.append((words[3], pid, rss * 1024))
+    lines = Lines(text)
+    files = [rest.partition(" ") for rest in lines.every("shm")]
+    processes = [
+        (name, int(pid), int(rss) * 1024)
+        for state, pid, rss, name in lines.words("process", 4)
+        if number(pid) is not None and number(rss) is not None and not state.startswith("Z")
+    ]
     return SharedMemoryFact(
-        shm,
-        frozenset(used),
-        frozenset(ids["segment"]),
-        frozenset(ids["semaphores"]),
-        hugepages,
+        {name: int(owner) for owner, _, name in files if name and number(owner) is not None},
+        frozenset(lines.every("used")),
+        frozenset(lines.numbers("segment")),
+        frozenset(lines.numbers("semaphores")),
+        lines.number("hugepages") or 0,
         {pid: name for name, pid, _ in processes},
         tuple(sorted(processes, key=lambda each: -each[2])[:3]),
     )
 
 
-SHARED_MEMORY = Fact("shared-memory", _script, parse)
+SHARED_MEMORY = Fact("shared-memory", always(_SCRIPT), parse)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,14 @@ _VERSION = re.compile(r"version v?(\d[\w.+~-]{0,40})", re.ASCII)
 
 
 def parse(text: str) -> SoftwareFact:
-    toolkit = ""
+    lines = Lines(text)
+    versions = (_VERSION.search(rest) for rest in lines.every("toolkit"))
     images: dict[str, Image] = {}
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        words = rest.split()
-        if kind == "toolkit" and not toolkit and (found := _VERSION.search(rest)):
-            toolkit = found[1]
-        elif kind == "image" and len(words) >= 2 and "<none>" not in words[0]:
-            digest = words[2] if len(words) > 2 and words[2] != "<none>" else ""
-            images[words[0]] = Image(words[1], digest)
-    return SoftwareFact(toolkit, images)
+    for rest in lines.every("image"):
+        name, content, digest = (*rest.split(), "", "", "")[:3]
+        if content and "<none>" not in name:
+            images[name] = Image(content, digest.removeprefix("<none>"))
+    return SoftwareFact(next((found[1] for found in versions if found), ""), images)
 
 
 SOFTWARE = Fact("software", _script, parse)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from spark_cluster.core.shell import quote
 from spark_cluster.core.units import number
 from spark_cluster.engines.spec import Deployment, host_path
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, ProbeContext, always
+from spark_cluster.facts.lines import Lines
 from spark_cluster.transfer.node.files import UNFINISHED
 
 
@@ -78,18 +79,15 @@ true
 
 
 def parse_model(text: str) -> ModelFact:
-    values: dict[str, list[str]] = {}
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        values.setdefault(kind, []).append(rest.strip())
-    sizes = [size for text in values.get("weight", []) if (size := number(text)) is not None]
+    lines = Lines(text)
+    sizes = lines.numbers("weight")
     return ModelFact(
-        revision=values.get("revision", [""])[0],
-        missing=tuple(values.get("missing", ())),
-        partial=tuple(values.get("partial", ())),
+        revision=lines.first("revision"),
+        missing=tuple(name.strip() for name in lines.every("missing")),
+        partial=tuple(name.strip() for name in lines.every("partial")),
         weights=len(sizes),
         weight_bytes=sum(sizes),
-        path=values.get("path", [""])[0],
+        path=lines.first("path"),
     )
 
 
@@ -162,4 +160,4 @@ def parse_ports(text: str) -> PortsFact:
     return PortsFact(listening)
 
 
-PORTS = Fact("ports", lambda _: "ss -Hltnp", parse_ports)
+PORTS = Fact("ports", always("ss -Hltnp"), parse_ports)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spark_cluster.facts.base import Fact, ProbeContext
+from spark_cluster.facts.base import Fact, always
+from spark_cluster.facts.lines import Lines
 
 NAME = "spark-cluster-rank.service"
 UNIT = f"/etc/systemd/system/{NAME}"
@@ -49,8 +50,7 @@ class SupervisorFact:
         return bool(self.sums) or self.enabled or self.active
 
 
-def _script(_: ProbeContext) -> str:
-    return f"""\
+_SCRIPT = f"""\
 for _p in {" ".join(PROGRAMS)}; do command -v $_p >/dev/null || echo "missing $_p"; done
 sha256sum {UNIT} {SCRIPT} 2>/dev/null | sed 's/^/sum /'
 sed -n 's/^\\(RECIPE\\|RANK\\|LAUNCH\\)=/\\1 /p' {SCRIPT} 2>/dev/null
@@ -60,34 +60,24 @@ sed -n '1s/^/declined /p' {DECLINED} 2>/dev/null
 true
 """
 
+#: States of a unit that has a process.
+_ACTIVE = ("active", "activating", "deactivating", "reloading")
+
 
 def parse(text: str) -> SupervisorFact:
-    values: dict[str, str] = {}
-    sums: dict[str, str] = {}
-    missing: list[str] = []
-    for line in text.split("\n"):
-        kind, _, rest = line.partition(" ")
-        digest, _, path = rest.partition("  ")
-        if kind == "sum" and path:
-            sums[path] = digest
-        elif kind == "missing":
-            missing.append(rest)
-        elif kind in ("RECIPE", "RANK", "LAUNCH", "says", "declined"):
-            values[kind] = rest.strip()
+    lines, said = Lines(text), text.split("\n")
+    sums = (rest.partition("  ") for rest in lines.every("sum"))
     return SupervisorFact(
-        recipe=values.get("RECIPE", ""),
-        rank=values.get("RANK", ""),
-        launch=values.get("LAUNCH", ""),
-        sums=sums,
-        enabled="UnitFileState=enabled" in text.split("\n"),
-        active=any(
-            f"ActiveState={state}" in text.split("\n")
-            for state in ("active", "activating", "deactivating", "reloading")
-        ),
-        says=values.get("says", ""),
-        missing=tuple(missing),
-        declined=values.get("declined", ""),
+        recipe=lines.last("RECIPE"),
+        rank=lines.last("RANK"),
+        launch=lines.last("LAUNCH"),
+        sums={path: digest for digest, _, path in sums if path},
+        enabled="UnitFileState=enabled" in said,
+        active=any(f"ActiveState={state}" in said for state in _ACTIVE),
+        says=lines.last("says"),
+        missing=tuple(lines.every("missing")),
+        declined=lines.last("declined"),
     )
 
 
-SUPERVISOR = Fact("supervisor", _script, parse)
+SUPERVISOR = Fact("supervisor", always(_SCRIPT), parse)

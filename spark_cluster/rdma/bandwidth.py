@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from spark_cluster.core import finding as core
+from spark_cluster.core.strangers_json import loads, mapping, objects
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def earlier(journals: Iterable[str], inventory: str, verb: str) -> dict[Key, Ear
     """
     found: dict[Key, Earlier] = {}
     for text in journals:
-        entries = [entry for line in text.split("\n") if (entry := _entry(line)) is not None]
+        entries = [mapping(loads(line)) for line in text.split("\n")]
         begun = next((entry for entry in entries if entry.get("kind") == "run_started"), {})
         if begun.get("inventory") != inventory:
             continue
@@ -202,24 +202,13 @@ def earlier(journals: Iterable[str], inventory: str, verb: str) -> dict[Key, Ear
     return found
 
 
-def _entry(line: str) -> Mapping[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return entry if isinstance(entry, dict) else None
-
-
 def _measured(entry: Mapping[str, Any]) -> list[tuple[Key, Earlier]]:
-    data = entry.get("data")
-    rows = data.get("bandwidth") if isinstance(data, dict) else None
     found: list[tuple[Key, Earlier]] = []
-    for row in rows if isinstance(rows, list) else []:
-        if not isinstance(row, dict) or not isinstance(row.get("rails"), list):
+    for row in objects(mapping(entry, "data"), "bandwidth"):
+        rails, gbits = row.get("rails"), row.get("gbits")
+        if not isinstance(rails, list) or isinstance(gbits, bool):
             continue
-        gbits = row.get("gbits")
-        if isinstance(gbits, int | float) and not isinstance(gbits, bool):
-            rails = tuple(str(rail) for rail in row["rails"])
-            key = (str(row.get("from")), str(row.get("to")), rails)
+        if isinstance(gbits, int | float):
+            key = (str(row.get("from")), str(row.get("to")), tuple(map(str, rails)))
             found.append((key, Earlier(float(gbits), str(entry.get("time", "")))))
     return found

@@ -1,5 +1,5 @@
 """Why NCCL cannot use RDMA, or uses the wrong device: from what the container was given, the
-device lists in its environment, the ports and the GID tables. Each cause has its own diagnosis."""
+device lists in its environment, the ports and the GID tables. The code of each is its diagnosis."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from spark_cluster.core.reason import Reason
 from spark_cluster.core.units import human_bytes, number
 from spark_cluster.rdma.counters import CounterReading
 from spark_cluster.rdma.evidence import Rank
@@ -32,14 +33,6 @@ class ContainerAccess:
     memlock: int | None = None
     ipc_lock: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Cause:
-    """`code` is explained by core/diagnoses.yaml; `what` is a sentence."""
-
-    code: str
-    what: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ def _fits(entry: str, device: str, port: int, *, exact: bool) -> bool:
     return device == name if exact else device.startswith(name)
 
 
-def causes(setting: Setting) -> list[Cause]:
+def causes(setting: Setting) -> list[Reason]:
     """Everything that speaks against RDMA on this rank, the plainest first."""
     return [*_container(setting), *_devices(setting), *_ports(setting), *_gids(setting)]
 
@@ -106,7 +99,7 @@ def from_a_file(setting: Setting) -> list[str]:
     ]
 
 
-def _container(setting: Setting) -> Iterator[Cause]:
+def _container(setting: Setting) -> Iterator[Reason]:
     grants = setting.grants
     if grants is None:
         return
@@ -114,11 +107,13 @@ def _container(setting: Setting) -> Iterator[Cause]:
     missing = [r.device for r in setting.rank.rails if r.device not in grants.devices]
     there = [name for name in missing if _present(setting, name)]
     if there and not grants.devices:
-        yield Cause("RDMA017", f"{where} has no /dev/infiniband: NCCL cannot open any RDMA device.")
+        yield Reason(
+            "RDMA017", f"{where} has no /dev/infiniband: NCCL cannot open any RDMA device."
+        )
     elif there:
-        yield Cause("RDMA017", f"{where} lacks the /dev/infiniband file of {', '.join(there)}.")
+        yield Reason("RDMA017", f"{where} lacks the /dev/infiniband file of {', '.join(there)}.")
     if grants.memlock is not None and grants.memlock < MEMLOCK_BYTES and not grants.ipc_lock:
-        yield Cause(
+        yield Reason(
             "RDMA017",
             f"{where} may lock {human_bytes(grants.memlock)} of memory and lacks IPC_LOCK: NCCL "
             "cannot register its buffers.",
@@ -130,12 +125,12 @@ def _present(setting: Setting, device: str) -> bool:
     return found is not None and found.present
 
 
-def _devices(setting: Setting) -> Iterator[Cause]:
+def _devices(setting: Setting) -> Iterator[Reason]:
     env, rank = setting.env, setting.rank
     if env.get("NCCL_NET", "").lower() == "socket":
-        yield Cause("RDMA018", f"{rank.where}: NCCL_NET=Socket asks for sockets.")
+        yield Reason("RDMA018", f"{rank.where}: NCCL_NET=Socket asks for sockets.")
     if env.get("NCCL_IB_DISABLE", "0") not in ("", "0"):
-        yield Cause("RDMA018", f"{rank.where}: NCCL_IB_DISABLE turns RDMA off.")
+        yield Reason("RDMA018", f"{rank.where}: NCCL_IB_DISABLE turns RDMA off.")
     choice = env.get("NCCL_IB_HCA", "")
     if not choice or setting.reading is None:
         return
@@ -144,22 +139,22 @@ def _devices(setting: Setting) -> Iterator[Cause]:
     named = [rail.device for rail in rank.rails]
     told = f"{rank.where}: NCCL_IB_HCA is {choice}, which selects"
     if present and not chosen:
-        yield Cause("RDMA018", f"{told} none of the host's devices ({', '.join(present)}).")
+        yield Reason("RDMA018", f"{told} none of the host's devices ({', '.join(present)}).")
     elif chosen and set(chosen) != set(named):
-        yield Cause("RDMA018", f"{told} {', '.join(chosen)}; the recipe names {', '.join(named)}.")
+        yield Reason("RDMA018", f"{told} {', '.join(chosen)}; the recipe names {', '.join(named)}.")
 
 
-def _ports(setting: Setting) -> Iterator[Cause]:
+def _ports(setting: Setting) -> Iterator[Reason]:
     for rail in setting.rank.rails:
         found = setting.reading.devices.get(rail.device) if setting.reading else None
         where = f"{setting.rank.where}, {rail.device}"
         if found is not None and not found.present:
-            yield Cause("RDMA001", f"{where}: the device is not there.")
+            yield Reason("RDMA001", f"{where}: the device is not there.")
         elif found is not None and found.state and found.state != "ACTIVE":
-            yield Cause("RDMA002", f"{where}: the port is {found.state}.")
+            yield Reason("RDMA002", f"{where}: the port is {found.state}.")
 
 
-def _gids(setting: Setting) -> Iterator[Cause]:
+def _gids(setting: Setting) -> Iterator[Reason]:
     for rail in setting.rank.rails:
         address = setting.addresses.get(rail.device, "")
         table = setting.gids.get(rail.device) if setting.gids else None
@@ -168,7 +163,7 @@ def _gids(setting: Setting) -> Iterator[Cause]:
         where = f"{setting.rank.where}, {rail.device}"
         now = find_gid(table.entries, address)
         if now is None:
-            yield Cause("RDMA003", f"{where}: no RoCE v2 GID maps {address}.")
+            yield Reason("RDMA003", f"{where}: no RoCE v2 GID maps {address}.")
             continue
         before = setting.gids_before.get(rail.device) if setting.gids_before else None
         earlier = find_gid(before.entries, address) if before else None
@@ -177,7 +172,7 @@ def _gids(setting: Setting) -> Iterator[Cause]:
             (_logged(setting, rail.device, address), "when NCCL connected"),
         ):
             if index is not None and index != now.index:
-                yield Cause(
+                yield Reason(
                     "RDMA019",
                     f"{where}: the GID of {address} had index {index} {when} and has {now.index} "
                     "now.",
@@ -196,7 +191,7 @@ def _logged(setting: Setting, device: str, address: str) -> int | None:
 
 def _pinned(
     setting: Setting, table: DeviceGids, address: str, where: str, right: int
-) -> Iterator[Cause]:
+) -> Iterator[Reason]:
     text = setting.env.get("NCCL_IB_GID_INDEX", "")
     if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or int(text) == right:
         return
@@ -206,7 +201,7 @@ def _pinned(
     holds = "nothing" if entry is None else entry.ipv4 or entry.gid
     if entry is not None and entry.ipv4 == address:
         holds = f"{address} in RoCE {entry.roce_version}"
-    yield Cause(
+    yield Reason(
         "RDMA019",
         f"{where}: NCCL_IB_GID_INDEX is pinned to {text}, which is {holds}; the GID of {address} "
         f"has index {right}.",

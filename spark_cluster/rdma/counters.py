@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.units import number
+from spark_cluster.core.units import decimal, number
 from spark_cluster.rdma.counter_names import ERROR_COUNTERS, OCTETS_PER_UNIT
 
 Source = Literal["octets", "packets", "none"]
@@ -29,8 +29,7 @@ class RdmaCounters:
     `state` is sysfs's word without its number, such as `ACTIVE`; empty if unknown. Bytes and
     packets are None where the driver does not count them; `source` says what the proof can rest
     on. `errors` holds the counters that `counter_names` knows and that are not traffic; `raw` holds
-    everything, keyed `counters/NAME` or `hw_counters/NAME`. `lifespan_ms`: for so long the driver
-    repeats its last answer.
+    everything, keyed `counters/NAME` or `hw_counters/NAME`.
     """
 
     device: str
@@ -45,9 +44,7 @@ class RdmaCounters:
     source: Source = "none"
     driver: Driver = "unknown"
     netdev: str | None = None
-    phys_state: str = ""
     rate: str = ""
-    lifespan_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def _device_globs(sys: str, device: str) -> str:
     base = f"{sys}/class/infiniband/{quote(device)}"
     port = f"{base}/ports/1"
     return (
-        f"{port}/state {port}/phys_state {port}/rate {port}/counters/* {port}/hw_counters/* "
+        f"{port}/state {port}/rate {port}/counters/* {port}/hw_counters/* "
         f"{base}/parent {base}/device/uevent {base}/device/net/*/ifindex"
     )
 
@@ -118,10 +115,12 @@ def probe_script(
 
 
 _PORT_LINE = re.compile(r"/class/infiniband/([^/]+)/ports/1/((?:hw_)?counters)/([^/:]+):(.*)$")
-_PORT_WORD = re.compile(r"/class/infiniband/([^/]+)/ports/1/(state|phys_state|rate):(.*)$")
+_PORT_WORD = re.compile(r"/class/infiniband/([^/]+)/ports/1/(state|rate):(.*)$")
 _DEVICE_NET = re.compile(r"/class/infiniband/([^/]+)/device/net/([^/]+)/ifindex:")
 _DEVICE_FILE = re.compile(r"/class/infiniband/([^/]+)/(parent|device/uevent):(.*)$")
-_NET_LINE = re.compile(r"/class/net/([^/]+)/(?:statistics/([a-z_]+)|(mtu)):(.*)$")
+_NET_LINE = re.compile(
+    rf"/class/net/([^/]+)/(?:statistics/({'|'.join(NETDEV_STATISTICS)})|(mtu)):(.*)$"
+)
 _OWN_LINE = re.compile(r"^rdma:(uptime|(?:present|missing)-(?:device|netdev)):(.*)$")
 
 
@@ -150,8 +149,7 @@ class _Lines:
 def _own_line(lines: _Lines, word: str, value: str) -> None:
     value = value.strip()
     if word == "uptime":
-        if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", value, re.ASCII):
-            lines.uptime = float(value)
+        lines.uptime = decimal(value)
     elif word.endswith("device"):
         lines.device(value).present = word == "present-device"
     elif word == "present-netdev":
@@ -237,22 +235,7 @@ def _rdma_counters(name: str, device: _Device) -> RdmaCounters:
         source=source,
         driver=_driver(device),
         netdev=device.netdev,
-        phys_state=device.words.get("phys_state", "").rpartition(":")[2].strip(),
         rate=device.words.get("rate", ""),
-        lifespan_ms=get("hw_counters/lifespan"),
-    )
-
-
-def _netdev_counters(name: str, values: Mapping[str, int]) -> NetdevCounters:
-    get = values.get
-    return NetdevCounters(
-        netdev=name,
-        present=True,
-        tx_bytes=get("tx_bytes"),
-        rx_bytes=get("rx_bytes"),
-        tx_packets=get("tx_packets"),
-        rx_packets=get("rx_packets"),
-        mtu=get("mtu"),
     )
 
 
@@ -261,7 +244,9 @@ def parse(text: str) -> CounterReading:
     lines = _Lines()
     for line in text.split("\n"):
         _read_line(lines, line)
-    netdevs = {name: _netdev_counters(name, values) for name, values in lines.netdevs.items()}
+    netdevs = {
+        name: NetdevCounters(name, present=True, **values) for name, values in lines.netdevs.items()
+    }
     for name in lines.missing_netdevs - set(netdevs):
         netdevs[name] = NetdevCounters(name, present=False)
     devices = {name: _rdma_counters(name, device) for name, device in lines.devices.items()}

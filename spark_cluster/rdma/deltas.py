@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TypedDict
 
 from spark_cluster.rdma.counter_names import (
     ERROR_COUNTERS,
@@ -20,15 +22,29 @@ from spark_cluster.rdma.counters import (
     Source,
 )
 
-#: The problem of a device whose driver counts nothing that this program knows.
-NO_COUNTERS = "has no traffic counters that this program knows"
+
+class Incomparable(Enum):
+    """Why two readings of a device do not compare; the text goes on after the device's name."""
+
+    NOT_READ_AFTER = "was not read the second time"
+    NOT_READ_BEFORE = "was not read the first time"
+    VANISHED = "vanished between the two readings"
+    APPEARED = "appeared between the two readings"
+    NO_COUNTERS = "has no traffic counters that this program knows"
+    OTHER_COUNTERS = "changed its counters between the two readings"
+    RESET = "was reset between the two readings: a counter fell"
+    REBOOTED = "was reset: the host rebooted"
+
+    @property
+    def text(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True)
 class RdmaDelta:
     """One device between two readings.
 
-    `problem` is empty, or says why the readings do not compare; the traffic is then None. `absent`:
+    `problem`: why the readings do not compare; the traffic is then None. `absent`:
     the device was there in neither reading, so it carried nothing. `errors` holds what grew;
     `at_least` names those among them that stand at their highest value; `full` names those that
     stood there before, so that their growth does not show.
@@ -43,7 +59,7 @@ class RdmaDelta:
     errors: dict[str, int] = field(default_factory=dict)
     at_least: frozenset[str] = frozenset()
     full: frozenset[str] = frozenset()
-    problem: str = ""
+    problem: Incomparable | None = None
     absent: bool = False
     state: str = ""
     driver: Driver = "unknown"
@@ -129,15 +145,15 @@ def _traffic(before: RdmaCounters, after: RdmaCounters) -> dict[str, int] | None
     return grown
 
 
-@dataclass
-class _Errors:
-    grown: dict[str, int] = field(default_factory=dict)
-    at_least: set[str] = field(default_factory=set)
-    full: set[str] = field(default_factory=set)
+class _Errors(TypedDict):
+    errors: dict[str, int]
+    at_least: frozenset[str]
+    full: frozenset[str]
 
 
 def _errors(before: RdmaCounters, after: RdmaCounters) -> _Errors:
-    found = _Errors()
+    grown: dict[str, int] = {}
+    at_top: dict[bool, set[str]] = {True: set(), False: set()}
     for key, value in after.raw.items():
         name = key.partition("/")[2]
         if name not in ERROR_COUNTERS or key not in before.raw:
@@ -146,75 +162,59 @@ def _errors(before: RdmaCounters, after: RdmaCounters) -> _Errors:
         more = growth(before.raw[key], value, bits, saturating=saturating)
         if more is None:  # reset by hand (`perfquery -R`): what stands there came since
             more = value
-        at_top = saturating and value == (1 << bits) - 1
         if more:
-            found.grown[name] = found.grown.get(name, 0) + more
-        if at_top:
-            (found.at_least if more else found.full).add(name)
-    return found
+            grown[name] = grown.get(name, 0) + more
+        if saturating and value == (1 << bits) - 1:
+            at_top[more > 0].add(name)
+    return {
+        "errors": grown,
+        "at_least": frozenset(at_top[True]),
+        "full": frozenset(at_top[False]),
+    }
 
 
-def _incomparable(before: RdmaCounters | None, after: RdmaCounters | None) -> str:
+def _incomparable(before: RdmaCounters | None, after: RdmaCounters | None) -> Incomparable | None:
     if after is None:
-        return "was not read the second time"
+        return Incomparable.NOT_READ_AFTER
     if before is None:
-        return "was not read the first time"
+        return Incomparable.NOT_READ_BEFORE
     if before.present and not after.present:
-        return "vanished between the two readings"
+        return Incomparable.VANISHED
     if after.present and not before.present:
-        return "appeared between the two readings"
+        return Incomparable.APPEARED
     if after.present and (before.source == "none" or after.source == "none"):
-        return NO_COUNTERS
+        return Incomparable.NO_COUNTERS
     if before.source != after.source:
-        return "changed its counters between the two readings"
-    return ""
+        return Incomparable.OTHER_COUNTERS
+    return None
 
 
 def device_delta(name: str, before: RdmaCounters | None, after: RdmaCounters | None) -> RdmaDelta:
     """One device between two readings; either may be missing."""
-    source: Source = after.source if after else "none"
+    found = RdmaDelta(name, "none")
+    if after is not None:
+        found = RdmaDelta(name, after.source, state=after.state, driver=after.driver)
     problem = _incomparable(before, after)
     if before is None or after is None or problem:
-        return RdmaDelta(
-            name,
-            source,
-            problem=problem,
-            state=after.state if after else "",
-            driver=after.driver if after else "unknown",
-        )
+        return replace(found, problem=problem)
     if not after.present:
-        return RdmaDelta(name, source, absent=True)
+        return replace(found, absent=True)
+    found = replace(found, netdev=after.netdev)
     traffic = _traffic(before, after)
     if traffic is None:
-        return RdmaDelta(
-            name,
-            source,
-            problem="was reset between the two readings: a counter fell",
-            state=after.state,
-            driver=after.driver,
-            netdev=after.netdev,
-        )
-    errors = _errors(before, after)
-    return RdmaDelta(
-        device=name,
-        source=source,
+        return replace(found, problem=Incomparable.RESET)
+    return replace(
+        found,
         xmit_bytes=traffic.get("xmit_bytes"),
         rcv_bytes=traffic.get("rcv_bytes"),
         xmit_packets=traffic.get("xmit_packets"),
         rcv_packets=traffic.get("rcv_packets"),
-        errors=errors.grown,
-        at_least=frozenset(errors.at_least),
-        full=frozenset(errors.full),
-        state=after.state,
-        driver=after.driver,
-        netdev=after.netdev,
+        **_errors(before, after),
     )
 
 
 def _more(before: int | None, after: int | None) -> int | None:
-    if before is None or after is None:
-        return None
-    return growth(before, after, WIDE_BITS)
+    return None if before is None or after is None else growth(before, after, WIDE_BITS)
 
 
 def netdev_delta(before: NetdevCounters, after: NetdevCounters) -> NetdevDelta:
@@ -249,7 +249,7 @@ def delta(before: CounterReading, after: CounterReading) -> CounterDelta:
     }
     if rebooted:
         devices = {
-            name: RdmaDelta(name, item.source, problem="was reset: the host rebooted")
+            name: RdmaDelta(name, item.source, problem=Incomparable.REBOOTED)
             for name, item in devices.items()
         }
     netdevs = {

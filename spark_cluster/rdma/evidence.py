@@ -165,7 +165,7 @@ def _row_note(item: Seen) -> str:
     if item.delta is None:
         return "not read"
     if item.delta.problem:
-        return item.delta.problem
+        return item.delta.problem.text
     if item.delta.absent:
         return "the device is not there"
     notes = []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spark_cluster.core.reason import Reason
 from spark_cluster.core.units import human_bytes
 from spark_cluster.core.words import sentence
 from spark_cluster.rdma.counter_names import ERROR_COUNTERS, Growth, meaning
-from spark_cluster.rdma.deltas import NO_COUNTERS
+from spark_cluster.rdma.deltas import Incomparable
 from spark_cluster.rdma.evidence import Case, Rank
 from spark_cluster.rdma.nccl_log import describe
 from spark_cluster.rdma.volume import off_volume
@@ -19,31 +20,32 @@ LOSS_FRACTION = 0.01
 RXE_LOSS_FRACTION = 0.02
 
 
-def away(case: Case) -> list[str]:
+def away(case: Case) -> list[Reason]:
     """Ranks whose host could not be read twice."""
     return [
-        f"{rank.where} could not be read."
+        Reason("away", f"{rank.where} could not be read.")
         for rank in case.ranks
         if case.deltas.get(rank.host) is None
     ]
 
 
-def unreadable(case: Case) -> list[str]:
+def unreadable(case: Case) -> list[Reason]:
     """Away hosts, and the named rails that could not be read."""
     reasons = away(case)
     for rank in case.ranks:
         if case.deltas.get(rank.host) is None:
             continue
         if not rank.rails:
-            reasons.append(f"The recipe names no rail for {rank.where}.")
+            reasons.append(Reason("no-rail", f"The recipe names no rail for {rank.where}."))
         for item in case.of(rank, expected=True):
             if item.sent is None:
-                why = item.delta.problem if item.delta and item.delta.problem else "was not read"
-                reasons.append(sentence(f"{item.where} {why}"))
+                problem = item.delta.problem if item.delta else None
+                why = problem.text if problem else "was not read"
+                reasons.append(Reason("unreadable", sentence(f"{item.where} {why}")))
     return reasons
 
 
-def silent(case: Case) -> list[str]:
+def silent(case: Case) -> list[Reason]:
     """What is missing on the rails that the recipe names."""
     reasons = []
     for item in case.seen:
@@ -52,26 +54,30 @@ def silent(case: Case) -> list[str]:
         if not item.expected or not (lacks_sent or lacks_received):
             continue
         if item.delta is not None and item.delta.absent:
-            reasons.append(f"{item.where}: the device is not there.")
+            reasons.append(Reason("absent", f"{item.where}: the device is not there."))
         elif not item.flows:
-            reasons.append(f"{item.where}: carried no tokens.")
+            reasons.append(Reason("silent", f"{item.where}: carried no tokens."))
         else:
             done, missing = ("received", "sent") if lacks_sent else ("sent", "received")
-            reasons.append(f"{item.where}: one direction only: {done}, not {missing}.")
+            text = f"{item.where}: one direction only: {done}, not {missing}."
+            reasons.append(Reason("one-way", text))
     return reasons
 
 
-def strays(case: Case) -> list[str]:
+def strays(case: Case) -> list[Reason]:
     """Rails that carry tokens although the recipe does not name them."""
     return [
-        f"{item.where}: wrong rail: it carried traffic and the recipe names "
-        f"{', '.join(rail.device for rail in item.rank.rails)}."
+        Reason(
+            "wrong-rail",
+            f"{item.where}: wrong rail: it carried traffic and the recipe names "
+            f"{', '.join(rail.device for rail in item.rank.rails)}.",
+        )
         for item in case.seen
         if not item.expected and item.flows
     ]
 
 
-def error_reasons(case: Case, severity: Growth) -> list[str]:
+def error_reasons(case: Case, severity: Growth) -> list[Reason]:
     reasons = []
     for item in case.seen:
         if item.delta is None or not (item.expected or item.flows):
@@ -79,26 +85,30 @@ def error_reasons(case: Case, severity: Growth) -> list[str]:
         for name, count in sorted(item.delta.errors.items()):
             if ERROR_COUNTERS[name].severity is severity:
                 least = "at least " if name in item.delta.at_least else ""
-                reasons.append(f"{item.where}: {name} grew by {least}{count}: {meaning(name)}.")
+                grew = f"{item.where}: {name} grew by {least}{count}: {meaning(name)}."
+                reasons.append(Reason("errors", grew))
     return reasons
 
 
-def growing_errors(case: Case) -> list[str]:
+def growing_errors(case: Case) -> list[Reason]:
     """All error counters that grew, the failing ones first: what may explain a silence."""
     return error_reasons(case, Growth.FAIL) + error_reasons(case, Growth.WARN)
 
 
-def full(case: Case) -> list[str]:
+def full(case: Case) -> list[Reason]:
     """Counters that stood at their highest value already: their silence proves nothing."""
     return [
-        f"{item.where}: {', '.join(sorted(item.delta.full))} stood at the highest value before: "
-        "growth does not show."
+        Reason(
+            "full",
+            f"{item.where}: {', '.join(sorted(item.delta.full))} stood at the highest value "
+            "before: growth does not show.",
+        )
         for item in case.seen
         if item.delta is not None and item.delta.full and (item.expected or item.flows)
     ]
 
 
-def frequent_losses(case: Case) -> list[str]:
+def frequent_losses(case: Case) -> list[Reason]:
     """Warnings about lost or repeated packets that are too many of all."""
     reasons = []
     for item in case.seen:
@@ -110,14 +120,15 @@ def frequent_losses(case: Case) -> list[str]:
         limit = RXE_LOSS_FRACTION if item.delta.driver == "rxe" else LOSS_FRACTION
         for name, count in sorted(item.delta.errors.items()):
             if ERROR_COUNTERS[name].loss and count > limit * packets:
-                reasons.append(
+                grew = (
                     f"{item.where}: {name} grew by {count} in {packets} packets, more than "
                     f"{limit:.0%}: {meaning(name)}."
                 )
+                reasons.append(Reason("losses", grew))
     return reasons
 
 
-def off_volumes(case: Case) -> list[str]:
+def off_volumes(case: Case) -> list[Reason]:
     """Ranks whose rails together carried far less or far more than the model needs."""
     reasons = []
     for rank in case.ranks:
@@ -135,14 +146,15 @@ def off_volumes(case: Case) -> list[str]:
             loose = any(not flow.exact and not flow.bounded for flow in chosen)
             if factor is None or (factor > 1 and loose):
                 continue  # packets times the largest payload say nothing about "too much"
-            reasons.append(
+            off = (
                 f"{rank.where} {word} {human_bytes(total / case.tokens)} a token over RDMA, "
                 f"{factor:.2g} x the {human_bytes(need)} that the model needs."
             )
+            reasons.append(Reason("volume", off))
     return reasons
 
 
-def witness_lines(case: Case, network: str) -> tuple[list[str], list[str]]:
+def witness_lines(case: Case, network: str) -> tuple[list[Reason], list[Reason]]:
     """What the logs say: lines that agree with `network`, and lines that contradict it."""
     agree, against = [], []
     for rank in case.ranks:
@@ -151,18 +163,18 @@ def witness_lines(case: Case, network: str) -> tuple[list[str], list[str]]:
             continue
         line = f"NCCL's log of {rank.where}: {describe(witness)}"
         if witness.failed:
-            against.append(f"{line}; yet tokens were generated.")
+            against.append(Reason("log-against", f"{line}; yet tokens were generated."))
         elif witness.mixed or witness.network not in (network, None):
-            against.append(f"{line}; the counters say otherwise.")
+            against.append(Reason("log-against", f"{line}; the counters say otherwise."))
         else:
-            agree.append(sentence(line))
+            agree.append(Reason("log-agrees", sentence(line)))
     return agree, against
 
 
 def uncounted(case: Case) -> bool:
     """Whether every rail that the recipe names has a driver without traffic counters."""
-    problems = [item.delta.problem if item.delta else "" for item in case.seen if item.expected]
-    return bool(problems) and all(problem == NO_COUNTERS for problem in problems)
+    problems = [item.delta.problem if item.delta else None for item in case.seen if item.expected]
+    return set(problems) == {Incomparable.NO_COUNTERS}
 
 
 def source(case: Case) -> str:
@@ -193,6 +205,6 @@ def says_ib(case: Case, rank: Rank) -> bool:
     return witness is not None and witness.network == "IB"
 
 
-def silent_of_read(case: Case) -> list[str]:
+def silent_of_read(case: Case) -> list[Reason]:
     """What is missing on the rails that could be read, told beside those that could not."""
     return silent(replace(case, seen=[item for item in case.seen if item.sent is not None]))

@@ -167,8 +167,3 @@ def find_gid(entries: Iterable[GidEntry], address: str) -> GidEntry | None:
         if entry.roce_version == "v2" and entry.ipv4 == wanted:
             return entry
     return None
-
-
-def device_of(tables: dict[str, DeviceGids], netdev: str) -> str | None:
-    """The device that belongs to `netdev`; None if none does."""
-    return next((name for name, found in tables.items() if found.netdev == netdev), None)

@@ -5,6 +5,7 @@ An mlx5 interface does not count RDMA; one below soft-RoCE does.
 
 from __future__ import annotations
 
+from spark_cluster.core.reason import Reason
 from spark_cluster.core.units import human_bytes
 from spark_cluster.rdma.deltas import NetdevDelta
 from spark_cluster.rdma.evidence import Case, Rank
@@ -41,33 +42,36 @@ def _volume(netdev: NetdevDelta) -> int:
     return max(netdev.tx_bytes or 0, netdev.rx_bytes or 0)
 
 
-def claim(case: Case) -> str:
+def claim(case: Case) -> Reason:
     """That the tokens went by sockets."""
-    return (
+    return Reason(
+        "sockets",
         f"{case.tokens} tokens were generated and no RDMA device of any rank carried them: the job "
-        "uses TCP sockets."
+        "uses TCP sockets.",
     )
 
 
-def carried(case: Case) -> tuple[list[str], bool]:
+def carried(case: Case) -> tuple[list[Reason], bool]:
     """Where the bytes went, and whether any interface showed them."""
     reasons = []
     found = False
     for rank in case.ranks:
         busy = carriers(case, rank)
         if not busy:
-            reasons.append(f"{rank.where}: no interface that was read moved them.")
+            nobody = f"{rank.where}: no interface that was read moved them."
+            reasons.append(Reason("nowhere", nobody))
             continue
         found = True
         netdev = busy[0]
         sent, received = netdev.tx_bytes or 0, netdev.rx_bytes or 0
         is_rail = netdev.netdev in {rail.netdev for rail in rank.rails}
-        reasons.append(
+        moved = (
             f"{rank.where}: {netdev.netdev}"
             f"{'' if is_rail else ', which is no rail of the recipe,'} carried "
             f"{human_bytes(sent)} out and {human_bytes(received)} in, "
             f"{human_bytes(max(sent, received) / case.tokens)} a token."
         )
+        reasons.append(Reason("interface", moved))
     return reasons, found
 
 
@@ -78,7 +82,7 @@ def sockets_alone(case: Case) -> bool:
     return drivers == {"mlx5"} and all(carriers(case, rank, LOW_FACTOR) for rank in case.ranks)
 
 
-def elsewhere(case: Case) -> list[str]:
+def elsewhere(case: Case) -> list[Reason]:
     """Interfaces that are no rail and moved half of what the model needs, or more.
 
     With RDMA they should carry the control connections only: kilobytes.
@@ -88,8 +92,9 @@ def elsewhere(case: Case) -> list[str]:
         rails = {item.netdev for item in case.seen if item.rank == rank}
         for netdev in carriers(case, rank, LOW_FACTOR) if rank.need else ():
             if netdev.netdev not in rails:
-                reasons.append(
+                beside = (
                     f"{rank.where}: {netdev.netdev}, which is no rail of the recipe, carried "
                     f"{human_bytes(_volume(netdev))} meanwhile."
                 )
+                reasons.append(Reason("elsewhere", beside))
     return reasons

@@ -10,7 +10,7 @@ from spark_cluster.core.units import count
 from spark_cluster.core.words import sentence
 from spark_cluster.rdma import nccl_releases
 from spark_cluster.rdma.from_log import LogRank, Report, missing
-from spark_cluster.rdma.nccl_events import ORDER, Event, describe
+from spark_cluster.rdma.nccl_events import Event, describe, gravest
 from spark_cluster.rdma.owners import Owners, between
 
 #: How many names a sentence lists.
@@ -111,9 +111,8 @@ def _troubles(rank: LogRank, owners: Owners) -> Iterator[str]:
     witness = rank.witness
     if witness.failed:
         yield sentence(f"{rank.name}: {witness.failed}")
-        final = [event for event in witness.events if event.final]
-        first = min(final, key=lambda event: ORDER[event.kind.name])
-        if ends := between(first.local, first.remote, owners):
+        first = gravest(witness.events)
+        if first and (ends := between(first.local, first.remote, owners)):
             yield f"{rank.name}: {ends}"
     tried = [event for event in witness.events if event.kind.outcome == "retry"]
     if tried and not witness.failed and witness.retrying is None:

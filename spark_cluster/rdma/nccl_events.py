@@ -1,20 +1,21 @@
 """What a line of NCCL's log tells of: one table for verify-rdma, launch, doctor and `explain FILE`.
 
-The wordings are those of the sources of NCCL 2.19 to 2.30.7 and of the library 2.31.2; of 2.32 only
-the line of a failed completion is known (with `qp_num=`). A line of the level INFO is never final:
-NCCL says there what it tries again, and what failed calls lead to. Where a pasted line has lost its
-level, its words decide.
+The events are in nccl_events.yaml, their wordings in nccl_wordings.yaml. A line of the level INFO
+is never final: NCCL says there what it tries again, and what failed calls lead to. Where a pasted
+line has lost its level, its words decide.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import Literal
 
-from spark_cluster.rdma.verbs_names import COMPLETIONS, ERRNO, FATAL_EVENTS, FLUSHED, errno_of
+from spark_cluster.core.data_files import NO_OTHER_KEYS, DataTable, read_yaml
+from spark_cluster.rdma.verbs_names import FLUSHED, errno_of, verbs_names
 
 #: cause: NCCL ended, and this is why. symptom: it ended, as also a peer's death makes it end.
 #: consequence: another rank or line has the reason. retry: it tries again. note: it went on. fact:
@@ -27,13 +28,16 @@ FINAL: frozenset[Outcome] = frozenset({"cause", "symptom", "consequence"})
 
 @dataclass(frozen=True)
 class Kind:
-    """`text` is what a person reads first; `code` is the diagnosis; `remedy` is what to do."""
+    """`text` is what a person reads first; `code` is the diagnosis; `remedy` is what to do; of
+    several the one of the lowest `order` explains most. The table is nccl_events.yaml."""
 
-    name: str
+    __pydantic_config__ = NO_OTHER_KEYS
     outcome: Outcome
+    name: str = ""
     text: str = ""
     code: str = ""
     remedy: str = ""
+    order: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,221 +69,61 @@ class Event:
         return self.kind.outcome in FINAL
 
 
-_ACCESS = (
-    "Check that the container has /dev/infiniband, IPC_LOCK and unlimited memlock, and that "
-    "NCCL_IB_HCA names a device that is ACTIVE on this host."
-)
-_LOGS = "Read NCCL's lines in the logs of all ranks; NCCL_DEBUG=INFO gives more."
-_PEER = (
-    "See the other rank first: its container's log, its kernel's (`journalctl -k`), whether its "
-    "host is up. If both are well: the rails' addresses and MTU on both ends, and PCIe errors "
-    "(`spark-cluster doctor`)."
-)
-
-#: In order of how much they explain: of several the first is a log's reason.
-KINDS: tuple[Kind, ...] = (
-    Kind(
-        "no-network",
-        "cause",
-        "no network could be initialised: with NCCL_NET=IB no usable RDMA device was found",
-        "RDMA017",
-        _ACCESS,
-    ),
-    Kind(
-        "reg-mr",
-        "cause",
-        "memory could not be registered for RDMA",
-        "RDMA032",
-        "The container needs unlimited memlock and IPC_LOCK (`ulimit -l` in it says unlimited). If "
-        "it has them, look at `grep Cma /proc/meminfo` on the host: CmaTotal 0 with a CmaFree "
-        "above it is a kernel whose KHO took that memory. Boot with kho=off, or take kernel "
-        "6.17.0-1031 with driver 580.173.02 (HOST024).",
-    ),
-    Kind(
-        "modify-qp",
-        "cause",
-        "an RDMA connection could not be made",
-        "RDMA030",
-        "Both ends must be ports that one cable or one switch joins: compare the two addresses "
-        "with the rails, and ping one from the other with jumbo frames. A pinned "
-        "NCCL_IB_GID_INDEX is the next suspect.",
-    ),
-    Kind("verbs", "cause", "a verbs call failed", "RDMA017", _ACCESS),
-    Kind(
-        "device-fatal",
-        "cause",
-        "the RDMA device or a queue of it failed",
-        "RDMA033",
-        "Read the kernel's log of that host (`journalctl -k`) at that time: mlx5, PCIe AER, a "
-        "cable's removal. Once the port is ACTIVE, measure it (`spark-cluster verify-rdma "
-        "--probe`) before the engine is started again: one that came back may be slow (NET026).",
-    ),
-    Kind(
-        "release-mismatch",
-        "cause",
-        "the ranks run releases of NCCL that do not fit",
-        "RDMA035",
-        "Run the same image on all hosts (`docker image inspect`), without a library of NCCL's "
-        "from the host.",
-    ),
-    Kind(
-        "no-interface",
-        "cause",
-        "NCCL found no interface for its control connections",
-        "SERVE007",
-        "NCCL_SOCKET_IFNAME must name an interface that is up on this host and has an address.",
-    ),
-    Kind(
-        "cuda",
-        "cause",
-        "CUDA failed within NCCL",
-        "SERVE007",
-        "If it is memory: lower gpu_memory_utilization of the recipe. Otherwise read the kernel's "
-        "log for NVRM and Xid.",
-    ),
-    Kind(
-        "usage",
-        "cause",
-        "NCCL refused its settings (invalid usage): with NCCL_NET=IB it says so when it finds no "
-        "usable RDMA device",
-        "RDMA017",
-        f"{_ACCESS} `launch --debug` has NCCL's own words.",
-    ),
-    Kind("completion", "symptom", "an RDMA transfer ended with", "RDMA031", _PEER),
-    Kind("connect", "symptom", "no control connection could be made", "SERVE007", _PEER),
-    Kind("error", "symptom", "NCCL ended with", "SERVE007", _LOGS),
-    Kind("flushed", "consequence", "an RDMA transfer ended with", "RDMA031", _PEER),
-    Kind("lost-peer", "consequence", "a rank is gone: it closed the connection", "RDMA016", _PEER),
-    Kind(
-        "remote",
-        "consequence",
-        "a rank is gone, or the network to it",
-        "RDMA016",
-        _PEER,
-    ),
-    Kind("retry", "retry", "a connection was tried again"),
-    Kind("no-device", "note", "NET/IB found no device"),
-    Kind("ib-failed", "note", "NET/IB could not be initialised"),
-    Kind("gid-changed", "note", "the GID table changed while the job ran"),
-    Kind("port-error", "note", "the port went down while the job ran"),
-    Kind("port-active", "note", "the port came up while the job ran"),
-    Kind("async", "note", "the RDMA device told of an event"),
-    Kind("unused", "note", "a completion came for a request that is no longer in use"),
-    Kind("soft-roce", "note", "has no PCI device: soft-RoCE"),
-    Kind("no-plugin", "fact", "a network plugin was not found"),
-    Kind("plugin", "fact", "a network plugin was loaded"),
-    Kind("network", "fact", "the network of a communicator"),
-    Kind("assigned", "fact", "the plugin of a communicator"),
-    Kind("channel", "fact", "a channel to another host"),
-    Kind("start", "fact", "a communicator starts"),
-    Kind("complete", "fact", "a communicator is complete"),
-    Kind("connected", "fact", "rings or trees are connected"),
-)
-
-_BY_NAME = {kind.name: kind for kind in KINDS}
-ORDER = {kind.name: number for number, kind in enumerate(KINDS)}
-
-#: The device and its port, as NCCL prints both.
-_AT = r"(?P<device>[A-Za-z0-9_.+-]{1,64}):\d{1,3}"
-_PEER_AT = r"(?P<peer>[0-9A-Fa-f.:]{2,45})(?:%\w+)?<"
-_ERROR = r"failed(?: with error (?P<said>[^\n]{1,80}?)(?: errno (?P<number>\d{1,4}))?)?$"
-_QP = (
-    r"Call to (?P<call>ibv_modify_qp) failed(?: with (?P<number>-?\d{1,4}) (?P<said>[^,\n]{1,80})"
-    rf", on dev {_AT}, .*?local GID (?P<local>[0-9A-Fa-f:.]+|N/A), "
-    r"remote GID (?P<remote>[0-9A-Fa-f:.]+|N/A))?"
-)
-_GIDS = (
-    r"(?:.*? localGid (?P<local>[0-9A-Fa-f:.]+) remoteGids ?(?P<remote>[0-9A-Fa-f:.]{2,45}))?"
-    r"(?:.*? hca (?P<device>[A-Za-z0-9_.-]{1,64}))?"
-)
+def _read() -> dict[str, Kind]:
+    found = read_yaml(dict[str, Kind], "spark_cluster.rdma", "nccl_events.yaml")
+    return {
+        name: replace(kind, name=name, order=order)
+        for order, (name, kind) in enumerate(found.items())
+    }
 
 
-def _form(kind: str, pattern: str) -> tuple[str, re.Pattern[str]]:
-    return kind, re.compile(pattern, re.ASCII)
+_BY_NAME: Mapping[str, Kind] = DataTable(_read)
+
+#: In order of how much they explain.
+KINDS: Collection[Kind] = _BY_NAME.values()
 
 
-#: Wordings, of which the first that fits is meant: the level WARN, or none. INFO's come below.
-_WARN = (
-    _form("no-network", r"Failed to initialize any NET plugin|Error: network \S* ?not found"),
-    _form("reg-mr", rf"Call to (?P<call>ibv_reg_(?:dmabuf_)?mr\w*) {_ERROR}"),
-    _form("retry", rf"{_QP}.*?, retrying \d+/\d+ after"),
-    # Until 2.23 with words and, from 2.19, the number; from 2.24 with device and GIDs.
-    _form("modify-qp", rf"Call to (?P<call>ibv_modify_qp) {_ERROR}"),
-    _form("modify-qp", _QP),
-    # What NCCL does without: it goes on with a speed or a feature that it assumes.
-    _form("async", r"Call to (?P<said>ibv_(?:query_port_speed|query_ece|set_ece) failed)"),
-    _form("verbs", rf"Call to (?P<call>ibv_\w{{1,40}}) {_ERROR}"),
-    _form("async", rf"NET/IB ?: {_AT} (?P<said>async fatal event on SRQ, unused)"),
-    # 2.23 and later; on a CQ or a QP, from 2.30.7 with its numbers.
-    _form("device-fatal", rf"NET/IB ?: {_AT} async fatal event\b.*?: (?P<said>[^:\n]{{1,80}})$"),
-    # 2.19 without the device; to 2.22 `async event`, to 2.28.3 `async error event`; then with the
-    # event's number.
-    _form(
-        "async",
-        rf"NET/IB ?: (?:{_AT} )?Got (?:non-fatal )?async (?:error )?event ?: "
-        r"(?P<said>[^(\n]{1,80}?)(?:\(\d+\))?$",
-    ),
-    _form("gid-changed", rf"GID table changed(?: on {_AT})?"),
-    _form("release-mismatch", r"(?P<said>(?:Mismatched NCCL version|NCCL version mismatch)\b.*)"),
-    _form(
-        "no-interface",
-        r"Bootstrap ?: no socket interface found|no device found matching (?P<said>\S+)",
-    ),
-    _form("cuda", r"NCCL WARN Cuda failure (?:\d+ )?'(?P<said>[^'\n]{1,120})"),
-    # 2.19: `with error 12,`; 2.20 to 2.28.3, and GIN's own: `with status=12`; from 2.28.7 with its
-    # name; 2.32 has `qp_num=` as well.
-    _form(
-        "completion",
-        rf"Got completion from peer (?:{_PEER_AT})?.*?"
-        r"\b(?:status[= ](?:\w+\()?|with error )(?P<number>\d{1,3})\b" + _GIDS,
-    ),
-    _form("lost-peer", rf"Connection closed by remote peer (?:{_PEER_AT})?"),
-    _form(
-        "connect",
-        rf"(?:[Cc]onnect to|recv from|send to) {_PEER_AT}.*?"
-        r"(?:failed ?: |returned (?:\d+\()?)(?P<said>[A-Za-z][^(),\n]{1,60}?)(?:\s*[(),]|$)",
-    ),
-    _form("error", r"Error encountered progressing (?P<said>operation=\w+, res=\d+)"),
-    _form("error", r"communicator encountered (?P<said>a fatal error)"),
-    _form("no-device", r"NET/IB\w* ?: No device found"),
-    _form("ib-failed", r"Failed to initialize NET plugin IB"),
-    # The same is said of the PCI bus of whatever NIC is none, such as an interface for sockets.
-    _form("soft-roce", r"Could not find real path of (?P<device>\S+) \(/sys/class/infiniband/"),
-)
+def gravest(events: Iterable[Event]) -> Event | None:
+    """Of the events after which nothing goes on the one that explains most; None without any."""
+    final = (event for event in events if event.final)
+    return min(final, key=lambda event: event.kind.order, default=None)
 
-#: In an exception or wherever else: NCCL's result by name, and its words, which vLLM raises.
-_RESULT = (
-    _form("usage", r"\b(?P<said>ncclInvalidUsage)\b|NCCL error: invalid usage"),
-    _form("remote", r"\bncclRemoteError\b|NCCL error: remote process exited"),
-    _form(
-        "error",
-        r"\b(?P<said>ncclSystemError|ncclInternalError|ncclUnhandledCudaError|ncclInvalidArgument"
-        r"|ncclTimeout)\b",
-    ),
-    _form(
-        "error",
-        r"NCCL error: (?P<said>unhandled cuda error|unhandled system error|internal error"
-        r"|invalid argument|timeout)",
-    ),
-)
 
-_INFO = (
-    _form("retry", rf"{_QP}.*?, retrying \d+/\d+ after"),
-    _form("no-device", r"NET/IB\w* ?: No device found"),
-    _form("ib-failed", r"Failed to initialize NET plugin IB"),
-    _form("unused", r"completion for a CTS but retrieved an 'unused' request"),
-    _form("plugin", r"NET/Plugin ?: Loaded net plugin (?P<name>.{1,80}?) \(v\d+\)"),
-    _form("no-plugin", r"NET/Plugin ?: Could not find: ?(?P<name>\S+)"),
-    _form("no-plugin", r"NET/Plugin ?: (?:dlerror=.* )?No plugin found \((?P<name>\S+)\)"),
-    _form("network", r"Using network (?P<name>.{1,80}?)$"),
-    _form("assigned", r"Assigned NET plugin (?P<name>.{1,80}?) to comm"),
-    _form("channel", r"\bvia NET/(?P<name>[A-Za-z][^/\n]{0,79})/(?P<index>\d{1,3})"),
-    _form("start", r"\bcomm (?P<name>0x[0-9a-f]{1,16}) rank .* ?- Init START"),
-    _form("complete", r"\bcomm (?P<name>0x[0-9a-f]{1,16}) rank .* ?- Init COMPLETE"),
-    _form("connected", r"Connected all (?:rings|trees)"),
-)
+@dataclass(frozen=True)
+class _Wordings:
+    """The file: regular expressions by the event's name, or in a list the parts of one."""
 
-_FORMS = {"WARN": (*_WARN, *_RESULT), "INFO": _INFO, "": (*_WARN, *_INFO, *_RESULT)}
+    __pydantic_config__ = NO_OTHER_KEYS
+    fragments: dict[str, str | list[str]]
+    warn: list[dict[str, str | list[str]]]
+    result: list[dict[str, str | list[str]]]
+    info: list[dict[str, str | list[str]]]
+
+
+_Forms = tuple[tuple[str, re.Pattern[str]], ...]
+
+
+@cache
+def _forms() -> Mapping[str, _Forms]:
+    """By the line's level: the wordings, of which the first that fits is meant."""
+    file = read_yaml(_Wordings, "spark_cluster.rdma", "nccl_wordings.yaml")
+    fragments: dict[str, str] = {}
+
+    def whole(pattern: str | list[str]) -> str:
+        return re.sub("<<(\\w+)>>", lambda found: fragments[found[1]], "".join(pattern))
+
+    for name, pattern in file.fragments.items():
+        fragments[name] = whole(pattern)
+    warn, result, info = (
+        tuple(
+            (kind, re.compile(whole(pattern), re.ASCII))
+            for form in forms
+            for kind, pattern in form.items()
+        )
+        for forms in (file.warn, file.result, file.info)
+    )
+    return {"WARN": (*warn, *result), "INFO": info, "": (*warn, *info, *result)}
+
 
 _LEVEL = re.compile(r"\bNCCL (WARN|INFO|TRACE|VERSION) ", re.ASCII)
 
@@ -300,7 +144,7 @@ def read(line: str) -> Event | None:
         return None
     found = _LEVEL.search(line)
     level = found[1] if found else ""
-    forms = _FORMS.get(level, ())
+    forms = _forms().get(level, ())
     for name, pattern in forms:
         if match := pattern.search(line):
             if name == "network" and not level and not _BARE.match(line):
@@ -334,7 +178,7 @@ def _event(name: str, match: re.Match[str]) -> Event:
 def _event_kind(said: str) -> str:
     named = {"port error": "port-error", "port active": "port-active"}
     named["GID table change"] = "gid-changed"
-    return "device-fatal" if said in FATAL_EVENTS else named.get(said, "async")
+    return "device-fatal" if said in verbs_names().fatal_events else named.get(said, "async")
 
 
 def address(gid: str) -> str:
@@ -376,12 +220,12 @@ def describe(event: Event) -> str:
 
 
 def _status(event: Event) -> str:
-    name, meaning = COMPLETIONS.get(event.number or 0, ("", ""))
+    name, meaning = verbs_names().completions.get(event.number or 0, ("", ""))
     return f"status {event.number}" + (f" (IBV_WC_{name}, {meaning})" if name else "")
 
 
 def _error(event: Event) -> str:
-    name, words = ERRNO.get(event.number or 0, ("", ""))
+    name, words = verbs_names().errno.get(event.number or 0, ("", ""))
     if event.number is None:
         return event.said
     told = ", ".join(part for part in (name, event.said or words) if part)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spark_cluster.rdma import log_lines
-from spark_cluster.rdma.nccl_events import ORDER, Event, read
+from spark_cluster.rdma.nccl_events import Event, gravest, read
 from spark_cluster.rdma.nccl_events import describe as describe_event
 
 Network = Literal["IB", "Socket"]
@@ -262,8 +262,7 @@ def _carriers(notes: _Notes) -> dict[str, int]:
 
 def _failed(events: list[Event]) -> str | None:
     """Of the events after which nothing goes on, the one that explains most."""
-    final = [event for event in events if event.final]
-    first = min(final, key=lambda event: ORDER[event.kind.name], default=None)
+    first = gravest(events)
     return describe_event(first) if first else None
 
 
@@ -309,19 +308,6 @@ def parse(text: str) -> NcclWitness:
         build=notes.build,
         finished=notes.finished,
     )
-
-
-def parse_processes(text: str) -> dict[str, NcclWitness]:
-    """A log into which several ranks wrote, one witness for each `host:pid`, in order of arrival.
-
-    Lines without a process, such as `NCCL version …`, are given to all.
-    """
-    lines = list(log_lines.by_process(text))
-    processes = list(dict.fromkeys(process for process, _ in lines if process))
-    return {
-        process: parse("\n".join(line for owner, line in lines if owner in (process, None)))
-        for process in processes
-    }
 
 
 def describe(witness: NcclWitness) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spark_cluster.core.framing import MARK, READ
+from spark_cluster.core.framing import MARK, READ, blocks
 from spark_cluster.core.shell import held_folder, quote
 from spark_cluster.core.units import number as digits
 
@@ -38,12 +38,9 @@ _MARK = f"{READ}spark-cluster-test"
 
 @dataclass(frozen=True)
 class Measured:
-    """One row of perftest's table: Gb/s (10^9 bits), million messages per second."""
+    """One row of perftest's table: Gb/s (10^9 bits)."""
 
     gbits: float
-    message_rate: float | None = None
-    size: int | None = None
-    iterations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Output:
 _UNIT = re.compile(r"BW average\[([A-Za-z]+)/sec\]")
 #: To Gb/s. perftest before 4.5 says MB/sec and means MiB (2^20 bytes), as newer ones say.
 _GIGABITS = {"Gb": 1.0, "MB": 2**20 * 8 / 1e9, "MiB": 2**20 * 8 / 1e9}
-_ROW = re.compile(r"\s*(\d+)\s+(\d+)\s+([\d.]+|-?nan|inf)\s+([\d.]+|-?nan|inf)(?:\s+([\d.]+))?")
+_ROW = re.compile(r"\s*\d+\s+\d+\s+([\d.]+|-?nan|inf)\s+([\d.]+|-?nan|inf)")
 _FAULT = re.compile(
     r"couldn't|unable to|fail|not found|no ib devices|error|can't|cannot|incompatib|unsupported|"
     r"not support|mismatch|is down|refused|denied|timed out|command not found",
@@ -78,10 +75,8 @@ def parse(text: str) -> Output:
             continue
         if unit in _GIGABITS and (columns := _ROW.match(line)):
             row = columns
-    if row is not None and unit is not None and _number(row[4]):
-        gbits = float(row[4]) * _GIGABITS[unit]
-        rate = float(row[5]) if row[5] and _number(row[5]) else None
-        return Output(Measured(gbits, rate, int(row[1]), int(row[2])))
+    if row is not None and unit is not None and _number(row[2]):
+        return Output(Measured(float(row[2]) * _GIGABITS[unit]))
     return Output(reasons=_reasons(text))
 
 
@@ -231,12 +226,5 @@ def ready(line: str) -> tuple[str, tuple[int, ...]] | None:
 
 def sections(text: str, count: int) -> list[Output]:
     """What each client said, in the order of the lanes."""
-    parts: dict[int, list[str]] = {}
-    current: list[str] | None = None
-    for line in text.split("\n"):
-        if line.startswith(_MARK):
-            lane = digits(line.removeprefix(_MARK))
-            current = parts.setdefault(lane, []) if lane is not None else None
-        elif current is not None:
-            current.append(line)
-    return [parse("\n".join(parts.get(number, []))) for number in range(count)]
+    said = {digits(lane): text for lane, text in blocks(text, _MARK)}
+    return [parse(said.get(number, "")) for number in range(count)]

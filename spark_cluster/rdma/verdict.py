@@ -32,6 +32,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from spark_cluster.core.reason import Reason
 from spark_cluster.core.units import count, human_bytes
 from spark_cluster.rdma import findings, interfaces
 from spark_cluster.rdma.counter_names import Growth
@@ -65,7 +66,7 @@ class Verdict:
     the codes of what speaks against RDMA on some rank, whatever the verdict."""
 
     kind: Kind
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     rows: tuple[RailRow, ...]
     source: str = ""
     code: str | None = None
@@ -74,7 +75,7 @@ class Verdict:
     causes: tuple[str, ...] = ()
 
 
-def _rdma(case: Case) -> tuple[Kind, list[str]]:
+def _rdma(case: Case) -> tuple[Kind, list[Reason]]:
     """The last rules: error counters, volume, and the second witness."""
     degraded = (
         findings.error_reasons(case, Growth.FAIL)
@@ -87,18 +88,21 @@ def _rdma(case: Case) -> tuple[Kind, list[str]]:
     if degraded:
         return "degraded", [*degraded, *warnings, *against, *agree]
     ways = "both ways" if all(s.must_send and s.must_receive for s in case.seen) else "as they must"
-    proof = (
+    proof = Reason(
+        "proof",
         f"{case.tokens} tokens in {case.work.seconds:.1f} s travelled by RDMA, {ways}, on all "
-        f"{len(case.ranks)} ranks."
+        f"{len(case.ranks)} ranks.",
     )
     if any(rank.need is None for rank in case.ranks):
-        warnings.append("The model's need per token is unknown: the volume was not compared.")
+        unknown = "The model's need per token is unknown: the volume was not compared."
+        warnings.append(Reason("need-unknown", unknown))
     if any(findings.says_socket(case, rank) for rank in case.ranks):
-        return "unknown", ["The counters and NCCL's log contradict each other.", *against, proof]
+        apart = Reason("contradiction", "The counters and NCCL's log contradict each other.")
+        return "unknown", [apart, *against, proof]
     return "rdma", [proof, *warnings, *against, *agree]
 
 
-def _uncounted(case: Case) -> tuple[Kind, list[str]]:
+def _uncounted(case: Case) -> tuple[Kind, list[Reason]]:
     """No driver counts: the interfaces' bytes and NCCL's log are all there is."""
     carried, found = interfaces.carried(case)
     agree, against = findings.witness_lines(case, "Socket")
@@ -106,16 +110,15 @@ def _uncounted(case: Case) -> tuple[Kind, list[str]]:
     if interfaces.sockets_alone(case) or (found and all_say_socket):
         return "socket", [interfaces.claim(case), *carried, *against, *agree]
     agree, against = findings.witness_lines(case, "IB")
-    return "unknown", [
+    unproved = Reason(
+        "uncounted",
         f"{case.tokens} tokens were generated, and no RDMA device of any rank counts its traffic: "
         "RDMA cannot be proved here.",
-        *carried,
-        *against,
-        *agree,
-    ]
+    )
+    return "unknown", [unproved, *carried, *against, *agree]
 
 
-def _rules(case: Case) -> tuple[Kind, list[str]]:
+def _rules(case: Case) -> tuple[Kind, list[Reason]]:
     if findings.uncounted(case):
         return _uncounted(case)
     if unreadable := findings.unreadable(case):
@@ -135,19 +138,19 @@ def _rules(case: Case) -> tuple[Kind, list[str]]:
     return _rdma(case)
 
 
-def _idle(seen: Sequence[Seen], work: Work) -> tuple[str, str]:
+def _idle(seen: Sequence[Seen], work: Work) -> tuple[str, Reason]:
     """The diagnosis and its reason. A prompt that is being read moves bytes and gives no token."""
     passed = f"No tokens in {work.seconds:.1f} s"
     if not work.requests_running:
-        return CODES["idle"], f"{passed}: nothing was generated, so nothing is proved."
+        text = f"{passed}: nothing was generated, so nothing is proved."
+        return CODES["idle"], Reason("no-tokens", text)
     verb = "is" if work.requests_running == 1 else "are"
     passed += f" although {count(work.requests_running, 'request')} {verb} running"
     moved = max((item.moved for item in seen), default=0.0)
     if moved:
-        return CODES["idle"], (
-            f"{passed}: RDMA carried {human_bytes(moved)} meanwhile, so a prompt is being read."
-        )
-    return STUCK, f"{passed}, and RDMA carried nothing: generation is stuck."
+        text = f"{passed}: RDMA carried {human_bytes(moved)} meanwhile, so a prompt is being read."
+        return CODES["idle"], Reason("prompt", text)
+    return STUCK, Reason("stuck", f"{passed}, and RDMA carried nothing: generation is stuck.")
 
 
 def judge(
@@ -171,15 +174,17 @@ def judge(
     seen = [item for rank in ranks for item in see(rank, deltas[rank.host], tokens)]
     rows = tuple(row(item, tokens) for item in seen)
 
-    def verdict(kind: Kind, reasons: Sequence[str], code: str | None, source: str = "") -> Verdict:
-        told = tuple(reasons) + ((source,) if source else ())
+    def verdict(
+        kind: Kind, reasons: Sequence[Reason], code: str | None, source: str = ""
+    ) -> Verdict:
+        told = tuple(reasons) + ((Reason("source", source),) if source else ())
         return Verdict(kind, told, rows, source, code, work.tokens, work.seconds)
 
     if len(ranks) < 2:
-        reason = "One rank only: no traffic between hosts to prove."
+        reason = Reason("one-rank", "One rank only: no traffic between hosts to prove.")
         return verdict("unknown", [reason], CODES["unknown"])
     if work.tokens is None:
-        reason = "The generated tokens could not be counted."
+        reason = Reason("tokens-unknown", "The generated tokens could not be counted.")
         return verdict("unknown", [reason], CODES["unknown"])
     case = Case(ranks, deltas, work, tokens, seen, witnesses or {})
     if tokens <= 0:

@@ -3,11 +3,12 @@ runs, so it needs no state and no recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import Field
 
+from spark_cluster.core.reason import Reason
 from spark_cluster.core.step import Assessment, Step, Traffic, skip
 from spark_cluster.core.words import sentence
 from spark_cluster.document import Document
@@ -20,7 +21,7 @@ from spark_cluster.facts.gpu import GPU
 from spark_cluster.facts.rdma import COUNTERS, GIDS, NCCL
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.rdma import nccl_releases
-from spark_cluster.rdma.causes import Cause, Setting, causes, from_a_file
+from spark_cluster.rdma.causes import Setting, causes, from_a_file
 from spark_cluster.rdma.counters import CounterReading
 from spark_cluster.rdma.evidence import Rank, Work
 from spark_cluster.rdma.nccl_log import NcclWitness
@@ -119,28 +120,39 @@ def evaluate(
     asked = _unanswered(answer)
     if answer is None and work.tokens is None and not (down or gone):
         asked = _uncounted(found, before, after)
-    first = [down] if down else []
     reasons = [
-        *first,
-        *(each.what for each in gone),
+        *_said("server-down", [down] if down else []),
+        *_said("dead-rank", (each.what for each in gone)),
         *asked,
-        *missing(found, last),
+        *_said("no-container", missing(found, last)),
         *result.reasons,
+        *found_causes,
+        *_said("nccl-conf", (said for setting in settings for said in from_a_file(setting))),
+        *_said("nccl-release", _known_bad(witnesses)),
     ]
-    reasons += [cause.what for cause in found_causes]
-    reasons += [said for setting in settings for said in from_a_file(setting)]
-    reasons += _known_bad(witnesses)
     return replace(
         result,
-        reasons=tuple(dict.fromkeys(reasons)),
+        reasons=_once(reasons),
         code=_code(result, found_causes, answer, down=bool(down), gone=bool(gone)),
         causes=tuple(dict.fromkeys(cause.code for cause in found_causes)),
     )
 
 
+def _once(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Without those whose words were said already: a rule and a cause may both name a device."""
+    first: dict[str, Reason] = {}
+    for reason in reasons:
+        first.setdefault(reason.text, reason)
+    return tuple(first.values())
+
+
+def _said(code: str, texts: Iterable[str]) -> Iterator[Reason]:
+    return (Reason(code, text) for text in texts)
+
+
 def _code(
     result: Verdict,
-    found: list[Cause],
+    found: list[Reason],
     answer: api.Completion | None,
     *,
     down: bool,
@@ -191,22 +203,27 @@ def _seconds(found: Served, before: HostFacts, after: HostFacts) -> float:
     return max(0.0, second - first) if first is not None and second is not None else 0.0
 
 
-def _unanswered(answer: api.Completion | None) -> list[str]:
+def _unanswered(answer: api.Completion | None) -> list[Reason]:
     """Why our own request has no tokens."""
     if answer is None or answer.ok:
         return []
-    return [sentence(f"The server gave no tokens: {answer.error or answer.status}")]
+    why = sentence(f"The server gave no tokens: {answer.error or answer.status}")
+    return [Reason("unanswered", why)]
 
 
-def _uncounted(found: Served, before: HostFacts, after: HostFacts) -> list[str]:
+def _uncounted(found: Served, before: HostFacts, after: HostFacts) -> list[Reason]:
     """Why the tokens of others are not known: a page that did not come, or another engine's."""
     for facts in (before, after):
         page = _metrics(found, facts)
         if page.error and not page.status:
-            return [sentence(f"The server's /metrics on {found.host} gave no answer: {page.error}")]
+            why = sentence(f"The server's /metrics on {found.host} gave no answer: {page.error}")
+            return [Reason("no-metrics", why)]
     return [
-        "The server's /metrics do not count generated tokens as vLLM's do; without --live and "
-        "--watch, tokens of our own are counted."
+        Reason(
+            "uncounted-tokens",
+            "The server's /metrics do not count generated tokens as vLLM's do; without --live and "
+            "--watch, tokens of our own are counted.",
+        )
     ]
 
 

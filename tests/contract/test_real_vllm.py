@@ -130,7 +130,7 @@ def test_the_verdict_is_socket(cluster: Cluster) -> None:
     assert verdict.kind == "socket", (verdict, cluster.say())
     assert results[HEAD].status is Status.FAILED
     assert results[HEAD].summary.startswith(verdict.code or "?")
-    carried = [reason for reason in verdict.reasons if ": enp1s0f1np1 carried " in reason]
+    carried = [reason for reason in verdict.reasons if ": enp1s0f1np1 carried " in reason.text]
     assert len(carried) == 2, verdict.reasons
 
 

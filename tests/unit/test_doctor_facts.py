@@ -45,9 +45,7 @@ def recorded(path: str) -> str:
 
 def test_the_hardware_of_a_spark() -> None:
     found = HARDWARE.parse(text("hardware", "spark-2"))
-    assert found.nics["enp1s0f1np1"] == Nic(
-        "enp1s0f1np1", 200_000, "mlx5_core", 4, 16, 32.0, 32.0, False
-    )
+    assert found.nics["enp1s0f1np1"] == Nic("enp1s0f1np1", 200_000, "mlx5_core", 4, 32.0, False)
     assert found.nics["wlP9s9"].wifi
     assert found.firmware["roceP2p1s0f1"] == "28.47.1088"
     assert {"uverbs0", "rdma_cm"} <= found.verbs

@@ -344,7 +344,10 @@ def test_the_index_says_first_what_looks_wrong() -> None:
         Part("spark-2", {"docker/ps.txt": b""}, {"docker/ps.txt": "did not end within 15 s"}),
         Part("spark-3", problem="not collected: no route"),
     ]
-    findings = [find("HOST010", "spark-3", "no route"), find("NET002", "spark-2", "no carrier")]
+    findings = [
+        find("HOST010", "no route", host="spark-3"),
+        find("NET002", "no carrier", host="spark-2"),
+    ]
     about = About("2026-11-21 03:15:00 UTC", "inv.yaml", "1.0", "1h")
     text = page(about, parts, findings)
     order = [

@@ -110,10 +110,10 @@ def test_counters_of_a_spark_that_has_served() -> None:
     reading = counters.parse(published("counters.txt"))
     assert reading.uptime == 1000.5
     busy = reading.devices["rocep1s0f0"]
-    assert (busy.state, busy.phys_state, busy.rate) == ("ACTIVE", "LinkUp", "200 Gb/sec (2X NDR)")
+    assert (busy.state, busy.rate) == ("ACTIVE", "200 Gb/sec (2X NDR)")
     assert (busy.driver, busy.source, busy.netdev) == ("mlx5", "octets", "enp1s0f0np0")
     assert (busy.xmit_bytes, busy.rcv_bytes) == (4 * 5611844238, 4 * 5611849678)
-    assert (busy.xmit_packets, busy.lifespan_ms) == (22367604, 10)
+    assert (busy.xmit_packets, busy.raw["hw_counters/lifespan"]) == (22367604, 10)
     assert set(busy.errors.values()) == {0}
     idle = reading.devices["rocep1s0f1"]
     assert (idle.state, idle.rate, idle.xmit_bytes) == ("DOWN", "40 Gb/sec (4X QDR)", 0)
@@ -136,13 +136,13 @@ def test_hardware_and_its_firmware() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "gbits", "iterations"),
-    [("ib_write_bw-pair.txt", 92.57, 1059332), ("ib_write_bw-R-q4.txt", 111.71, 20000)],
+    ("name", "gbits"),
+    [("ib_write_bw-pair.txt", 92.57), ("ib_write_bw-R-q4.txt", 111.71)],
 )
-def test_a_measurement(name: str, gbits: float, iterations: int) -> None:
+def test_a_measurement(name: str, gbits: float) -> None:
     measured = perftest.parse(published(name)).measured
     assert measured is not None
-    assert (measured.gbits, measured.size, measured.iterations) == (gbits, 65536, iterations)
+    assert measured.gbits == gbits
 
 
 def test_a_measurement_that_failed() -> None:

@@ -108,7 +108,7 @@ def test_nothing_known_is_no_cause() -> None:
 def test_one_thing_wrong(setting: Setting, code: str, words: str) -> None:
     (found,) = causes(setting)
     assert found.code == code
-    assert words in found.what
+    assert words in found.text
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_nccls_own_word_counts_more_than_the_containers() -> None:
     """vLLM copies the driver's NCCL_ variables over those of every worker."""
     witness = NcclWitness(env={"NCCL_IB_HCA": f"={OTHER}:1"})
     (found,) = causes(replace(HEALTHY, witness=witness))
-    assert OTHER in found.what
+    assert OTHER in found.text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from spark_cluster.facts.rdma import SPARK_DEVICES, SPARK_NETDEVS
 from spark_cluster.rdma.counter_names import ERROR_COUNTERS, SATURATING_BITS
 from spark_cluster.rdma.counters import CounterReading, parse, probe_script
-from spark_cluster.rdma.deltas import delta
+from spark_cluster.rdma.deltas import Incomparable, delta
 from spark_cluster.rdma.verdict import Rail, Rank, Verdict, Work, judge
 from spark_cluster.rdma.volume import Need
 
@@ -112,7 +112,7 @@ def test_tokens_over_the_rail(pair: tuple[Tree, Tree]) -> None:
 def test_tokens_over_the_other_half(pair: tuple[Tree, Tree]) -> None:
     found = verdict(pair, HALF)
     assert found.kind == "partial"
-    assert "wrong rail" in " ".join(found.reasons)
+    assert "wrong rail" in " ".join(map(str, found.reasons))
 
 
 def test_no_tokens_over_any(pair: tuple[Tree, Tree]) -> None:
@@ -132,7 +132,7 @@ def test_a_counter_that_fell_is_unknown_and_not_a_wrap(pair: tuple[Tree, Tree]) 
     pair[0].put(RAIL, "counters/port_xmit_data", 5)
     after = {"spark-2": pair[0].read(104.0), "spark-3": pair[1].read(104.0)}
     device = delta(before["spark-2"], after["spark-2"]).devices[RAIL]
-    assert "was reset" in device.problem
+    assert device.problem is Incomparable.RESET
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_counter_that_stood_at_its_highest_before_says_nothing(
     assert delta(before, pair[0].read(104.0)).devices[RAIL].errors == {}
     found = verdict(pair, RAIL)
     assert found.kind == "rdma"
-    assert f"{counter} stood at the highest value before" in " ".join(found.reasons)
+    assert f"{counter} stood at the highest value before" in " ".join(map(str, found.reasons))
 
 
 def test_errors_during_the_run_degrade_it_and_are_named(pair: tuple[Tree, Tree]) -> None:
@@ -185,4 +185,5 @@ def test_errors_during_the_run_degrade_it_and_are_named(pair: tuple[Tree, Tree])
     ranks = [Rank(n, i, rails, Need(NEED, NEED)) for i, n in enumerate(before)]
     found = judge(ranks, before, after, Work(TOKENS, 4.0))
     assert (found.kind, found.code) == ("degraded", "RDMA012")
-    assert "spark-3 (rank 1), rocep1s0f1: packet_seq_err grew by 17" in found.reasons[0]
+    assert "spark-3 (rank 1), rocep1s0f1: packet_seq_err grew by 17" in found.reasons[0].text
+    assert found.reasons[0].code == "errors"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_cluster.rdma.nccl_log import NcclWitness, describe, parse, parse_processes
+from spark_cluster.rdma.log_lines import by_process
+from spark_cluster.rdma.nccl_log import NcclWitness, describe, parse
 
 DATA = Path(__file__).parent / "data" / "nccl"
 
@@ -26,7 +27,12 @@ def test_roce() -> None:
 
 
 def test_two_hosts_in_one_log() -> None:
-    found = parse_processes((DATA / "ib-roce-two-hosts-2.19.log").read_text())
+    lines = list(by_process((DATA / "ib-roce-two-hosts-2.19.log").read_text()))
+    processes = list(dict.fromkeys(process for process, _ in lines if process))
+    found = {
+        process: parse("\n".join(line for owner, line in lines if owner in (process, None)))
+        for process in processes
+    }
     assert list(found) == ["dgxh100-4:460770", "dgxh100-3:2152176"]
     assert found["dgxh100-4:460770"].oob == "enp220s0np0:11.1.128.136"
     assert all(item.version == "2.19.3" for item in found.values())
@@ -138,4 +144,4 @@ def test_parse_takes_any_text(lines: list[str]) -> None:
     found = parse(text)
     assert describe(found)
     assert found.channels_ib + found.channels_socket <= text.count("via NET/")
-    parse_processes(text)
+    assert len(list(by_process(text))) == text.count("\n") + 1

@@ -32,20 +32,18 @@ def sample(name: str) -> perftest.Output:
 
 
 @pytest.mark.parametrize(
-    ("name", "gbits", "rate"),
+    ("name", "gbits"),
     [
-        ("6.24-rxe", 0.088763, 0.000169),
-        ("6.24-rxe-two-digits", 0.14, 0.000264),
-        ("mlx5-cpu-frequency", 98.02, 0.186950),
-        ("4.5-megabytes", 11178.91 * 2**20 * 8 / 1e9, 0.178863),
+        ("6.24-rxe", 0.088763),
+        ("6.24-rxe-two-digits", 0.14),
+        ("mlx5-cpu-frequency", 98.02),
+        ("4.5-megabytes", 11178.91 * 2**20 * 8 / 1e9),
     ],
 )
-def test_the_average_in_gigabits(name: str, gbits: float, rate: float) -> None:
+def test_the_average_in_gigabits(name: str, gbits: float) -> None:
     measured = sample(name).measured
     assert measured is not None
     assert measured.gbits == pytest.approx(gbits)
-    assert measured.message_rate == rate
-    assert measured.size == 65536
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def verdict_of(case: dict[str, Any]) -> Verdict:
 def test_verdict(path: Path) -> None:
     case = json.loads(path.read_text())
     found = verdict_of(case)
-    told = "\n".join(found.reasons)
+    told = "\n".join(map(str, found.reasons))
     assert found.kind == case["expect"]["kind"], told
     assert found.kind == path.stem.partition("-")[0]
     for words in case["expect"]["says"]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +19,13 @@ from spark_cluster.actions.teardown import resume, take_down, teardown_request
 from spark_cluster.actions.verify.counters import verify
 from spark_cluster.core.error import SparkError, Unreachable
 from spark_cluster.core.event import Alarmed, Note, Progress, StepFinished
+from spark_cluster.core.reason import Reason
 from spark_cluster.core.result import Result
 from spark_cluster.core.step import Assessment, Problem
 from spark_cluster.doctor.finding import Finding
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.rdma.verdict import Verdict
+from spark_cluster.rdma.deltas import Incomparable
+from spark_cluster.rdma.verdict import RailRow
 from spark_cluster.watch.detector import Condition
 from spark_cluster.watch.responder import Remedies
 from spark_cluster.watch.restarts import Attempt, Restarts
@@ -31,6 +35,7 @@ from tests.operators import Operators
 
 from . import world
 from .switched import RECIPE, both, less_memory, made, runs
+from .test_rdma_verdict import CASES, verdict_of
 from .watchers import Restarter, Stand, pair
 from .world import Spark, down, launching, serving, torn
 
@@ -42,7 +47,8 @@ WORDS: dict[type, tuple[str, ...]] = {
     Problem: ("what", "remedy"),
     Result: ("summary", "details"),
     Assessment: ("notes",),
-    Verdict: ("reasons",),
+    Reason: ("text",),
+    RailRow: ("note",),
     Finding: ("what", "fix"),
     Condition: ("what",),
     DeadRank: ("how",),
@@ -76,6 +82,7 @@ def reword(monkeypatch: pytest.MonkeyPatch) -> None:
                 object.__setattr__(self, name, other if said else said)
 
         monkeypatch.setattr(cls, "__init__", init)
+    monkeypatch.setattr(Incomparable, "text", OTHER)
 
 
 def lost(switch: Inventory) -> list[Spark]:
@@ -95,6 +102,20 @@ def short_of_memory(switch: Inventory) -> list[Spark]:
 def stubborn(switch: Inventory) -> list[Spark]:
     hosts = both(switch)
     hosts[0].on("docker rm", failed(1, "no"))
+    return hosts
+
+
+def with_a_dead_rank() -> list[Spark]:
+    hosts = [Spark("spark-1"), serving("spark-2"), serving("spark-3")]
+    hosts[2].texts["containers"] = world.running("spark-3", state="exited", status=137)
+    return hosts
+
+
+def without_counters() -> list[Spark]:
+    hosts = [Spark("spark-1"), serving("spark-2"), serving("spark-3")]
+    for host in hosts:
+        kept = [line for line in host.texts["counters"].split("\n") if "counters/" not in line]
+        host.texts["counters"] = "\n".join(kept)
     return hosts
 
 
@@ -152,6 +173,12 @@ SCENES: dict[str, Scene] = {
         lambda _: [Spark("spark-1"), Spark("spark-2"), Spark("spark-3")],
         lambda _, o: verify(PAIR, list(PAIR.hosts), o),
     ),
+    "verify a dead rank": (
+        lambda _: with_a_dead_rank(), lambda _, o: verify(PAIR, list(PAIR.hosts), o),
+    ),
+    "verify without counters": (
+        lambda _: without_counters(), lambda _, o: verify(PAIR, list(PAIR.hosts), o),
+    ),
     "doctor": (
         lambda _: [Spark("spark-1"), serving("spark-2"), down("spark-3")],
         lambda _, o: report(PAIR, list(PAIR.hosts), o),
@@ -164,9 +191,12 @@ def became(scene: Scene, switch: Inventory, over: Operators) -> tuple[object, ..
     hosts = scene[0](switch)
     operator, heard = over(hosts)
     try:
-        ended = scene[1](switch, operator).exit_code
+        result = scene[1](switch, operator)
+        judged = getattr(result, "judged", None)
+        verdict = (judged.verdict.kind, judged.verdict.code) if judged else None
+        ended = result.exit_code, verdict
     except SparkError as error:
-        ended = type(error), error.exit_code, error.code
+        ended = type(error), (error.exit_code, error.code)
     # How often a wait looks is the clock's business.
     kinds = [event.kind for event in heard if not isinstance(event, Progress)]
     statuses = sorted((each.host, each.step, each.status) for each in heard.of(StepFinished))
@@ -206,3 +236,26 @@ def test_other_words_change_no_restart(
     reword(monkeypatch)
     assert watched(warm, exited) == plain
     assert not exited or {DeadRank, Condition, Alarmed, Note} <= BUILT
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_other_words_change_no_verdict(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = json.loads(path.read_text(encoding="utf-8"))
+    plain = verdict_of(case)
+    reword(monkeypatch)
+    other = verdict_of(case)
+    assert {reason.text for reason in other.reasons} == {OTHER}
+    assert (other.kind, other.code, other.causes) == (plain.kind, plain.code, plain.causes)
+    assert [each.code for each in other.reasons] == [each.code for each in plain.reasons]
+
+
+def test_whatever_speaks_was_reworded(
+    switch: Inventory, over: Operators, warm: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a class of WORDS would be held by no scene."""
+    BUILT.clear()
+    reword(monkeypatch)
+    for scene in SCENES.values():
+        became(scene, switch, over)
+    watched(warm, exited=True)
+    assert set(WORDS) == BUILT

@@ -12,7 +12,6 @@ import pytest
 from spark_cluster import places
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.doctor import network
-from spark_cluster.doctor.cluster import Cluster
 from spark_cluster.engines import nccl, rings
 from spark_cluster.engines.placement import Placement, place
 from spark_cluster.inventory import rings as cabling
@@ -176,7 +175,7 @@ def test_bootstrap_leaves_an_unmanaged_link_alone(tmp_path: Path) -> None:
 def test_the_doctor_does_not_repair_an_unmanaged_link(tmp_path: Path) -> None:
     for inventory, repair in ((world.inventory(), "netplan"), (lent(tmp_path), None)):
         facts = world.facts("spark-2", {"links": without_link_address()})
-        (finding,) = network.addresses(Cluster(inventory, {"spark-2": facts}))
+        (finding,) = network.addresses(inventory.hosts["spark-2"], facts)
         assert (finding.code, finding.repair) == ("NET016", repair)
     assert "reserve the address in the DHCP server" in finding.fix
 

@@ -75,7 +75,7 @@ class Interval(Event):
             "time": self.time.isoformat(timespec="milliseconds"),
             "verdict": result.kind,
             "code": result.code,
-            "reasons": list(result.reasons),
+            "reasons": [reason.text for reason in result.reasons],
             "tokens": result.tokens,
             "seconds": round(result.seconds, 2),
             "tokens_per_second": _per_second(result.tokens, result.seconds),
