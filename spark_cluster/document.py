@@ -14,8 +14,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spark_cluster.bounded_yaml import LOADER_FAULTS, SIZE_LIMIT, parse
-from spark_cluster.core.data_files import parse_yaml
-from spark_cluster.core.data_files import read_text as read_packaged
 from spark_cluster.core.error import InputError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -25,12 +23,6 @@ class Document(BaseModel):
     """The base of everything that a user writes: unknown fields are errors, values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def packaged(package: str, name: str, model: type[ModelT]) -> ModelT:
-    """The YAML file `name` in the folder of `package` as `model`: a table that ships with the
-    program. Raises pydantic.ValidationError."""
-    return model.model_validate(parse_yaml(read_packaged(package, name)))
 
 
 class Source:

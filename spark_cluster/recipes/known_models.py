@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from spark_cluster.core.data_files import DataTable
-from spark_cluster.document import Document, packaged
+from spark_cluster.core.data_files import DataTable, read_yaml
+from spark_cluster.document import Document
 from spark_cluster.recipes.model_config import ModelConfig
 
 
@@ -29,7 +29,7 @@ class _Table(Document):
 
 @cache
 def _table() -> _Table:
-    return packaged("spark_cluster.recipes", "known_models.yaml", _Table)
+    return read_yaml(_Table, "spark_cluster.recipes", "known_models.yaml")
 
 
 KNOWN_MODELS: Mapping[str, KnownModel] = DataTable(lambda: _table().models)

@@ -9,7 +9,8 @@ from typing import Literal
 
 from packaging.version import Version
 
-from spark_cluster.document import Document, packaged
+from spark_cluster.core.data_files import read_yaml
+from spark_cluster.document import Document
 from spark_cluster.recipes.lint_finding import Finding, value_of
 from spark_cluster.recipes.lint_versions import release
 from spark_cluster.recipes.models import Choice, Recipe
@@ -75,7 +76,7 @@ class Settings(Document):
 @cache
 def table() -> Settings:
     """The file."""
-    return packaged("spark_cluster.recipes", "lint.yaml", Settings)
+    return read_yaml(Settings, "spark_cluster.recipes", "lint.yaml")
 
 
 def given_by_us() -> Mapping[str, str]:

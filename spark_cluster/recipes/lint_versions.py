@@ -10,7 +10,8 @@ from typing import Literal
 
 from packaging.version import InvalidVersion, Version
 
-from spark_cluster.document import Document, packaged
+from spark_cluster.core.data_files import read_yaml
+from spark_cluster.document import Document
 
 
 class Row(Document):
@@ -60,7 +61,7 @@ class Vllm(Document):
 @cache
 def vllm() -> Vllm:
     """What is known of vLLM."""
-    return packaged("spark_cluster.recipes", "vllm.yaml", Vllm)
+    return read_yaml(Vllm, "spark_cluster.recipes", "vllm.yaml")
 
 
 #: NVIDIA's image, also in a registry that mirrors it.

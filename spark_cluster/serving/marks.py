@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from spark_cluster.document import Document, packaged
+from spark_cluster.core.data_files import read_yaml
+from spark_cluster.document import Document
 from spark_cluster.serving.pattern import Pattern
 
 
@@ -28,5 +29,5 @@ class _Engines(Document):
 @cache
 def marks() -> tuple[Mark, ...]:
     """Of all engines, in the order of a start-up."""
-    engines = packaged("spark_cluster.serving", "marks.yaml", _Engines)
+    engines = read_yaml(_Engines, "spark_cluster.serving", "marks.yaml")
     return (*engines.vllm, *engines.sglang, *engines.trtllm, *engines.ollama, *engines.ready)

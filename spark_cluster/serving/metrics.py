@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import RootModel
 
-from spark_cluster.document import packaged
+from spark_cluster.core.data_files import read_yaml
 from spark_cluster.serving.api import Response
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
@@ -119,7 +119,7 @@ class _Names(RootModel[Mapping[str, tuple[str, ...]]]):
 
 @cache
 def _names() -> Mapping[str, tuple[str, ...]]:
-    return packaged("spark_cluster.serving", "metrics.yaml", _Names).root
+    return read_yaml(_Names, "spark_cluster.serving", "metrics.yaml").root
 
 
 def _key(sample: Sample) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal
 
-from spark_cluster.document import Document, packaged
+from spark_cluster.core.data_files import read_yaml
+from spark_cluster.document import Document
 from spark_cluster.rdma import nccl_events
 from spark_cluster.serving.pattern import Pattern
 
@@ -72,7 +73,7 @@ class Signs(Document):
 @cache
 def table() -> Signs:
     """The file as it is, without what is NCCL's."""
-    return packaged("spark_cluster.serving", "signs.yaml", Signs)
+    return read_yaml(Signs, "spark_cluster.serving", "signs.yaml")
 
 
 @cache

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 import spark_cluster
 from spark_cluster import bounded_yaml
+from spark_cluster.core.data_files import read_yaml
 from spark_cluster.core.diagnosis import DIAGNOSES
-from spark_cluster.document import Document, packaged
+from spark_cluster.document import Document
 from spark_cluster.recipes import known_models, lint_settings, lint_versions
 from spark_cluster.recipes.foreign import formats
 from spark_cluster.serving import marks, metrics, signs
@@ -53,4 +54,4 @@ def test_a_table_with_a_field_too_many_is_refused() -> None:
         heads: dict[str, int]
 
     with pytest.raises(ValidationError, match="models"):
-        packaged("spark_cluster.recipes", "known_models.yaml", Half)
+        read_yaml(Half, "spark_cluster.recipes", "known_models.yaml")

@@ -7,7 +7,8 @@ from functools import cache
 
 from pydantic import Field
 
-from spark_cluster.document import Document, packaged
+from spark_cluster.core.data_files import read_yaml
+from spark_cluster.document import Document
 
 
 class Refusal(Document):
@@ -44,4 +45,4 @@ class Formats(Document):
 @cache
 def formats() -> Formats:
     """All of it."""
-    return packaged("spark_cluster.recipes.foreign", "formats.yaml", Formats)
+    return read_yaml(Formats, "spark_cluster.recipes.foreign", "formats.yaml")
