@@ -167,9 +167,11 @@ def tidy(kept: Collection[Path]) -> None:
 def open_files() -> set[str]:
     """Every file that a process which we may look at has open."""
     found = set()
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # the process ended, or is another user's
-            found.add(str(link.readlink()))
+            for link in (process / "fd").iterdir():
+                with suppress(OSError):
+                    found.add(str(link.readlink()))
     return found
 
 

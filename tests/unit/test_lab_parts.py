@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -57,6 +58,21 @@ def test_a_layer_is_built_once_and_older_ones_go_when_told(cache: Path) -> None:
     assert second.is_dir()
     assert other.is_dir()
     assert not first.exists()
+
+
+def test_a_process_that_ends_while_open_files_are_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    listed = Path.iterdir
+
+    def ends(path: Path) -> Iterator[Path]:
+        if path == Path("/proc/1/fd"):
+            raise FileNotFoundError(path)
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", ends)
+    with (tmp_path / "mine").open("w"):
+        assert str(tmp_path / "mine") in layers.open_files()
 
 
 def test_a_failed_build_leaves_nothing_and_the_old_layer(cache: Path) -> None:
