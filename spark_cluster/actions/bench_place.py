@@ -24,10 +24,12 @@ from spark_cluster.inventory.loader import select
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.models import Recipe
+from spark_cluster.recipes.overrides import override
 from spark_cluster.recipes.secret_names import masked
 from spark_cluster.runner.remote_program import lose
 from spark_cluster.runner.session import Session, tail
 from spark_cluster.transport.protocol import Completed
+from spark_cluster.workload.launched import overrides_of
 from spark_cluster.workload.served import HostFacts, Served, ranks, running
 
 #: What `vllm bench serve` may take for one level.
@@ -182,6 +184,7 @@ def launched(recipe: Recipe, head: Container) -> Mapping[str, Any]:
     """
     options = [name for name in head.label("options").split(",") if name]
     chosen = choose(recipe, head.label("profile") or None, options)
+    chosen = override(chosen, overrides_of(head))
     return masked(chosen).model_dump(mode="json")
 
 

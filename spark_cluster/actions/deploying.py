@@ -20,11 +20,13 @@ from spark_cluster.recipes import loader as recipes
 from spark_cluster.recipes.choose import choose
 from spark_cluster.recipes.demand import BadArgument, Demand, of_recipe
 from spark_cluster.recipes.models import Recipe
+from spark_cluster.recipes.overrides import UNCHANGED, Overrides, override
 
 
 @dataclass(frozen=True)
 class Choices:
     """What the command line chose. `options` names those of the recipe, in the order given;
+    `overrides` go over both;
     `anyway`: also a recipe that is known not to work. `hosts`, head first, serve in place of a
     group. `restart_at_boot`: None leaves it as the last launch of the recipe had it."""
 
@@ -34,6 +36,7 @@ class Choices:
     anyway: bool = False
     hosts: tuple[str, ...] = ()
     restart_at_boot: bool | None = None
+    overrides: Overrides = UNCHANGED
 
 
 def chosen_options(
@@ -56,7 +59,8 @@ def load_recipe(inventory: Inventory, name: str, choices: Choices) -> Recipe:
             remedy="Launch another recipe, or try it all the same with --anyway.",
         )
     chosen = choose(recipe, choices.profile, choices.options)
-    lint.refuse(chosen, lambda loc: recipes.place(recipe, loc), anyway=choices.anyway)
+    chosen = override(chosen, choices.overrides)
+    lint.refuse(chosen, lambda loc: recipes.place(chosen, loc), anyway=choices.anyway)
     return chosen
 
 
@@ -132,6 +136,7 @@ def _remembering(made: Deployment, choices: Choices) -> Deployment:
     labels = {
         f"{LABEL}.profile": choices.profile or "",
         f"{LABEL}.options": ",".join(dict.fromkeys(choices.options)),
+        f"{LABEL}.overrides": choices.overrides.label,
         RESTARTS: "on" if choices.restart_at_boot else "",
     }
     chosen = {name: value for name, value in labels.items() if value}

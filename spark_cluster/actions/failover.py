@@ -56,7 +56,12 @@ def failover(
     found = launched(facts)
     ended = to_take_down(found, name, avoided)
     if ended and not profile and not options:
-        choices = replace(choices, profile=ended[0].profile, options=ended[0].options)
+        choices = replace(
+            choices,
+            profile=ended[0].profile,
+            options=ended[0].options,
+            overrides=ended[0].overrides,
+        )
     chosen_recipe = load_recipe(inventory, recipe, choices)
     if any(each.restarts for each in ended):
         choices = replace(choices, restart_at_boot=True)

@@ -13,6 +13,7 @@ from spark_cluster.actions.verdict import about, verdict_of
 from spark_cluster.core.error import Interrupted
 from spark_cluster.core.event import as_json
 from spark_cluster.core.plan import Override
+from spark_cluster.core.shell import quote
 from spark_cluster.facts.supervisor import SUPERVISOR
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.places import short
@@ -171,6 +172,8 @@ def _note(recipe: Recipe, choices: Choices) -> str | None:
     if choices.profile:
         parts.append(f"profile {choices.profile}: {recipe.profiles[choices.profile].why}")
     parts += [f"{name}: {recipe.options[name].why}" for name in choices.options]
+    if choices.overrides.label:
+        parts.append(" ".join(quote(word) for word in choices.overrides.words()))
     parts += [text for text in (recipe.note, recipe.known_broken) if text]
     return "; ".join(parts) or None
 

@@ -90,6 +90,7 @@ def prepare(
         anyway=True,
         hosts=before.group,
         restart_at_boot=before.restarts or None,
+        overrides=before.overrides,
     )
     request = launch_request(inventory, name, choices, settings)
     own = [each for each in found if each.recipe == before.recipe]

@@ -33,6 +33,7 @@ from spark_cluster.runner.session import Session
 from spark_cluster.serving import metrics
 from spark_cluster.serving.metrics import Metrics
 from spark_cluster.watch.turns import Turn, Watch
+from spark_cluster.workload.launched import overrides_of
 from spark_cluster.workload.served import ended_in
 
 #: What a refresh reads; its rates come from the refresh before.
@@ -77,7 +78,8 @@ class ServerEnd(TypedDict):
 
 
 class ContainerStatus(TypedDict):
-    """A container of ours; `started` and `uptime_seconds` by the host's clock."""
+    """A container of ours; `started` and `uptime_seconds` by the host's clock. `overrides` are the
+    options that its launch set over the recipe."""
 
     name: str
     state: str
@@ -90,6 +92,7 @@ class ContainerStatus(TypedDict):
     restarts: int
     port: str
     api: str
+    overrides: list[str]
     server_ended: ServerEnd | None
 
 
@@ -331,6 +334,7 @@ def _container(container: Container, now: Facts, epoch: float | None) -> Contain
         "restarts": container.restarts,
         "port": container.label("port"),
         "api": container.label("api") or "openai",
+        "overrides": list(overrides_of(container).words()),
         "server_ended": None
         if end is None
         else {

@@ -62,6 +62,35 @@ DualRailOption = Annotated[
         "--dual-rail", help="Use both halves of the port (the recipe's option dual-rail)."
     ),
 ]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", min=1024, max=65535, help="Serve on this port, not on the recipe's."),
+]
+ImageOption = Annotated[
+    str | None,
+    typer.Option("--image", metavar="NAME", help="Run this image, not the recipe's."),
+]
+ContextOption = Annotated[
+    int | None,
+    typer.Option("--context", metavar="TOKENS", min=1, help="Longest sequence, in tokens."),
+]
+ArgOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        metavar="NAME=VALUE",
+        help="Set an argument of the engine, as the recipe's `args` do; NAME= takes it out "
+        "(repeatable).",
+    ),
+]
+EnvOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        metavar="NAME=VALUE",
+        help="Set a variable of the containers; NAME= takes it out (repeatable).",
+    ),
+]
 AllowManagementOption = Annotated[
     bool,
     typer.Option(
@@ -132,14 +161,45 @@ class Chosen:
     pp: PpOption = False
     dual_rail: DualRailOption = False
     debug: DebugOption = False
+    port: PortOption = None
+    image: ImageOption = None
+    context: ContextOption = None
+    arguments: ArgOption = None
+    env: EnvOption = None
+
+    def given(self) -> dict[str, object]:
+        """What was typed, by the option's name."""
+        return {
+            "--profile": self.profile,
+            "--with": self.options,
+            "--pp": self.pp,
+            "--dual-rail": self.dual_rail,
+            "--debug": self.debug,
+            "--port": self.port,
+            "--image": self.image,
+            "--context": self.context,
+            "--arg": self.arguments,
+            "--env": self.env,
+        }
 
     def choices(
         self, group: str | None, *, anyway: bool, restart_at_boot: bool | None = None
     ) -> Choices:
         from spark_cluster.actions.deploying import Choices, chosen_options
+        from spark_cluster.recipes.overrides import Overrides
 
         names = chosen_options(self.options, pp=self.pp, debug=self.debug, dual_rail=self.dual_rail)
-        return Choices(group, self.profile, names, anyway, restart_at_boot=restart_at_boot)
+        overrides = Overrides.typed(
+            port=self.port,
+            image=not_empty(self.image, "--image") or "",
+            context=self.context,
+            args=self.arguments or (),
+            env=self.env or (),
+        )
+        return Choices(
+            group, self.profile, names, anyway,
+            restart_at_boot=restart_at_boot, overrides=overrides,
+        )  # fmt: skip
 
 
 #: What an option means that is not given.

@@ -13,6 +13,7 @@ from spark_cluster.core.error import InputError
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote
 from spark_cluster.engines.spec import ContainerSpec, Deployment, Mount
+from spark_cluster.recipes.overrides import Overrides
 from spark_cluster.recipes.secret_names import HUB_TOKENS
 
 #: Seconds between two looks at the server's health, and how long one may take.
@@ -79,6 +80,8 @@ def _command(deployment: Deployment, spec: ContainerSpec, *, anyway: bool) -> st
     for flag, label in (("--profile", "profile"), ("--with", "options")):
         chosen = spec.labels.get(f"{LABEL}.{label}")
         words += [flag, quote(chosen)] if chosen else []
+    overrides = Overrides.of_label(spec.labels.get(f"{LABEL}.overrides", ""))
+    words += [quote(word) for word in overrides.words()] if overrides else []
     return " ".join([*words, "--anyway"] if anyway else words)
 
 

@@ -20,7 +20,10 @@ from spark_cluster.core.shell import quote
 _NO_SETTINGS = (f"{LABEL}.run", f"{LABEL}.hub-model", RESTARTS)
 
 #: Labels that not every container has: it gets them empty, lest its image's own count.
-OPTIONAL = (f"{LABEL}.api", f"{LABEL}.key", f"{LABEL}.options", f"{LABEL}.profile", RESTARTS)
+OPTIONAL = (
+    *(f"{LABEL}.{name}" for name in ("api", "key", "options", "overrides", "profile")),
+    RESTARTS,
+)
 
 #: The SSH user's home on the host; every script of ours starts by setting it (facts/probe.py).
 HOME = "$SPARK_HOME"

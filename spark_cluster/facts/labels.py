@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from spark_cluster.core.labels import LABEL
 from spark_cluster.inventory.models import HOST_NAME
 from spark_cluster.recipes.models import NAME
+from spark_cluster.recipes.overrides import Overrides
 
 #: Characters of a label that is kept; launch writes no longer one.
 _LONGEST = 4096
@@ -62,6 +63,7 @@ CHECKS: Mapping[str, Check] = {
     "spec": _DIGEST.fullmatch,
     "profile": _WORD.fullmatch,
     "options": _each(_WORD.fullmatch),
+    "overrides": lambda text: Overrides.of_label(text) is not None,
     "restart-at-boot": _one_of("on"),
 }
 

@@ -78,8 +78,9 @@ def _refuse_another_name(recipe: Recipe, source: Source) -> None:
 
 
 def place(recipe: Recipe, loc: tuple[str | int, ...]) -> str:
-    """`file:line` of a field of a loaded recipe, in the nearest file that has it."""
-    return _Merged([adopt(read(path)) for path in recipe.chain], {}).place(loc)
+    """`file:line` of a field of a loaded recipe, in the nearest file that has it; or the option of
+    the command line that gave it."""
+    return recipe.typed(loc) or _Merged([adopt(read(path)) for path in recipe.chain], {}).place(loc)
 
 
 def file_contents(recipe: Recipe) -> dict[str, str]:

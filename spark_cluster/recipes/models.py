@@ -45,7 +45,8 @@ def _choice(value: Any) -> Any:
     return value if isinstance(value, dict | Choice) else {"value": value}
 
 
-def _image(value: str) -> str:
+def image_name(value: str) -> str:
+    """As it is. Raises ValueError for what docker would not take as one."""
     if not _IMAGE.fullmatch(value):
         raise ValueError(f"{value!r} is no image name | For example nvcr.io/nvidia/vllm:25.11-py3.")
     return value
@@ -187,7 +188,7 @@ class Recipe(Document):
     note: str = ""
     extends: str | None = None
     engine: EngineName
-    image: Annotated[str, AfterValidator(_image)]
+    image: Annotated[str, AfterValidator(image_name)]
     engine_version: str
     model: str
     nodes: Annotated[int, Field(ge=1, le=8), AfterValidator(_hosts)]
@@ -214,6 +215,7 @@ class Recipe(Document):
     _chain: tuple[Path, ...] = PrivateAttr(default=())
     _asked: str = PrivateAttr(default="")
     _tool: str = PrivateAttr(default="")
+    _typed: Mapping[tuple[str | int, ...], str] = PrivateAttr(default={})
 
     @property
     def path(self) -> Path:
@@ -224,6 +226,16 @@ class Recipe(Document):
     def chain(self) -> tuple[Path, ...]:
         """The recipe's own file and those that it extends, nearest first."""
         return self._chain
+
+    def typed_as(self, typed: Mapping[tuple[str | int, ...], str]) -> Recipe:
+        """A copy that knows which of its fields an option of the command line gave."""
+        copy = self.model_copy()
+        copy._typed = dict(typed)
+        return copy
+
+    def typed(self, loc: tuple[str | int, ...]) -> str:
+        """The option that gave this field; empty if it stands in a file."""
+        return self._typed.get(loc, "")
 
     @property
     def asked(self) -> str:

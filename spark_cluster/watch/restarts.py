@@ -98,5 +98,6 @@ def command(launch: Launched, inventory: Inventory) -> list[str]:
     words.append(next(names, ",".join(launch.group)))
     words += ["--profile", launch.profile] if launch.profile else []
     words += ["--with", ",".join(launch.options)] if launch.options else []
+    words += launch.overrides.words()
     words += ["--restart-at-boot"] if launch.restarts else []
     return words

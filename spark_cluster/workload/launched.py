@@ -13,6 +13,7 @@ from spark_cluster.core.labels import RESTARTS
 from spark_cluster.facts.base import Facts
 from spark_cluster.facts.docker import CONTAINERS, Container
 from spark_cluster.facts.supervisor import SUPERVISOR
+from spark_cluster.recipes.overrides import UNCHANGED, Overrides
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Launched:
     restarts: bool = False
     run: str = ""
     running: bool = False
+    overrides: Overrides = UNCHANGED
 
     def meets(self, hosts: Collection[str]) -> bool:
         return not set(self.group).isdisjoint(hosts)
@@ -52,8 +54,14 @@ def launched(facts: Mapping[str, Facts]) -> list[Launched]:
                 _restarts(container, readings) or (known is not None and known.restarts),
                 max(container.label("run"), known.run if known else ""),
                 container.running or (known is not None and known.running),
+                overrides_of(container),
             )
     return list(found.values())
+
+
+def overrides_of(container: Container) -> Overrides:
+    """What the launch changed in its recipe."""
+    return Overrides.of_label(container.label("overrides")) or UNCHANGED
 
 
 def _words(text: str) -> tuple[str, ...]:

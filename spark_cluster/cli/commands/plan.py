@@ -21,7 +21,7 @@ from spark_cluster.core.error import InputError
 
 #: What a playbook heeds of RECIPE and the options that not all of them share.
 _HEEDS = {
-    "launch": ("RECIPE", "--group", "--profile", "--with", "--pp", "--dual-rail", "--debug"),
+    "launch": ("RECIPE", "--group", *Chosen().given()),
     "teardown": ("RECIPE", "--hosts", "--group"),
 }
 _ELSE = ("--hosts", "--allow-management-interface")
@@ -61,11 +61,7 @@ def plan(
             "RECIPE": recipe,
             "--hosts": where.hosts,
             "--group": group,
-            "--profile": chosen.profile,
-            "--with": chosen.options,
-            "--pp": chosen.pp,
-            "--dual-rail": chosen.dual_rail,
-            "--debug": chosen.debug,
+            **chosen.given(),
             "--allow-management-interface": allow_management,
         },
     )

@@ -15,6 +15,7 @@ from spark_cluster.actions.status import (
 )
 from spark_cluster.cli.terminal import Shown
 from spark_cluster.cli.views.unknown import after
+from spark_cluster.core.shell import quote
 from spark_cluster.core.units import human_age, human_bytes
 from spark_cluster.facts.supervisor import RUNS
 from spark_cluster.places import short
@@ -134,6 +135,8 @@ def _container(container: ContainerStatus, healthy: bool | None) -> str:
     )
     if container["state"] == "running" and container["rank"] == "0":
         text += f"; {health(container, healthy)}"
+    if container["overrides"] and container["rank"] == "0":
+        text += f"; launched with {' '.join(map(quote, container['overrides']))}"
     return text
 
 
