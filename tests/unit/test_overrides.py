@@ -162,7 +162,8 @@ def test_status_shows_them(cli: Cli, switch: Inventory) -> None:
 def test_a_plan_takes_them_for_a_launch_alone(cli: Cli, switch: Inventory) -> None:
     inventory = ("-i", str(switch.path))
     hosts = [able(name, made(switch, PAIR)) for name in PAIR]
-    said = cli("plan", "launch", RECIPE, "--context", "65536", "--commands", *inventory, hosts=hosts)
+    words = ("plan", "launch", RECIPE, "--context", "65536", "--commands")
+    said = cli(*words, *inventory, hosts=hosts)
     assert "--max-model-len 65536" in said.out, said.out
     refused = cli("plan", "bootstrap", "--context", "65536", *inventory, hosts=both(switch))
     assert refused.code == 2
