@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spark_cluster.core.error import InputError
 from spark_cluster.inventory.loader import target
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.transport import trust as keys
@@ -34,5 +35,12 @@ def look(inventory: Inventory, host: str) -> ShownKeys:
 
 def record(shown: ShownKeys, *, replace: bool = False) -> None:
     """Write the new keys down. Raises HostKeyRejected where another key of the host is recorded,
-    unless that is to be replaced, and OSError for a file that cannot be written."""
-    keys.record(shown.path, shown.new, replace=replace)
+    unless that is to be replaced, and InputError for a file that cannot be written."""
+    try:
+        keys.record(shown.path, shown.new, replace=replace)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {shown.path}: {error.strerror}; no key of {shown.host} was recorded",
+            remedy="Make the file and its folder yours to write, or name another one with "
+            "`ssh: {known_hosts: FILE}` in the inventory.",
+        ) from error

@@ -111,3 +111,15 @@ def test_another_key_replaces_one_only_if_that_is_said(
     trust.record(other, replace=True)
     assert trust.look(inventory, "spark-2").new == ()
     assert b"AAAA" not in known.read_bytes()
+
+
+def test_a_file_of_known_hosts_that_cannot_be_written_is_named(
+    known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inventory = loader.load(tmp_path / "sparks.yaml")
+    shows(monkeypatch, "ssh-ed25519 AAAA")
+    found = trust.look(inventory, "spark-2")
+    known.mkdir(parents=True)
+    with pytest.raises(InputError, match=f"cannot write {known}") as caught:
+        trust.record(found)
+    assert "known_hosts: FILE" in caught.value.remedy
