@@ -25,9 +25,10 @@ def holds(recipe: Recipe) -> Iterator[Finding]:
 
 
 def starts_by_itself(recipe: Recipe) -> Iterator[Finding]:
-    if is_openai(recipe.image) and recipe.engine.startswith("vllm"):
-        what = "vllm/vllm-openai starts the server itself; our command would become its arguments"
-        remedy = "Use NVIDIA's image, or one made from it with an empty ENTRYPOINT."
+    """Without Ray the server is the container's own command, and `vllm` its entrypoint."""
+    if is_openai(recipe.image) and recipe.engine == "vllm-ray":
+        what = "vllm/vllm-openai starts the server itself; `ray start` would become its arguments"
+        remedy = "Set `engine: vllm-mp`, or use NVIDIA's image."
         yield error(("image",), "RECIPE005", what, remedy)
 
 

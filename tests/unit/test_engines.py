@@ -60,6 +60,12 @@ COMMANDS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ("llama-3.3-70b-fp8", None, ()),
     ("llama-3.3-70b-fp8", "context", ()),
     ("ollama-qwen3-32b", None, ()),
+    ("qwen3.8-27b-nvfp4", None, ()),
+    ("qwen3.8-27b-nvfp4-pair", None, ()),
+    ("qwen3.6-35b-a3b-nvfp4", None, ()),
+    ("qwen3.5-122b-a10b-nvfp4", None, ()),
+    ("nemotron-3-super-120b-nvfp4", None, ()),
+    ("minimax-m2.7-nvfp4", None, ()),
 )
 
 
