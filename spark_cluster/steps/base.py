@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from spark_cluster.core.diagnosis import DIAGNOSES
-from spark_cluster.core.step import Problem
+from spark_cluster.core.step import Assessment, Problem, Step, Traffic
 from spark_cluster.document import Document
+from spark_cluster.facts.base import Fact
+from spark_cluster.steps.view import View
+
+ParamsT = TypeVar("ParamsT", bound=BaseModel)
 
 
 class NoParams(Document):
@@ -18,14 +22,47 @@ class NoParams(Document):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Stateful(Protocol):
-    @property
-    def state(self) -> str: ...
+def step(
+    name: str,
+    title: str,
+    params: type[ParamsT],
+    *,
+    reads: Sequence[Fact[object]],
+    depends: Sequence[Fact[object]] = (),
+    affects: Sequence[Fact[object]] = (),
+    guarded: Callable[[ParamsT], int] | None = None,
+    keeps_peers: bool = True,
+    wait: Callable[[ParamsT], float] | None = None,
+    traffic: Callable[[View, ParamsT], Traffic | None] | None = None,
+    timeout: float = 120.0,
+    titled: Callable[[ParamsT], str] | None = None,
+    titles: Mapping[str, str] | None = None,
+    formerly: tuple[str, ...] = (),
+) -> Callable[[Callable[[View, ParamsT], Assessment]], Step[View, ParamsT]]:
+    """Make the function below it, which assesses, a step that reads these facts. `titles` are those
+    by the parameter `state`, where they are not `title`; the rest is as in core/step.py."""
+    if titles is not None:
+        titled = lambda given: titles.get(vars(given)["state"], title)  # noqa: E731
 
+    def made(assess: Callable[[View, ParamsT], Assessment]) -> Step[View, ParamsT]:
+        return Step(
+            name,
+            title,
+            params,
+            tuple(fact.name for fact in reads),
+            assess,
+            depends=tuple(fact.name for fact in depends),
+            affects=tuple(fact.name for fact in affects),
+            guarded=guarded,
+            keeps_peers=keeps_peers,
+            wait=wait,
+            traffic=traffic,
+            timeout=timeout,
+            titled=titled,
+            formerly=formerly,
+        )
 
-def by_state(**titles: str) -> Callable[[_Stateful], str]:
-    """A step's titles by its parameter `state`."""
-    return lambda params: titles[params.state]
+    return made
 
 
 def problem(code: str, what: str, remedy: str | None = None) -> Problem:

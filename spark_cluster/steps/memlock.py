@@ -6,9 +6,9 @@ Containers get their own limit from launch; this one is for perftest and ib_writ
 from __future__ import annotations
 
 from spark_cluster.core.shell import write_file
-from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.core.step import Assessment, Change
 from spark_cluster.facts.rdma import ACCESS, LIMITS_FILE
-from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.base import NoParams, step
 from spark_cluster.steps.view import View
 
 _CONTENT = (
@@ -20,19 +20,11 @@ _CONTENT = (
 )
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step("memlock", "Allow unlimited locked memory at login", NoParams, reads=(ACCESS,))
+def memlock(view: View, _: NoParams) -> Assessment:
     current = view.facts[ACCESS].limits_file
     if current == _CONTENT:
         return Assessment()
     before = "another content" if current else "absent"
     write = write_file(LIMITS_FILE, _CONTENT, 0o644)
     return Assessment(changes=(Change(LIMITS_FILE, before, "memlock unlimited", write),))
-
-
-STEP = Step(
-    name="memlock",
-    title="Allow unlimited locked memory at login",
-    params=NoParams,
-    reads=(ACCESS.name,),
-    assess=assess,
-)

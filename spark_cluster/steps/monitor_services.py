@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from spark_cluster.core.shell import quote, write_file
-from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
+from spark_cluster.core.step import Assessment, Change, Problem, found, skip
 from spark_cluster.core.units import count
 from spark_cluster.facts.docker import DOCKER
 from spark_cluster.facts.monitor import MONITOR, SCRAPED, MonitorFact, Running
@@ -22,13 +22,22 @@ from spark_cluster.monitoring.stack import (
     unit,
     unit_path,
 )
-from spark_cluster.steps.base import by_state, problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.monitor import Params, adopted, files, removed, scraped, wanted
 from spark_cluster.steps.view import View
 
 _STOP_SECONDS = 30
 
 
+@step(
+    "monitor-services",
+    "Start the monitoring's programs",
+    Params,
+    reads=(MONITOR, DOCKER, PORTS, SCRAPED),
+    titles={"absent": "Stop the monitoring's programs"},
+    affects=(PORTS, SCRAPED),
+    timeout=300.0,
+)
 def run(view: View, params: Params) -> Assessment:
     if params.state == "absent":
         return _gone(view, params)
@@ -159,6 +168,14 @@ def _remove_unit(service: Service, now: Running) -> Change:
 # Whether they answer
 
 
+@step(
+    "monitor-ready",
+    "Check that the monitoring answers",
+    Params,
+    reads=(MONITOR, DOCKER, PORTS, SCRAPED),
+    titles={"absent": "Check that the monitoring has stopped"},
+    wait=lambda params: float(params.seconds),
+)
 def ready(view: View, params: Params) -> Assessment:
     fact = view.facts[MONITOR]
     if params.state == "absent":
@@ -199,32 +216,3 @@ def _log(service: Service, params: Params) -> str:
     if params.source == "packages":
         return f"journalctl -u {service.unit}"
     return f"docker logs {service.container}"
-
-
-STEPS = (
-    Step(
-        name="monitor-services",
-        title="Start the monitoring's programs",
-        titled=by_state(
-            running="Start the monitoring's programs",
-            absent="Stop the monitoring's programs",
-        ),
-        params=Params,
-        reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
-        assess=run,
-        affects=(PORTS.name, SCRAPED.name),
-        timeout=300.0,
-    ),
-    Step(
-        name="monitor-ready",
-        title="Check that the monitoring answers",
-        titled=by_state(
-            running="Check that the monitoring answers",
-            absent="Check that the monitoring has stopped",
-        ),
-        params=Params,
-        reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
-        assess=ready,
-        wait=lambda params: float(params.seconds),
-    ),
-)

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spark_cluster.core.step import Assessment, Problem, Step
+from spark_cluster.core.step import Assessment, Problem
 from spark_cluster.facts.rdma import ACCESS, GIDS
 from spark_cluster.inventory.models import Rail
 from spark_cluster.rdma.gids import find_gid
-from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.base import NoParams, problem, step
 from spark_cluster.steps.view import View
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step(
+    "rdma-devices",
+    "Check that RDMA devices are ACTIVE and have an IPv4 RoCE v2 GID",
+    NoParams,
+    reads=(GIDS, ACCESS),
+    wait=lambda _: 20.0,
+)
+def rdma_devices(view: View, _: NoParams) -> Assessment:
     if view.deployment is not None and len(view.deployment.hosts) == 1:
         return Assessment(skipped="a recipe for one host needs no RDMA")
     if not view.host.rails:
@@ -51,13 +58,3 @@ def _gid_notes(view: View) -> Iterator[str]:
         entry = find_gid(gids.entries, rail.ip) if gids else None
         if entry is not None:
             yield f"{rail.device}: RoCE v2 GID for {rail.ip} at index {entry.index}"
-
-
-STEP = Step(
-    name="rdma-devices",
-    title="Check that RDMA devices are ACTIVE and have an IPv4 RoCE v2 GID",
-    params=NoParams,
-    reads=(GIDS.name, ACCESS.name),
-    assess=assess,
-    wait=lambda _: 20.0,
-)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spark_cluster.core.shell import wait_for, write_file
-from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.core.step import Assessment, Change
 from spark_cluster.facts.rdma import ACCESS, MODULES_FILE
-from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.base import NoParams, step
 from spark_cluster.steps.view import View
 
 _CONTENT = "# Written by spark-cluster: user space needs /dev/infiniband/rdma_cm.\nrdma_ucm\n"
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step("rdma-modules", "Load the RDMA connection manager for user space", NoParams, reads=(ACCESS,))
+def rdma_modules(view: View, _: NoParams) -> Assessment:
     return Assessment(changes=tuple(_changes(view)))
 
 
@@ -34,12 +35,3 @@ def _changes(view: View) -> Iterator[Change]:
         yield Change(
             MODULES_FILE, before, "rdma_ucm at boot", write_file(MODULES_FILE, _CONTENT, 0o644)
         )
-
-
-STEP = Step(
-    name="rdma-modules",
-    title="Load the RDMA connection manager for user space",
-    params=NoParams,
-    reads=(ACCESS.name,),
-    assess=assess,
-)
