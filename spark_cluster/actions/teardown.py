@@ -155,9 +155,7 @@ def may_launch(recipe: str, results: Sequence[Result], operator: Operator) -> bo
     launch measures what it needs.
     """
     bad = [result for result in results if not result.status.good]
-    clear = all(
-        result.error is not None and result.error.code == NOT_BACK for result in bad
-    )
+    clear = all(result.error is not None and result.error.code == NOT_BACK for result in bad)
     if bad:
         hosts = dict.fromkeys(result.host for result in bad)
         operator.listener(NotLaunched(recipe, tuple(hosts), clear))

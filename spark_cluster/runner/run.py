@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from spark_cluster.core.error import Interrupted, SparkError, StepFailed
-from spark_cluster.core.event import Listener, StepFinished, StepStarted
+from spark_cluster.core.event import Listener, StepStarted
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.result import Result
 from spark_cluster.core.step import Assessment, Problem, Traffic
@@ -368,18 +368,7 @@ class Run:
         self.results.append(result)
         if not result.status.good:
             self._failed.add(result.host)
-        self.listener(
-            StepFinished(
-                result.host,
-                result.step,
-                result.title,
-                result.status.value,
-                result.summary,
-                result.details,
-                result.seconds,
-                result.error,
-            )
-        )
+        self.listener(result.told())
 
     def _lose(self, outcomes: Mapping[str, object], planned: PlannedStep | None = None) -> None:
         """A host whose reading failed is out of the run; what it was doing is its result."""

@@ -41,9 +41,6 @@ def step(
 ) -> Callable[[Callable[[View, ParamsT], Assessment]], Step[View, ParamsT]]:
     """Make the function below it, which assesses, a step that reads these facts. `titles` are those
     by the parameter `state`, where they are not `title`; the rest is as in core/step.py."""
-    if titles is not None:
-        titled = lambda given: titles.get(vars(given)["state"], title)  # noqa: E731
-
     def made(assess: Callable[[View, ParamsT], Assessment]) -> Step[View, ParamsT]:
         return Step(
             name,
@@ -58,11 +55,15 @@ def step(
             wait=wait,
             traffic=traffic,
             timeout=timeout,
-            titled=titled,
+            titled=_by_state(title, titles) if titles else titled,
             formerly=formerly,
         )
 
     return made
+
+
+def _by_state(title: str, titles: Mapping[str, str]) -> Callable[[BaseModel], str]:
+    return lambda params: titles.get(vars(params)["state"], title)
 
 
 def problem(code: str, what: str, remedy: str | None = None) -> Problem:
