@@ -185,11 +185,8 @@ class Run:
             )
 
     def _preempt(self) -> tuple[str, ...]:
-        return (
-            (*PREEMPTIBLE, "bootstrap", "teardown")
-            if self.request.options.force
-            else self.request.preempt
-        )
+        forced = (*PREEMPTIBLE, "bootstrap", "teardown")
+        return forced if self.request.options.force else self.request.preempt
 
     def _lock(self) -> None:
         self._locks.take(
@@ -221,11 +218,8 @@ class Run:
                 self._ended[host.name] = error
                 raise
 
-        outcomes = self.session.each(assessments, work)
-        for name, outcome in outcomes.items():
-            self._finish(
-                outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
-            )
+        for name, outcome in self.session.each(assessments, work).items():
+            self._finish(name, planned, outcome)
 
     def _refresh(self, planned: PlannedStep, names: Sequence[str]) -> None:
         """Read again what earlier changes may have altered."""
@@ -360,11 +354,10 @@ class Run:
 
         for name, outcome in self.session.each(armed, confirm).items():
             self._mark(self._dirty, planned, name)
-            self._finish(
-                outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
-            )
+            self._finish(name, planned, outcome)
 
-    def _finish(self, result: Result) -> None:
+    def _finish(self, name: str, planned: PlannedStep, outcome: Result | SparkError) -> None:
+        result = outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
         self.results.append(result)
         if not result.status.good:
             self._failed.add(result.host)
@@ -376,8 +369,7 @@ class Run:
             if not isinstance(outcome, SparkError):
                 continue
             self.session.hosts[name].lost = outcome
-            step = planned or self.playbook.steps[0]
-            self._finish(as_result(name, step, outcome))
+            self._finish(name, planned or self.playbook.steps[0], outcome)
 
 
 def _in_vain(ended: tuple[str, SparkError]) -> Problem:

@@ -41,6 +41,7 @@ def step(
 ) -> Callable[[Callable[[View, ParamsT], Assessment]], Step[View, ParamsT]]:
     """Make the function below it, which assesses, a step that reads these facts. `titles` are those
     by the parameter `state`, where they are not `title`; the rest is as in core/step.py."""
+
     def made(assess: Callable[[View, ParamsT], Assessment]) -> Step[View, ParamsT]:
         return Step(
             name,
