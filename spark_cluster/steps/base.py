@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from spark_cluster.core.diagnosis import DIAGNOSES
-from spark_cluster.core.step import Assessment, Problem, Step, Traffic
+from spark_cluster.core.shell import write_file
+from spark_cluster.core.step import Assessment, Change, Problem, Step, Traffic
 from spark_cluster.document import Document
 from spark_cluster.facts.base import Fact
 from spark_cluster.steps.view import View
@@ -65,6 +66,33 @@ def step(
 
 def _by_state(title: str, titles: Mapping[str, str]) -> Callable[[BaseModel], str]:
     return lambda params: titles.get(vars(params)["state"], title)
+
+
+def word(value: object) -> object:
+    """For `field_validator`: YAML 1.1 reads a bare on or off as a boolean."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
+def patient(*problems: Problem, notes: tuple[str, ...] = ()) -> Assessment:
+    """As `found`, of a step that waits for its problems to go away."""
+    return Assessment((), problems, tuple(fault.what for fault in problems), notes)
+
+
+def rewrite(path: str, now: str, content: str, after: str, mode: int = 0o644) -> tuple[Change, ...]:
+    """The change that makes `content` of what is there `now`; none if it is that already."""
+    if now == content:
+        return ()
+    before = "another content" if now else "absent"
+    return (Change(path, before, after, write_file(path, content, mode)),)
+
+
+def in_use(code: str, listening: Mapping[int, str], ports: Iterable[int]) -> list[Problem]:
+    """The ports on which somebody listens already."""
+    return [
+        problem(code, f"port {port} is in use by {listening[port] or 'another process'}")
+        for port in ports
+        if port in listening
+    ]
 
 
 def problem(code: str, what: str, remedy: str | None = None) -> Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spark_cluster.core.step import Assessment, skip
 from spark_cluster.facts.links import PING, PING_OVERHEAD
-from spark_cluster.steps.base import NoParams, problem, step
+from spark_cluster.steps.base import NoParams, patient, problem, step
 from spark_cluster.steps.view import View
 
 
@@ -29,11 +29,10 @@ def jumbo_ping(view: View, _: NoParams) -> Assessment:
         for interface, peer, size in wanted
         if (interface, peer) not in pings or not pings[interface, peer].answered
     ]
-    problems = tuple(
+    problems = [
         problem("NET004", f"{peer} does not answer a {size} byte ping from {interface}")
         for interface, peer, size in silent
-    )
+    ]
     answered = f"{len(wanted) - len(silent)} of {len(wanted)} peers answered at full size"
     # The first frames after a change may be lost while neighbours are found.
-    waiting = tuple(fault.what for fault in problems)
-    return Assessment(problems=problems, waiting=waiting, notes=(answered,))
+    return patient(*problems, notes=(answered,))

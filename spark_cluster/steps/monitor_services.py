@@ -43,24 +43,21 @@ def run(view: View, params: Params) -> Assessment:
         return _gone(view, params)
     fact = view.facts[MONITOR]
     services = wanted(view, params)
-    in_containers = {s.name: s for s in services if params.source == "images"}
-    as_units = {s.name: s for s in services if params.source == "packages"}
+    names = [service.name for service in services]
     texts = files(view, params)
-    changes: list[Change] = []
+    in_containers = params.source == "images"
     # What is not wanted goes first: it may hold a port that is.
-    changes += _remove_containers(fact, keep=in_containers)
-    changes += _remove_units(fact, keep=as_units)
+    changes = _remove_containers(fact, keep=names if in_containers else ())
+    changes += _remove_units(fact, keep=() if in_containers else names)
     if GRAFANA in services and not fact.password:
         changes.append(Change("Grafana's admin password", "absent", "a random one", _password()))
+    there, start = fact.units, _start_unit
+    if in_containers:
+        there, start = fact.containers, _start_container
     changes += [
-        _start_container(service, fact.containers.get(service.name), texts)
-        for service in in_containers.values()
-        if not _is_as_wanted(service, fact.containers.get(service.name), texts)
-    ]
-    changes += [
-        _start_unit(service, fact.units.get(service.name), texts)
-        for service in as_units.values()
-        if not _is_as_wanted(service, fact.units.get(service.name), texts)
+        start(service, there.get(service.name), texts)
+        for service in services
+        if not _is_as_wanted(service, there.get(service.name), texts)
     ]
     return Assessment(changes=tuple(changes))
 

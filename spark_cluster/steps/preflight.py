@@ -13,7 +13,7 @@ from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.mesh import MESH, marked
 from spark_cluster.facts.models import full_name
 from spark_cluster.facts.storage import DISK, MODEL, PORTS
-from spark_cluster.steps.base import NoParams, problem, step
+from spark_cluster.steps.base import NoParams, in_use, problem, step
 from spark_cluster.steps.containers import unread
 from spark_cluster.steps.view import View
 
@@ -143,13 +143,7 @@ def ports_free(view: View, _: NoParams) -> Assessment:
     listening = view.facts[PORTS].listening
     if not listening:
         return found(problem("HOST003", "ss lists no port at all, not even sshd's"))
-    return found(
-        *(
-            problem("SERVE005", f"port {port} is in use by {listening[port] or 'another process'}")
-            for port in view.serving.ports.get(view.name, ())
-            if port in listening
-        )
-    )
+    return found(*in_use("SERVE005", listening, view.serving.ports.get(view.name, ())))
 
 
 @step("memory", "Check the memory", NoParams, reads=(MEMORY, CONTAINERS))

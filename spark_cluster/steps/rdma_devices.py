@@ -12,7 +12,7 @@ from spark_cluster.core.step import Assessment, Problem
 from spark_cluster.facts.rdma import ACCESS, GIDS
 from spark_cluster.inventory.models import Rail
 from spark_cluster.rdma.gids import find_gid
-from spark_cluster.steps.base import NoParams, problem, step
+from spark_cluster.steps.base import NoParams, patient, problem, step
 from spark_cluster.steps.view import View
 
 
@@ -29,10 +29,8 @@ def rdma_devices(view: View, _: NoParams) -> Assessment:
     if not view.host.rails:
         return Assessment(skipped="the inventory gives it no rails")
     problems = [fault for rail in view.rails(view.name) for fault in _faults(view, rail)]
-    notes = tuple(_gid_notes(view))
     # GID tables follow an address change with a delay: wait briefly before calling it a fault.
-    waiting = tuple(fault.what for fault in problems)
-    return Assessment(problems=tuple(problems), waiting=waiting, notes=notes)
+    return patient(*problems, notes=tuple(_gid_notes(view)))
 
 
 def _faults(view: View, rail: Rail) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ from spark_cluster.facts.supervisor import (
     UNIT,
 )
 from spark_cluster.steps import supervisor
-from spark_cluster.steps.base import problem, step
+from spark_cluster.steps.base import problem, step, word
 from spark_cluster.steps.view import View
 
 
@@ -39,11 +39,7 @@ class Params(Document):
     swap: Literal["off", "keep"] = "off"
     seconds: float = Field(default=120.0, gt=0)
 
-    @field_validator("state", "swap", mode="before")
-    @classmethod
-    def _yaml_booleans(cls, value: object) -> object:
-        """YAML 1.1 reads a bare on or off as a boolean."""
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    _words = field_validator("state", "swap", mode="before")(word)
 
 
 @step(

@@ -17,7 +17,7 @@ from spark_cluster.facts.storage import PORTS
 from spark_cluster.services.compose import LABEL, digest_of
 from spark_cluster.services.service import FOLDER_MARK, Generated, Listen, Service
 from spark_cluster.services.table import SERVICES
-from spark_cluster.steps.base import problem, step
+from spark_cluster.steps.base import in_use, patient, problem, step
 from spark_cluster.steps.view import View
 
 #: Time for a port to close after its process ended.
@@ -80,12 +80,7 @@ def needs(view: View, params: Params) -> Assessment:
         what = f"python3 on {view.name} cannot make a virtual environment"
         problems.append(problem("SVC002", what, f"On {view.name}: apt-get install python3-venv"))
     if not fact.runs:
-        listening = view.facts[PORTS].listening
-        problems += [
-            problem("SVC003", f"port {port} is in use by {listening[port] or 'another process'}")
-            for port in service.ports
-            if port in listening
-        ]
+        problems += in_use("SVC003", view.facts[PORTS].listening, service.ports)
     return found(*problems, notes=service.limits)
 
 
@@ -341,5 +336,5 @@ def _silent(view: View, service: Service, fact: ServiceFact) -> Assessment:
         what = f"port {service.port} of {service.name} still answers: HTTP {fact.answer}"
         remedy = f"On {view.name}: `sudo ss -ltnp 'sport = :{service.port}'` names what listens."
         # Patient: it is no reason not to begin with the teardown.
-        return Assessment(problems=(problem("SVC003", what, remedy),), waiting=(what,))
+        return patient(problem("SVC003", what, remedy))
     return Assessment(notes=("its data is kept",) if fact.data or fact.other_data else ())

@@ -12,7 +12,7 @@ from spark_cluster.core.step import Assessment, Change, found, skip
 from spark_cluster.core.units import human_bytes
 from spark_cluster.document import Document
 from spark_cluster.facts.memory import LARGE, LEAST, MEMORY, SWAP
-from spark_cluster.steps.base import problem, step
+from spark_cluster.steps.base import problem, step, word
 from spark_cluster.steps.view import View
 
 
@@ -23,11 +23,7 @@ class Params(Document):
     state: Literal["off", "on", "keep"] = "off"
     at_boot: Literal["keep", "off"] = "keep"
 
-    @field_validator("state", "at_boot", mode="before")
-    @classmethod
-    def _yaml_booleans(cls, value: object) -> object:
-        """YAML 1.1 reads a bare on or off as a boolean."""
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    _words = field_validator("state", "at_boot", mode="before")(word)
 
 
 @step(
