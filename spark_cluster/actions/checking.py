@@ -12,7 +12,7 @@ from spark_cluster.facts.docker import CONTAINERS, ContainersFact
 from spark_cluster.runner.request import RunRequest
 from spark_cluster.runner.run import Run
 from spark_cluster.runner.session import Session
-from spark_cluster.steps import containers
+from spark_cluster.steps.containers import containers
 
 
 def obstacles(request: RunRequest, freed: Collection[str], operator: Operator) -> list[str]:
@@ -42,7 +42,7 @@ def obstacles(request: RunRequest, freed: Collection[str], operator: Operator) -
             host = session.hosts[name]
             host.facts = host.facts.updated(Facts({CONTAINERS.name: ContainersFact()}))
         plan = run.assess()
-        mended = dict.fromkeys(freed, containers.STEP.affects)
+        mended = dict.fromkeys(freed, containers.affects)
         refused = [*run.results, *run.refusals(plan, mended, patient=False)]
         return hung + [
             f"{each.host}: {each.summary}" + (f" ({each.error.remedy})" if each.error else "")

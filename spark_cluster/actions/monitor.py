@@ -23,7 +23,7 @@ from spark_cluster.monitoring import config, ports
 from spark_cluster.monitoring.stack import SERVICES
 from spark_cluster.monitoring.targets import from_outside
 from spark_cluster.runner.request import RunRequest
-from spark_cluster.steps import monitor, monitor_services
+from spark_cluster.steps import monitor, monitor_services, steps_of
 
 _REMEDIES = {
     "without": f"Known programs: {', '.join(service.name for service in SERVICES)}.",
@@ -31,7 +31,7 @@ _REMEDIES = {
     "watcher": "Write an address and a port, such as 192.168.102.10:9470.",
 }
 
-_STEPS = tuple(step.name for step in (*monitor.STEPS, *monitor_services.STEPS))
+_STEPS = tuple(step.name for step in (*steps_of(monitor), *steps_of(monitor_services)))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from spark_cluster.core.event import (
     RunFailed,
     RunFinished,
     RunStarted,
-    StepFinished,
 )
 from spark_cluster.core.plan import Plan
 from spark_cluster.core.result import Result, Status, exit_code
@@ -243,12 +242,7 @@ def refuse(active: Active, plan: Plan) -> list[Result]:
     refused = active.run.refusals(plan)
     active.run.heed_others(refused)
     for result in refused:
-        active.listener(
-            StepFinished(
-                result.host, result.step, result.title, result.status.value,
-                result.summary, result.details, result.seconds, result.error,
-            )
-        )  # fmt: skip
+        active.listener(result.told())
     return refused
 
 

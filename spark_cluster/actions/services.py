@@ -18,7 +18,10 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.monitoring.targets import from_outside
 from spark_cluster.services.service import Listen, Service, reached
 from spark_cluster.services.table import SERVICES
-from spark_cluster.steps.services import STEPS, left_alone
+from spark_cluster.steps import services, steps_of
+from spark_cluster.steps.services import left_alone
+
+_STEPS = [step.name for step in steps_of(services)]
 
 _LISTEN: dict[str, Listen] = {"": "", "all": "all", "local": "local"}
 
@@ -78,7 +81,7 @@ def up(
     )
     address = from_outside(inventory, server)
     request = stack_request(
-        f"services {name} up", "services", [step.name for step in STEPS], inventory, [server],
+        f"services {name} up", "services", _STEPS, inventory, [server],
         {"service": name, "listen": listen, "address": address}, warnings=warnings,
     )  # fmt: skip
     at = reached(service.listen(_LISTEN[listen]), address)
@@ -130,7 +133,7 @@ def down(
     The outcome's data: `unknown` hosts, and `left_alone`, by host, what was not made by us.
     """
     request = stack_request(
-        f"services {name} down", "services", [step.name for step in STEPS], inventory,
+        f"services {name} down", "services", _STEPS, inventory,
         _hosts(inventory, host), {"service": name, "state": "absent", "purge": purge},
         all_hosts_needed=False, carry_on=True,
     )  # fmt: skip

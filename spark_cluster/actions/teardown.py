@@ -30,11 +30,12 @@ from spark_cluster.recipes import loader as recipes
 from spark_cluster.runner.history import Past, past_runs, unfinished, unfinished_elsewhere
 from spark_cluster.runner.lock import PREEMPTIBLE
 from spark_cluster.runner.request import RunRequest
-from spark_cluster.steps import containers, teardown_check
+from spark_cluster.steps.containers import containers
+from spark_cluster.steps.teardown_check import NOT_BACK, teardown_check
 from spark_cluster.steps.view import Options
 
 #: With --force the kernel gets less time to give everything back: the run ends within a bound.
-_FORCED = Override(teardown_check.STEP.name, "seconds", 15, "--force")
+_FORCED = Override(teardown_check.name, "seconds", 15, "--force")
 
 #: Seconds between two looks at hosts that are away.
 _PAUSE = 10.0
@@ -60,7 +61,7 @@ def teardown_request(
         preempt=PREEMPTIBLE,
         carry_on=True,
         needs_lock=not force,
-        needs=(containers.STEP.name, teardown_check.STEP.name),
+        needs=(containers.name, teardown_check.name),
     )
 
 
@@ -126,9 +127,7 @@ def _carry_out(request: RunRequest, active: Active) -> Outcome:
     results = active.run.apply(plan)
     told = {result.host for result in results}
     missing = [
-        lost
-        for lost in lost_results(active.session, teardown_check.STEP.name)
-        if lost.host not in told
+        lost for lost in lost_results(active.session, teardown_check.name) if lost.host not in told
     ]
     every = [*results, *missing]
     code = exit_code(every)
@@ -156,9 +155,7 @@ def may_launch(recipe: str, results: Sequence[Result], operator: Operator) -> bo
     launch measures what it needs.
     """
     bad = [result for result in results if not result.status.good]
-    clear = all(
-        result.error is not None and result.error.code == teardown_check.NOT_BACK for result in bad
-    )
+    clear = all(result.error is not None and result.error.code == NOT_BACK for result in bad)
     if bad:
         hosts = dict.fromkeys(result.host for result in bad)
         operator.listener(NotLaunched(recipe, tuple(hosts), clear))

@@ -10,7 +10,7 @@ from spark_cluster.actions.run import Active
 from spark_cluster.core.event import as_json
 from spark_cluster.core.result import Result, Status
 from spark_cluster.rdma.verdict import Verdict
-from spark_cluster.steps.rdma_verdict import STEP, verdict
+from spark_cluster.steps.rdma_verdict import rdma_verdict, verdict
 from spark_cluster.workload.served import HostFacts, beside, to_verify
 
 
@@ -37,7 +37,9 @@ def judged_event(active: Active, result: Verdict, facts: HostFacts) -> Judged:
 def verdict_of(active: Active, results: Sequence[Result]) -> Judged | None:
     """The verdict that a run ended with; None if it did not come to one."""
     ended = (Status.OK, Status.FAILED)
-    head = next((r.host for r in results if r.step == STEP.name and r.status in ended), None)
+    head = next(
+        (r.host for r in results if r.step == rdma_verdict.name and r.status in ended), None
+    )
     result = verdict(active.run.view(head)) if head in active.session.alive and head else None
     if result is None:
         return None

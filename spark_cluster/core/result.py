@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spark_cluster.core.error import SparkError
+from spark_cluster.core.event import StepFinished
 
 
 class Status(StrEnum):
@@ -36,6 +37,19 @@ class Result:
     error: SparkError | None = None
     seconds: float = 0.0
     title: str = ""
+
+    def told(self) -> StepFinished:
+        """As those hear it who listen to the run."""
+        return StepFinished(
+            self.host,
+            self.step,
+            self.title,
+            self.status.value,
+            self.summary,
+            self.details,
+            self.seconds,
+            self.error,
+        )
 
 
 def exit_code(results: list[Result]) -> int:

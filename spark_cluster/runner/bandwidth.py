@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from spark_cluster.core.error import Interrupted, SparkError, StepFailed
-from spark_cluster.core.event import Listener, Note, StepFinished, StepStarted
+from spark_cluster.core.event import Note, StepStarted
 from spark_cluster.core.result import Result, Status
 from spark_cluster.core.shell import quote
 from spark_cluster.facts.base import Fact, ProbeContext
@@ -19,11 +18,8 @@ from spark_cluster.inventory.models import Inventory, Rail
 from spark_cluster.rdma import perftest
 from spark_cluster.rdma.bandwidth import Earlier, Expectation, Key, Row, amount, expectation, judge
 from spark_cluster.runner import journal
-from spark_cluster.runner.remote_program import locked, lose, on
-from spark_cluster.runner.session import HostSession, Session
+from spark_cluster.runner.remote_program import Hosts
 from spark_cluster.transport.protocol import Held
-
-T = TypeVar("T")
 
 STEP = "bandwidth"
 
@@ -128,19 +124,16 @@ def tests(inventory: Inventory, names: Sequence[str], *, both: bool = True) -> l
 
 
 @dataclass
-class Bench:
+class Bench(Hosts):
     """Runs the tests of one session. Servers live as long as their `hold`, and no longer."""
 
-    session: Session
-    listener: Listener
     seconds: int
     before: Mapping[Key, Earlier] = field(default_factory=dict)
 
     def look(self) -> None:
         """One exec per host. Raises StepFailed when a host cannot measure at all."""
         facts = (READY, CONTAINERS)
-        outcomes = self.session.each(self.session.alive, lambda host: host.read(facts))
-        lose(self.session, self.listener, outcomes)
+        outcomes = self.each(self.session.alive, lambda host: host.read(facts))
         for name, outcome in outcomes.items():
             if isinstance(outcome, SparkError):
                 continue
@@ -169,7 +162,7 @@ class Bench:
         pairs = [(t.source, t.sink) for t in wanted if {t.source, t.sink} <= alive]
         hosts = dict.fromkeys(name for pair in pairs for name in pair)
         rows: list[Row] = []
-        with locked(self.session, self.listener, list(hosts), "verify-rdma"):
+        with self.locked(list(hosts), "verify-rdma"):
             for test in wanted:
                 self._heed_stop()
                 rows.append(self._one(test))
@@ -229,13 +222,10 @@ class Bench:
     def _attempt(self, test: Test) -> tuple[tuple[float, ...], list[str]]:
         """One try: Gb/s of each rail, or nothing and why."""
         script = perftest.server_script(test.lanes, self.seconds)
-        held = self._on(test.sink, lambda host: host.open.hold(script))
-        if isinstance(held, SparkError):
-            return (), [held.message]
-        try:
-            return self._meet(test, held)
-        finally:
-            self._on(test.sink, lambda _: held.release())
+        with self.holding(test.sink, script) as server:
+            if isinstance(server, SparkError):
+                return (), [server.message]
+            return self._meet(test, server)
 
     def _meet(self, test: Test, held: Held) -> tuple[tuple[float, ...], list[str]]:
         ready = perftest.ready(held.first_line)
@@ -244,13 +234,8 @@ class Bench:
             return (), [f"the server on {test.sink} did not start: {why}"]
         folder, ports = ready
         script = perftest.client_script(test.lanes, ports, self.seconds)
-        client = self._on(test.source, lambda host: host.open.hold(script))
-        if isinstance(client, SparkError):
-            return (), [client.message]
-        try:
-            outputs = self._outputs(test, client)
-        finally:
-            self._on(test.source, lambda _: client.release())
+        with self.holding(test.source, script) as client:
+            outputs = client if isinstance(client, SparkError) else self._outputs(test, client)
         if isinstance(outputs, SparkError):
             return (), [outputs.message]
         parts = tuple(output.measured.gbits for output in outputs if output.measured is not None)
@@ -258,7 +243,7 @@ class Bench:
             return parts, []
         said = [f"{test.source}: {reason}" for output in outputs for reason in output.reasons]
         show = f"cat {quote(folder)}/* 2>/dev/null; true"
-        server = self._on(test.sink, lambda host: host.run(show, timeout=20))
+        server = self.on(test.sink, lambda host: host.run(show, timeout=20))
         if not isinstance(server, SparkError):
             said += [f"{test.sink}: {reason}" for reason in perftest.parse(server.stdout).reasons]
         seconds = perftest.MEET_SECONDS + self.seconds
@@ -273,37 +258,28 @@ class Bench:
             )
         script = perftest.result_script(*started)
         limit = perftest.result_seconds(self.seconds)
-        done = self._on(test.source, lambda host: host.run(script, timeout=limit))
+        done = self.on(test.source, lambda host: host.run(script, timeout=limit))
         if isinstance(done, SparkError):
             return done
         return perftest.sections(done.stdout, len(test.rails))
 
     def _tell(self, row: Row, seconds: float) -> None:
-        state = judge([row])[0][0].state
         said = f"{amount(row.gbits)} Gb/s" if row.gbits is not None else "not measured"
-        status = Status.FAILED if state in ("bad", "failed") else Status.OK
+        status = _status(judge([row])[0][0])
         if not {row.source, row.sink} <= set(self.session.alive):
             status = Status.UNKNOWN
         lines = (said, *row.notes)
-        self.listener(
-            StepFinished(row.source, STEP, row.name, status.value, said, lines, seconds, None)
-        )
+        done = Result(row.source, STEP, status, said, lines, seconds=seconds, title=row.name)
+        self.listener(done.told())
 
-    def _on(self, name: str, work: Callable[[HostSession], T]) -> T | SparkError:
-        return on(self.session, self.listener, name, work)
+
+def _status(row: Row) -> Status:
+    return Status.FAILED if row.state in ("bad", "failed") else Status.OK
 
 
 def results(rows: Sequence[Row]) -> list[Result]:
     """The judged rows as a run's results."""
-    return [
-        Result(
-            row.source,
-            STEP,
-            Status.FAILED if row.state in ("bad", "failed") else Status.OK,
-            row.name,
-        )
-        for row in rows
-    ]
+    return [Result(row.source, STEP, _status(row), row.name) for row in rows]
 
 
 def journals(own: str) -> list[str]:

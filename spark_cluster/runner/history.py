@@ -11,10 +11,10 @@ from typing import Any
 
 from spark_cluster.core.error import InputError
 from spark_cluster.runner import journal
-from spark_cluster.steps import teardown_check
+from spark_cluster.steps.teardown_check import teardown_check
 
 #: Journals of earlier releases have its earlier name.
-_LAST_LOOK = (teardown_check.STEP.name, *teardown_check.STEP.formerly)
+_LAST_LOOK = (teardown_check.name, *teardown_check.formerly)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from spark_cluster.core.error import SparkError
 from spark_cluster.core.result import Result
 from spark_cluster.facts.hardware import HARDWARE
-from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.models import IMAGES, Image, ImagesFact, full_name
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.runner.remote_program import diagnosed, locked
+from spark_cluster.runner.remote_program import diagnosed
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.transfer import plan
 from spark_cluster.transfer.payload import ImagePayload
@@ -65,11 +64,8 @@ class Images:
                 return ""
             return f"{self.name} is {there.id[7:19] if there else 'absent'}, not {image.id[7:19]}"
 
-        used = {host for wave in waves for way in wave for host in (way.source, way.sink)}
-        hosts = [host for host in self.inventory.hosts if host in used]
-        session, listener = self.transfer.session, self.transfer.listener
-        with locked(session, listener, hosts, self.verb, file=FILES_LOCK):
-            return results + self.transfer.copy(payload, waves, IMAGES, arrived)
+        spread = self.transfer.spread
+        return results + spread(self.verb, self.inventory, payload, waves, IMAGES, arrived)
 
     def _source(self, held: Mapping[str, Image | None], preferred: str | None) -> tuple[str, Image]:
         """Where to copy from; with images that differ, only `preferred` tells."""

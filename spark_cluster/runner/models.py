@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from spark_cluster.core.error import CheckFailed, SparkError, StepFailed
@@ -18,7 +19,7 @@ from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.models import ModelsFact, models
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes.naming import NamedModel, model_folder
-from spark_cluster.runner.remote_program import diagnosed, locked, on
+from spark_cluster.runner.remote_program import diagnosed
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.transfer import plan
 from spark_cluster.transfer.cache import CachedModel, holds, identified, manifest, nameless
@@ -39,7 +40,6 @@ class Models:
         self.name, self.cache = self.model.name, self.model.cache
         self.revision = self.model.revision
         self.session = self.transfer.session
-        self.listener = self.transfer.listener
         self.fact = models(self.cache)
         self.folder = model_folder(self.cache, self.name)
 
@@ -123,11 +123,8 @@ class Models:
             faults = there.faults(self.revision) if there else ("it is not there",)
             return "; ".join(faults) or f"it is not the same as on {sources[0]}"
 
-        used = dict.fromkeys(
-            host for wave in waves for way in wave for host in (way.source, way.sink)
-        )
-        with self._locked([host for host in self.inventory.hosts if host in used]):
-            return self.transfer.copy(payload, waves, self.fact, arrived)
+        spread = self.transfer.spread
+        return spread(self.verb, self.inventory, payload, waves, self.fact, arrived)
 
     # Downloading
 
@@ -227,20 +224,13 @@ class Models:
         """Remove the model from these hosts, and look again. Raises StepFailed when it is in use:
         nothing was removed."""
         title, finish = f"Remove {self.name}", self.transfer.finish
-        with self._locked(hosts), locked(self.session, self.listener, hosts, self.verb):
+        with self._locked(hosts), self.transfer.locked(hosts, self.verb):
             self.read(hosts)
             self.refuse_if_used()
-            self.listener(StepStarted("model-remove", title, tuple(hosts)))
+            self.transfer.listener(StepStarted("model-remove", title, tuple(hosts)))
             job = {"hub": f"{self.cache}/hub", "model": self.name}
-            done = {
-                host: on(
-                    self.session,
-                    self.listener,
-                    host,
-                    lambda one: self.transfer.remove(job, one),
-                )
-                for host in hosts
-            }
+            remove = partial(self.transfer.remove, job)
+            done = {host: self.transfer.on(host, remove) for host in hosts}
             left = self.read()
         results = []
         for host, outcome in done.items():
@@ -255,7 +245,7 @@ class Models:
         return results
 
     def _locked(self, hosts: Sequence[str]) -> AbstractContextManager[None]:
-        return locked(self.session, self.listener, hosts, self.verb, file=FILES_LOCK)
+        return self.transfer.locked(hosts, self.verb, file=FILES_LOCK)
 
 
 def _downloaded(done: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from spark_cluster.core.error import (
     CheckFailed,
@@ -80,26 +81,24 @@ def result_of(
     name: str, planned: PlannedStep, assessment: Assessment, changed: Sequence[Change]
 ) -> Result:
     """The result that the last assessment allows to claim."""
-    step = planned.step.name
     if assessment.problems:
         return failure(name, planned, assessment.problems)
+    claim = partial(Result, name, planned.step.name, title=planned.title)
     if assessment.changes:
         still = "; ".join(f"{c.what} is still {c.before}" for c in assessment.changes)
         error = StepFailed(
             f"the commands ran, and the second reading still differs: {still}",
             host=name,
-            step=step,
+            step=planned.step.name,
             remedy="Something else sets it back. Look at it on the host, then run again.",
         )
-        return Result(name, step, Status.FAILED, still, error=error, title=planned.title)
+        return claim(Status.FAILED, still, error=error)
     if assessment.skipped is not None:
-        return Result(name, step, Status.SKIPPED, assessment.skipped, title=planned.title)
+        return claim(Status.SKIPPED, assessment.skipped)
     if changed:
         done = [f"{c.what}: {c.before} -> {c.after}" for c in changed]
-        details = (*done, *assessment.notes)
-        said = f"{len(changed)} changed"
-        return Result(name, step, Status.CHANGED, said, details, title=planned.title)
-    return Result(name, step, Status.OK, "; ".join(assessment.notes), title=planned.title)
+        return claim(Status.CHANGED, f"{len(changed)} changed", (*done, *assessment.notes))
+    return claim(Status.OK, "; ".join(assessment.notes))
 
 
 def failure(name: str, planned: PlannedStep, problems: Sequence[Problem]) -> Result:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from spark_cluster.core.diagnosis import DIAGNOSES
@@ -25,15 +26,6 @@ T = TypeVar("T")
 _FIRST, _LAST = 0.3, 3.0
 
 
-def on(
-    session: Session, listener: Listener, name: str, work: Callable[[HostSession], T]
-) -> T | SparkError:
-    """`work` in the host's own thread; a connection that is gone takes the host out."""
-    outcome = session.each([name], work)[name]
-    lose(session, listener, {name: outcome})
-    return outcome
-
-
 def lose(session: Session, listener: Listener, outcomes: Mapping[str, object]) -> None:
     """Take the hosts out whose connection is gone, and tell it once."""
     for name, outcome in outcomes.items():
@@ -42,26 +34,53 @@ def lose(session: Session, listener: Listener, outcomes: Mapping[str, object]) -
             listener(HostLost(name, outcome))
 
 
-@contextlib.contextmanager
-def locked(
-    session: Session, listener: Listener, names: Sequence[str], verb: str, *, file: str = RUN_LOCK
-) -> Iterator[None]:
-    """Hold the hosts' lock `file`, taken in this order, so that two runs cannot have half each.
+@dataclass
+class Hosts:
+    """The hosts of a session, for a verb that is no playbook."""
 
-    Raises Locked. A host that is lost meanwhile is told and left out.
-    """
-    held: dict[str, Held] = {}
-    holder = holder_here(verb)
-    try:
-        for name in names:
-            outcome = on(session, listener, name, lambda host: take(host, holder, file=file)[0])
-            if not isinstance(outcome, SparkError):
-                held[name] = outcome
-            elif name in session.alive:
-                raise outcome
-        yield
-    finally:
-        session.each(held, lambda host: held[host.name].release())
+    session: Session
+    listener: Listener
+
+    def on(self, name: str, work: Callable[[HostSession], T]) -> T | SparkError:
+        """`work` in the host's own thread; a connection that is gone takes the host out."""
+        return self.each([name], work)[name]
+
+    def each(
+        self, names: Iterable[str], work: Callable[[HostSession], T]
+    ) -> dict[str, T | SparkError]:
+        """The same on several hosts at once."""
+        outcomes = self.session.each(names, work)
+        lose(self.session, self.listener, outcomes)
+        return outcomes
+
+    @contextlib.contextmanager
+    def holding(self, name: str, script: str) -> Iterator[Held | SparkError]:
+        """A script that runs on the host as long as the context lasts, or why it does not."""
+        held = self.on(name, lambda host: host.open.hold(script))
+        try:
+            yield held
+        finally:
+            if not isinstance(held, SparkError):
+                self.on(name, lambda _: held.release())
+
+    @contextlib.contextmanager
+    def locked(self, names: Sequence[str], verb: str, *, file: str = RUN_LOCK) -> Iterator[None]:
+        """Hold the hosts' lock `file`, taken in this order, so that two runs cannot have half each.
+
+        Raises Locked. A host that is lost meanwhile is told and left out.
+        """
+        held: dict[str, Held] = {}
+        holder = holder_here(verb)
+        try:
+            for name in names:
+                outcome = self.on(name, lambda host: take(host, holder, file=file)[0])
+                if not isinstance(outcome, SparkError):
+                    held[name] = outcome
+                elif name in self.session.alive:
+                    raise outcome
+            yield
+        finally:
+            self.session.each(held, lambda host: held[host.name].release())
 
 
 # Programs on the nodes (transfer/node)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from spark_cluster.core.error import Interrupted, SparkError, StepFailed
-from spark_cluster.core.event import Listener, StepFinished, StepStarted
+from spark_cluster.core.event import Listener, StepStarted
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.result import Result
 from spark_cluster.core.step import Assessment, Problem, Traffic
@@ -185,11 +185,8 @@ class Run:
             )
 
     def _preempt(self) -> tuple[str, ...]:
-        return (
-            (*PREEMPTIBLE, "bootstrap", "teardown")
-            if self.request.options.force
-            else self.request.preempt
-        )
+        forced = (*PREEMPTIBLE, "bootstrap", "teardown")
+        return forced if self.request.options.force else self.request.preempt
 
     def _lock(self) -> None:
         self._locks.take(
@@ -221,11 +218,8 @@ class Run:
                 self._ended[host.name] = error
                 raise
 
-        outcomes = self.session.each(assessments, work)
-        for name, outcome in outcomes.items():
-            self._finish(
-                outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
-            )
+        for name, outcome in self.session.each(assessments, work).items():
+            self._finish(name, planned, outcome)
 
     def _refresh(self, planned: PlannedStep, names: Sequence[str]) -> None:
         """Read again what earlier changes may have altered."""
@@ -360,26 +354,14 @@ class Run:
 
         for name, outcome in self.session.each(armed, confirm).items():
             self._mark(self._dirty, planned, name)
-            self._finish(
-                outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
-            )
+            self._finish(name, planned, outcome)
 
-    def _finish(self, result: Result) -> None:
+    def _finish(self, name: str, planned: PlannedStep, outcome: Result | SparkError) -> None:
+        result = outcome if isinstance(outcome, Result) else as_result(name, planned, outcome)
         self.results.append(result)
         if not result.status.good:
             self._failed.add(result.host)
-        self.listener(
-            StepFinished(
-                result.host,
-                result.step,
-                result.title,
-                result.status.value,
-                result.summary,
-                result.details,
-                result.seconds,
-                result.error,
-            )
-        )
+        self.listener(result.told())
 
     def _lose(self, outcomes: Mapping[str, object], planned: PlannedStep | None = None) -> None:
         """A host whose reading failed is out of the run; what it was doing is its result."""
@@ -387,8 +369,7 @@ class Run:
             if not isinstance(outcome, SparkError):
                 continue
             self.session.hosts[name].lost = outcome
-            step = planned or self.playbook.steps[0]
-            self._finish(as_result(name, step, outcome))
+            self._finish(name, planned or self.playbook.steps[0], outcome)
 
 
 def _in_vain(ended: tuple[str, SparkError]) -> Problem:

@@ -10,14 +10,16 @@ from functools import partial
 from typing import Any
 
 from spark_cluster.core.error import Interrupted, SparkError, StepFailed
-from spark_cluster.core.event import Listener, Note, Progress, StepFinished, StepStarted
+from spark_cluster.core.event import Note, Progress, StepStarted
 from spark_cluster.core.result import Result, Status
 from spark_cluster.core.secret import Secret
 from spark_cluster.facts.base import Fact
 from spark_cluster.facts.hardware import HARDWARE
+from spark_cluster.facts.lock import FILES_LOCK
 from spark_cluster.facts.probe import PRELUDE
-from spark_cluster.runner.remote_program import follow, look, lose, on, program
-from spark_cluster.runner.session import HostSession, Session
+from spark_cluster.inventory.models import Inventory
+from spark_cluster.runner.remote_program import Hosts, follow, look, program
+from spark_cluster.runner.session import HostSession
 from spark_cluster.transfer import scripts
 from spark_cluster.transfer.node import hub, pull
 from spark_cluster.transfer.node.streams import TOKEN_BYTES
@@ -31,15 +33,28 @@ _IPERF_SECONDS = 3
 
 
 @dataclass
-class Transfer:
+class Transfer(Hosts):
     """The copies of one session. `encrypt`: through the nodes' own SSH (`spark-cluster mesh`).
     `iperf`: measure each way with iperf3 before the copy."""
 
-    session: Session
-    listener: Listener
     encrypt: bool = False
     iperf: bool = False
     copied: list[Copied] = field(default_factory=list)
+
+    def spread(
+        self,
+        verb: str,
+        inventory: Inventory,
+        payload: Payload,
+        waves: Sequence[Sequence[Route]],
+        read: Fact[object],
+        arrived: Callable[[Any], str],
+    ) -> list[Result]:
+        """`copy`, while this run holds the files of all hosts in it. Raises Locked, too."""
+        used = {host for wave in waves for way in wave for host in (way.source, way.sink)}
+        hosts = [host for host in inventory.hosts if host in used]
+        with self.locked(hosts, verb, file=FILES_LOCK):
+            return self.copy(payload, waves, read, arrived)
 
     def copy(
         self,
@@ -84,7 +99,7 @@ class Transfer:
         """The second reading decides, not the program that says that it copied."""
         if isinstance(outcome, Copied):
             self.copied.append(outcome)
-            facts = on(self.session, self.listener, way.sink, lambda host: host.read([read]))
+            facts = self.on(way.sink, lambda host: host.read([read]))
             if isinstance(facts, SparkError):
                 outcome = facts
             elif wrong := arrived(facts[read]):
@@ -128,8 +143,9 @@ class Transfer:
             lines = (error.message,)
             status = Status.FAILED if host in self.session.alive else Status.UNKNOWN
         said = lines[0] if lines else ""
-        self.listener(StepFinished(host, step, title, status.value, said, lines, seconds, error))
-        return Result(host, step, status, said, lines, error, seconds)
+        result = Result(host, step, status, said, lines, error, seconds, title)
+        self.listener(result.told())
+        return result
 
     def _wave(
         self, payload: Payload, wave: Sequence[Route]
@@ -161,10 +177,9 @@ class Transfer:
             def fetch(host: HostSession) -> Mapping[str, Any]:
                 return self._follow(host, ready[host.name][1], payload.step)
 
-            outcomes = self.session.each(ready, fetch)
-            lose(self.session, self.listener, outcomes)
+            outcomes = self.each(ready, fetch)
             usage = {
-                name: on(self.session, self.listener, name, partial(look, started=started))
+                name: self.on(name, partial(look, started=started))
                 for name, started in servers.items()
                 if isinstance(started, scripts.Started)
             }
@@ -216,12 +231,7 @@ class Transfer:
     def _held(self, stack: ExitStack, name: str, order: Order) -> scripts.Started | SparkError:
         """A program on a host for as long as the stack is open."""
         opened = ExitStack()
-        started = on(
-            self.session,
-            self.listener,
-            name,
-            lambda host: opened.enter_context(program(host, order)),
-        )
+        started = self.on(name, lambda host: opened.enter_context(program(host, order)))
         stack.callback(lambda: self.session.each([name], lambda _: opened.close()))
         return started
 
@@ -237,28 +247,25 @@ class Transfer:
         """What iperf3 reaches from source to sink, in Gb/s; None, and why is told, if nothing."""
         addresses = [sink.ip for _, sink in way.ways]
         script = scripts.iperf_server(addresses)
-        held = on(self.session, self.listener, way.sink, lambda host: host.open.hold(script))
-        if isinstance(held, SparkError):
-            return None
-        try:
+        with self.holding(way.sink, script) as held:
+            if isinstance(held, SparkError):
+                return None
             ports = scripts.iperf_ports(held.first_line)
             if len(ports) != len(addresses):
                 why = held.first_line.removeprefix("failed ") or "iperf3 did not start"
                 self.listener(Note(f"iperf3: {why}", way.sink))
                 return None
             client = scripts.iperf_clients(addresses, ports, streams, _IPERF_SECONDS)
-            done = on(
-                self.session, self.listener, way.source,
-                lambda host: host.run(client, timeout=_IPERF_SECONDS + 30.0),
-            )  # fmt: skip
-            reached = None if isinstance(done, SparkError) else iperf_gbits(done.stdout)
-            if reached is None and not isinstance(done, SparkError):
-                said = done.stderr.strip() or done.stdout.strip() or "it gave no figure"
-                last = said.rpartition("\n")[2]
-                self.listener(Note(f"iperf3: {last[:200]}", way.source))
-            return reached
-        finally:
-            self.session.each([way.sink], lambda _: held.release())
+            limit = _IPERF_SECONDS + 30.0
+            done = self.on(way.source, lambda host: host.run(client, timeout=limit))
+        if isinstance(done, SparkError):
+            return None
+        reached = iperf_gbits(done.stdout)
+        if reached is None:
+            said = done.stderr.strip() or done.stdout.strip() or "it gave no figure"
+            last = said.rpartition("\n")[2]
+            self.listener(Note(f"iperf3: {last[:200]}", way.source))
+        return reached
 
     # On one host
 
@@ -266,9 +273,7 @@ class Transfer:
         """Download on one host and verify there; what the program says of it, or why not."""
         self.listener(StepStarted("model-pull", title, (host,)))
         work = (pull, "pull", job)
-        return on(
-            self.session, self.listener, host, lambda one: self._follow(one, work, "model-pull")
-        )
+        return self.on(host, lambda one: self._follow(one, work, "model-pull"))
 
     def verify(
         self, folder: str, hosts: Sequence[str], title: str
@@ -276,20 +281,13 @@ class Transfer:
         """Hash every file of a model on these hosts at once."""
         self.listener(StepStarted("model-verify", title, tuple(hosts)))
         work = (hub, "verify", {"folder": folder})
-        found = self.session.each(hosts, lambda host: self._follow(host, work, "model-verify"))
-        lose(self.session, self.listener, found)
-        return found
+        return self.each(hosts, lambda host: self._follow(host, work, "model-verify"))
 
     def identify(self, folder: str, commit: str, host: str, title: str) -> dict[str, str]:
         """The sha256 of the files of a commit that have no hash on this host. Raises SparkError."""
         self.listener(StepStarted("model-verify", title, (host,)))
         work = (hub, "identify", {"folder": folder, "commit": commit})
-        done = on(
-            self.session,
-            self.listener,
-            host,
-            lambda one: self._follow(one, work, "model-verify"),
-        )
+        done = self.on(host, lambda one: self._follow(one, work, "model-verify"))
         if isinstance(done, SparkError):
             raise done
         return {str(name): str(digest) for name, digest in done["digests"].items()}

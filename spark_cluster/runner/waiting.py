@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
-
-from tenacity import (
-    RetryError,
-    Retrying,
-    retry_if_result,
-    stop_after_delay,
-    wait_incrementing,
-)
 
 from spark_cluster.core.event import Listener, Progress
 from spark_cluster.core.plan import PlannedStep
 from spark_cluster.core.step import Assessment, Problem
 from spark_cluster.runner.session import Stop
 
-#: Seconds between two readings: quick at first, then sparing with the host.
-_POLL = wait_incrementing(start=1.0, increment=0.5, max=10.0)
+
+def _pause(attempt: int) -> float:
+    """Seconds until the next reading: quick at first, then sparing with the host."""
+    return min(1.0 + 0.5 * attempt, 10.0)
 
 
 def wait(
@@ -37,37 +32,24 @@ def wait(
     seconds = planned.wait_seconds
     assert seconds is not None
     started = time.monotonic()
-
-    def again() -> Assessment:
-        now = look()
-        message = "; ".join(what for what in now.waiting if what)
+    for attempt in itertools.count():
+        last = look()
+        passed = time.monotonic() - started
+        message = "; ".join(what for what in last.waiting if what)
         if message:
-            listener(Progress(host, planned.step.name, message, time.monotonic() - started))
-        return now
-
-    def pause(step: float) -> None:
-        stop.wait(step)
-
-    retry = Retrying(
-        retry=retry_if_result(lambda now: bool(now.waiting) and not stop.requested),
-        stop=stop_after_delay(seconds),
-        wait=_POLL,
-        sleep=pause,
-    )
-    try:
-        last = retry(again)
-    except RetryError as error:
-        last = error.last_attempt.result()
+            listener(Progress(host, planned.step.name, message, passed))
+        if not last.waiting or stop.requested or passed >= seconds:
+            break
+        stop.wait(_pause(attempt))
     if last.waiting and stop.requested:
         return Assessment(skipped="interrupted while waiting")
     if not last.waiting or last.problems:
         return replace(last, waiting=())
-    waited = f"{time.monotonic() - started:.0f} s"
     return Assessment(
         problems=tuple(
             Problem(
                 "",
-                f"after {waited}: {what or 'the head is not ready'}",
+                f"after {passed:.0f} s: {what or 'the head is not ready'}",
                 "Look at `spark-cluster status`.",
             )
             for what in last.waiting

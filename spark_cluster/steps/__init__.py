@@ -1,53 +1,24 @@
 """One file per step: facts and a wanted state in, a difference and commands out. All pure.
 
-To add a step: a file with `assess` and `STEP`, a line in `registry()`, its cases in
+To add a step: a function under `@step` (base.py) in a file here, its cases in
 tests/unit/steps/cases/.
 """
 
 from __future__ import annotations
 
-from spark_cluster.core.step import AnyStep
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+
+from spark_cluster.core.step import AnyStep, Step
+
+
+def steps_of(module: ModuleType) -> list[AnyStep]:
+    """The steps of a file, in the order in which it has them."""
+    return [each for each in vars(module).values() if isinstance(each, Step)]
 
 
 def registry() -> dict[str, AnyStep]:
     """Every step by the name that playbooks use."""
-    from spark_cluster.steps import (
-        containers,
-        docker,
-        fit,
-        gpu,
-        host,
-        host_files,
-        ipv6,
-        jumbo_ping,
-        launch_snapshot,
-        memlock,
-        mesh,
-        monitor,
-        monitor_services,
-        mtu,
-        netplan,
-        netplan_undo,
-        page_cache,
-        preflight,
-        rdma_devices,
-        rdma_modules,
-        rdma_verdict,
-        restart_at_boot,
-        secrets,
-        services,
-        serving,
-        shared_memory,
-        swap,
-        teardown_check,
-    )
-
-    modules = (
-        containers, docker, fit, gpu, host, host_files, ipv6, jumbo_ping, launch_snapshot, memlock,
-        mtu, netplan, page_cache, rdma_devices, rdma_modules, rdma_verdict, restart_at_boot,
-        secrets, shared_memory, swap, teardown_check,
-    )  # fmt: skip
-    several = (preflight, serving, mesh, netplan_undo, monitor, monitor_services, services)
-    steps: list[AnyStep] = [module.STEP for module in modules]
-    steps += [step for module in several for step in module.STEPS]
-    return {step.name: step for step in steps}
+    modules = [import_module(f"{__name__}.{each.name}") for each in iter_modules(__path__)]
+    return {step.name: step for module in modules for step in steps_of(module)}

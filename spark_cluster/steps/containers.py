@@ -10,7 +10,7 @@ from pydantic import Field
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import forget
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Problem, Step, skip
+from spark_cluster.core.step import Assessment, Change, Problem, skip
 from spark_cluster.core.units import count
 from spark_cluster.document import Document
 from spark_cluster.facts.docker import CONTAINERS, Container
@@ -20,7 +20,7 @@ from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.serving import RAY, SERVER
 from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.secrets import start
 from spark_cluster.steps.view import View
 
@@ -41,7 +41,16 @@ def _titled(params: Params) -> str:
     return f"Start {whose.get(params.role, 'the containers')}"
 
 
-def assess(view: View, params: Params) -> Assessment:
+@step(
+    "containers",
+    "Start the containers",
+    Params,
+    reads=(CONTAINERS, SECRETS, SERVER),
+    titled=_titled,
+    affects=(CONTAINERS, MEMORY, PORTS, GPU, RAY, SERVER, SHARED_MEMORY),
+    timeout=900.0,
+)
+def containers(view: View, params: Params) -> Assessment:
     if params.state == "absent":
         return _absent(view, params)
     fact = view.facts[CONTAINERS]
@@ -170,23 +179,3 @@ def _kill(container: Container) -> str:
         "done\n"
         "sleep 1\n"
     )
-
-
-STEP = Step(
-    name="containers",
-    title="Start the containers",
-    titled=_titled,
-    params=Params,
-    reads=(CONTAINERS.name, SECRETS.name, SERVER.name),
-    assess=assess,
-    affects=(
-        CONTAINERS.name,
-        MEMORY.name,
-        PORTS.name,
-        GPU.name,
-        RAY.name,
-        SERVER.name,
-        SHARED_MEMORY.name,
-    ),
-    timeout=900.0,
-)

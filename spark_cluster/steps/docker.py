@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Problem, Step
+from spark_cluster.core.step import Assessment, Change, Problem
 from spark_cluster.document import Document
 from spark_cluster.facts.docker import DOCKER
 from spark_cluster.facts.host import HOST
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.view import View
 
 
@@ -18,7 +18,8 @@ class Params(Document):
     group: bool = False
 
 
-def assess(view: View, params: Params) -> Assessment:
+@step("docker", "Check that docker can give containers the GPU", Params, reads=(DOCKER, HOST))
+def docker(view: View, params: Params) -> Assessment:
     docker = view.facts[DOCKER]
     if not docker.version:
         return Assessment(problems=(problem("DOCKER001", f"docker says: {docker.error}"),))
@@ -32,12 +33,3 @@ def assess(view: View, params: Params) -> Assessment:
         changes = (Change(f"groups of {user}", "without docker", "with docker", command),)
     note = f"docker {docker.version}, GPU by {docker.gpu or 'nothing'}"
     return Assessment(changes=changes, problems=problems, notes=(note,))
-
-
-STEP = Step(
-    name="docker",
-    title="Check that docker can give containers the GPU",
-    params=Params,
-    reads=(DOCKER.name, HOST.name),
-    assess=assess,
-)

@@ -5,7 +5,7 @@ Whether that memory is free just now is the step `memory`'s question.
 
 from __future__ import annotations
 
-from spark_cluster.core.step import Assessment, Problem, Step, found, skip
+from spark_cluster.core.step import Assessment, Problem, found, skip
 from spark_cluster.core.units import GIB
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.facts.docker import CONTAINERS
@@ -16,11 +16,18 @@ from spark_cluster.recipes import command_line, ollama
 from spark_cluster.recipes.demand import BadArgument, Demand, of_arguments
 from spark_cluster.recipes.fit import ROUGH, Fit, Memory, fit
 from spark_cluster.recipes.known_models import numbers
-from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.base import NoParams, problem, step
 from spark_cluster.steps.view import View
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step(
+    "fit",
+    "Check that the model fits into the memory",
+    NoParams,
+    reads=(MEMORY, MODEL, MODEL_CONFIG, CONTAINERS),
+    depends=(MODEL, MODEL_CONFIG),  # of the memory only the total, which nothing changes
+)
+def model_fits(view: View, _: NoParams) -> Assessment:
     if view.own_container() is not None:
         return skip("this deployment already runs here")
     total = view.facts[MEMORY].total
@@ -61,13 +68,3 @@ def _said(result: Fit) -> list[str]:
     if result.tokens is None or result.sequences is None:
         return []
     return [f"room for {result.tokens:,} tokens, {result.sequences:.1f} full sequences"]
-
-
-STEP = Step(
-    name="fit",
-    title="Check that the model fits into the memory",
-    params=NoParams,
-    reads=(MEMORY.name, MODEL.name, MODEL_CONFIG.name, CONTAINERS.name),
-    depends=(MODEL.name, MODEL_CONFIG.name),  # of the memory only the total, which nothing changes
-    assess=assess,
-)

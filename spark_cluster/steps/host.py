@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spark_cluster.core.step import Assessment, Step, found
+from spark_cluster.core.step import Assessment, found
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS
-from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.base import NoParams, problem, step
 from spark_cluster.steps.view import View
 
 _PACKAGES = {
@@ -16,7 +16,8 @@ _PACKAGES = {
 }  # fmt: skip
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step("host", "Check that programs and interfaces are there", NoParams, reads=(HOST, LINKS))
+def host(view: View, _: NoParams) -> Assessment:
     host = view.facts[HOST]
     problems = [
         problem(
@@ -36,12 +37,3 @@ def assess(view: View, _: NoParams) -> Assessment:
         elif links[item.interface].up and not links[item.interface].carrier:
             problems.append(problem("NET002", f"{item.interface} has no carrier"))
     return found(*problems, notes=(f"{host.os}, kernel {host.kernel}, {host.arch}",))
-
-
-STEP = Step(
-    name="host",
-    title="Check that programs and interfaces are there",
-    params=NoParams,
-    reads=(HOST.name, LINKS.name),
-    assess=assess,
-)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from spark_cluster.core.shell import write_file
-from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.core.step import Assessment, Change
 from spark_cluster.facts.storage import FILES
-from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.base import NoParams, step
 from spark_cluster.steps.view import View
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step("host-files", "Write the recipe's files to the host", NoParams, reads=(FILES,))
+def host_files(view: View, _: NoParams) -> Assessment:
     present = view.facts[FILES].present
     return Assessment(
         changes=tuple(
@@ -18,12 +19,3 @@ def assess(view: View, _: NoParams) -> Assessment:
             if file.path not in present
         )
     )
-
-
-STEP = Step(
-    name="host-files",
-    title="Write the recipe's files to the host",
-    params=NoParams,
-    reads=(FILES.name,),
-    assess=assess,
-)

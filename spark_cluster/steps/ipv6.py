@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.core.step import Assessment, Change
 from spark_cluster.facts.links import LINKS
 from spark_cluster.facts.rdma import GIDS
-from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.base import NoParams, step
 from spark_cluster.steps.view import View
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step("ipv6", "Turn IPv6 off on the rails", NoParams, reads=(LINKS,), affects=(LINKS, GIDS))
+def ipv6(view: View, _: NoParams) -> Assessment:
     return Assessment(changes=tuple(_changes(view)))
 
 
@@ -25,13 +26,3 @@ def _changes(view: View) -> Iterator[Change]:
         key = f"/proc/sys/net/ipv6/conf/{rail.interface}/disable_ipv6"
         before = ", ".join(link.ipv6) or "on"
         yield Change(f"{rail.interface} IPv6", before, "off", f"echo 1 > {quote(key)}\n")
-
-
-STEP = Step(
-    name="ipv6",
-    title="Turn IPv6 off on the rails",
-    params=NoParams,
-    reads=(LINKS.name,),
-    assess=assess,
-    affects=(LINKS.name, GIDS.name),
-)

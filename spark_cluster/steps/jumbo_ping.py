@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from spark_cluster.core.step import Assessment, Step, skip
+from spark_cluster.core.step import Assessment, skip
 from spark_cluster.facts.links import PING, PING_OVERHEAD
-from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.base import NoParams, patient, problem, step
 from spark_cluster.steps.view import View
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step(
+    "jumbo-ping",
+    "Check that jumbo frames reach the peers on every rail",
+    NoParams,
+    reads=(PING,),
+    wait=lambda _: 20.0,
+)
+def jumbo_ping(view: View, _: NoParams) -> Assessment:
     if not view.host.rails:
         return skip("the inventory gives it no rails")
     pings = {(ping.interface, ping.peer): ping for ping in view.facts[PING].pings}
@@ -22,21 +29,10 @@ def assess(view: View, _: NoParams) -> Assessment:
         for interface, peer, size in wanted
         if (interface, peer) not in pings or not pings[interface, peer].answered
     ]
-    problems = tuple(
+    problems = [
         problem("NET004", f"{peer} does not answer a {size} byte ping from {interface}")
         for interface, peer, size in silent
-    )
+    ]
     answered = f"{len(wanted) - len(silent)} of {len(wanted)} peers answered at full size"
     # The first frames after a change may be lost while neighbours are found.
-    waiting = tuple(fault.what for fault in problems)
-    return Assessment(problems=problems, waiting=waiting, notes=(answered,))
-
-
-STEP = Step(
-    name="jumbo-ping",
-    title="Check that jumbo frames reach the peers on every rail",
-    params=NoParams,
-    reads=(PING.name,),
-    assess=assess,
-    wait=lambda _: 20.0,
-)
+    return patient(*problems, notes=(answered,))

@@ -6,13 +6,13 @@ from typing import Literal
 
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote, write_file
-from spark_cluster.core.step import Assessment, Change, Step, skip
+from spark_cluster.core.step import Assessment, Change, skip
 from spark_cluster.document import Document
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT, NOTE, LaunchSnapshotFact
 from spark_cluster.facts.memory import MEMORY, SWAP
 from spark_cluster.facts.shared_memory import SHARED_MEMORY
-from spark_cluster.steps.base import by_state
+from spark_cluster.steps.base import step
 from spark_cluster.steps.view import View
 
 
@@ -23,7 +23,16 @@ class Params(Document):
     state: Literal["noted", "restored"]
 
 
-def assess(view: View, params: Params) -> Assessment:
+@step(
+    "launch-snapshot",
+    "Record the host's state before the launch",
+    Params,
+    reads=(LAUNCH_SNAPSHOT, SWAP, CONTAINERS, MEMORY, SHARED_MEMORY),
+    timeout=300.0,
+    titles={"restored": "Restore the host's state from before the launch"},
+    formerly=("as-before",),
+)
+def launch_snapshot(view: View, params: Params) -> Assessment:
     return _noted(view) if params.state == "noted" else _restored(view)
 
 
@@ -66,18 +75,3 @@ def _restored(view: View) -> Assessment:
     ]
     done = Change(NOTE, f"of launch {before.run}", "used up", f"rm -f {quote(NOTE)}\n")
     return Assessment((*changes, done))
-
-
-STEP = Step(
-    name="launch-snapshot",
-    title="Record the host's state before the launch",
-    params=Params,
-    reads=(LAUNCH_SNAPSHOT.name, SWAP.name, CONTAINERS.name, MEMORY.name, SHARED_MEMORY.name),
-    assess=assess,
-    timeout=300.0,
-    titled=by_state(
-        noted="Record the host's state before the launch",
-        restored="Restore the host's state from before the launch",
-    ),
-    formerly=("as-before",),
-)

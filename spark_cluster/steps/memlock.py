@@ -5,10 +5,9 @@ Containers get their own limit from launch; this one is for perftest and ib_writ
 
 from __future__ import annotations
 
-from spark_cluster.core.shell import write_file
-from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.core.step import Assessment
 from spark_cluster.facts.rdma import ACCESS, LIMITS_FILE
-from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.base import NoParams, rewrite, step
 from spark_cluster.steps.view import View
 
 _CONTENT = (
@@ -20,19 +19,7 @@ _CONTENT = (
 )
 
 
-def assess(view: View, _: NoParams) -> Assessment:
-    current = view.facts[ACCESS].limits_file
-    if current == _CONTENT:
-        return Assessment()
-    before = "another content" if current else "absent"
-    write = write_file(LIMITS_FILE, _CONTENT, 0o644)
-    return Assessment(changes=(Change(LIMITS_FILE, before, "memlock unlimited", write),))
-
-
-STEP = Step(
-    name="memlock",
-    title="Allow unlimited locked memory at login",
-    params=NoParams,
-    reads=(ACCESS.name,),
-    assess=assess,
-)
+@step("memlock", "Allow unlimited locked memory at login", NoParams, reads=(ACCESS,))
+def memlock(view: View, _: NoParams) -> Assessment:
+    now = view.facts[ACCESS].limits_file
+    return Assessment(rewrite(LIMITS_FILE, now, _CONTENT, "memlock unlimited"))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
+from spark_cluster.core.step import Assessment, Change, Problem, found, skip
 from spark_cluster.core.units import count
 from spark_cluster.document import Document
 from spark_cluster.facts.mesh import (
@@ -26,7 +26,7 @@ from spark_cluster.facts.mesh import (
     marked,
     peers,
 )
-from spark_cluster.steps.base import by_state, problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.view import View
 
 _MADE = "# Not there before: "
@@ -41,6 +41,14 @@ class Params(Document):
 # The key
 
 
+@step(
+    "mesh-keys",
+    "Create a key on each node",
+    Params,
+    reads=(MESH,),
+    titles={"absent": "Remove each node's key"},
+    affects=(CALLS,),
+)
 def keys(view: View, params: Params) -> Assessment:
     fact = view.facts[MESH]
     path = f"~/.ssh/{KEY}"
@@ -83,6 +91,14 @@ def _folder() -> str:
 # Whom it lets in, whom it knows, how it gets there
 
 
+@step(
+    "mesh-trust",
+    "Let the nodes know and admit each other",
+    Params,
+    reads=(MESH,),
+    titles={"absent": "Let the nodes no longer admit each other"},
+    affects=(CALLS,),
+)
 def trust(view: View, params: Params) -> Assessment:
     fact = view.facts[MESH]
     if params.state == "absent":
@@ -248,6 +264,9 @@ def _undone(fact: MeshFact) -> tuple[Change, ...]:
 # Whether it works
 
 
+@step(
+    "mesh-connect", "Check that every node reaches the others by SSH", Params, reads=(MESH, CALLS)
+)
 def connect(view: View, params: Params) -> Assessment:
     if params.state == "absent":
         return skip("nothing to reach")
@@ -271,38 +290,3 @@ def connect(view: View, params: Params) -> Assessment:
     notes = [f"reaches {', '.join(wanted)}"]
     notes += [f"shares no network with {', '.join(apart)}: not tried"] if apart else []
     return found(*problems, notes=tuple(notes))
-
-
-STEPS = (
-    Step(
-        name="mesh-keys",
-        title="Create a key on each node",
-        titled=by_state(
-            present="Create a key on each node",
-            absent="Remove each node's key",
-        ),
-        params=Params,
-        reads=(MESH.name,),
-        assess=keys,
-        affects=(CALLS.name,),
-    ),
-    Step(
-        name="mesh-trust",
-        title="Let the nodes know and admit each other",
-        titled=by_state(
-            present="Let the nodes know and admit each other",
-            absent="Let the nodes no longer admit each other",
-        ),
-        params=Params,
-        reads=(MESH.name,),
-        assess=trust,
-        affects=(CALLS.name,),
-    ),
-    Step(
-        name="mesh-connect",
-        title="Check that every node reaches the others by SSH",
-        params=Params,
-        reads=(MESH.name, CALLS.name),
-        assess=connect,
-    ),
-)

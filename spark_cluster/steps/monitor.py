@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from spark_cluster.core.shell import quote, write_file
-from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
+from spark_cluster.core.step import Assessment, Change, Problem, found, skip
 from spark_cluster.core.units import count
 from spark_cluster.document import Document
 from spark_cluster.facts.base import Facts
@@ -28,7 +28,7 @@ from spark_cluster.monitoring.stack import (
     chosen,
 )
 from spark_cluster.monitoring.targets import Targets, targets
-from spark_cluster.steps.base import by_state, problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.view import View
 
 Name = Literal["prometheus", "grafana", "node-exporter", "dcgm-exporter"]
@@ -118,6 +118,13 @@ def files(view: View, params: Params) -> dict[str, str]:
 # The steps
 
 
+@step(
+    "monitor-programs",
+    "Install the monitoring's programs",
+    Params,
+    reads=(MONITOR, DOCKER, PORTS),
+    timeout=1200.0,
+)
 def programs(view: View, params: Params) -> Assessment:
     if params.state == "absent":
         return skip("nothing to fetch")
@@ -152,6 +159,7 @@ def _pull(service: Service) -> str:
     return f"docker pull --quiet {quote(service.image)} || {{ echo {quote(hint)} >&2; exit 1; }}\n"
 
 
+@step("monitor-ports", "Check that the monitoring's ports are free", Params, reads=(MONITOR, PORTS))
 def ports_free(view: View, params: Params) -> Assessment:
     if params.state == "absent":
         return skip("nothing to start")
@@ -175,6 +183,13 @@ def ports_free(view: View, params: Params) -> Assessment:
     return found(*problems, notes=tuple(notes))
 
 
+@step(
+    "monitor-files",
+    "Write the monitoring's configuration",
+    Params,
+    reads=(MONITOR, DOCKER, PORTS, SCRAPED),
+    titles={"absent": "Remove the monitoring's configuration"},
+)
 def write_files(view: View, params: Params) -> Assessment:
     if params.state == "absent":
         return skip("the files go after the programs that read them")
@@ -213,33 +228,3 @@ def _ways(view: View, params: Params) -> tuple[str, ...]:
         for name in seen.by_name
     ]
     return tuple(notes)
-
-
-STEPS = (
-    Step(
-        name="monitor-programs",
-        title="Install the monitoring's programs",
-        params=Params,
-        reads=(MONITOR.name, DOCKER.name, PORTS.name),
-        assess=programs,
-        timeout=1200.0,
-    ),
-    Step(
-        name="monitor-ports",
-        title="Check that the monitoring's ports are free",
-        params=Params,
-        reads=(MONITOR.name, PORTS.name),
-        assess=ports_free,
-    ),
-    Step(
-        name="monitor-files",
-        title="Write the monitoring's configuration",
-        titled=by_state(
-            running="Write the monitoring's configuration",
-            absent="Remove the monitoring's configuration",
-        ),
-        params=Params,
-        reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
-        assess=write_files,
-    ),
-)

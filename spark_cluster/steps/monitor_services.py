@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from spark_cluster.core.shell import quote, write_file
-from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
+from spark_cluster.core.step import Assessment, Change, Problem, found, skip
 from spark_cluster.core.units import count
 from spark_cluster.facts.docker import DOCKER
 from spark_cluster.facts.monitor import MONITOR, SCRAPED, MonitorFact, Running
@@ -22,36 +22,42 @@ from spark_cluster.monitoring.stack import (
     unit,
     unit_path,
 )
-from spark_cluster.steps.base import by_state, problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.monitor import Params, adopted, files, removed, scraped, wanted
 from spark_cluster.steps.view import View
 
 _STOP_SECONDS = 30
 
 
+@step(
+    "monitor-services",
+    "Start the monitoring's programs",
+    Params,
+    reads=(MONITOR, DOCKER, PORTS, SCRAPED),
+    titles={"absent": "Stop the monitoring's programs"},
+    affects=(PORTS, SCRAPED),
+    timeout=300.0,
+)
 def run(view: View, params: Params) -> Assessment:
     if params.state == "absent":
         return _gone(view, params)
     fact = view.facts[MONITOR]
     services = wanted(view, params)
-    in_containers = {s.name: s for s in services if params.source == "images"}
-    as_units = {s.name: s for s in services if params.source == "packages"}
+    names = [service.name for service in services]
     texts = files(view, params)
-    changes: list[Change] = []
+    in_containers = params.source == "images"
     # What is not wanted goes first: it may hold a port that is.
-    changes += _remove_containers(fact, keep=in_containers)
-    changes += _remove_units(fact, keep=as_units)
+    changes = _remove_containers(fact, keep=names if in_containers else ())
+    changes += _remove_units(fact, keep=() if in_containers else names)
     if GRAFANA in services and not fact.password:
         changes.append(Change("Grafana's admin password", "absent", "a random one", _password()))
+    there, start = fact.units, _start_unit
+    if in_containers:
+        there, start = fact.containers, _start_container
     changes += [
-        _start_container(service, fact.containers.get(service.name), texts)
-        for service in in_containers.values()
-        if not _is_as_wanted(service, fact.containers.get(service.name), texts)
-    ]
-    changes += [
-        _start_unit(service, fact.units.get(service.name), texts)
-        for service in as_units.values()
-        if not _is_as_wanted(service, fact.units.get(service.name), texts)
+        start(service, there.get(service.name), texts)
+        for service in services
+        if not _is_as_wanted(service, there.get(service.name), texts)
     ]
     return Assessment(changes=tuple(changes))
 
@@ -159,6 +165,14 @@ def _remove_unit(service: Service, now: Running) -> Change:
 # Whether they answer
 
 
+@step(
+    "monitor-ready",
+    "Check that the monitoring answers",
+    Params,
+    reads=(MONITOR, DOCKER, PORTS, SCRAPED),
+    titles={"absent": "Check that the monitoring has stopped"},
+    wait=lambda params: float(params.seconds),
+)
 def ready(view: View, params: Params) -> Assessment:
     fact = view.facts[MONITOR]
     if params.state == "absent":
@@ -199,32 +213,3 @@ def _log(service: Service, params: Params) -> str:
     if params.source == "packages":
         return f"journalctl -u {service.unit}"
     return f"docker logs {service.container}"
-
-
-STEPS = (
-    Step(
-        name="monitor-services",
-        title="Start the monitoring's programs",
-        titled=by_state(
-            running="Start the monitoring's programs",
-            absent="Stop the monitoring's programs",
-        ),
-        params=Params,
-        reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
-        assess=run,
-        affects=(PORTS.name, SCRAPED.name),
-        timeout=300.0,
-    ),
-    Step(
-        name="monitor-ready",
-        title="Check that the monitoring answers",
-        titled=by_state(
-            running="Check that the monitoring answers",
-            absent="Check that the monitoring has stopped",
-        ),
-        params=Params,
-        reads=(MONITOR.name, DOCKER.name, PORTS.name, SCRAPED.name),
-        assess=ready,
-        wait=lambda params: float(params.seconds),
-    ),
-)

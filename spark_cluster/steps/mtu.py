@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Step
+from spark_cluster.core.step import Assessment, Change
 from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.facts.rdma import GIDS
-from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.base import NoParams, step
 from spark_cluster.steps.view import View
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step("mtu", "Set the MTU in the kernel", NoParams, reads=(LINKS,), affects=(LINKS, GIDS, PING))
+def mtu(view: View, _: NoParams) -> Assessment:
     return Assessment(changes=tuple(_changes(view)))
 
 
@@ -28,13 +29,3 @@ def _changes(view: View) -> Iterator[Change]:
             str(item.mtu),
             f"ip link set dev {quote(item.interface)} mtu {item.mtu}\n",
         )
-
-
-STEP = Step(
-    name="mtu",
-    title="Set the MTU in the kernel",
-    params=NoParams,
-    reads=(LINKS.name,),
-    assess=assess,
-    affects=(LINKS.name, GIDS.name, PING.name),
-)

@@ -10,14 +10,14 @@ from pydantic import Field
 
 from spark_cluster.core.error import InputError
 from spark_cluster.core.shell import quote, write_file
-from spark_cluster.core.step import Assessment, Change, Problem, Step
+from spark_cluster.core.step import Assessment, Change, Problem
 from spark_cluster.document import Document
 from spark_cluster.facts.guard import GUARD
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.facts.netplan import NETPLAN, NetplanFact, NetplanFile, interfaces
 from spark_cluster.facts.rdma import GIDS
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.view import View
 
 _FOLDER = "/etc/netplan"
@@ -52,7 +52,15 @@ def render(template: str, text: str, view: View, renderer: str) -> str:
     return content.rstrip("\n") + "\n" if interfaces(content) else ""
 
 
-def assess(view: View, params: Params) -> Assessment:
+@step(
+    "netplan",
+    "Configure the network (netplan, guarded)",
+    Params,
+    reads=(HOST, NETPLAN, LINKS, GUARD),
+    affects=(LINKS, GIDS, PING),
+    guarded=lambda params: params.guard_seconds,
+)
+def netplan(view: View, params: Params) -> Assessment:
     fact = view.facts[NETPLAN]
     contents = _contents(view, params, fact.renderer)
     wanted = frozenset[str]().union(*(interfaces(text) or () for text in contents.values()))
@@ -186,14 +194,3 @@ def _armed(view: View) -> Iterator[Problem]:
             yield problem(
                 "NET024", f"the network guard of run {snapshot.run} is still armed on {view.name}"
             )
-
-
-STEP = Step(
-    name="netplan",
-    title="Configure the network (netplan, guarded)",
-    params=Params,
-    reads=(HOST.name, NETPLAN.name, LINKS.name, GUARD.name),
-    assess=assess,
-    affects=(LINKS.name, GIDS.name, PING.name),
-    guarded=lambda params: params.guard_seconds,
-)

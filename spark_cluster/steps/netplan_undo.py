@@ -5,14 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Step, found, skip
+from spark_cluster.core.step import Assessment, Change, found, skip
 from spark_cluster.document import Document
 from spark_cluster.facts.guard import FOLDER, GUARD, GuardFact, Snapshot
 from spark_cluster.facts.host import HOST
 from spark_cluster.facts.links import LINKS, PING
 from spark_cluster.facts.netplan import NETPLAN
 from spark_cluster.facts.rdma import GIDS
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.view import View
 
 
@@ -44,6 +44,15 @@ def _missing(fact: GuardFact, to: str) -> Assessment:
     return found(problem("NET008", f"there is no snapshot of run {to}; there are {known}"))
 
 
+@step(
+    "netplan-restore",
+    "Restore the network configuration (netplan, guarded)",
+    Restore,
+    reads=(HOST, NETPLAN, GUARD),
+    affects=(LINKS, GIDS, PING),
+    guarded=lambda params: params.guard_seconds,
+    keeps_peers=False,
+)
 def restore(view: View, params: Restore) -> Assessment:
     fact = view.facts[GUARD]
     snapshot = target(fact, params.to)
@@ -73,6 +82,7 @@ def _change(run: str, name: str, wanted: dict[str, str], now: dict[str, str]) ->
     return Change(path, "changed" if name in now else "absent", f"as before {run}", commands)
 
 
+@step("netplan-forget", "Remove the snapshots that are used up", Forget, reads=(GUARD,))
 def forget(view: View, params: Forget) -> Assessment:
     """Mark the snapshots from there on as undone, so that a later undo does not go back further."""
     fact = view.facts[GUARD]
@@ -89,18 +99,3 @@ def forget(view: View, params: Forget) -> Assessment:
     if not runs:
         return Assessment()
     return Assessment(changes=(Change("snapshots", f"{len(runs)} in force", "undone", commands),))
-
-
-STEPS = (
-    Step(
-        "netplan-restore",
-        "Restore the network configuration (netplan, guarded)",
-        Restore,
-        (HOST.name, NETPLAN.name, GUARD.name),
-        restore,
-        affects=(LINKS.name, GIDS.name, PING.name),
-        guarded=lambda params: params.guard_seconds,
-        keeps_peers=False,
-    ),
-    Step("netplan-forget", "Remove the snapshots that are used up", Forget, (GUARD.name,), forget),
-)

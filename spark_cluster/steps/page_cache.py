@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from spark_cluster.core.step import Assessment, Change, Step, skip
+from spark_cluster.core.step import Assessment, Change, skip
 from spark_cluster.core.units import human_bytes
 from spark_cluster.document import Document
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.memory import MEMORY
+from spark_cluster.steps.base import step
 from spark_cluster.steps.view import View
 
 
@@ -18,7 +19,8 @@ class Params(Document):
     above_mib: int = Field(default=512, ge=0)
 
 
-def assess(view: View, params: Params) -> Assessment:
+@step("page-cache", "Drop the page cache", Params, reads=(MEMORY, CONTAINERS), timeout=300.0)
+def page_cache(view: View, params: Params) -> Assessment:
     if view.own_container() is not None:
         return skip("this deployment already runs here")
     droppable = view.facts[MEMORY].droppable
@@ -31,13 +33,3 @@ def assess(view: View, params: Params) -> Assessment:
         "sync\necho 3 > /proc/sys/vm/drop_caches\n",
     )
     return Assessment(changes=(change,))
-
-
-STEP = Step(
-    name="page-cache",
-    title="Drop the page cache",
-    params=Params,
-    reads=(MEMORY.name, CONTAINERS.name),
-    assess=assess,
-    timeout=300.0,
-)

@@ -6,20 +6,21 @@ A host on which this very deployment already runs passes: what it holds is its o
 from __future__ import annotations
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Step, found, skip
+from spark_cluster.core.step import Assessment, found, skip
 from spark_cluster.core.units import GIB, human_bytes
 from spark_cluster.facts.docker import CONTAINERS, IMAGE
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.mesh import MESH, marked
 from spark_cluster.facts.models import full_name
 from spark_cluster.facts.storage import DISK, MODEL, PORTS
-from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.base import NoParams, in_use, problem, step
 from spark_cluster.steps.containers import unread
 from spark_cluster.steps.view import View
 
 _RUNNING = "this deployment already runs here"
 
 
+@step("no-other-run", "Check that no other run is in the way", NoParams, reads=(CONTAINERS,))
 def no_other_run(view: View, _: NoParams) -> Assessment:
     fact = view.facts[CONTAINERS]
     if fact.error:
@@ -40,6 +41,7 @@ def no_other_run(view: View, _: NoParams) -> Assessment:
     return found(*problems, notes=(_RUNNING,) if own else ())
 
 
+@step("image", "Check that the image is there, the same on all hosts", NoParams, reads=(IMAGE,))
 def image(view: View, _: NoParams) -> Assessment:
     name = view.serving.image
     here = view.facts[IMAGE].id
@@ -61,6 +63,7 @@ def image(view: View, _: NoParams) -> Assessment:
     return found(notes=(f"{name} {here[7:19]}",))
 
 
+@step("model-files", "Check that the model's files are complete", NoParams, reads=(MODEL,))
 def model_files(view: View, _: NoParams) -> Assessment:
     model = view.facts[MODEL]
     name = view.serving.model
@@ -114,6 +117,7 @@ def _to(view: View) -> str:
     return "" if set(usual) == set(hosts) else f" --to {','.join(hosts)}"
 
 
+@step("disk-space", "Check the disk space", NoParams, reads=(DISK, MODEL))
 def disk_space(view: View, _: NoParams) -> Assessment:
     fetched = view.serving.downloads and not view.facts[MODEL].is_complete
     wanted = (view.serving.disk_gib + (view.serving.download_gib if fetched else 0)) * GIB
@@ -132,21 +136,17 @@ def disk_space(view: View, _: NoParams) -> Assessment:
     return found(*problems)
 
 
+@step("ports-free", "Check that the ports are free", NoParams, reads=(PORTS, CONTAINERS))
 def ports_free(view: View, _: NoParams) -> Assessment:
     if view.own_container() is not None:
         return skip(_RUNNING)
     listening = view.facts[PORTS].listening
     if not listening:
         return found(problem("HOST003", "ss lists no port at all, not even sshd's"))
-    return found(
-        *(
-            problem("SERVE005", f"port {port} is in use by {listening[port] or 'another process'}")
-            for port in view.serving.ports.get(view.name, ())
-            if port in listening
-        )
-    )
+    return found(*in_use("SERVE005", listening, view.serving.ports.get(view.name, ())))
 
 
+@step("memory", "Check the memory", NoParams, reads=(MEMORY, CONTAINERS))
 def memory(view: View, _: NoParams) -> Assessment:
     if view.own_container() is not None:
         return skip(_RUNNING)
@@ -158,6 +158,7 @@ def memory(view: View, _: NoParams) -> Assessment:
     return found(notes=(said,))
 
 
+@step("node-ssh", "Check that the ranks reach each other by SSH", NoParams, reads=(MESH,))
 def node_ssh(view: View, _: NoParams) -> Assessment:
     """The head's key and the workers' lists, as `spark-cluster mesh` makes them."""
     if not view.serving.needs_ssh:
@@ -173,52 +174,3 @@ def node_ssh(view: View, _: NoParams) -> Assessment:
     elif not marked(fact.authorized, head):
         missing.append(f"{view.name} does not let {head} in")
     return found(*(problem("SSH001", what, "spark-cluster mesh") for what in missing))
-
-
-STEPS = (
-    Step(
-        "no-other-run",
-        "Check that no other run is in the way",
-        NoParams,
-        (CONTAINERS.name,),
-        no_other_run,
-    ),
-    Step(
-        "image",
-        "Check that the image is there, the same on all hosts",
-        NoParams,
-        (IMAGE.name,),
-        image,
-    ),
-    Step(
-        "model-files",
-        "Check that the model's files are complete",
-        NoParams,
-        (MODEL.name,),
-        model_files,
-    ),
-    Step(
-        "disk-space",
-        "Check the disk space",
-        NoParams,
-        (DISK.name, MODEL.name),
-        disk_space,
-    ),
-    Step(
-        "ports-free",
-        "Check that the ports are free",
-        NoParams,
-        (PORTS.name, CONTAINERS.name),
-        ports_free,
-    ),
-    Step(
-        "node-ssh", "Check that the ranks reach each other by SSH", NoParams, (MESH.name,), node_ssh
-    ),
-    Step(
-        "memory",
-        "Check the memory",
-        NoParams,
-        (MEMORY.name, CONTAINERS.name),
-        memory,
-    ),
-)

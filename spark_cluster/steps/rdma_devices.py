@@ -8,24 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spark_cluster.core.step import Assessment, Problem, Step
+from spark_cluster.core.step import Assessment, Problem
 from spark_cluster.facts.rdma import ACCESS, GIDS
 from spark_cluster.inventory.models import Rail
 from spark_cluster.rdma.gids import find_gid
-from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.base import NoParams, patient, problem, step
 from spark_cluster.steps.view import View
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step(
+    "rdma-devices",
+    "Check that RDMA devices are ACTIVE and have an IPv4 RoCE v2 GID",
+    NoParams,
+    reads=(GIDS, ACCESS),
+    wait=lambda _: 20.0,
+)
+def rdma_devices(view: View, _: NoParams) -> Assessment:
     if view.deployment is not None and len(view.deployment.hosts) == 1:
         return Assessment(skipped="a recipe for one host needs no RDMA")
     if not view.host.rails:
         return Assessment(skipped="the inventory gives it no rails")
     problems = [fault for rail in view.rails(view.name) for fault in _faults(view, rail)]
-    notes = tuple(_gid_notes(view))
     # GID tables follow an address change with a delay: wait briefly before calling it a fault.
-    waiting = tuple(fault.what for fault in problems)
-    return Assessment(problems=tuple(problems), waiting=waiting, notes=notes)
+    return patient(*problems, notes=tuple(_gid_notes(view)))
 
 
 def _faults(view: View, rail: Rail) -> Iterator[Problem]:
@@ -51,13 +56,3 @@ def _gid_notes(view: View) -> Iterator[str]:
         entry = find_gid(gids.entries, rail.ip) if gids else None
         if entry is not None:
             yield f"{rail.device}: RoCE v2 GID for {rail.ip} at index {entry.index}"
-
-
-STEP = Step(
-    name="rdma-devices",
-    title="Check that RDMA devices are ACTIVE and have an IPv4 RoCE v2 GID",
-    params=NoParams,
-    reads=(GIDS.name, ACCESS.name),
-    assess=assess,
-    wait=lambda _: 20.0,
-)

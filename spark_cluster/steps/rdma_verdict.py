@@ -9,7 +9,7 @@ from dataclasses import replace
 from pydantic import Field
 
 from spark_cluster.core.reason import Reason
-from spark_cluster.core.step import Assessment, Step, Traffic, skip
+from spark_cluster.core.step import Assessment, Traffic, skip
 from spark_cluster.core.words import sentence
 from spark_cluster.document import Document
 from spark_cluster.facts.base import Facts
@@ -27,7 +27,7 @@ from spark_cluster.rdma.evidence import Rank, Work
 from spark_cluster.rdma.nccl_log import NcclWitness
 from spark_cluster.rdma.verdict import Verdict, judge
 from spark_cluster.serving import api, metrics
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.view import View
 from spark_cluster.workload.served import (
     HostFacts,
@@ -261,7 +261,14 @@ def _known_bad(witnesses: Mapping[int, NcclWitness]) -> list[str]:
     ]
 
 
-def assess(view: View, _: Params) -> Assessment:
+@step(
+    "rdma-verdict",
+    "Check that tokens travel by RDMA on every rank",
+    Params,
+    reads=(*MOVING, *STANDING),
+    traffic=generate,
+)
+def rdma_verdict(view: View, _: Params) -> Assessment:
     found = to_verify(view.all_facts)
     if found is None or found.host != view.name:
         return skip("rank 0 is not here")
@@ -275,13 +282,3 @@ def assess(view: View, _: Params) -> Assessment:
     return Assessment(
         problems=(problem(result.code or "RDMA014", f"verdict {result.kind}: {result.reasons[0]}"),)
     )
-
-
-STEP = Step(
-    name="rdma-verdict",
-    title="Check that tokens travel by RDMA on every rank",
-    params=Params,
-    reads=tuple(fact.name for fact in (*MOVING, *STANDING)),
-    assess=assess,
-    traffic=generate,
-)

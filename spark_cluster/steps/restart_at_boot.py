@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from spark_cluster.core.labels import RESTARTS
 from spark_cluster.core.shell import write_file
-from spark_cluster.core.step import Assessment, Change, Problem, Step, skip
+from spark_cluster.core.step import Assessment, Change, Problem, skip
 from spark_cluster.document import Document
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.storage import PORTS
@@ -25,7 +25,7 @@ from spark_cluster.facts.supervisor import (
     UNIT,
 )
 from spark_cluster.steps import supervisor
-from spark_cluster.steps.base import by_state, problem
+from spark_cluster.steps.base import problem, step, word
 from spark_cluster.steps.view import View
 
 
@@ -39,14 +39,23 @@ class Params(Document):
     swap: Literal["off", "keep"] = "off"
     seconds: float = Field(default=120.0, gt=0)
 
-    @field_validator("state", "swap", mode="before")
-    @classmethod
-    def _yaml_booleans(cls, value: object) -> object:
-        """YAML 1.1 reads a bare on or off as a boolean."""
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    _words = field_validator("state", "swap", mode="before")(word)
 
 
-def assess(view: View, params: Params) -> Assessment:
+@step(
+    "restart-at-boot",
+    "Set whether the ranks restart at boot",
+    Params,
+    reads=(SUPERVISOR, CONTAINERS, PORTS),
+    titles={
+        "on": "Turn restart at boot on",
+        "off": "Turn restart at boot off",
+        "keep": "Keep restart at boot as it was",
+    },
+    affects=(CONTAINERS, PORTS),
+    wait=lambda params: float(params.seconds),
+)
+def restart_at_boot(view: View, params: Params) -> Assessment:
     fact = view.facts[SUPERVISOR]
     if _is_wanted(view, params):
         return _installed(view, params)
@@ -123,7 +132,7 @@ def _faults(view: View, params: Params) -> list[Problem]:
     ]
     who = view.facts[PORTS].listening.get(params.port)
     if who is not None and not fact.active and len(view.serving.hosts) > 1:
-        remedy = f"`--set {STEP.name}.port=NUMBER` takes another one."
+        remedy = "`--set restart-at-boot.port=NUMBER` takes another one."
         faults.append(
             problem("SERVE005", f"port {params.port} is in use by {who or 'a process'}", remedy)
         )
@@ -142,19 +151,3 @@ def _removal(recipe: str) -> Change:
         f"timeout -k 5 5 systemctl reset-failed {NAME} 2>/dev/null || true\n"
     )
     return Change(UNIT, f"there, for {recipe}" if recipe else "there", "gone", commands)
-
-
-STEP = Step(
-    name="restart-at-boot",
-    title="Set whether the ranks restart at boot",
-    titled=by_state(
-        on="Turn restart at boot on",
-        off="Turn restart at boot off",
-        keep="Keep restart at boot as it was",
-    ),
-    params=Params,
-    reads=(SUPERVISOR.name, CONTAINERS.name, PORTS.name),
-    assess=assess,
-    affects=(CONTAINERS.name, PORTS.name),
-    wait=lambda params: float(params.seconds),
-)

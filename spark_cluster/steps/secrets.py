@@ -10,19 +10,26 @@ from __future__ import annotations
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.ours import note
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
+from spark_cluster.core.step import Assessment, Change, Problem, found, skip
 from spark_cluster.engines.spec import docker_run, host_path
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.secrets import SECRETS
 from spark_cluster.facts.storage import MODEL
 from spark_cluster.recipes.secret_names import HUB_TOKENS
-from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.base import NoParams, problem, step
 from spark_cluster.steps.view import View
 
 _PREFIX = "SECRET_"
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step(
+    "secrets",
+    "Check that the recipe's secrets are set",
+    NoParams,
+    reads=(SECRETS, MODEL, CONTAINERS),
+    depends=(SECRETS, MODEL),
+)
+def secrets(view: View, _: NoParams) -> Assessment:
     names = view.spec.secrets
     if not names:
         return skip("the engine needs none")
@@ -87,13 +94,3 @@ def _line(view: View, name: str) -> str:
     if name in view.facts[SECRETS].names:
         return f"  sed -n '/^{name}=/p' {host_path(view.serving.secrets_file)}\n"
     return "  :\n"
-
-
-STEP = Step(
-    name="secrets",
-    title="Check that the recipe's secrets are set",
-    params=NoParams,
-    reads=(SECRETS.name, MODEL.name, CONTAINERS.name),
-    depends=(SECRETS.name, MODEL.name),
-    assess=assess,
-)

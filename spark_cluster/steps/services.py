@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from spark_cluster.core.shell import ASK_DOCKER, here_document, quote, wait_for
-from spark_cluster.core.step import Assessment, Change, Problem, Step, found, skip
+from spark_cluster.core.step import Assessment, Change, Problem, found, skip
 from spark_cluster.document import Document
 from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.services import AS_USER, OBSERVABILITY, ServiceFact
@@ -17,7 +17,7 @@ from spark_cluster.facts.storage import PORTS
 from spark_cluster.services.compose import LABEL, digest_of
 from spark_cluster.services.service import FOLDER_MARK, Generated, Listen, Service
 from spark_cluster.services.table import SERVICES
-from spark_cluster.steps.base import by_state, problem
+from spark_cluster.steps.base import in_use, patient, problem, step
 from spark_cluster.steps.view import View
 
 #: Time for a port to close after its process ended.
@@ -53,6 +53,12 @@ def _text(params: Params) -> str:
 # What it needs
 
 
+@step(
+    "service-needs",
+    "Check that what the service needs is there",
+    Params,
+    reads=(OBSERVABILITY, PORTS),
+)
 def needs(view: View, params: Params) -> Assessment:
     service, fact, host = _service(params), _fact(view, params), view.facts[OBSERVABILITY]
     if fact.foreign:
@@ -74,12 +80,7 @@ def needs(view: View, params: Params) -> Assessment:
         what = f"python3 on {view.name} cannot make a virtual environment"
         problems.append(problem("SVC002", what, f"On {view.name}: apt-get install python3-venv"))
     if not fact.runs:
-        listening = view.facts[PORTS].listening
-        problems += [
-            problem("SVC003", f"port {port} is in use by {listening[port] or 'another process'}")
-            for port in service.ports
-            if port in listening
-        ]
+        problems += in_use("SVC003", view.facts[PORTS].listening, service.ports)
     return found(*problems, notes=service.limits)
 
 
@@ -105,6 +106,13 @@ def _not_our_volumes(view: View, service: Service) -> Problem:
 # Its files and secrets
 
 
+@step(
+    "service-files",
+    "Write the service's files and secrets",
+    Params,
+    reads=(OBSERVABILITY,),
+    titles={"absent": "Remove the service's files"},
+)
 def files(view: View, params: Params) -> Assessment:
     service, fact = _service(params), _fact(view, params)
     if params.state == "absent":
@@ -166,6 +174,15 @@ def _generate(service: Service, missing: list[Generated]) -> str:
 # Running
 
 
+@step(
+    "service-running",
+    "Start the service",
+    Params,
+    reads=(OBSERVABILITY,),
+    titles={"absent": "Stop the service"},
+    affects=(PORTS,),
+    timeout=3600.0,
+)
 def running(view: View, params: Params) -> Assessment:
     service, fact = _service(params), _fact(view, params)
     if params.state == "absent":
@@ -284,6 +301,14 @@ def _well(fact: ServiceFact) -> bool:
     return 200 <= fact.answer < 400
 
 
+@step(
+    "service-answers",
+    "Check that the service answers",
+    Params,
+    reads=(OBSERVABILITY,),
+    titles={"absent": "Check that the service has stopped"},
+    wait=lambda params: float(params.seconds) if params.state == "running" else _CLOSED_SECONDS,
+)
 def answers(view: View, params: Params) -> Assessment:
     service, fact = _service(params), _fact(view, params)
     if params.state == "absent":
@@ -311,54 +336,5 @@ def _silent(view: View, service: Service, fact: ServiceFact) -> Assessment:
         what = f"port {service.port} of {service.name} still answers: HTTP {fact.answer}"
         remedy = f"On {view.name}: `sudo ss -ltnp 'sport = :{service.port}'` names what listens."
         # Patient: it is no reason not to begin with the teardown.
-        return Assessment(problems=(problem("SVC003", what, remedy),), waiting=(what,))
+        return patient(problem("SVC003", what, remedy))
     return Assessment(notes=("its data is kept",) if fact.data or fact.other_data else ())
-
-
-_READS = (OBSERVABILITY.name,)
-
-STEPS = (
-    Step(
-        name="service-needs",
-        title="Check that what the service needs is there",
-        params=Params,
-        reads=(OBSERVABILITY.name, PORTS.name),
-        assess=needs,
-    ),
-    Step(
-        name="service-files",
-        title="Write the service's files and secrets",
-        titled=by_state(
-            running="Write the service's files and secrets",
-            absent="Remove the service's files",
-        ),
-        params=Params,
-        reads=_READS,
-        assess=files,
-    ),
-    Step(
-        name="service-running",
-        title="Start the service",
-        titled=by_state(
-            running="Start the service",
-            absent="Stop the service",
-        ),
-        params=Params,
-        reads=_READS,
-        assess=running,
-        affects=(PORTS.name,),
-        timeout=3600.0,
-    ),
-    Step(
-        name="service-answers",
-        title="Check that the service answers",
-        titled=by_state(
-            running="Check that the service answers",
-            absent="Check that the service has stopped",
-        ),
-        params=Params,
-        reads=_READS,
-        assess=answers,
-        wait=lambda params: float(params.seconds) if params.state == "running" else _CLOSED_SECONDS,
-    ),
-)

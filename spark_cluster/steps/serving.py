@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from spark_cluster.core.step import Assessment, Change, Problem, Step, Traffic, skip
+from spark_cluster.core.step import Assessment, Change, Problem, Traffic, skip
 from spark_cluster.document import Document
 from spark_cluster.engines.spec import docker_exec
 from spark_cluster.facts.clock import CLOCK
@@ -19,8 +19,11 @@ from spark_cluster.facts.serving import RAY, SERVER
 from spark_cluster.serving import api, milestones, ray
 from spark_cluster.serving.apis import APIS
 from spark_cluster.serving.failures import Failure
-from spark_cluster.steps.base import NoParams, problem
+from spark_cluster.steps.base import NoParams, problem, step
 from spark_cluster.steps.view import View
+
+#: What a rank that ends is seen by.
+_ENDING = (SERVER, CONTAINERS, CLOCK)
 
 
 class Ready(Document):
@@ -155,11 +158,25 @@ def _quiet(view: View, name: str) -> float:
     return min(ages, default=0.0)
 
 
+@step(
+    "ray-head",
+    "Wait for Ray's head",
+    Patience,
+    reads=(RAY, *_ENDING),
+    wait=lambda params: float(params.seconds),
+)
 def ray_head(view: View, _: Patience) -> Assessment:
     """Ray's head answers, so that workers can join."""
     return _ray(view, [view.serving.addresses[view.serving.head]], 1.0)
 
 
+@step(
+    "ray-joined",
+    "Wait until all hosts and GPUs have joined Ray",
+    Patience,
+    reads=(RAY, *_ENDING),
+    wait=lambda params: float(params.seconds),
+)
 def ray_joined(view: View, _: Patience) -> Assessment:
     """All hosts are ALIVE in Ray and bring their GPUs: before that, TP=2 would see one GPU."""
     addresses = list(view.serving.addresses.values())
@@ -184,6 +201,7 @@ def _for_all(view: View, head: Assessment) -> Assessment:
     return Assessment(waiting=("",)) if head.waiting else Assessment()
 
 
+@step("serve", "Start the server", NoParams, reads=(CONTAINERS,), affects=(CONTAINERS, SERVER))
 def serve(view: View, _: NoParams) -> Assessment:
     """The server's process runs in the head's container."""
     command = view.serving.serve
@@ -200,6 +218,13 @@ def serve(view: View, _: NoParams) -> Assessment:
     )
 
 
+@step(
+    "ready",
+    "Wait until the model is loaded and the server answers",
+    Ready,
+    reads=_ENDING,
+    wait=lambda params: float(params.minutes * 60),
+)
 def ready(view: View, _: Ready) -> Assessment:
     """The API answers and lists the model. What a log says ends the wait only if the engine has
     ended, or if nothing goes on after it."""
@@ -237,6 +262,7 @@ def _patience(view: View, params: FirstToken) -> float:
     return params.seconds or view.serving.first_token_seconds
 
 
+@step("canary", "Ask the server for a token", FirstToken, reads=(CONTAINERS,), traffic=ask_canary)
 def canary(view: View, params: FirstToken) -> Assessment:
     """A real token came back: /health alone stays 200 when a worker is dead."""
     if not view.is_head:
@@ -248,49 +274,3 @@ def canary(view: View, params: FirstToken) -> Assessment:
     return Assessment(
         problems=(problem("SERVE007", f"no token within {_patience(view, params):.0f} s: {why}"),)
     )
-
-
-_SERVER_FACTS = (SERVER.name, CONTAINERS.name, CLOCK.name)
-
-STEPS = (
-    Step(
-        "ray-head",
-        "Wait for Ray's head",
-        Patience,
-        (RAY.name, *_SERVER_FACTS),
-        ray_head,
-        wait=lambda params: float(params.seconds),
-    ),
-    Step(
-        "ray-joined",
-        "Wait until all hosts and GPUs have joined Ray",
-        Patience,
-        (RAY.name, *_SERVER_FACTS),
-        ray_joined,
-        wait=lambda params: float(params.seconds),
-    ),
-    Step(
-        "serve",
-        "Start the server",
-        NoParams,
-        (CONTAINERS.name,),
-        serve,
-        affects=(CONTAINERS.name, SERVER.name),
-    ),
-    Step(
-        "ready",
-        "Wait until the model is loaded and the server answers",
-        Ready,
-        _SERVER_FACTS,
-        ready,
-        wait=lambda params: float(params.minutes * 60),
-    ),
-    Step(
-        "canary",
-        "Ask the server for a token",
-        FirstToken,
-        (CONTAINERS.name,),
-        canary,
-        traffic=ask_canary,
-    ),
-)

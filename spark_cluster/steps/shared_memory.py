@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Step, skip
+from spark_cluster.core.step import Assessment, Change, skip
 from spark_cluster.core.units import count
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.shared_memory import SHARED_MEMORY
-from spark_cluster.steps.base import NoParams
+from spark_cluster.steps.base import NoParams, step
 from spark_cluster.steps.view import View
 
 #: Python's multiprocessing.shared_memory and its semaphores, loky's, NCCL's, CUDA's IPC, torch's
@@ -26,7 +26,15 @@ _ENGINES = re.compile(
 )
 
 
-def assess(view: View, _: NoParams) -> Assessment:
+@step(
+    "shared-memory",
+    "Remove shared memory that the engine left",
+    NoParams,
+    reads=(LAUNCH_SNAPSHOT, SHARED_MEMORY, CONTAINERS),
+    affects=(SHARED_MEMORY, MEMORY),
+    formerly=("traces",),
+)
+def shared_memory(view: View, _: NoParams) -> Assessment:
     before, now = view.facts[LAUNCH_SNAPSHOT], view.facts[SHARED_MEMORY]
     if not before.run:
         return skip("no note of before the launch is on the host")
@@ -57,14 +65,3 @@ def _left(what: str, option: str, ids: frozenset[int]) -> list[str]:
         return []
     words = " ".join(f"{option} {each}" for each in sorted(ids))
     return [f"{count(len(ids), what)} of root's new since the launch and left alone: ipcrm {words}"]
-
-
-STEP = Step(
-    name="shared-memory",
-    title="Remove shared memory that the engine left",
-    params=NoParams,
-    reads=(LAUNCH_SNAPSHOT.name, SHARED_MEMORY.name, CONTAINERS.name),
-    assess=assess,
-    affects=(SHARED_MEMORY.name, MEMORY.name),
-    formerly=("traces",),
-)

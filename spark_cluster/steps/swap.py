@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import field_validator
 
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, Change, Step, found, skip
+from spark_cluster.core.step import Assessment, Change, found, skip
 from spark_cluster.core.units import human_bytes
 from spark_cluster.document import Document
 from spark_cluster.facts.memory import LARGE, LEAST, MEMORY, SWAP
-from spark_cluster.steps.base import by_state, problem
+from spark_cluster.steps.base import problem, step, word
 from spark_cluster.steps.view import View
 
 
@@ -23,14 +23,23 @@ class Params(Document):
     state: Literal["off", "on", "keep"] = "off"
     at_boot: Literal["keep", "off"] = "keep"
 
-    @field_validator("state", "at_boot", mode="before")
-    @classmethod
-    def _yaml_booleans(cls, value: object) -> object:
-        """YAML 1.1 reads a bare on or off as a boolean."""
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    _words = field_validator("state", "at_boot", mode="before")(word)
 
 
-def assess(view: View, params: Params) -> Assessment:
+@step(
+    "swap",
+    "Set the swap",
+    Params,
+    reads=(SWAP, MEMORY),
+    titles={
+        "off": "Turn the swap off",
+        "on": "Turn the swap on",
+        "keep": "Leave the swap as it is",
+    },
+    affects=(SWAP, MEMORY),
+    timeout=600.0,
+)
+def swap(view: View, params: Params) -> Assessment:
     if params.state == "keep" and params.at_boot == "keep":
         return skip("left as it is")
     if not view.facts[SWAP].read:
@@ -81,15 +90,3 @@ def _at_boot(view: View, params: Params) -> Iterator[Change]:
             "cp -p /etc/fstab /etc/fstab.spark-cluster\n"
             f"sed -i -E {quote(expression)} /etc/fstab\n",
         )
-
-
-STEP = Step(
-    name="swap",
-    title="Set the swap",
-    titled=by_state(off="Turn the swap off", on="Turn the swap on", keep="Leave the swap as it is"),
-    params=Params,
-    reads=(SWAP.name, MEMORY.name),
-    assess=assess,
-    affects=(SWAP.name, MEMORY.name),
-    timeout=600.0,
-)

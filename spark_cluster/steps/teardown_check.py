@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from spark_cluster.core.step import Assessment, Problem, Step
+from spark_cluster.core.step import Assessment, Problem
 from spark_cluster.core.units import human_bytes, number
 from spark_cluster.document import Document
 from spark_cluster.facts.docker import CONTAINERS
@@ -15,7 +15,7 @@ from spark_cluster.facts.launch_snapshot import LAUNCH_SNAPSHOT
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.shared_memory import SHARED_MEMORY
 from spark_cluster.facts.storage import PORTS
-from spark_cluster.steps.base import problem
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.containers import by_hand, unread, without_docker
 from spark_cluster.steps.view import View
 
@@ -34,7 +34,15 @@ class Params(Document):
     seconds: float = Field(default=60.0, gt=0)
 
 
-def assess(view: View, _: Params) -> Assessment:
+@step(
+    "teardown-check",
+    "Check that containers, processes and ports are gone and the memory is back",
+    Params,
+    reads=(CONTAINERS, PORTS, GPU, MEMORY, SHARED_MEMORY, LAUNCH_SNAPSHOT),
+    wait=lambda params: params.seconds,
+    formerly=("gone",),
+)
+def teardown_check(view: View, _: Params) -> Assessment:
     problems = _left_over(view)
     waiting = tuple(fault.what for fault in problems)
     if view.facts[CONTAINERS].error:
@@ -130,21 +138,3 @@ def _ports(view: View) -> list[int]:
 
 def _pids(view: View) -> set[int]:
     return {pid for c in view.meant(view.first[CONTAINERS]) for pid, _ in c.processes}
-
-
-STEP = Step(
-    name="teardown-check",
-    title="Check that containers, processes and ports are gone and the memory is back",
-    params=Params,
-    reads=(
-        CONTAINERS.name,
-        PORTS.name,
-        GPU.name,
-        MEMORY.name,
-        SHARED_MEMORY.name,
-        LAUNCH_SNAPSHOT.name,
-    ),
-    assess=assess,
-    wait=lambda params: params.seconds,
-    formerly=("gone",),
-)

@@ -24,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting steps read again at once."""
-    monkeypatch.setattr("spark_cluster.runner.waiting._POLL", lambda _: 0.0)
+    monkeypatch.setattr("spark_cluster.runner.waiting._pause", lambda _: 0.0)
 
 
 @pytest.fixture(autouse=True)

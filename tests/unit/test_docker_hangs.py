@@ -192,7 +192,7 @@ def test_what_docker_does_not_remove_is_killed_and_nothing_else(tmp_path: Path) 
         both = text.replace("p 4211 ", f"p {ours.pid} x\np {reused.pid} ")
         view = world.view("spark-2", {"spark-2": {"containers": both}},
                           options=Options(force=True))  # fmt: skip
-        (change,) = containers.assess(view, containers.Params(state="absent")).changes
+        (change,) = containers.containers.assess(view, containers.Params(state="absent")).changes
         commands = change.commands.replace("timeout -k 5 15", "timeout -k 1 0.3")
         started = time.monotonic()
         probe(f"set -eu\n{commands}", tmp_path, "exec sleep 60")

@@ -18,7 +18,7 @@ from spark_cluster.facts import mesh as facts
 from spark_cluster.facts.base import Facts, ProbeContext
 from spark_cluster.facts.mesh import CALLS, MESH, MeshFact
 from spark_cluster.facts.table import FACTS
-from spark_cluster.steps import mesh, registry
+from spark_cluster.steps import mesh, registry, steps_of
 from spark_cluster.steps.view import View
 from tests.fake_transport import FakeConnector
 
@@ -292,7 +292,7 @@ def test_whatever_comes_is_read(text: str) -> None:
 
 def test_the_facts_are_known() -> None:
     assert {MESH.name, CALLS.name} <= set(FACTS)
-    assert [step.name for step in mesh.STEPS] == ["mesh-keys", "mesh-trust", "mesh-connect"]
+    assert [step.name for step in steps_of(mesh)] == ["mesh-keys", "mesh-trust", "mesh-connect"]
 
 
 # The verb
@@ -353,5 +353,5 @@ def test_hosts_without_a_common_network_are_told_apart() -> None:
     }
     inventory = world.inventory()
     view = View(inventory.hosts["spark-1"], inventory, every["spark-1"], every, every["spark-1"])
-    found = mesh.connect(view, mesh.Params())
+    found = mesh.connect.assess(view, mesh.Params())
     assert found.notes == ("reaches spark-2", "shares no network with spark-3: not tried")

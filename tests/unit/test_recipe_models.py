@@ -171,7 +171,7 @@ def test_a_missing_model_is_brought_by_the_recipe_that_was_launched(
 ) -> None:
     path = recipe(revision)
     text = f"path /m\nrevision {ONE if there else ''}\n{there}\n"
-    (told,) = preflight.model_files(view(path, {"spark-2": text}), NoParams()).problems
+    (told,) = preflight.model_files.assess(view(path, {"spark-2": text}), NoParams()).problems
     assert told.remedy == says.format(path=path)
 
 
@@ -182,7 +182,7 @@ def test_a_host_that_differs_from_the_head_is_synced_by_the_recipe() -> None:
     }
     folder = places.shipped("playbooks") / "recipes"
     seen = view(folder / "qwen3-vl-235b.yaml", texts, "spark-3")
-    (told,) = preflight.model_files(seen, NoParams()).problems
+    (told,) = preflight.model_files.assess(seen, NoParams()).problems
     assert told.remedy.startswith("spark-cluster model sync ")
     assert told.remedy.endswith("qwen3-vl-235b.yaml --from spark-2")
 
@@ -190,7 +190,7 @@ def test_a_host_that_differs_from_the_head_is_synced_by_the_recipe() -> None:
 def test_an_image_without_a_tag_is_copied_by_a_name_that_is_no_recipes() -> None:
     seen = world.view("spark-3", {"spark-3": {"image": ""}})
     untagged = replace(seen, deployment=replace(seen.serving, image="vllm-node"))
-    (told,) = preflight.image(untagged, NoParams()).problems
+    (told,) = preflight.image.assess(untagged, NoParams()).problems
     assert told.remedy == "spark-cluster image sync vllm-node:latest"
 
 
@@ -200,7 +200,7 @@ def test_an_image_by_its_digest_is_pulled_on_every_host(there: str) -> None:
     seen = world.view("spark-3", {"spark-3": {"image": there}})
     name = f"nvcr.io/nvidia/vllm@sha256:{'d' * 64}"
     by_digest = replace(seen, deployment=replace(seen.serving, image=name))
-    (told,) = preflight.image(by_digest, NoParams()).problems
+    (told,) = preflight.image.assess(by_digest, NoParams()).problems
     assert told.remedy == f"docker pull {name}"
 
 

@@ -211,7 +211,7 @@ def test_a_key_reaches_the_container_of_an_engine_that_is_offline(tmp_path: Path
 
 def test_a_key_that_is_missing_is_no_trifle(tmp_path: Path) -> None:
     view = of_keyed(world.view("spark-2"), tmp_path)
-    (problem,) = secrets_step.assess(view, NoParams()).problems
+    (problem,) = secrets_step.secrets.assess(view, NoParams()).problems
     assert problem.code == "SERVE012"
     assert problem.what == "VLLM_API_KEY is not set"
 

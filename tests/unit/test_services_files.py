@@ -237,7 +237,9 @@ def carried_out(change: Change, home: Path) -> None:
 
 
 def changes(service: str, fact: str) -> dict[str, Change]:
-    found = files(world.view("spark-2", {"spark-2": {"services": fact}}), Params(service=service))
+    found = files.assess(
+        world.view("spark-2", {"spark-2": {"services": fact}}), Params(service=service)
+    )
     return {change.what: change for change in found.changes}
 
 
@@ -348,7 +350,7 @@ def test_docker_has_a_time_limit_for_each_question() -> None:
 
 def purged(service: str, fact: str, home: Path) -> None:
     view = world.view("spark-2", {"spark-2": {"services": fact}})
-    found = running(view, Params(service=service, state="absent", purge=True))
+    found = running.assess(view, Params(service=service, state="absent", purge=True))
     for change in found.changes:
         carried_out(change, home)
 
@@ -378,7 +380,7 @@ def test_a_phoenix_folder_that_was_there_before_is_not_ours(tmp_path: Path) -> N
     home = tmp_path / "home"
     folder = home / ".local/share/phoenix"
     view = world.view("spark-2", {"spark-2": {"services": ""}})
-    install = running(view, Params(service="phoenix")).changes[0]
+    install = running.assess(view, Params(service="phoenix")).changes[0]
     install = replace(install, commands=install.commands.partition("_user python3")[0])
     for made in (False, True):
         shutil.rmtree(home, ignore_errors=True)

@@ -15,7 +15,7 @@ from spark_cluster.actions.verify.common import (
 from spark_cluster.core.plan import Override
 from spark_cluster.core.result import exit_code
 from spark_cluster.inventory.models import Inventory
-from spark_cluster.steps.rdma_verdict import STEP, verdict
+from spark_cluster.steps.rdma_verdict import rdma_verdict, verdict
 from spark_cluster.workload.served import to_verify
 
 
@@ -27,8 +27,8 @@ def verify(
     Raises CheckFailed (RDMA013) if nothing of ours runs, Unreachable if no host answers, InputError
     for what runs on one host.
     """
-    settings = [Override(STEP.name, "tokens", tokens, "--tokens")] if tokens else ()
-    request = verify_request(inventory, hosts, settings=settings, needs=(STEP.name,))
+    settings = [Override(rdma_verdict.name, "tokens", tokens, "--tokens")] if tokens else ()
+    request = verify_request(inventory, hosts, settings=settings, needs=(rdma_verdict.name,))
     with activate(request, operator) as active:
         results = active.run.apply(active.run.plan())
         facts = active.session.all_facts()
