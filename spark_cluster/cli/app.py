@@ -36,12 +36,12 @@ from spark_cluster.cli.commands import (
     verify_rdma,
     watch,
 )
-from spark_cluster.cli.pipes import Unheard, go_on_unheard, streams_kept
 from spark_cluster.cli.sections import Program, Verbs
-from spark_cluster.cli.terminal import say, say_json, say_page
 from spark_cluster.core.error import Interrupted, SparkError
 from spark_cluster.core.event import Failed
 from spark_cluster.core.version import __version__
+from spark_cluster.terminal.printing import say, say_json, say_page
+from spark_cluster.terminal.streams import Unheard, go_on_unheard, streams_kept
 
 app = Verbs(
     "spark-cluster",

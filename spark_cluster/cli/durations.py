@@ -29,7 +29,7 @@ def duration(
         if not least <= seconds <= most:
             raise typer.BadParameter(f"{given} is not from {told(least)} to {told(most)}.")
         if found[2] is None:
-            from spark_cluster.cli.terminal import say
+            from spark_cluster.terminal.printing import say
 
             say(f"note: {option} {given} is {given}{bare}; write the unit", err=True)
         return seconds

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spark_cluster.cli.options import JsonOption, VerboseOption
-from spark_cluster.cli.pipes import go_on_unheard
-from spark_cluster.cli.terminal import Shown, say, say_json, show
+from spark_cluster.terminal.printing import Shown, say, say_json, show
+from spark_cluster.terminal.streams import go_on_unheard
 
 if TYPE_CHECKING:
     from spark_cluster.actions.operator import Operator

@@ -17,10 +17,10 @@ from spark_cluster.actions.bench_place import launched
 from spark_cluster.actions.bench_report import Written, write
 from spark_cluster.bench.client import base_url
 from spark_cluster.cli import app
-from spark_cluster.cli.endings import as_ctrl_c
 from spark_cluster.facts.docker import Container
 from spark_cluster.recipes.loader import load
 from spark_cluster.recipes.models import Choice, Overlay
+from spark_cluster.terminal.signals import as_ctrl_c
 
 from . import world
 from .cases import refused

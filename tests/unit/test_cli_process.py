@@ -192,7 +192,7 @@ def test_an_ascii_terminal_gets_ascii(
 
 def test_a_closed_standard_output_is_not_given_to_a_connection(tmp_path: Path) -> None:
     code = (
-        "import os\nfrom spark_cluster.cli.pipes import streams_kept\n"
+        "import os\nfrom spark_cluster.terminal.streams import streams_kept\n"
         "with streams_kept():\n"
         "    taken = os.open('/dev/zero', os.O_RDONLY)\n"
         "    os._exit(0 if taken > 2 else 9)"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from spark_cluster import places
 from spark_cluster.actions.evidence import Collected
-from spark_cluster.cli import app, terminal
+from spark_cluster.cli import app
 from spark_cluster.cli.output import Json
 from spark_cluster.cli.views import bench as bench_view
 from spark_cluster.cli.views import evidence
@@ -27,6 +27,7 @@ from spark_cluster.core.printable import coloured, one_line, plain
 from spark_cluster.evidence.index import About, Part, page
 from spark_cluster.facts import probe
 from spark_cluster.facts.base import Facts
+from spark_cluster.terminal import printing as terminal
 from tests.command_line import Cli
 from tests.poison import INLINE, POISON, harmless, harmless_json, poisoned
 
@@ -74,7 +75,7 @@ def test_nothing_outside_the_door_prints() -> None:
     """Programs that run elsewhere (on a node, in the lab's container) speak no terminal's words."""
     root = Path(places.__file__).parent
     own = {
-        "cli/terminal.py",  # the door
+        "terminal/printing.py",  # the door
         "lab/demo.py",  # runs the program and shows what that prints
         "lab/requirements.py",  # a list for CI
         "lab/uml/switchboard.py",  # a word to the process that started it

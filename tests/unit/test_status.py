@@ -19,7 +19,6 @@ from rich.console import Console
 from spark_cluster.actions import status as status_rows
 from spark_cluster.actions.operator import Operator
 from spark_cluster.actions.status import StatusReport
-from spark_cluster.cli import terminal
 from spark_cluster.cli.views import status as status_view
 from spark_cluster.cli.views import status_screen
 from spark_cluster.core.error import StateUnknown, Unreachable
@@ -28,6 +27,7 @@ from spark_cluster.facts.cpu import CPU, CpuFact
 from spark_cluster.facts.lock import LOCK, LockFact
 from spark_cluster.facts.table import FACTS
 from spark_cluster.runner.session import Session
+from spark_cluster.terminal import printing as terminal
 from tests.command_line import Cli
 
 from . import world

@@ -15,10 +15,10 @@ from spark_cluster.cli.commands.bench_options import (
     RunOptions,
     Target,
 )
-from spark_cluster.cli.endings import as_ctrl_c
 from spark_cluster.cli.options import Hosts, split
 from spark_cluster.cli.output import Json
 from spark_cluster.cli.sections import Verbs
+from spark_cluster.terminal.signals import as_ctrl_c
 
 if TYPE_CHECKING:
     from spark_cluster.bench.plan import Settings

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spark_cluster.cli.options import ProfileOption, RecipeArgument, Where, WithOption
-from spark_cluster.cli.terminal import say, say_page
+from spark_cluster.terminal.printing import say, say_page
 
 
 def compose(

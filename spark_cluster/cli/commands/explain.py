@@ -37,9 +37,9 @@ def explain(
 
     if what and not (len(what) == 1 and _CODE.fullmatch(what[0])):
         from spark_cluster.actions.verify import logs
-        from spark_cluster.cli import log_files
+        from spark_cluster.terminal import reading
 
-        explained = logs.explain(log_files.read(what), logs.known_owners(where.inventory))
+        explained = logs.explain(reading.read(what), logs.known_owners(where.inventory))
         return output.report(explained, view.lines)
     from spark_cluster.actions.explain import all_codes, one_code
 

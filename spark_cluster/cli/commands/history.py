@@ -9,7 +9,7 @@ import typer
 
 from spark_cluster.cli.options import Hosts
 from spark_cluster.cli.output import Json
-from spark_cluster.cli.terminal import say
+from spark_cluster.terminal.printing import say
 
 
 def history(

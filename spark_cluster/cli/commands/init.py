@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from spark_cluster.cli.output import Json, View
-from spark_cluster.cli.terminal import confirm, say, say_page
+from spark_cluster.terminal.printing import confirm, say, say_page
 
 
 def init(

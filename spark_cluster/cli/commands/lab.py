@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spark_cluster.cli.sections import Verbs
-from spark_cluster.cli.terminal import say
+from spark_cluster.terminal.printing import say
 
 app = Verbs("lab", "Run three virtual Sparks on this machine, with real RoCE.")
 

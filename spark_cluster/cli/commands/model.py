@@ -19,8 +19,8 @@ from spark_cluster.cli.options import (
 )
 from spark_cluster.cli.output import Json, Output
 from spark_cluster.cli.sections import Verbs
-from spark_cluster.cli.terminal import confirm
 from spark_cluster.core.error import InputError, Interrupted
+from spark_cluster.terminal.printing import confirm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

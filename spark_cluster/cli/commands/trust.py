@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from spark_cluster.cli.options import InventoryOption
-from spark_cluster.cli.terminal import confirm, say
 from spark_cluster.core.error import InputError
+from spark_cluster.terminal.printing import confirm, say
 
 
 def trust(

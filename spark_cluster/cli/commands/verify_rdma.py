@@ -80,10 +80,10 @@ def verify_rdma(
     _belongs("--both" if both else "--no-both", both, {"--probe": probe})
     if from_log:
         from spark_cluster.actions.verify import logs
-        from spark_cluster.cli import log_files
         from spark_cluster.cli.views.verdict import of_log
+        from spark_cluster.terminal import reading
 
-        texts = log_files.read([*from_log, *(more or ())])
+        texts = reading.read([*from_log, *(more or ())])
         found = logs.judge(texts, logs.known_owners(where.inventory))
         return output.report(found, of_log)
     from spark_cluster.actions.verify import counters, traffic

@@ -9,8 +9,8 @@ import typer
 from spark_cluster.cli.durations import time_option
 from spark_cluster.cli.options import Hosts, interval_option
 from spark_cluster.cli.output import Json
-from spark_cluster.cli.terminal import say
 from spark_cluster.core.error import InputError
+from spark_cluster.terminal.printing import say
 
 if TYPE_CHECKING:
     from spark_cluster.actions.watch import Address

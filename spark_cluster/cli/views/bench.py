@@ -11,10 +11,10 @@ from spark_cluster.bench.report import COMPARED, compared
 from spark_cluster.bench.results import Level
 from spark_cluster.bench.tables import BESIDE, COLUMNS, Column
 from spark_cluster.cli.output import View
-from spark_cluster.cli.terminal import Console
 from spark_cluster.core.event import Event, Note
 from spark_cluster.core.units import count
 from spark_cluster.places import short
+from spark_cluster.terminal.printing import Console
 
 #: A column's least width, and that of the level's name.
 _LEAST, _NAME = 7, 12

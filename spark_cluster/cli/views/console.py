@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spark_cluster.cli.output import View
-from spark_cluster.cli.terminal import Console, say_json
 from spark_cluster.cli.views import closing, told
 from spark_cluster.core.event import (
     Event,
@@ -23,6 +22,7 @@ from spark_cluster.core.event import (
 )
 from spark_cluster.core.units import human_seconds
 from spark_cluster.places import short
+from spark_cluster.terminal.printing import Console, say_json
 
 _STYLES = {
     "ok": "green",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spark_cluster.actions.doctor import DoctorReport, ExplainedFinding
-from spark_cluster.cli.terminal import Shown
 from spark_cluster.core.units import count
 from spark_cluster.doctor.finding import Severity
+from spark_cluster.terminal.printing import Shown
 
 _STYLES = {
     Severity.CRITICAL: "bold red",

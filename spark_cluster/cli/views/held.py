@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spark_cluster.actions.copies import HeldImages, HeldModel, HeldModels
-from spark_cluster.cli.terminal import Shown, add_row, new_table
 from spark_cluster.cli.views.unknown import unknown
 from spark_cluster.core.units import human_bytes
+from spark_cluster.terminal.printing import Shown, add_row, new_table
 
 
 def models(found: HeldModels) -> Iterator[Shown]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from spark_cluster.actions.history import HostJournals, OneRun, Runs
-from spark_cluster.cli.terminal import Shown, add_row, new_table
 from spark_cluster.core.units import human_seconds
 from spark_cluster.places import short
 from spark_cluster.runner.history import story
+from spark_cluster.terminal.printing import Shown, add_row, new_table
 
 
 def runs(found: Runs) -> Iterator[Shown]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from spark_cluster.actions.logs import Detached, Incomplete, LogTold
 from spark_cluster.cli.output import View
-from spark_cluster.cli.terminal import Console, say, say_json
 from spark_cluster.cli.views.unknown import unknown
 from spark_cluster.core.event import Event
+from spark_cluster.terminal.printing import Console, say, say_json
 
 _COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "bright_red", "bright_cyan", "white")
 

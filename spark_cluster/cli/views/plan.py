@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from spark_cluster.cli.terminal import Shown
 from spark_cluster.core.plan import Plan, PlannedStep
 from spark_cluster.core.step import Assessment
 from spark_cluster.core.units import count
 from spark_cluster.runner import guard_scripts
+from spark_cluster.terminal.printing import Shown
 
 
 def lines(plan: Plan, refused: Collection[tuple[str, str]], *, commands: bool) -> Iterator[Shown]:

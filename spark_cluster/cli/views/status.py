@@ -13,12 +13,12 @@ from spark_cluster.actions.status import (
     StatusReport,
     VerdictStatus,
 )
-from spark_cluster.cli.terminal import Shown
 from spark_cluster.cli.views.unknown import after
 from spark_cluster.core.shell import quote
 from spark_cluster.core.units import human_age, human_bytes
 from spark_cluster.facts.supervisor import RUNS
 from spark_cluster.places import short
+from spark_cluster.terminal.printing import Shown
 
 
 def lines(report: StatusReport, *, verbose: bool) -> Iterator[Shown]:

@@ -12,10 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from spark_cluster.actions.status import HostStatus, StatusReport, VerdictStatus
-from spark_cluster.cli.terminal import Console, add_row, new_table, say_json, styled
 from spark_cluster.cli.views import status as words
 from spark_cluster.core.units import human_age, human_bytes
 from spark_cluster.places import short
+from spark_cluster.terminal.printing import Console, add_row, new_table, say_json, styled
 
 
 def watch(reports: Iterator[StatusReport], where: Path, *, as_json: bool) -> int:

@@ -16,11 +16,11 @@ from spark_cluster.actions.events import (
 )
 from spark_cluster.actions.verify.probe import Measured, Measuring
 from spark_cluster.actions.verify.traffic import Interval, LookingOn, NotJudged, Unjudged
-from spark_cluster.cli.terminal import Shown
 from spark_cluster.cli.views import verdict
 from spark_cluster.core.event import Event
 from spark_cluster.core.units import human_seconds
 from spark_cluster.places import short
+from spark_cluster.terminal.printing import Shown
 
 
 def lines(event: Event, *, verbose: bool) -> Iterator[Shown]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spark_cluster.cli.terminal import Shown, add_row, new_table
 from spark_cluster.core.units import human_bytes
 from spark_cluster.rdma.bandwidth import amount
+from spark_cluster.terminal.printing import Shown, add_row, new_table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,6 @@ from spark_cluster.actions.restarting import RestartTold
 from spark_cluster.actions.watch import Paused, Watching
 from spark_cluster.actions.watch_service import Installed, Uninstalled
 from spark_cluster.cli.output import View
-from spark_cluster.cli.terminal import say
 from spark_cluster.core.event import (
     Alarmed,
     Event,
@@ -21,6 +20,7 @@ from spark_cluster.core.event import (
     RunStarted,
     StepFinished,
 )
+from spark_cluster.terminal.printing import say
 
 
 class WatchView(View):

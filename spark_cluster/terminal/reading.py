@@ -1,4 +1,4 @@
-"""The log files that a command line names."""
+"""The log files that a command line names, or standard input."""
 
 from __future__ import annotations
 
