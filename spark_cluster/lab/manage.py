@@ -109,6 +109,7 @@ def build(options: Options, say: Say, *, keep: bool = True) -> Built:
     with uml_kernel.beside(mirror, say, early=early, again=options.accel == "uml") as kernel:
         base = image.ensure_base(mirror, say)
         way = accel.choose(base, options.accel, kernel)
+        say(f"nodes run by {_WAYS[way.accel]} ({way.why})")
         made = join.ensure(base, way, say)
     saved = None
     if way.kernel is None and not options.fresh_boot:
@@ -140,7 +141,6 @@ def up(options: Options, say: Say) -> State:
             known = None  # nothing of it serves: begin anew, from what the image is now
         if known is None:
             known = _new_state(where, build(options, say, keep=False), options)
-            say(f"nodes run by {_WAYS[known.accel]} ({known.why})")
             known.save(where)  # so that `lab down` finds the folder of the sockets
         elif options.accel not in (None, known.accel):
             raise LabError(

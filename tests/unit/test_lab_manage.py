@@ -80,7 +80,14 @@ def test_a_lab_of_which_nothing_runs_is_begun_anew(
         (where / name).mkdir()
     monkeypatch.setattr(manage, "_kernel_early", lambda *_: False)
     monkeypatch.setattr(image, "ensure_base", lambda *_: base)
-    monkeypatch.setattr(join, "ensure", lambda *_: made)
+    said: list[str] = []
+
+    def slow(*_: object) -> Image:
+        """Takes minutes: by then it is told how the nodes will be run."""
+        assert said == ["nodes run by QEMU's emulation (no KVM)"]
+        return made
+
+    monkeypatch.setattr(join, "ensure", slow)
     monkeypatch.setattr(snapshot, "ensure_saved", lambda *_: snapshot.Saved(where / "saved-1"))
     monkeypatch.setattr("spark_cluster.lab.accel.choose", lambda *_: Way("tcg", "no KVM"))
     started: list[State] = []
@@ -91,7 +98,7 @@ def test_a_lab_of_which_nothing_runs_is_begun_anew(
         return known
 
     monkeypatch.setattr(manage, "_start", start)
-    manage.up(manage.Options(mirror="http://m.example/"), lambda _: None)
+    manage.up(manage.Options(mirror="http://m.example/"), said.append)
     assert started[0].base == str(where / "base-1")
     assert started[0].saved == str(where / "saved-1")
     assert (started[0].accel, started[0].why) == ("tcg", "no KVM")
