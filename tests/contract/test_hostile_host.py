@@ -57,7 +57,7 @@ TRUE = {
     "recipe": "qwen3-vl-235b", "run": "20261121-031500-9f3a", "rank": "0", "role": "head",
     "group": HOST, "model": "m", "hub-model": "m", "port": "8000", "ports": "8000,6379",
     "devices": "", "bytes-per-token": "", "api": "", "key": "", "spec": "516a46562083",
-    "profile": "", "options": "", "restart-at-boot": "",
+    "profile": "", "options": "", "overrides": '{"args":{"max-num-seqs":4}}', "restart-at-boot": "",
 }  # fmt: skip
 
 #: Texts that a stranger may put where the program expects a word. PWNED is a file to be made.
