@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -193,7 +194,9 @@ def reason(error: httpx.HTTPError) -> str:
         if isinstance(cause, ConnectionRefusedError):
             return "connection refused"
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror[0].lower() + cause.strerror[1:]
+            # asyncio's own words have the address in them; getaddrinfo's numbers are negative.
+            text = os.strerror(cause.errno) if (cause.errno or 0) > 0 else cause.strerror
+            return text[0].lower() + text[1:]
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection within {_CONNECT:g} s"

@@ -1,13 +1,13 @@
 """`make demo`: the commands that a user would type, run one after the other on the lab.
 
 Everything shown is what the commands themselves print. It stops at the first that fails, and ends
-with what was proved and what was simulated. KEEP=1 leaves the lab up; SVG=FILE draws what was
-shown.
+with what was proved and what was simulated. KEEP=1 leaves the lab up; SVG=FILE draws the verdict.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shlex
@@ -26,6 +26,8 @@ _RECIPE = "qwen3-vl-235b"
 
 
 _PICTURE = os.environ.get("SVG", "")
+#: Columns of the picture: a README shows them at a size that can be read.
+_WIDTH = 100
 _shown: list[str] = []
 _took: list[tuple[str, float]] = []
 
@@ -72,13 +74,17 @@ def _run_recorded(arguments: tuple[str, ...]) -> int:
 
 
 def draw(path: Path) -> None:
-    """All that was shown, as an SVG."""
+    """What verify-rdma showed, as an SVG."""
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(record=True, width=118, file=io.StringIO())
-    console.print(Text.from_ansi("\n".join(_shown).strip("\n")))
-    console.save_svg(str(path), title="make demo")
+    began = next(
+        at for at, text in enumerate(_shown) if text.endswith("$ spark-cluster verify-rdma")
+    )
+    lines = itertools.takewhile(lambda text: not text.startswith("\n$"), _shown[began + 1 :])
+    console = Console(record=True, width=_WIDTH, file=io.StringIO())
+    console.print(Text.from_ansi("\n".join([_shown[began].strip(), *lines]).rstrip()))
+    console.save_svg(str(path), title="spark-cluster")
 
 
 def told(*arguments: str) -> Any:

@@ -108,7 +108,8 @@ class SshConnection(Shell):
             channel = self.transport.open_session(timeout=self.target.connect_timeout + 20)
             channel.exec_command(command)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise self._gone(f"no session could be opened ({error})") from None
+            why = str(error) or "it closed the connection"
+            raise self._gone(f"no session could be opened ({why})") from None
         return SshWire(channel)
 
 

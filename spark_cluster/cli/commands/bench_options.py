@@ -24,7 +24,7 @@ class Target:
 
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="[RECIPE]", help="Recipe that must be running; default: any."),
+        typer.Argument(metavar="RECIPE", help="Recipe that must be running; default: any."),
     ] = None
     endpoint: Annotated[
         str | None,

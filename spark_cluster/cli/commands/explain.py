@@ -18,7 +18,7 @@ def explain(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CODE | FILE...]",
+            metavar="CODE|FILE",
             help="Diagnosis code such as NET004, or log files of the ranks; - is standard input.",
             show_default=False,
         ),

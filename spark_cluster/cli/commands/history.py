@@ -15,7 +15,7 @@ from spark_cluster.terminal.printing import say
 def history(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Run to show; `last` is the newest."),
+        typer.Argument(metavar="RUN", help="Run to show; `last` is the newest."),
     ] = None,
     *,
     nodes: Annotated[

@@ -25,7 +25,7 @@ app = Verbs("image", "List and copy container images on the hosts.")
 @app.verb("ls")
 def list_images(
     image: Annotated[
-        str | None, typer.Argument(metavar="[IMAGE]", help="Limit to this image, or to a recipe's.")
+        str | None, typer.Argument(metavar="IMAGE", help="Limit to this image, or to a recipe's.")
     ] = None,
     *,
     where: Hosts,

@@ -14,7 +14,7 @@ def init(
     hosts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[HOST]", help="Hosts to examine: names from ssh_config, or addresses."
+            metavar="HOST", help="Hosts to examine: names from ssh_config, or addresses."
         ),
     ] = None,
     output: Annotated[

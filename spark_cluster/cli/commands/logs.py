@@ -14,7 +14,7 @@ from spark_cluster.terminal.printing import say
 
 def logs(
     ranks: Annotated[
-        list[int] | None, typer.Argument(metavar="[RANK]...", help="Limit to these ranks.")
+        list[int] | None, typer.Argument(metavar="RANK", help="Limit to these ranks.")
     ] = None,
     *,
     follow: Annotated[

@@ -72,7 +72,7 @@ class Copying:
 @app.verb("ls")
 def list_models(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="Limit to this model.")
+        str | None, typer.Argument(metavar="MODEL", help="Limit to this model.")
     ] = None,
     *,
     cache: CacheOption = None,

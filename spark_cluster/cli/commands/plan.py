@@ -35,7 +35,7 @@ def plan(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RECIPE]", help="Recipe to launch or tear down (required for launch)."
+            metavar="RECIPE", help="Recipe to launch or tear down (required for launch)."
         ),
     ] = None,
     *,

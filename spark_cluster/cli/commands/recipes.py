@@ -75,7 +75,7 @@ def fit(
 def lint(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RECIPE]...", help="Recipe names or files; default: all."),
+        typer.Argument(metavar="RECIPE", help="Recipe names or files; default: all."),
     ] = None,
     *,
     where: Where,

@@ -15,7 +15,7 @@ def relaunch(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RECIPE]", help="Recipe name or .yaml file; default: the one that is launched."
+            metavar="RECIPE", help="Recipe name or .yaml file; default: the one that is launched."
         ),
     ] = None,
     *,

@@ -15,7 +15,7 @@ from spark_cluster.core.error import InputError
 def teardown(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="[RECIPE]", help="Limit to the containers of this recipe."),
+        typer.Argument(metavar="RECIPE", help="Limit to the containers of this recipe."),
     ] = None,
     *,
     where: Hosts,

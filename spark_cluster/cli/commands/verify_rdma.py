@@ -17,7 +17,7 @@ def verify_rdma(
     more: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE]...", help="Further log files (with --from-log).", show_default=False
+            metavar="FILE", help="Further log files (with --from-log).", show_default=False
         ),
     ] = None,
     *,
