@@ -195,7 +195,8 @@ def reason(error: httpx.HTTPError) -> str:
             return "connection refused"
         if isinstance(cause, OSError) and cause.strerror:
             # asyncio's own words have the address in them; getaddrinfo's numbers are negative.
-            text = os.strerror(cause.errno) if (cause.errno or 0) > 0 else cause.strerror
+            number = cause.errno or 0
+            text = os.strerror(number) if number > 0 else cause.strerror
             return text[0].lower() + text[1:]
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.ConnectTimeout):
