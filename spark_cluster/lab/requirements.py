@@ -37,6 +37,7 @@ _TO_COMPILE: tuple[tuple[str, AptPackage], ...] = (
     ("bc", AptPackage("bc", "computes a header of that kernel")),
     ("patch", AptPackage("patch", "gives that kernel cables that can be pulled")),
     ("xz", AptPackage("xz-utils", "unpacks that kernel's source")),
+    ("bzip2", AptPackage("bzip2", "unpacks that kernel's source, as Ubuntu packs it")),
     ("depmod", AptPackage("kmod", "lists that kernel's modules")),
     ("ip", AptPackage("iproute2", "lays the cables between such Sparks")),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -272,3 +273,36 @@ def test_a_caller_that_breaks_off_is_gone_for_the_node_too() -> None:
             return await asyncio.wait_for(left, 10)
 
     assert asyncio.run(scene()) == b""
+
+
+@pytest.mark.parametrize("distribution", ["debian", "ubuntu"])
+def test_a_source_package_is_unpacked_as_each_distribution_packs_it(
+    tmp_path: Path, distribution: str
+) -> None:
+    tree = tmp_path / "linux-6.8"
+    (tree / "kernel").mkdir(parents=True)
+    (tree / "Kbuild").write_text("obj-y += kernel/\n")
+    (tree / "Documentation" / "a").mkdir(parents=True)
+    (tree / "Documentation" / "a" / "page").write_text("left out\n")
+    package = tmp_path / "package"
+    (package / "DEBIAN").mkdir(parents=True)
+    (package / "DEBIAN" / "control").write_text(
+        "Package: linux-source-6.8\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: b\n"
+    )
+    where, kind = package / "usr/src", "xz"
+    if distribution == "ubuntu":
+        where, kind = where / "linux-source-6.8", "bz2"
+    where.mkdir(parents=True)
+    archive = where / f"linux-source-6.8.tar.{kind}"
+    subprocess.run(["tar", "-caf", archive, "linux-6.8"], cwd=tmp_path, check=True)
+    if distribution == "ubuntu":
+        (package / "usr/src" / archive.name).symlink_to(f"linux-source-6.8/{archive.name}")
+    deb, scratch, source = tmp_path / "k.deb", tmp_path / "scratch", tmp_path / "source"
+    scratch.mkdir()
+    source.mkdir()
+    subprocess.run(["dpkg-deb", "-Zgzip", "--build", package, deb], check=True, capture_output=True)
+    shell = ["bash", "-eo", "pipefail", "-c", kernel.unpacking(deb, scratch, source)]
+    subprocess.run(shell, check=True)
+    assert (source / "Kbuild").exists()
+    assert not (source / "Documentation" / "a" / "page").exists()
+    assert not list(scratch.iterdir())

@@ -89,7 +89,12 @@ def newest_first(packages: Sequence[str]) -> list[str]:
 def failed() -> str | None:
     """Why this kernel could not be built the last time it was tried here."""
     note = layers.noted("kernel")
-    return str(note.get("reason")) if note.get("key") == key() else None
+    return str(note.get("reason")) if note.get("key") == _tried() else None
+
+
+def _tried() -> str:
+    """What a failure is a failure of: a release that builds it in another way tries again."""
+    return layers.digest(key(), Path(__file__).read_text())
 
 
 @contextmanager
@@ -145,7 +150,7 @@ class Builder:
             return Kernel(layers.layer("kernel", key(), build, say))
         except LabError as error:
             said = (error.stderr or "").split("\n")
-            layers.note("kernel", {"key": key(), "reason": error.message, "log": said})
+            layers.note("kernel", {"key": _tried(), "reason": error.message, "log": said})
             raise
 
     def _build(self, mirror: Mirror, work: Path, say: Say) -> None:
@@ -166,7 +171,7 @@ class Builder:
             )
         for i, package in enumerate(packages[:_ATTEMPTS], 1):
             try:
-                self._compile(apt.download(package), package, work)
+                self._compile(apt.download(package), work)
                 break
             except LabError as error:
                 if i == len(packages[:_ATTEMPTS]):
@@ -174,7 +179,7 @@ class Builder:
                 say(f"kernel: {package} does not do ({error.message}); trying {packages[i]}")
         shutil.rmtree(work / "apt")
 
-    def _compile(self, deb: Path, package: str, work: Path) -> None:
+    def _compile(self, deb: Path, work: Path) -> None:
         log, source, made = work / "build.log", work / "source", work / "made"
         for folder in (source, made):
             shutil.rmtree(folder, ignore_errors=True)
@@ -182,12 +187,7 @@ class Builder:
         compiler = work / "cc"
         compiler.write_text(_COMPILER)
         compiler.chmod(0o755)
-        self._run(
-            f"dpkg-deb --fsys-tarfile {deb.name} | tar -xO ./usr/src/{package}.tar.xz"
-            f" | tar -xJ -C {source} --strip-components=1 --exclude-from={EXCLUDE}",
-            deb.parent,
-            log,
-        )
+        self._run(unpacking(deb, made, source), work, log)
         make = f"make ARCH=um O={made} CC={compiler} LOCALVERSION= -j{os.cpu_count() or 1}"
         self._run(
             f"patch -p1 -F3 < {PATCH} && {make} KCONFIG_ALLCONFIG={CONFIG} allnoconfig", source, log
@@ -239,6 +239,17 @@ class Builder:
                 stderr="\n".join(process.last_lines(log, 8)),
                 remedy="`spark-cluster lab up --accel tcg` does without it",
             )
+
+
+def unpacking(deb: Path, scratch: Path, source: Path) -> str:
+    """The shell that unpacks what we compile of a linux-source package into `source`.
+
+    Debian packs usr/src/NAME.tar.xz, Ubuntu a link of such a name and usr/src/NAME/NAME.tar.bz2."""
+    return (
+        f"dpkg-deb --fsys-tarfile {deb} | tar -xC {scratch} --wildcards './usr/src/*.tar.*'"
+        f" && tar -xf $(find {scratch}/usr -type f) -C {source} --strip-components=1"
+        f" --exclude-from={EXCLUDE} && rm -r {scratch}/usr"
+    )
 
 
 def options_of(source: Path) -> set[str]:
