@@ -247,3 +247,8 @@ def _kind(data: Any) -> str:
     if isinstance(data, list):
         return "a list"
     return f"a {type(data).__name__}"
+
+
+def word(value: object) -> object:
+    """For a validator that runs before: YAML 1.1 reads a bare on or off as a boolean."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value

@@ -226,19 +226,22 @@ def pull_model(
     note = f"{_where(named)} to {', '.join(wanted)}"
     request = RunRequest("model pull", "", hosts, inventory, note=note)
     with activate(request, operator) as active:
-        held = _models(active, named, way)
-        source, pulled = held.pull(
-            wanted,
-            host,
-            image=image or named.image,
-            endpoint=os.environ.get("HF_ENDPOINT", ""),
-            token=token,
-        )
-        results = [pulled]
-        others = [name for name in wanted if name != source]
-        if pulled.status.good and others:
-            results += held.sync(others, source, streams=way.streams)
-        return _finish(active, results, held.transfer, {"model": named.name})
+        results: list[Result] = []
+        transfer = _transfer(active, way)
+        for each in (named, *named.drafts):
+            held = _models(active, each, transfer)
+            source, pulled = held.pull(
+                wanted,
+                host,
+                image=image or each.image,
+                endpoint=os.environ.get("HF_ENDPOINT", ""),
+                token=token,
+            )
+            results.append(pulled)
+            others = [name for name in wanted if name != source]
+            if pulled.status.good and others:
+                results += held.sync(others, source, streams=way.streams)
+        return _finish(active, results, transfer, {"model": named.name})
 
 
 def sync_model(
@@ -254,9 +257,12 @@ def sync_model(
     """Copy a model from a host that has it to the others; `deep`: also what they have is hashed."""
     request, wanted, preferred = _copy("model sync", inventory, _where(named), to, source)
     with activate(request, operator) as active:
-        held = _models(active, named, way)
-        results = held.sync(wanted, preferred, streams=way.streams, deep=deep)
-        return _finish(active, results, held.transfer, {"model": named.name})
+        results: list[Result] = []
+        transfer = _transfer(active, way)
+        for each in (named, *named.drafts):
+            held = _models(active, each, transfer)
+            results += held.sync(wanted, preferred, streams=way.streams, deep=deep)
+        return _finish(active, results, transfer, {"model": named.name})
 
 
 def verify_model(
@@ -267,7 +273,7 @@ def verify_model(
         "model verify", "", hosts, inventory, note=_where(named), all_hosts_needed=False
     )
     with activate(request, operator) as active:
-        held = _models(active, named, Way())
+        held = _models(active, named, _transfer(active, Way()))
         return _finish(active, held.verify(), held.transfer, {"model": named.name})
 
 
@@ -286,7 +292,7 @@ def remove_model(
         "model rm", "", hosts, inventory, note=_where(named), all_hosts_needed=all_needed
     )
     with activate(request, operator) as active:
-        held = _models(active, named, Way())
+        held = _models(active, named, _transfer(active, Way()))
         found = {host: model for host, model in held.read().items() if model is not None}
         held.refuse_if_used()
         if found:
@@ -315,7 +321,7 @@ def sync_image(
         )
     request, wanted, preferred = _copy("image sync", inventory, name, to, source)
     with activate(request, operator) as active:
-        transfer = Transfer(active.session, active.listener, way.encrypt, way.iperf)
+        transfer = _transfer(active, way)
         results = Images(transfer, inventory, request.verb, name).sync(wanted, preferred)
         return _finish(active, results, transfer, {"image": name})
 
@@ -339,8 +345,11 @@ def _where(named: NamedModel) -> str:
     return f"{named.name} in {named.cache}"
 
 
-def _models(active: Active, named: NamedModel, way: Way) -> Models:
-    transfer = Transfer(active.session, active.listener, way.encrypt, way.iperf)
+def _transfer(active: Active, way: Way) -> Transfer:
+    return Transfer(active.session, active.listener, way.encrypt, way.iperf)
+
+
+def _models(active: Active, named: NamedModel, transfer: Transfer) -> Models:
     return Models(transfer, active.request.inventory, active.request.verb, named)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,7 +12,15 @@ from spark_cluster.core.data_files import read_text
 from spark_cluster.core.labels import LABEL
 from spark_cluster.engines import nccl
 from spark_cluster.engines.placement import Placement
-from spark_cluster.engines.spec import ContainerSpec, Deployment, HostFile, Mount, ServeSpec
+from spark_cluster.engines.spec import (
+    IMAGE_ID,
+    ContainerSpec,
+    Deployment,
+    HostFile,
+    ModelFiles,
+    Mount,
+    ServeSpec,
+)
 from spark_cluster.rdma.volume import expected_bytes_per_token, need_per_token
 from spark_cluster.recipes.demand import of_recipe
 from spark_cluster.recipes.models import Recipe
@@ -24,6 +32,10 @@ from spark_cluster.serving.api import API_KEY
 HF_HOME = "/root/.cache/huggingface"
 
 _FILES = "/var/lib/spark-cluster/files"
+
+#: Where a host keeps what its engines compiled: recipe/rank/image. Two ranks that share such a
+#: folder break each other's files, and what another image compiled is of no use.
+COMPILED = "/var/lib/spark-cluster/compiled"
 
 
 def host_file(name: str, content: str) -> HostFile:
@@ -76,12 +88,13 @@ def served_name(recipe: Recipe, flag: str = "served-model-name") -> tuple[str, .
 def environment(
     recipe: Recipe, placement: Placement, rank: int, own: Mapping[str, str]
 ) -> dict[str, str]:
-    """NCCL's variables if there is more than one rank, the engine's own, and over them what the
-    recipe says."""
+    """NCCL's variables if there is more than one rank, the engine's own, over them what the recipe
+    says, and over that what it says of this rank."""
     fabric = nccl.environment(placement, rank) if placement.rails[rank] else {}
     ours = {**fabric, **own}
-    kept = {key: value for key, value in ours.items() if key not in recipe.env}
-    chosen = {k: choice.text for k, choice in recipe.env.items() if choice.value is not None}
+    told = {**recipe.env, **recipe.rank_env.get(rank, {})}
+    kept = {key: value for key, value in ours.items() if key not in told}
+    chosen = {k: choice.text for k, choice in told.items() if choice.value is not None}
     return {**kept, **chosen}
 
 
@@ -182,6 +195,12 @@ def deploy(
         first_token_seconds=recipe.first_token_minutes * 60,
         bytes_per_token=volume,
         secrets_file=recipe.secrets_file,
+        drafts=tuple(
+            ModelFiles(each.model, model_folder(recipe.model_cache, each.model), each.revision)
+            for each in recipe.drafts
+        ),
+        image_digest=recipe.image_digest,
+        swap=recipe.swap,
         **fields,
     )
 
@@ -230,14 +249,23 @@ def _container(
             *files,
             *mounted(rank.files),
             *rank.mounts,
+            *(Mount(each.source, each.target, each.read_only) for each in recipe.mounts),
+            *_compiled(recipe, number),
         ),
         devices=() if alone else nccl.RDMA_DEVICES,
         capabilities=() if alone else nccl.RDMA_CAPABILITIES,
-        ulimits=nccl.ULIMITS,
+        ulimits={**nccl.ULIMITS, **({"nofile": str(recipe.nofile)} if recipe.nofile else {})},
         shm_size=recipe.shm_size,
         entrypoint=rank.entrypoint,
         secrets=secrets,
+        security=recipe.security,
     )
+
+
+def _compiled(recipe: Recipe, rank: int) -> Iterator[Mount]:
+    for folder in recipe.compile_caches:
+        name = folder.strip("/").replace("/", "_")
+        yield Mount(f"{COMPILED}/{recipe.name}/rank-{rank}/{IMAGE_ID}/{name}", folder)
 
 
 def _devices(placement: Placement, rank: int) -> tuple[str, ...]:

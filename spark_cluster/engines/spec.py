@@ -29,6 +29,20 @@ OPTIONAL = (
 HOME = "$SPARK_HOME"
 
 
+#: In a mount's source: the ID that the image has on that host, twelve hex digits.
+IMAGE_ID = "@image-id@"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model that must be on the host: its folder in the Hugging Face cache, and the branch, tag
+    or commit of it that is meant."""
+
+    name: str
+    folder: str
+    revision: str
+
+
 @dataclass(frozen=True)
 class Mount:
     """A bind mount; a source that starts with `~/` is in the SSH user's home."""
@@ -66,6 +80,7 @@ class ContainerSpec:
     gpus: str = "all"
     entrypoint: str = ""
     secrets: tuple[str, ...] = ()
+    security: tuple[str, ...] = ()
 
     @property
     def env_file(self) -> str:
@@ -81,7 +96,11 @@ class ContainerSpec:
     def digest(self) -> str:
         """Names this very spec, whichever run makes it: twelve hex digits."""
         fields = asdict(self)
-        for name in ("entrypoint", "secrets"):  # a spec without them is what it was before them
+        for name in (
+            "entrypoint",
+            "secrets",
+            "security",
+        ):  # a spec without them is what it was before them
             if not fields[name]:
                 del fields[name]
         fields["labels"] = {k: v for k, v in self.labels.items() if k not in _NO_SETTINGS}
@@ -114,6 +133,8 @@ class Deployment:
     `model_folder` is the model's folder in the Hugging Face cache, empty if the engine keeps its
     models itself; `downloads`: the engine may fetch what is not there. `secret_values` are those
     that the controller's environment has; the others are read from `secrets_file` on the node.
+    `drafts` are models that the engine loads beside `model`. `image_digest` is what the image must
+    be, if that is known. `swap` is what the host's must be: off or on.
     `ray_dashboard_port` is None for an engine without Ray; `needs_ssh`: its ranks reach each other
     by SSH.
     """
@@ -149,20 +170,35 @@ class Deployment:
     needs_ssh: bool = False
     secret_values: Mapping[str, Secret] = field(default_factory=dict)
     secrets_file: str = ""
+    drafts: tuple[ModelFiles, ...] = ()
+    image_digest: str = ""
+    swap: str = "off"
 
     def container(self, host: str) -> ContainerSpec:
         return next(spec for spec in self.containers if spec.host == host)
 
 
 def host_path(path: str) -> str:
-    """`path` as a shell word; `~/` is the SSH user's home even under sudo."""
+    """`path` as a shell word; `~/` is the SSH user's home even under sudo, IMAGE_ID the variable
+    that docker_run sets."""
+    before, found, after = path.partition(IMAGE_ID)
+    if found:
+        return f'{host_path(before)}"$_image"{quote(after)}'
     if path.startswith("~/"):
         return f'"{HOME}"/{quote(path[2:])}'
     return quote(path)
 
 
 def docker_run(spec: ContainerSpec) -> str:
-    """The `docker run` line of a spec."""
+    """The `docker run` line of a spec; before it the image's ID, where a mount wants it."""
+    line = _docker_run(spec)
+    if not any(IMAGE_ID in mount.source for mount in spec.mounts):
+        return line
+    read = f"docker image inspect --format '{{{{.Id}}}}' {quote(spec.image)}"
+    return f'_image=$({read}) || exit\n_image=$(echo "$_image" | cut -c 8-19)\n{line}'
+
+
+def _docker_run(spec: ContainerSpec) -> str:
     words = ["docker", "run", "--detach", "--name", quote(spec.name)]
     if spec.entrypoint:
         words += ["--entrypoint", quote(spec.entrypoint)]
@@ -175,6 +211,8 @@ def docker_run(spec: ContainerSpec) -> str:
         words.append(f"--device={quote(device)}")
     for capability in spec.capabilities:
         words.append(f"--cap-add={quote(capability)}")
+    for option in spec.security:
+        words.append(f"--security-opt={quote(option)}")
     for limit, value in spec.ulimits.items():
         words += ["--ulimit", quote(f"{limit}={value}")]
     unset = {name: "" for name in OPTIONAL if name not in spec.labels}

@@ -25,7 +25,7 @@ def _script(context: ProbeContext) -> str:
     if deployment is None or not deployment.model_folder:
         return "true"
     return f"""\
-{snapshot_script(deployment)}
+{snapshot_script(deployment.model_folder, deployment.revision)}
 [ -z "$_rev" ] || head -c {_MOST_BYTES} "$_m/snapshots/$_rev/config.json" 2>/dev/null
 true
 """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spark_cluster.core.shell import quote
 from spark_cluster.core.units import number
-from spark_cluster.engines.spec import Deployment, host_path
+from spark_cluster.engines.spec import host_path
 from spark_cluster.facts.base import Fact, ProbeContext, always
 from spark_cluster.facts.lines import Lines
 from spark_cluster.transfer.node.files import UNFINISHED
+
+#: The line before what is said of a further model.
+_DRAFT = "next-model"
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class ModelFact:
 
     `revision` is the commit that the recipe's revision is there, empty if there is none; `missing`
     and `partial` name files; `weights` counts the shards that are complete, `weight_bytes` is
-    their size.
+    their size. `drafts` say the same of the models that are loaded beside it.
     """
 
     revision: str = ""
@@ -28,6 +31,7 @@ class ModelFact:
     weights: int = 0
     weight_bytes: int = 0
     path: str = ""
+    drafts: tuple[ModelFact, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -35,11 +39,11 @@ class ModelFact:
         return bool(self.revision and self.weights) and not (self.missing or self.partial)
 
 
-def snapshot_script(deployment: Deployment) -> str:
+def snapshot_script(folder: str, revision: str) -> str:
     """Sets `_m`, the model's folder, and `_rev`, the commit of its revision there: what the ref
     says, or the revision itself if it is a commit that is there. Empty if there is none."""
     return f"""\
-_m={host_path(deployment.model_folder)} _ref={quote(deployment.revision)}
+_m={host_path(folder)} _ref={quote(revision)}
 _rev=$(cat "$_m/refs/$_ref" 2>/dev/null)
 [ -n "$_rev" ] || [ ! -d "$_m/snapshots/$_ref" ] || _rev=$_ref
 """
@@ -49,8 +53,16 @@ def _model_script(context: ProbeContext) -> str:
     deployment = context.deployment
     if deployment is None or not deployment.model_folder:
         return "true"
+    whole = [_files_of(deployment.model_folder, deployment.revision)]
+    whole += [
+        f"echo {_DRAFT}\n{_files_of(each.folder, each.revision)}" for each in deployment.drafts
+    ]
+    return "\n".join((*whole, "true"))
+
+
+def _files_of(folder: str, revision: str) -> str:
     return f"""\
-{snapshot_script(deployment)}
+{snapshot_script(folder, revision)}
 echo "path $_m"
 echo "revision $_rev"
 _s="$_m/snapshots/$_rev"
@@ -73,12 +85,15 @@ if [ -n "$_rev" ] && [ -d "$_s" ]; then
   for _f in $_w; do
     if [ -s "$_s/$_f" ]; then echo "weight $(stat -Lc %s "$_s/$_f")"; else echo "missing $_f"; fi
   done
-fi
-true
-"""
+fi"""
 
 
 def parse_model(text: str) -> ModelFact:
+    first, *drafts = re.split(f"^{_DRAFT}$", text, flags=re.MULTILINE)
+    return replace(_parse(first), drafts=tuple(map(_parse, drafts)))
+
+
+def _parse(text: str) -> ModelFact:
     lines = Lines(text)
     sizes = lines.numbers("weight")
     return ModelFact(

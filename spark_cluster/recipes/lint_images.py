@@ -45,9 +45,11 @@ def without_ray(recipe: Recipe) -> Iterator[Finding]:
 
 def moves(recipe: Recipe) -> Iterator[Finding]:
     name, _, tag = recipe.image.rpartition("/")[2].partition(":")
-    if "@sha256:" not in recipe.image and (not tag or _MOVING.fullmatch(tag)):
+    pinned = recipe.image_digest or "@sha256:" in recipe.image
+    if not pinned and (not tag or _MOVING.fullmatch(tag)):
         what = f"{name}:{tag or 'latest'} is another image tomorrow, and on another host today"
-        remedy = "Name a release or a digest (`docker inspect -f '{{index .RepoDigests 0}}' IMAGE`)"
+        shown = "`docker inspect -f '{{index .RepoDigests 0}}' IMAGE`"
+        remedy = f"Name a release, or add `image_digest` ({shown})"
         yield warning(("image",), "RECIPE006", what, f"{remedy}.")
 
 

@@ -37,7 +37,8 @@ def misspelt(recipe: Recipe) -> Iterator[Finding]:
     listed = {name for name, row in vllm().rows() if row.kind == "args"}
     known = {*listed, *vllm().common_arguments, *given_by_us()}
     for given in recipe.args if recipe.engine.startswith("vllm") else ():
-        name = given.partition(".")[0]
+        # A switch that is on by default is turned off by its other name.
+        name = given.partition(".")[0].removeprefix("no-")
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if near and name not in known and name.replace("_", "-") != near[0]:
             what = f"{name} is nearly {near[0]}: vllm serve ends if it does not know an argument"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo
 
-from spark_cluster.document import Document
+from spark_cluster.document import Document, word
 
 #: docker: [registry/]name[:tag][@digest]; loose on purpose, docker itself judges the rest.
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
@@ -116,6 +117,22 @@ def _hosts(nodes: int, info: ValidationInfo) -> int:
     return nodes
 
 
+def _drafts(args: Mapping[str, Choice]) -> Iterator[Draft]:
+    """What the arguments call a draft; a value that is no JSON is lint's to tell."""
+    for name, choice in args.items():
+        match spelled(name):
+            case "speculative-config":
+                try:
+                    given = json.loads(choice.text)
+                except ValueError:
+                    continue
+                if isinstance(given, dict) and isinstance(given.get("model"), str):
+                    yield Draft(model=given["model"], revision=str(given.get("revision") or "main"))
+            case "speculative-draft-model-path" | "speculative-draft-model" | "spec-model":
+                told = args.get(f"{name.removesuffix('-path')}-revision")
+                yield Draft(model=choice.text, revision=told.text if told else "main")
+
+
 AnyChoice = Annotated[Choice, BeforeValidator(_choice)]
 VariableName = Annotated[str, AfterValidator(_variable)]
 Variables = Annotated[Mapping[str, AnyChoice], AfterValidator(_variables)]
@@ -144,6 +161,22 @@ class FileMount(Document):
     source: str
     target: str = Field(pattern=r"^/")
     why: str = ""
+
+
+class HostFolder(Document):
+    """A folder or file of the hosts in every container; `~/` is the SSH user's home."""
+
+    source: Annotated[str, AfterValidator(_folder)]
+    target: str = Field(pattern=r"^/[^:]+$")
+    read_only: bool = False
+    why: str = ""
+
+
+class Draft(Document):
+    """A second model, which guesses tokens for the first: named by the engine's own argument."""
+
+    model: str
+    revision: str = "main"
 
 
 class Overlay(Document):
@@ -180,7 +213,12 @@ class Recipe(Document):
     ranks of an engine without Ray find each other on the head; each engine has its usual one.
     `profiles` exclude each other, `options` do not. `known_broken` says why a launch fails today.
     `secrets` are variables for the container, from the controller's environment or from
-    `secrets_file` on the node.
+    `secrets_file` on the node. `image_digest` is what the image's tag must mean. `security` are
+    docker's --security-opt, `nofile` its limit of open files, `mounts` folders of the hosts.
+    `compile_caches` are folders of the container that are kept on each host, by recipe, rank and
+    image. `rank_env` goes over `env` for single ranks. `swap: on` is for a model that loads only
+    with swap. `source` says where the arguments come from, `ran` on which Sparks this project ran
+    them: empty means on none.
     """
 
     name: str = Field(pattern=NAME)
@@ -199,6 +237,15 @@ class Recipe(Document):
     rendezvous_port: int | None = Field(default=None, ge=1024, le=65535)
     args: Annotated[Mapping[str, AnyChoice], AfterValidator(_arguments)] = {}
     env: Variables = Field(default={})
+    image_digest: str = Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
+    rank_env: Mapping[int, Variables] = {}
+    security: tuple[Annotated[str, Field(pattern=r"^[a-z-]+[=:][\w./:-]+$")], ...] = ()
+    nofile: int | None = Field(default=None, ge=1024, le=1073741816)
+    mounts: tuple[HostFolder, ...] = ()
+    compile_caches: tuple[Annotated[str, Field(pattern=r"^/[\w./-]+$")], ...] = ()
+    swap: Annotated[Literal["off", "on"], BeforeValidator(word)] = "off"
+    source: str = ""
+    ran: str = ""
     model_cache: Annotated[str, AfterValidator(_folder)] = "~/.cache/huggingface"
     files: tuple[FileMount, ...] = ()
     shm_size: str = Field(default="10.24g", pattern=r"^[0-9.]+[bkmg]$")
@@ -252,6 +299,14 @@ class Recipe(Document):
         """The branch, tag or commit of the model that the engine is told to serve."""
         given = self.args.get("revision")
         return "main" if given is None or given.value in (None, False) else given.text
+
+    @property
+    def drafts(self) -> tuple[Draft, ...]:
+        """The models beside `model` that the engine loads, as its arguments name them: in vLLM's
+        speculative-config, or by SGLang's speculative-draft-model-path. One that names the model
+        itself, or a folder of it, is none."""
+        found = list(_drafts(self.args))
+        return tuple(each for each in found if "/" in each.model and each.model != self.model)
 
     @property
     def client_model(self) -> str:

@@ -22,13 +22,15 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 @dataclass(frozen=True)
 class NamedModel:
     """A model of the hub, the cache it lies in on the hosts, the image of its recipe if any, and
-    the revision that is meant. `asked` are the words that mean it on a command line."""
+    the revision that is meant. `asked` are the words that mean it on a command line. `drafts` are
+    the models that its recipe loads beside it."""
 
     name: str
     cache: str = DEFAULT_CACHE
     image: str = ""
     revision: str = "main"
     asked: str = ""
+    drafts: tuple[NamedModel, ...] = ()
 
 
 def model_folder(cache: str, name: str) -> str:
@@ -59,7 +61,11 @@ def model_of(given: str, own: Mapping[str, Path], cache: str | None = None) -> N
             remedy=f"{recipe.engine} fetches its models itself; launch it.",
         )
     where = cache or recipe.model_cache
-    return NamedModel(recipe.model, where, recipe.image, recipe.revision, asked)
+    drafts = tuple(
+        NamedModel(each.model, where, recipe.image, each.revision, quote(each.model))
+        for each in recipe.drafts
+    )
+    return NamedModel(recipe.model, where, recipe.image, recipe.revision, asked, drafts)
 
 
 def image_of(given: str, own: Mapping[str, Path]) -> str:

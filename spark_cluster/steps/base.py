@@ -68,11 +68,6 @@ def _by_state(title: str, titles: Mapping[str, str]) -> Callable[[BaseModel], st
     return lambda params: titles.get(vars(params)["state"], title)
 
 
-def word(value: object) -> object:
-    """For `field_validator`: YAML 1.1 reads a bare on or off as a boolean."""
-    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-
-
 def patient(*problems: Problem, notes: tuple[str, ...] = ()) -> Assessment:
     """As `found`, of a step that waits for its problems to go away."""
     return Assessment((), problems, tuple(fault.what for fault in problems), notes)

@@ -5,14 +5,17 @@ A host on which this very deployment already runs passes: what it holds is its o
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
 from spark_cluster.core.shell import quote
-from spark_cluster.core.step import Assessment, found, skip
+from spark_cluster.core.step import Assessment, Problem, found, skip
 from spark_cluster.core.units import GIB, human_bytes
 from spark_cluster.facts.docker import CONTAINERS, IMAGE
 from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.mesh import MESH, marked
 from spark_cluster.facts.models import full_name
-from spark_cluster.facts.storage import DISK, MODEL, PORTS
+from spark_cluster.facts.storage import DISK, MODEL, PORTS, ModelFact
 from spark_cluster.steps.base import NoParams, in_use, problem, step
 from spark_cluster.steps.containers import unread
 from spark_cluster.steps.view import View
@@ -60,52 +63,92 @@ def image(view: View, _: NoParams) -> Assessment:
                 f"{sync} --from {view.serving.head}{_to(view)}" if copied else pull,
             )
         )
+    pinned = view.serving.image_digest
+    told = view.facts[IMAGE].digests
+    if pinned and told and not any(each.endswith(f"@{pinned}") for each in told):
+        what = f"{name} is {told[0].rpartition('@')[2][:19]}, the recipe means {pinned[:19]}"
+        exact = f"{full_name(name).rpartition(':')[0]}@{pinned}"
+        return found(problem("SERVE003", what, f"docker pull {exact} && docker tag {exact} {name}"))
     return found(notes=(f"{name} {here[7:19]}",))
 
 
 @step("model-files", "Check that the model's files are complete", NoParams, reads=(MODEL,))
 def model_files(view: View, _: NoParams) -> Assessment:
-    model = view.facts[MODEL]
-    name = view.serving.model
-    remedy = _bring(view)
     if not view.serving.model_folder:
         return skip(f"{view.serving.engine} keeps its models itself, and fetches what is not there")
+    problems: list[Problem] = []
+    notes: list[str] = []
+    for wanted in _models(view):
+        faults, note = _of_files(view, wanted)
+        problems += faults
+        notes += [note] if note else []
+    return found(*problems, notes=tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A model of the launch, what a host has of it by the host's name, and what the commands that
+    bring it are told."""
+
+    name: str
+    revision: str
+    asked: str
+    facts: Mapping[str, ModelFact]
+
+
+def _models(view: View) -> Iterator[_Wanted]:
+    """The model, which commands know by the recipe, then the drafts, by their names on the hub."""
+    serving = view.serving
+    every = {host: facts[MODEL] for host, facts in view.all_facts.items()}
+    yield _Wanted(serving.model, serving.revision, serving.asked, every)
+    for at, draft in enumerate(serving.drafts):
+        of_draft = {
+            host: (*fact.drafts, *(ModelFact() for _ in serving.drafts))[at]
+            for host, fact in every.items()
+        }
+        yield _Wanted(draft.name, draft.revision, draft.name, of_draft)
+
+
+def _of_files(view: View, wanted: _Wanted) -> tuple[list[Problem], str]:
+    """What is wrong with one model's files here, and what is there."""
+    model, name = wanted.facts[view.name], wanted.name
+    remedy = _bring(view, wanted)
     if view.serving.downloads and not model.is_complete:
-        return found(notes=(f"{name} is not complete in {model.path}: the engine fetches it",))
+        return [], f"{name} is not complete in {model.path}: the engine fetches it"
     if not model.revision:
-        which = "" if view.serving.revision == "main" else f" {view.serving.revision}"
+        which = "" if wanted.revision == "main" else f" {wanted.revision}"
         what = f"{name}{which} is not in {model.path or 'the model cache'}"
-        return found(problem("SERVE004", what, remedy))
+        return [problem("SERVE004", what, remedy)], ""
     faults = []
     if model.missing:
         named = ", ".join(model.missing[:3])
         faults.append(f"{len(model.missing)} files of {name} are missing: {named}")
     if model.partial:
         faults.append(f"{len(model.partial)} downloads of {name} are not finished")
-    head = view.all_facts[view.serving.head][MODEL]
+    head = wanted.facts[view.serving.head]
     if head.revision and model.revision != head.revision:
         faults.append(
             f"revision {model.revision[:12]} here, {head.revision[:12]} on {view.serving.head}"
         )
-        remedy = f"{_model_command(view, 'sync')} --from {view.serving.head}"
+        remedy = f"{_model_command(view, wanted, 'sync')} --from {view.serving.head}"
     if not model.weights and not faults:
         faults.append(f"{name} has no weight files in revision {model.revision[:12]}")
     size = human_bytes(model.weight_bytes)
-    problems = [problem("SERVE004", what, remedy) for what in faults]
-    return found(*problems, notes=(f"{model.weights} weight files, {size}",))
+    which = f"{name}: " if view.serving.drafts else ""
+    note = f"{which}{model.weights} weight files, {size}"
+    return [problem("SERVE004", what, remedy) for what in faults], note
 
 
-def _bring(view: View) -> str:
+def _bring(view: View, wanted: _Wanted) -> str:
     """The command that brings the model here: from a host that has it, else from the hub."""
-    whole = any(facts[MODEL].is_complete for facts in view.all_facts.values())
-    return _model_command(view, "sync" if whole else "pull")
+    whole = any(fact.is_complete for fact in wanted.facts.values())
+    return _model_command(view, wanted, "sync" if whole else "pull")
 
 
-def _model_command(view: View, verb: str) -> str:
-    """By the recipe, which knows the cache and the image; the revision may be an option's."""
-    serving = view.serving
-    revision = "" if serving.revision == "main" else f" --revision {quote(serving.revision)}"
-    return f"spark-cluster model {verb} {quote(serving.asked)}{revision}{_to(view)}"
+def _model_command(view: View, wanted: _Wanted, verb: str) -> str:
+    """The recipe knows the cache and the image; the revision may be an option's."""
+    revision = "" if wanted.revision == "main" else f" --revision {quote(wanted.revision)}"
+    return f"spark-cluster model {verb} {quote(wanted.asked)}{revision}{_to(view)}"
 
 
 def _to(view: View) -> str:
@@ -119,7 +162,9 @@ def _to(view: View) -> str:
 
 @step("disk-space", "Check the disk space", NoParams, reads=(DISK, MODEL))
 def disk_space(view: View, _: NoParams) -> Assessment:
-    fetched = view.serving.downloads and not view.facts[MODEL].is_complete
+    model = view.facts[MODEL]
+    complete = all(each.is_complete for each in (model, *model.drafts))
+    fetched = view.serving.downloads and not complete
     wanted = (view.serving.disk_gib + (view.serving.download_gib if fetched else 0)) * GIB
     if not view.facts[DISK].free:
         return found(problem("HOST003", "df printed nothing"))

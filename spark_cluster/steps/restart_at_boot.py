@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from spark_cluster.core.labels import RESTARTS
 from spark_cluster.core.shell import write_file
 from spark_cluster.core.step import Assessment, Change, Problem, skip
-from spark_cluster.document import Document
+from spark_cluster.document import Document, word
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.storage import PORTS
 from spark_cluster.facts.supervisor import (
@@ -25,7 +25,7 @@ from spark_cluster.facts.supervisor import (
     UNIT,
 )
 from spark_cluster.steps import supervisor
-from spark_cluster.steps.base import problem, step, word
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.view import View
 
 

@@ -10,17 +10,17 @@ from pydantic import field_validator
 from spark_cluster.core.shell import quote
 from spark_cluster.core.step import Assessment, Change, found, skip
 from spark_cluster.core.units import human_bytes
-from spark_cluster.document import Document
+from spark_cluster.document import Document, word
 from spark_cluster.facts.memory import LARGE, LEAST, MEMORY, SWAP
-from spark_cluster.steps.base import problem, step, word
+from spark_cluster.steps.base import problem, step
 from spark_cluster.steps.view import View
 
 
 class Params(Document):
-    """`state` now: off, on (what /etc/fstab names), keep. `at_boot`: off comments fstab's swap
-    lines out, with a backup beside it."""
+    """`state` now: off, on (what /etc/fstab names), keep; recipe is off but for a recipe that says
+    `swap: on`. `at_boot`: off comments fstab's swap lines out, with a backup beside it."""
 
-    state: Literal["off", "on", "keep"] = "off"
+    state: Literal["off", "on", "keep", "recipe"] = "off"
     at_boot: Literal["keep", "off"] = "keep"
 
     _words = field_validator("state", "at_boot", mode="before")(word)
@@ -35,11 +35,14 @@ class Params(Document):
         "off": "Turn the swap off",
         "on": "Turn the swap on",
         "keep": "Leave the swap as it is",
+        "recipe": "Turn the swap off, unless the recipe needs it",
     },
     affects=(SWAP, MEMORY),
     timeout=600.0,
 )
 def swap(view: View, params: Params) -> Assessment:
+    if params.state == "recipe":
+        params = params.model_copy(update={"state": view.serving.swap})
     if params.state == "keep" and params.at_boot == "keep":
         return skip("left as it is")
     if not view.facts[SWAP].read:

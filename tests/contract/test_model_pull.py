@@ -76,6 +76,27 @@ def test_a_second_download_fetches_no_file(place: Place, hub: Hub) -> None:
     assert done["received"] == 0
 
 
+@pytest.mark.parametrize("container", [False, True], ids=["hf", "in an image"])
+def test_a_second_copy_in_another_format_stays_on_the_hub(
+    place: Place, container: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As openai/gpt-oss-120b has it: 65 GB of safetensors, 131 GB of the same again."""
+    copies = {
+        "original/model--00001-of-00007.safetensors": os.urandom(300_000),
+        "metal/model.bin": os.urandom(300_000),
+        "pytorch_model-00001-of-00002.bin": os.urandom(300_000),
+    }
+    kept = {**content(), "dflash/model.safetensors": os.urandom(1000), "merges.bin": b"small"}
+    more = {"image": only_docker(tmp_path, monkeypatch)} if container else {}
+    with serving(Hub(MODEL, {**kept, **copies})) as hub:
+        done = place.follow(order(place, hub, **more))
+        assert not set(hub.served) & set(copies)
+    assert done["received"] == sum(map(len, kept.values()))
+    assert place.model.complete()
+    snapshot = place.folder / "snapshots" / COMMIT
+    assert {str(p.relative_to(snapshot)) for p in snapshot.rglob("*") if p.is_file()} == set(kept)
+
+
 def held_until(hub: Hub, ready: Callable[[], bool]) -> Callable[[float], bool]:
     """Stops the download once `ready`, while the hub holds its large files back."""
 
@@ -346,16 +367,22 @@ if words[0] == "run":
 """
 
 
-def test_without_a_client_the_download_runs_inside_the_image(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def only_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A node without `hf`; the image that its docker has."""
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     (bin_ / "docker").write_text(DOCKER.format(python=sys.executable, log=tmp_path / "log"))
     (bin_ / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:/usr/bin:/bin")
+    return "engine:1"
+
+
+def test_without_a_client_the_download_runs_inside_the_image(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    image = only_docker(tmp_path, monkeypatch)
     with serving(Hub(MODEL, content(), token=TOKEN)) as hub:
-        done = place.follow(order(place, hub, image="engine:1"))
+        done = place.follow(order(place, hub, image=image))
     assert done["files"] == len(hub.files)
     assert place.model.complete()
     (run,) = [line for line in (tmp_path / "log").read_text().splitlines() if line[:3] == "run"]

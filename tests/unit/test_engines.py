@@ -34,7 +34,7 @@ from spark_cluster.inventory.loader import load as load_inventory
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes import loader as recipes
 from spark_cluster.recipes.choose import choose
-from spark_cluster.recipes.models import EngineName, Recipe
+from spark_cluster.recipes.models import Choice, EngineName, HostFolder, Recipe
 from spark_cluster.serving.apis import APIS
 
 from . import world
@@ -66,6 +66,15 @@ COMMANDS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ("qwen3.5-122b-a10b-nvfp4", None, ()),
     ("nemotron-3-super-120b-nvfp4", None, ()),
     ("minimax-m2.7-nvfp4", None, ()),
+    ("qwen3.8-flash-next-nvfp4", None, ()),
+    ("qwen3.8-flash-next-nvfp4-pair", None, ()),
+    ("glm-5.3-flash-nvfp4", None, ()),
+    ("deepseek-v4-flash", None, ()),
+    ("gpt-oss-120b", None, ()),
+    ("glm-4.7-flash-awq", None, ()),
+    ("qwen3.5-397b-int4", None, ()),
+    ("mimo-v2.6-flash-trio", None, ()),
+    ("minimax-m3-nvfp4", None, ()),
 )
 
 
@@ -88,11 +97,29 @@ def deployed(**changes: Any) -> Deployment:
 
 
 def shipped(name: str, profile: str | None = None, options: tuple[str, ...] = ()) -> Deployment:
-    """A recipe that ships with the program, on the pair or on its head."""
+    """A recipe that ships with the program, on the pair or on its head, or around a switch."""
     path = places.shipped("playbooks") / "recipes" / f"{name}.yaml"
     found = choose(recipes.load(str(path), {}), profile, options)
-    there = place(found, world.inventory(), "pair", world.PAIR[: found.nodes])
+    if found.nodes > 2:
+        four = switched()
+        there = place(found, four, "all", four.groups["all"][: found.nodes])
+    else:
+        there = place(found, world.inventory(), "pair", world.PAIR[: found.nodes])
     return ENGINES[found.engine](found, there, world.RUN, recipes.file_contents(found))
+
+
+def switched() -> Inventory:
+    """Four Sparks with one cable each to a switch."""
+    hosts = {
+        f"spark-{n}": {
+            "rails": [
+                {"interface": f"enp1s0f{n % 2}np{n % 2}", "device": f"rocep1s0f{n % 2}",
+                 "address": f"192.168.100.{n}/24"}
+            ]
+        }
+        for n in range(1, 5)
+    }  # fmt: skip
+    return Inventory.model_validate({"version": 1, "hosts": hosts, "groups": {"all": list(hosts)}})
 
 
 def one_word_a_line(commands: list[str]) -> str:
@@ -383,6 +410,67 @@ def test_the_server_has_the_arguments_of_the_seed() -> None:
     )
 
 
+def test_docker_is_told_what_the_recipe_says_of_its_container() -> None:
+    whole = deployed(
+        security=("seccomp=unconfined",),
+        nofile=65536,
+        mounts=(HostFolder(source="~/lora", target="/lora", read_only=True),),
+        rank_env={1: {"NCCL_DEBUG": Choice(value="TRACE"), "VLLM_X": Choice(value=1)}},
+    )
+    head, worker = whole.containers
+    assert "--security-opt=seccomp=unconfined" in docker_run(head)
+    assert head.ulimits["nofile"] == "65536"
+    assert Mount("~/lora", "/lora", read_only=True) in head.mounts
+    assert (worker.env["NCCL_DEBUG"], worker.env["VLLM_X"]) == ("TRACE", "1")
+    assert "VLLM_X" not in head.env
+    assert head.digest != deployed().containers[0].digest
+
+
+def test_what_engines_compile_is_kept_by_recipe_rank_and_image(tmp_path: Path) -> None:
+    """The image's ID is known on the host only, at the moment of its start."""
+    whole = deployed(compile_caches=("/root/.cache/vllm",))
+    text = docker_run(whole.containers[1])
+    program(tmp_path, "docker", FAKE_DOCKER)
+    shell = ["sh", "-c", f"PATH={tmp_path}:$PATH SPARK_HOME=/home/x\n{text}"]
+    done = subprocess.run(shell, check=True, capture_output=True, text=True)
+    kept = "/var/lib/spark-cluster/compiled/qwen3-vl-235b/rank-1/1d5e4b6f2a3c/root_.cache_vllm"
+    assert f"{kept}:/root/.cache/vllm" in done.stdout
+    gone = subprocess.run(
+        ["sh", "-c", f"export PATH={tmp_path}:$PATH NO_IMAGE=1\n{text}"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert gone.returncode == 1
+    assert "run" not in gone.stdout
+
+
+#: Knows one image; prints what it is told to run.
+FAKE_DOCKER = """#!/bin/sh
+case "$1 $2" in
+"image inspect") [ -z "$NO_IMAGE" ] && echo sha256:1d5e4b6f2a3c7d8e9f0011 ;;
+*) echo "$@" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "drafts"),
+    [
+        ({"speculative-config": '{"method":"mtp","num_speculative_tokens":3}'}, []),
+        ({"speculative-config": '{"method":"dflash","model":"z-lab/D"}'}, [("z-lab/D", "main")]),
+        ({"speculative-config": '{"model":"a/b","revision":"v2"}'}, [("a/b", "v2")]),
+        ({"speculative-config": '{"model":"/models/d/dflash"}'}, [("/models/d/dflash", "main")]),
+        ({"speculative-config": "no JSON"}, []),
+        ({"speculative_draft_model_path": "a/b"}, [("a/b", "main")]),
+        ({}, []),
+    ],
+)
+def test_the_drafts_are_those_that_the_arguments_name(
+    args: dict[str, str], drafts: list[tuple[str, str]]
+) -> None:
+    found = recipe(args={name: Choice(value=value) for name, value in args.items()}).drafts
+    assert [(each.model, each.revision) for each in found] == drafts
+
+
 def test_a_false_argument_is_left_out() -> None:
     args = recipe().args
     off = {
@@ -491,6 +579,7 @@ def hostile_spec(value: str) -> ContainerSpec:
         gpus=value or "all",
         entrypoint=value or "sh",
         secrets=("TOKEN",),
+        security=(value,),
     )
 
 
@@ -501,7 +590,8 @@ def assert_arrives(folder: Path, value: str) -> None:
         *("run", "--detach", "--name", value),
         *("--entrypoint", value or "sh", "--gpus", value or "all"),
         *("--network", "host", "--ipc", "host", "--shm-size", value or "1g"),
-        *(f"--device=/dev/{value}", f"--cap-add={value}", "--ulimit", f"memlock={value}"),
+        *(f"--device=/dev/{value}", f"--cap-add={value}"),
+        *(f"--security-opt={value}", "--ulimit", f"memlock={value}"),
         *("--label", f"label={value}", "--label", f"spark-cluster.spec={spec.digest}"),
         *(word for name in OPTIONAL for word in ("--label", f"{name}=")),
         *("-e", f"KEY={value}", "--env-file", f"/run/spark-cluster/{value}.env"),

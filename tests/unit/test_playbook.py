@@ -96,7 +96,11 @@ def test_the_last_set_wins() -> None:
         ("swop.state=off", "has no step 'swop'", "Did you mean `swap`?"),
         ("canary.seconds=1", "has no step 'canary'", "Known steps"),
         ("swap.bogus=1", "--set swap.bogus: there is no such field", "at_boot"),
-        ("swap.state=gone", "--set swap.state: input should be 'off', 'on' or 'keep'", "'gone'"),
+        (
+            "swap.state=gone",
+            "--set swap.state: input should be 'off', 'on', 'keep' or",
+            "'gone'",
+        ),
         ("swap.state=", "--set swap.state: input should be", "None"),
         ("netplan.guard_seconds=1", "--set netplan.guard_seconds: input should be greater", "1"),
         ("netplan.guard_seconds=[1", "'[1' is no YAML value", "Quote it"),
@@ -115,7 +119,10 @@ def test_a_wrong_set_names_itself(setting: str, says: str, remedy: str) -> None:
     ("setting", "says"),
     [
         (Override("swap", "state", "gone", "--restore-swap"), "--restore-swap: input should be"),
-        (Override("swap", "state", "gone"), "swap.state: input should be 'off', 'on' or 'keep'"),
+        (
+            Override("swap", "state", "gone"),
+            "swap.state: input should be 'off', 'on', 'keep'",
+        ),
         (Override("canary", "seconds", 1, "--quick"), "--quick: the playbook bootstrap has no"),
     ],
 )

@@ -43,7 +43,13 @@ def shown(found: ShownRecipe) -> Iterator[str]:
         yield f"  note     {recipe.note}"
     yield f"  image    {recipe.image} ({recipe.engine} {recipe.engine_version})"
     served = f", served as {recipe.served_name}" if recipe.served_name else ""
+    if recipe.image_digest:
+        yield f"           {recipe.image_digest}"
     yield f"  model    {recipe.model}{served}"
+    yield from (f"  draft    {each.model}, revision {each.revision}" for each in recipe.drafts)
+    if recipe.source:
+        yield f"  source   {recipe.source}"
+    yield f"  ran      {recipe.ran or 'never by this project on a Spark'}"
     yield (
         f"  needs    {count(recipe.nodes, 'host')}, {recipe.requires.memory_gib:g} GiB memory and "
         f"{recipe.requires.disk_gib:g} GiB disk on each, {recipe.rails} rail"
@@ -56,9 +62,19 @@ def shown(found: ShownRecipe) -> Iterator[str]:
     if recipe.secrets:
         where = f"your environment, or {recipe.secrets_file} on the host"
         yield f"  secrets  {', '.join(recipe.secrets)} (from {where})"
-    for file in recipe.files:
-        yield f"  mounts   {file.target}"
-        yield f"        {file.why}"
+    mounted = [(each.source, each.target, each.why) for each in recipe.files]
+    mounted += [(each.source, each.target, each.why) for each in recipe.mounts]
+    for source, target, why in mounted:
+        yield f"  mounts   {source} at {target}"
+        if why:
+            yield f"        {why}"
+    yield from (f"  keeps    {each}, for each rank" for each in recipe.compile_caches)
+    yield from (f"  security {each}" for each in recipe.security)
+    if recipe.swap == "on":
+        yield "  swap     on"
+    for rank, own in sorted(recipe.rank_env.items()):
+        yield f"  rank {rank}   environment"
+        yield from _choices(own, "")
     yield from _overlays("profile", recipe.profiles)
     yield from _overlays("option", recipe.options)
     for seen in recipe.measured:

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,14 @@ _INSIDE = "/cache"
 #: Runs inside the image: the call is the same in every version of the library.
 _DOWNLOAD = (
     "import sys; from huggingface_hub import snapshot_download as d; "
-    "d(sys.argv[1], revision=sys.argv[2])"
+    "d(sys.argv[1], revision=sys.argv[2], allow_patterns=sys.argv[3:] or None)"
 )
+#: What a model with safetensors has a second time in another format: openai/gpt-oss-120b is 196 GB
+#: with its original/ and metal/, and 65 GB without. No engine of ours reads any of it then.
+_COPIES = (
+    "original/*", "metal/*", "onnx/*", "openvino/*", "coreml/*", "pytorch_model*.bin", "*.pth",
+    "tf_model*.h5", "flax_model*.msgpack", "rust_model.ot", "*.onnx", "*.gguf",
+)  # fmt: skip
 #: What the hub's X-Error-Code means for us.
 _REFUSALS = {
     "GatedRepo": ("gated", "is gated: its owner must let you in"),
@@ -66,6 +73,13 @@ def wanted_of(endpoint: str, model: str, revision: str, token: str) -> tuple[str
         return said["sha"], [_file(entry) for entry in said["siblings"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _no_hub(endpoint) from None
+
+
+def needed(found: list[File]) -> list[File]:
+    """The files that an engine may read: all, or those that are no copies in another format."""
+    if not any(fnmatch(file.path, "model*.safetensors") for file in found):
+        return found
+    return [file for file in found if not any(fnmatch(file.path, each) for each in _COPIES)]
 
 
 def _no_hub(endpoint: str) -> Failed:
@@ -148,7 +162,9 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
     folder = files.model_folder(root / "hub", model)
     token = token or _stored_token()
     endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-    commit, wanted = wanted_of(endpoint, model, revision, token)
+    commit, all_of_it = wanted_of(endpoint, model, revision, token)
+    wanted = needed(all_of_it)
+    only = [file.path for file in wanted] if wanted != all_of_it else []
     client = _client()
     if not client and not _has_image(image):
         raise Failed("no-client", "neither hf nor huggingface-cli is installed here" +
@@ -181,11 +197,11 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
     if client:
         files.become_user()
         environment["HF_HUB_CACHE"] = str(root / "hub")
-        download.run([client, "download", model, "--revision", commit], environment)
+        download.run([client, "download", model, *only, "--revision", commit], environment)
     else:
         download.container = f"spark-cluster-pull-{secrets.token_hex(4)}"
         with _environment_file({**environment, "HF_HOME": _INSIDE, "HOME": "/tmp"}) as path:
-            download.run(_docker(download.container, root, path, image, model, commit), {})
+            download.run(_docker(download.container, root, path, image, [model, commit, *only]), {})
         files.become_user()
     seconds = time.monotonic() - began
     checked = hub.check(folder, at)
@@ -244,15 +260,13 @@ def _environment_file(environment: dict[str, str]) -> Iterator[str]:
         yield file.name
 
 
-def _docker(
-    name: str, cache: Path, environment: str, image: str, model: str, commit: str
-) -> list[str]:
+def _docker(name: str, cache: Path, environment: str, image: str, words: list[str]) -> list[str]:
     """Inside the image as the SSH user, so that what it writes is theirs."""
     owner = f"{files.user().pw_uid}:{files.user().pw_gid}"
     return [
         "docker", "run", "--rm", "--init", "--name", name, "--network", "host",
         "--user", owner, "--env-file", environment, "-v", f"{cache}:{_INSIDE}",
-        "--entrypoint", "python3", image, "-c", _DOWNLOAD, model, commit,
+        "--entrypoint", "python3", image, "-c", _DOWNLOAD, *words,
     ]  # fmt: skip
 
 
