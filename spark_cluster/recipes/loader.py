@@ -112,6 +112,10 @@ def _chain(path: Path) -> list[Source]:
             return sources
         # Not the inventory's own recipes: one of the same name would extend itself.
         candidates = {name: file for name, file in known({}).items() if file != path}
+        beside = path.parent / str(parent)
+        if beside.suffix in (".yaml", ".yml") and beside.is_file():
+            path = beside.absolute()
+            continue
         if str(parent) not in candidates:
             raise source.error(
                 ("extends",),
