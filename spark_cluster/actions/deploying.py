@@ -59,6 +59,13 @@ def load_recipe(inventory: Inventory, name: str, choices: Choices) -> Recipe:
             remedy="Launch another recipe, or try it all the same with --anyway.",
         )
     chosen = choose(recipe, choices.profile, choices.options)
+    if chosen.mods and not choices.overrides.image:
+        raise InputError(
+            f"{recipe.name} needs an image that {', '.join(chosen.mods)} changed",
+            place=recipes.place(recipe, ("mods",)),
+            remedy=f"Run their run.sh in a container of {chosen.image}, keep that with `docker "
+            "commit`, copy it by `spark-cluster image sync`, and launch with --image NAME.",
+        )
     chosen = override(chosen, choices.overrides)
     lint.refuse(chosen, lambda loc: recipes.place(chosen, loc), anyway=choices.anyway)
     return chosen

@@ -23,6 +23,7 @@ from spark_cluster.engines.spec import (
 )
 from spark_cluster.rdma.volume import expected_bytes_per_token, need_per_token
 from spark_cluster.recipes.demand import of_recipe
+from spark_cluster.recipes.lint_versions import is_openai
 from spark_cluster.recipes.models import Recipe
 from spark_cluster.recipes.naming import model_folder
 from spark_cluster.recipes.secret_names import HUB_TOKENS
@@ -72,7 +73,7 @@ def flags(recipe: Recipe) -> tuple[str, ...]:
             continue
         words.append(f"--{flag}")
         if choice.value is not True:
-            words.append(str(choice.value))
+            words += choice.words
     return tuple(words)
 
 
@@ -166,7 +167,7 @@ def deploy(
     )
     fields: dict[str, Any] = {
         "health": _openai_health(recipe.port),
-        "model_folder": model_folder(recipe.model_cache, recipe.model),
+        "model_folder": "" if recipe.model_path else model_folder(recipe.model_cache, recipe.model),
         **more,
     }
     return Deployment(
@@ -220,6 +221,10 @@ def _container(
     role = "head" if number == 0 else "worker"
     secrets = _secrets(recipe)
     env = environment(recipe, placement, number, rank.env)
+    command, entrypoint = rank.command, rank.entrypoint
+    # The entrypoint of vllm/vllm-openai is `vllm serve`.
+    if not entrypoint and (recipe.clear_entrypoint or is_openai(recipe.image)):
+        entrypoint, command = command[0], command[1:]
     has_key = recipe.engine.startswith("vllm") and API_KEY in (*secrets, *env)
     return ContainerSpec(
         host=placement.hosts[number].name,
@@ -227,7 +232,7 @@ def _container(
         role=role,
         name=_name(recipe, rank.program, number, alone=alone),
         image=recipe.image,
-        command=rank.command,
+        command=command,
         env=env,
         labels={
             f"{LABEL}.recipe": recipe.name,
@@ -256,7 +261,7 @@ def _container(
         capabilities=() if alone else nccl.RDMA_CAPABILITIES,
         ulimits={**nccl.ULIMITS, **({"nofile": str(recipe.nofile)} if recipe.nofile else {})},
         shm_size=recipe.shm_size,
-        entrypoint=rank.entrypoint,
+        entrypoint=entrypoint,
         secrets=secrets,
         security=recipe.security,
     )

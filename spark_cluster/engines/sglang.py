@@ -39,7 +39,8 @@ def deploy(
 
 def _command(recipe: Recipe, join: tuple[str, ...]) -> tuple[str, ...]:
     return (
-        *("python3", "-m", "sglang.launch_server", "--model-path", recipe.model),
+        *("python3", "-m", "sglang.launch_server"),
+        *("--model-path", recipe.model_path or recipe.model),
         *common.flags(recipe),
         *common.served_name(recipe),
         *(() if _METRICS in recipe.args else (f"--{_METRICS}",)),

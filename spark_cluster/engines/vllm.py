@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from spark_cluster.engines import common
 from spark_cluster.engines.placement import Placement
 from spark_cluster.engines.spec import Deployment
-from spark_cluster.recipes.lint_versions import is_openai
 from spark_cluster.recipes.models import Recipe
 
 #: vLLM's own default of --master-port.
@@ -24,18 +23,13 @@ def deploy(
     """The deployment. `contents` maps each `files[].source` of the recipe to its text."""
     master = recipe.rendezvous_port or _MASTER_PORT
     several = recipe.nodes > 1
-    # vllm/vllm-openai's own entrypoint is `vllm serve`, which would take our command for arguments.
-    entrypoint = "vllm" if is_openai(recipe.image) else ""
     ports = (master, recipe.port) if several else (recipe.port,)
     ranks = [
         common.Rank(
             "vllm",
-            serve_command(recipe, _join(placement, rank, master) if several else ())[
-                1 if entrypoint else 0 :
-            ],
+            serve_command(recipe, _join(placement, rank, master) if several else ()),
             {"VLLM_HOST_IP": placement.address(rank)} if several else {},
             ports if rank == 0 else (),
-            entrypoint=entrypoint,
         )
         for rank in range(recipe.nodes)
     ]
@@ -46,7 +40,7 @@ def serve_command(recipe: Recipe, join: tuple[str, ...] = ()) -> tuple[str, ...]
     """`vllm serve` with the recipe's arguments; `join` are those of a rank among several."""
     there = () if "--headless" in join else ("--host", "0.0.0.0", "--port", str(recipe.port))
     given = (*common.flags(recipe), *common.served_name(recipe))
-    return ("vllm", "serve", recipe.model, *given, *join, *there)
+    return ("vllm", "serve", recipe.model_path or recipe.model, *given, *join, *there)
 
 
 def _join(placement: Placement, rank: int, master: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from spark_cluster.recipes.lint_versions import vllm
 
-Value = str | bool
+Value = str | bool | tuple[str, ...]
 
 #: What vLLM makes of -O3, -O=3 and -O 3 (vllm/utils/argparse_utils.py); -O before anything else is
 #: the older name of -cc.
@@ -19,9 +19,10 @@ _LEVELS = ("0", "1", "2", "3")
 @dataclass(frozen=True)
 class CommandLine:
     """`args` by name without the dashes, True for one without a value; the last one given
-    counts, as it does for argparse. `rest` are words that belong to no argument, `several`
-    arguments that have more than one value or collect them when given again, `unknown` words with
-    one dash that vLLM does not know."""
+    counts, as it does for argparse; those that take a list have a tuple if it is longer than one.
+    `rest` are words that belong to no argument, `several` other arguments that have more than one
+    value or collect them when given again, `unknown` words with one dash that vLLM does not know.
+    """
 
     args: Mapping[str, Value]
     rest: tuple[str, ...] = ()
@@ -47,11 +48,17 @@ def parse(words: Sequence[str]) -> CommandLine:
             rest.append(word)
         elif args[open_name] is True:
             args[open_name] = word
+        elif open_name in vllm().lists:
+            args[open_name] = (*_listed(args[open_name]), word)
         else:
             several.append(open_name)
     return CommandLine(
         args, tuple(rest), tuple(dict.fromkeys(several)), tuple(dict.fromkeys(unknown))
     )
+
+
+def _listed(value: Value) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else (str(value),)
 
 
 def _with_level(words: Sequence[str]) -> Iterator[str]:

@@ -80,7 +80,7 @@ class BadArgument(ValueError):
 def plain(args: Mapping[str, Choice]) -> dict[str, Value]:
     """A recipe's arguments as its engine will get them."""
     return {
-        key: True if choice.value is True else str(choice.value)
+        key: True if choice.value is True else choice.text
         for key, choice in args.items()
         if choice.value is not None and choice.value is not False
     }
@@ -136,7 +136,7 @@ def _word(_: str, value: Value) -> str:
 
 def _fraction(name: str, value: Value) -> float:
     try:
-        fraction = float(value)
+        fraction = float(str(value))
     except ValueError:
         fraction = 0.0
     if isinstance(value, bool) or not 0 < fraction <= 1:

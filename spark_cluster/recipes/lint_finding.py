@@ -38,4 +38,4 @@ def value_of(choice: Choice | None) -> str | None:
     """The value as text, None if it is absent, null or false."""
     if choice is None or choice.value is None or choice.value is False:
         return None
-    return str(choice.value)
+    return choice.text

@@ -52,6 +52,7 @@ class Vllm(Document):
     short_names: Mapping[str, str]
     switches: tuple[str, ...]
     collected: tuple[str, ...]
+    lists: tuple[str, ...]
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Each name with its row."""

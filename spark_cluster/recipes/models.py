@@ -28,10 +28,10 @@ SEVERAL_HOSTS = ("vllm-ray", "vllm-mp", "trtllm")
 
 
 class Choice(Document):
-    """A value and the reason for it. In `env`, a null value leaves the variable out, also one
-    that the engine would set itself."""
+    """A value and the reason for it; a list for an argument that takes several. In `env`, a null
+    value leaves the variable out, also one that the engine would set itself."""
 
-    value: str | bool | int | float | None
+    value: str | bool | int | float | tuple[str | int | float, ...] | None
     why: str = ""
 
     @property
@@ -39,7 +39,14 @@ class Choice(Document):
         """As a command line or an environment wants it."""
         if isinstance(self.value, bool):
             return "1" if self.value else "0"
-        return str(self.value)
+        return " ".join(self.words)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As a command line wants it, behind the argument's name."""
+        if isinstance(self.value, tuple):
+            return tuple(map(str, self.value))
+        return (str(self.value),)
 
 
 def _choice(value: Any) -> Any:
@@ -217,8 +224,11 @@ class Recipe(Document):
     docker's --security-opt, `nofile` its limit of open files, `mounts` folders of the hosts.
     `compile_caches` are folders of the container that are kept on each host, by recipe, rank and
     image. `rank_env` goes over `env` for single ranks. `swap: on` is for a model that loads only
-    with swap. `source` says where the arguments come from, `ran` on which Sparks this project ran
-    them: empty means on none.
+    with swap. `model_path` is the model's folder in the containers, where `mounts` bring it and not
+    the cache. `mods` are scripts that change the image: a launch names one that they changed.
+    `clear_entrypoint` is for an image whose ENTRYPOINT would take our command for its arguments.
+    `source` says where the arguments come from, `ran` on which Sparks this project ran them: empty
+    means on none.
     """
 
     name: str = Field(pattern=NAME)
@@ -242,6 +252,9 @@ class Recipe(Document):
     security: tuple[Annotated[str, Field(pattern=r"^[a-z-]+[=:][\w./:-]+$")], ...] = ()
     nofile: int | None = Field(default=None, ge=1024, le=1073741816)
     mounts: tuple[HostFolder, ...] = ()
+    clear_entrypoint: bool = False
+    model_path: str = Field(default="", pattern=r"^(/[\w./-]+)?$")
+    mods: tuple[Annotated[str, Field(pattern=r"^[\w][\w./-]*$")], ...] = ()
     compile_caches: tuple[Annotated[str, Field(pattern=r"^/[\w./-]+$")], ...] = ()
     swap: Annotated[Literal["off", "on"], BeforeValidator(word)] = "off"
     source: str = ""
@@ -317,7 +330,7 @@ class Recipe(Document):
     def served_argument(self) -> str:
         """The name that an argument of the engine gives the model, empty if none does."""
         given = (self.args.get(name) for name in ("served-model-name", "served_model_name"))
-        return next((choice.text for choice in given if choice and choice.value), "")
+        return next((choice.words[0] for choice in given if choice and choice.value), "")
 
     @property
     def downloads(self) -> bool:

@@ -67,6 +67,20 @@ def test_it_is_planned_as_ours_are(
     assert [host.held for host in there] == [[]] * len(hosts)
 
 
+def test_mods_are_never_run_unseen_and_an_image_that_has_them_serves(cli: Cli) -> None:
+    path = FOREIGN / "sparkrun-as-people-write.yaml"
+    mine = write(Path(path.name), path.read_text(encoding="utf-8"))
+    said = cli("launch", f"./{mine}", "--dry-run", "-i", INVENTORY, hosts=[])
+    assert_told(
+        said, f"{path.name}:7: sparkrun-as-people-write needs an image that fix-template changed",
+        "--image NAME",
+    )  # fmt: skip
+    there = world.sparks(*world.PAIR[:1])
+    words = ("launch", f"./{mine}", "--image", "mine:1", "--dry-run", "-v", "-i", INVENTORY)
+    said = cli(*words, hosts=[*there])
+    assert "container vllm-sparkrun-as-people-write: absent -> running" in said.out
+
+
 def test_one_that_needs_more_hosts_than_there_are(cli: Cli) -> None:
     said = dry_run(cli, FOREIGN / "sparkrun-sglang.yaml", [])
     assert_told(

@@ -98,11 +98,11 @@ def test_a_recipe_shows_what_can_be_chosen_what_it_needs_and_what_is_broken(
 
 
 def test_a_recipe_that_cannot_be_honoured_is_told_with_line_and_remedy(recipes: Recipes) -> None:
-    path = FOREIGN / "refused" / "eugr-mods.yaml"
+    path = FOREIGN / "refused" / "eugr-two-values.yaml"
     said = recipes("show", str(path))
     assert said.code == 2
-    assert f"error: {path}:5: mods: spark-cluster changes nothing" in said.err
-    assert "next: Make an image that has them" in said.err
+    assert f"error: {path}:7: command: max-model-len has more than one value" in said.err
+    assert "next: Leave one of them" in said.err
 
 
 # fit

@@ -70,6 +70,36 @@ def test_a_recipe_of_spark_vllm_docker() -> None:
     assert recipe.requires.memory_gib == pytest.approx(0.7 * 119.6, abs=0.05)
 
 
+def test_what_people_write_into_recipes_of_sparkrun() -> None:
+    recipe = theirs("sparkrun-as-people-write")
+    assert (recipe.model, recipe.model_path) == ("example-org/Small", "/model")
+    assert [(each.source, each.target, each.read_only) for each in recipe.mounts] == [
+        ("~/models/small", "/model", True)
+    ]
+    assert args(recipe)["served-model-name"] == ("small", "little")
+    assert (recipe.client_model, recipe.mods, recipe.clear_entrypoint) == (
+        "small", ("fix-template",), True,
+    )  # fmt: skip
+    many, newer = recipe.profiles["many"], recipe.profiles["newer"]
+    assert {name: choice.text for name, choice in many.args.items()} == {"max-num-seqs": "32"}
+    assert {name: choice.text for name, choice in many.env.items()} == {
+        "VLLM_LOGGING_LEVEL": "INFO"
+    }
+    assert not newer.args
+    for said in ("draft_model has no effect", "patches has no effect", "newer names another image"):
+        assert said in recipe.note
+    (made,) = ENGINES["vllm"](recipe, place_on(recipe, world.inventory(), "pair", ("spark-2",)),
+                              world.RUN, {}).containers  # fmt: skip
+    assert (made.entrypoint, made.command[:2]) == ("vllm", ("serve", "/model"))
+    assert made.command[2:6] == ("--served-model-name", "small", "little", "--max-num-seqs")
+
+
+def test_the_command_that_sparkrun_makes_without_one() -> None:
+    recipe = theirs("sparkrun-without-command")
+    assert args(recipe) == {"reasoning-parser": "qwen3", "cuda-graph-bs": "1 2 4"}
+    assert "language_model_only has no effect" in recipe.note
+
+
 def test_a_recipe_of_sparkrun() -> None:
     recipe = theirs("sparkrun-two-nodes")
     assert (recipe.engine, recipe.nodes, recipe.port) == ("vllm-mp", 2, 8000)

@@ -28,12 +28,14 @@ _RELEASE = re.compile(r":v?(\d+\.\d+(?:\.\d+)*)")
 
 @dataclass(frozen=True)
 class Server:
-    """`family` is vllm, sglang or trtllm; `args` lack what stands in fields of their own."""
+    """`family` is vllm, sglang or trtllm; `args` lack what stands in fields of their own. `path` is
+    the model's folder in the container, if the command serves one."""
 
     family: str
     model: str
     port: int
     args: dict[str, Value]
+    path: str = ""
 
     @property
     def is_vllm(self) -> bool:
@@ -76,7 +78,9 @@ def read(theirs: Theirs, words: Sequence[str], model: str) -> Server:
         args = {name.replace("-", "_"): value for name, value in args.items()}
     if family == "sglang":
         args = {_TO_SGLANG.get(name, name): value for name, value in args.items()}
-    return Server(family, _model(theirs, named, model), _port(theirs, args), args)
+    path = named[0] if model and len(named) == 1 and named[0].startswith("/") else ""
+    named = [model] if path else named
+    return Server(family, _model(theirs, named, model), _port(theirs, args), args, path)
 
 
 #: The name by which our engine looks for it (engines/sglang.py).
@@ -115,7 +119,7 @@ def _model(theirs: Theirs, named: Sequence[str], model: str) -> str:
         raise theirs.refuse(
             ("model",), f"it is {model}, and the command serves {chosen}", "Make them the same."
         )
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", chosen):
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", chosen):
         raise theirs.refuse(
             ("model",) if model else ("command",),
             f"{chosen!r} is no model of the Hugging Face cache",
@@ -209,7 +213,8 @@ def _fields(theirs: Theirs, server: Server, hosts: tuple[int, int], *, ray: bool
         engine = "vllm" if nodes == 1 else "vllm-ray" if ray or backend == "ray" else "vllm-mp"
         if nodes > 1:
             args["distributed-executor-backend"] = engine.removeprefix("vllm-")
-    served = str(args.get("served-model-name", ""))
+    names = args.get("served-model-name", "")
+    served = names[0] if isinstance(names, tuple) else str(names)
     return {
         "engine": engine,
         "model": server.model,
@@ -218,6 +223,7 @@ def _fields(theirs: Theirs, server: Server, hosts: tuple[int, int], *, ray: bool
         "args": args,
         "requires": {"memory_gib": _memory(wanted)},
         **({"served_name": served} if served else {}),
+        **({"model_path": server.path} if server.path else {}),
     }
 
 

@@ -22,4 +22,4 @@ def convert(theirs: Theirs) -> dict[str, Any]:
     model = theirs.text("model", "")
     values = {"model": model, **defaults} if model else defaults
     set_before, words = command.words(theirs, template.fill_format, values)
-    return command.recipe(theirs, container, words, model, set_before)
+    return {**command.recipe(theirs, container, words, model, set_before), **theirs.mods()}

@@ -20,6 +20,7 @@ _SIZE = re.compile(r"([0-9.]+)\s*([kmg])(?:i?b)?", re.IGNORECASE)
 
 def convert(theirs: Theirs) -> dict[str, Any]:
     """The fields of a recipe of ours. Raises InputError."""
+    runtime = _runtime(theirs)
     theirs.only(formats().sparkrun)
     others = _distributed(theirs)
     if others:
@@ -32,7 +33,6 @@ def convert(theirs: Theirs) -> dict[str, Any]:
             ("model",), f"{model}: no engine of ours serves GGUF files", "Name another release."
         )
     values = {**theirs.defaults(), "model": model}
-    runtime = _runtime(theirs)
     set_before, words = _words(theirs, runtime, values)
     served = values.get("served_model_name")
     if served and "--served-model-name" not in words and runtime in ("vllm", "sglang"):
@@ -49,7 +49,60 @@ def convert(theirs: Theirs) -> dict[str, Any]:
         ray=theirs.text("runtime", "") in ("vllm-ray", "eugr-vllm"),
         told=theirs.text("runtime_version", ""),
     )
-    return {**fields, **_executor(theirs)}
+    return {
+        **fields,
+        **_executor(theirs),
+        **theirs.mods(),
+        **_volumes(theirs),
+        **_variants(theirs, runtime, values, fields["args"]),
+    }
+
+
+def _volumes(theirs: Theirs) -> dict[str, Any]:
+    """`volumes`, but for the hub's cache, which every container of ours has."""
+    mounts = []
+    given = theirs.data.get("volumes") or []
+    for number, volume in enumerate(given if isinstance(given, list) else [given]):
+        source, _, rest = str(volume).partition(":")
+        target, _, way = rest.partition(":")
+        if not source.startswith(("/", "~/")) or not target.startswith("/") or way not in _WAYS:
+            raise theirs.refuse(
+                ("volumes", number), f"{volume!r} cannot be honoured", "Write /FOLDER:/FOLDER[:ro]."
+            )
+        if (source.rstrip("/"), target) != _CACHE:
+            mounts.append({"source": source, "target": target, "read_only": way == "ro"})
+    return {"mounts": mounts} if mounts else {}
+
+
+_WAYS = ("", "ro", "rw")
+_CACHE = ("~/.cache/huggingface", "/root/.cache/huggingface")
+
+
+def _variants(
+    theirs: Theirs, runtime: str, values: Mapping[str, Any], args: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`variants` as profiles: what their values make of the command, and their variables."""
+    profiles: dict[str, Any] = {}
+    for name, given in theirs.mapping("variants").items():
+        if not isinstance(given, dict):
+            raise theirs.refuse(
+                ("variants", name), "must hold fields", f"The value there is {given!r}."
+            )
+        own = {key: value for key, value in given.items() if key not in _NO_VALUES}
+        _, words = _words(theirs, runtime, {**values, **own})
+        changed = command.read(theirs, words, str(values["model"])).args
+        if given.get("container"):
+            theirs.remark(f"The variant {name} names another image: launch it with --image.")
+        profiles[name] = {
+            "why": str(given.get("description") or f"the variant {name}"),
+            "args": {key: value for key, value in changed.items() if args.get(key) != value},
+            "env": {key: str(value) for key, value in (given.get("env") or {}).items()},
+        }
+    return {"profiles": profiles} if profiles else {}
+
+
+#: What a variant says that is no value of the command.
+_NO_VALUES = ("description", "env", "container", "patches")
 
 
 def version(data: Mapping[str, Any]) -> str:
@@ -82,23 +135,22 @@ def _words(
 def _made(theirs: Theirs, runtime: str, values: dict[str, Any]) -> list[str]:
     """The command that sparkrun makes when the recipe has none."""
     family = formats().families[runtime]
-    flags, words = family.flags, list(family.program)
+    words = list(family.program)
     words += ["--model-path", values["model"]] if runtime == "sglang" else [values["model"]]
     for key, value in theirs.defaults().items():
-        if key not in flags:
-            raise theirs.refuse(
-                ("defaults", key),
-                "without a `command:` sparkrun gives this to no engine",
-                f"Remove it, or write a `command:` that has {{{key}}}.",
-            )
-        if value is None or value is False:
+        flag = family.flag(key, value)
+        if not flag:
+            if key not in (*family.flags, *family.same):
+                theirs.remark(
+                    f"{key} has no effect: without a `command:` sparkrun gives it to no engine."
+                )
             continue
         try:
             template.refuse_leftovers(str(value))
         except template.BadTemplate as bad:
             raise theirs.refuse(("defaults", key), str(bad), bad.remedy) from bad
-        words += [f"--{flags[key]}"]
-        if value is not True:
+        words += [f"--{flag}"]
+        if not isinstance(value, bool):
             # Names hold no blanks: what has some is several.
             names = str(value).split() if key == "served_model_name" else []
             words += names or [str(value)]
@@ -132,13 +184,14 @@ def _executor(theirs: Theirs) -> dict[str, Any]:
                 )
         elif key != "shm_size":
             raise theirs.refuse(loc, "is not known", f"Remove it; {_CONTAINERS}.")
+    cleared = {"clear_entrypoint": True} if config.get("entrypoint") == "" else {}
     if "shm_size" not in config:
-        return {}
+        return cleared
     match = _SIZE.fullmatch(str(config["shm_size"]))
     if match is None:
         loc = ("executor_config", "shm_size")
         raise theirs.refuse(loc, f"{config['shm_size']!r} is no size", "Write it as 16gb.")
-    return {"shm_size": f"{match[1]}{match[2].lower()}"}
+    return {**cleared, "shm_size": f"{match[1]}{match[2].lower()}"}
 
 
 _INSTEAD = {

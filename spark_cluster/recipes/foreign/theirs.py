@@ -82,7 +82,9 @@ class Theirs:
     def only(self, known: Format) -> None:
         """Refuse a field that the format does not know, or that we cannot honour."""
         for name in self.data:
-            if name not in known.fields:
+            if name in known.passed_over:
+                self.remark(f"{name} has no effect: {self.tool} does not read it either.")
+            elif name not in known.fields:
                 near = suggest(str(name), list(known.fields), "fields")
                 raise self.refuse(
                     (str(name),),
@@ -125,6 +127,14 @@ class Theirs:
         if not isinstance(value, dict):
             raise self.refuse((name,), "must hold fields", f"The value there is {value!r}.")
         return {str(key): inner for key, inner in value.items()}
+
+    def mods(self) -> dict[str, Any]:
+        """Scripts that change the image; `mods/` before a name means nothing."""
+        given = self.data.get("mods") or []
+        if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+            remedy = f"The value there is {given!r}."
+            raise self.refuse(("mods",), "must be a list of names", remedy)
+        return {"mods": [name.removeprefix("mods/") for name in given]} if given else {}
 
     def hosts(self) -> tuple[int, int]:
         """The fewest and the most hosts that the recipe allows."""
