@@ -12,7 +12,7 @@ from spark_cluster.core.error import CheckFailed, SparkError, StepFailed
 from spark_cluster.core.event import StepStarted
 from spark_cluster.core.result import Result
 from spark_cluster.core.secret import Secret
-from spark_cluster.core.units import count, human_bytes, human_seconds
+from spark_cluster.core.units import count, human_bytes
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.lock import FILES_LOCK
@@ -23,8 +23,9 @@ from spark_cluster.runner.remote_program import diagnosed
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.transfer import plan
 from spark_cluster.transfer.cache import CachedModel, holds, identified, manifest, nameless
+from spark_cluster.transfer.node import pull
 from spark_cluster.transfer.payload import ModelPayload
-from spark_cluster.transfer.rates import gbits
+from spark_cluster.transfer.rates import Downloaded
 
 
 @dataclass
@@ -152,7 +153,7 @@ class Models:
         }
         title = f"Download {self.name} {self.revision}"
         with self._locked([host]):
-            done = self.transfer.pull(host, job, title)
+            done = self.transfer.pull(host, (pull, "pull", job), "model-pull", title)
         finish = self.transfer.finish
         if isinstance(done, SparkError):
             return host, finish(host, "model-pull", title, error=done)
@@ -253,5 +254,4 @@ def _downloaded(done: Mapping[str, Any]) -> str:
     verified = f"{count(int(done['files']), 'file')} verified, commit {str(done['revision'])[:12]}"
     if not got:
         return f"nothing to download; {verified}"
-    rate = gbits(got, seconds)
-    return f"{human_bytes(got)} in {human_seconds(seconds)}, {rate:.3g} Gb/s; {verified}"
+    return f"{Downloaded('', got, seconds).summary}; {verified}"
