@@ -68,6 +68,11 @@ class Images:
         said = got.summary if got.received else "nothing to download"
         return finish(host, _PULL, title, f"{said}; {there.id[7:19]}", changed=bool(got.received))
 
+    def missing_bytes(self, host: str) -> int | SparkError:
+        """What a pull would fetch at most, as the registry says, or why that is not known."""
+        done = self.transfer.ask(host, (image_pull, "size", {"image": self.name}))
+        return done if isinstance(done, SparkError) else int(done["bytes"])
+
     def bring(self, wanted: Sequence[str], source: str) -> list[Result]:
         """Copy the image to `wanted` and see to its name there: docker drops a digest when it saves
         and loads, so that each host asks the registry for it, which then sends no layer."""
@@ -83,7 +88,7 @@ class Images:
     def sync(self, wanted: Sequence[str], preferred: str | None) -> list[Result]:
         """Bring the image to `wanted`, from `preferred` or the host that has it."""
         held = self.read([*wanted, preferred] if preferred else wanted)
-        source, image = self._source(held, preferred)
+        source, image = self.source(held, preferred)
         sinks = [host for host in wanted if (held.get(host) or image).id != image.id
                  or held.get(host) is None]  # fmt: skip
         same = [host for host, found in held.items() if found is not None and found.id == image.id]
@@ -111,7 +116,7 @@ class Images:
         spread = self.transfer.spread
         return results + spread(self.verb, self.inventory, payload, waves, IMAGES, arrived)
 
-    def _source(self, held: Mapping[str, Image | None], preferred: str | None) -> tuple[str, Image]:
+    def source(self, held: Mapping[str, Image | None], preferred: str | None) -> tuple[str, Image]:
         """Where to copy from; with images that differ, only `preferred` tells."""
         there = {host: image for host, image in held.items() if image is not None}
         if preferred is not None:

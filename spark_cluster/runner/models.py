@@ -142,15 +142,7 @@ class Models:
         became of it there."""
         held = self.read([on_host] if on_host else wanted)
         host = plan.downloader(held, wanted, on_host)
-        self.session.become.secrets.append(token)
-        job = {
-            "cache": self.cache,
-            "model": self.name,
-            "revision": self.revision,
-            "endpoint": endpoint,
-            "token": token.reveal(),
-            "image": image,
-        }
+        job = self._job(image, endpoint, token)
         title = f"Download {self.name} {self.revision}"
         with self._locked([host]):
             done = self.transfer.pull(host, (pull, "pull", job), "model-pull", title)
@@ -165,6 +157,28 @@ class Models:
         return host, finish(
             host, "model-pull", title, _downloaded(done), changed=bool(done["received"])
         )
+
+    def missing_bytes(
+        self, host: str, *, endpoint: str, token: Secret
+    ) -> tuple[int, int] | SparkError:
+        """What a download on this host would fetch, and the whole model, as the hub says; or why it
+        would fail."""
+        done = self.transfer.ask(host, (pull, "size", self._job("", endpoint, token)))
+        if isinstance(done, SparkError):
+            return done
+        return int(done["bytes"]), int(done["total"])
+
+    def _job(self, image: str, endpoint: str, token: Secret) -> dict[str, str]:
+        """What the program that downloads is told; the token stays out of every output."""
+        self.session.become.secrets.append(token)
+        return {
+            "cache": self.cache,
+            "model": self.name,
+            "revision": self.revision,
+            "endpoint": endpoint,
+            "token": token.reveal(),
+            "image": image,
+        }
 
     # Verifying and removing
 

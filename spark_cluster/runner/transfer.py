@@ -213,11 +213,11 @@ class Transfer(Hosts):
             dict(done["spent"]),
             source,
             Usage.of(done["usage"]),
-            self._wire(way),
+            self.wire(way),
             iperf,
         )
 
-    def _wire(self, way: Route) -> float | None:
+    def wire(self, way: Route) -> float | None:
         """The links' own speed in Gb/s, over all ways; None if a NIC does not say."""
         speeds = []
         for source, sink in way.ways:

@@ -147,7 +147,7 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
     root = files.home(cache)
     folder = files.model_folder(root / "hub", model)
     token = token or _stored_token()
-    endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    endpoint = _endpoint(endpoint)
     commit, wanted = wanted_of(endpoint, model, revision, token)
     client = _client()
     if not client and not _has_image(image):
@@ -198,6 +198,20 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
         files.put_text(folder / "refs" / revision, commit)
     got = download.total - download.before
     report(done={**checked, "revision": commit, "received": got, "seconds": seconds})
+
+
+def size(cache: str, model: str, revision: str, endpoint: str, token: str, image: str) -> None:
+    """Report the bytes of a revision, and those of them that are not in `cache` yet. Raises Failed
+    as the download would."""
+    del image
+    folder = files.model_folder(files.home(cache) / "hub", model)
+    commit, wanted = wanted_of(_endpoint(endpoint), model, revision, token or _stored_token())
+    download = Download(folder, commit, wanted)
+    report(done={"bytes": download.total - download.before, "total": download.total})
+
+
+def _endpoint(given: str) -> str:
+    return (given or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def _drop(folder: Path, bad: list[list[str]]) -> None:
@@ -257,4 +271,4 @@ def _docker(
 
 
 if __name__ == "__main__":
-    files.main({"pull": pull})
+    files.main({"pull": pull, "size": size})
