@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -30,12 +31,13 @@ def digest_of(data: bytes) -> str:
 
 @dataclass
 class Registry:
-    """One image, `name`:`tag`, with layers of random bytes of these sizes.
+    """One image, `name`:`tag`, with layers of random bytes of these sizes; or `saved`, the image of
+    a file that docker saved.
 
     served      bytes of each blob that went out; `requests` are the paths asked for, in order
     wrong       what goes out in place of a blob or a manifest, by its digest
     hold_after  a blob stops after so many bytes until `gate` is set
-    password    what a client must give, as `user:password`; empty: nothing
+    authorization  the header that a client must give; empty: none
     """
 
     name: str = "vllm"
@@ -49,17 +51,15 @@ class Registry:
     gate: threading.Event = field(default_factory=threading.Event)
     authorization: str = ""
     address: str = ""
+    saved: Path | None = None
 
     def __post_init__(self) -> None:
-        tars = [_layer(number, size) for number, size in enumerate(self.sizes)]
+        if self.saved is not None:
+            self.config, tars = _contents(self.saved)
+        else:
+            tars = [_layer(number, size) for number, size in enumerate(self.sizes)]
+            self.config = self._config(tars)
         self.layers = [gzip.compress(tar, 1) for tar in tars]
-        config = {
-            "architecture": self.architecture,
-            "os": "linux",
-            "config": {"Cmd": ["sh"]},
-            "rootfs": {"type": "layers", "diff_ids": [digest_of(tar) for tar in tars]},
-        }
-        self.config = json.dumps(config).encode()
         self.blobs = {digest_of(data): data for data in (self.config, *self.layers)}
         manifest = {
             "schemaVersion": 2,
@@ -69,6 +69,15 @@ class Registry:
         }
         self.manifest = json.dumps(manifest).encode()
         self.digest = digest_of(self.manifest)
+
+    def _config(self, tars: list[bytes]) -> bytes:
+        config = {
+            "architecture": self.architecture,
+            "os": "linux",
+            "config": {"Cmd": ["sh"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(tar) for tar in tars]},
+        }
+        return json.dumps(config).encode()
 
     @property
     def image(self) -> str:
@@ -101,6 +110,20 @@ def _layer(number: int, size: int) -> bytes:
         entry.size = size
         tar.addfile(entry, io.BytesIO(os.urandom(size)))
     return buffer.getvalue()
+
+
+def _contents(saved: Path) -> tuple[bytes, list[bytes]]:
+    """The configuration and the layers, unpacked, of what `docker save` wrote."""
+    with tarfile.open(saved) as tar:
+
+        def read(name: str) -> bytes:
+            file = tar.extractfile(name)
+            assert file is not None
+            data = file.read()
+            return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+
+        (image,) = json.loads(read("manifest.json"))
+        return read(image["Config"]), [read(name) for name in image["Layers"]]
 
 
 class _Handler(BaseHTTPRequestHandler):

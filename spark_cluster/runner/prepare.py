@@ -45,8 +45,8 @@ _STREAMS = 8
 
 
 def models_of(deployment: Deployment) -> tuple[NamedModel, ...]:
-    """The models that must lie on the hosts; none for an engine that keeps or fetches its own."""
-    if not deployment.model_folder or deployment.downloads:
+    """The models that must lie in the hosts' caches; none for an engine that keeps its own."""
+    if not deployment.model_folder:
         return ()
     return (
         NamedModel(
