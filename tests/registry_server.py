@@ -37,7 +37,8 @@ class Registry:
     served      bytes of each blob that went out; `requests` are the paths asked for, in order
     wrong       what goes out in place of a blob or a manifest, by its digest
     hold_after  a blob stops after so many bytes until `gate` is set
-    authorization  the header that a client must give; empty: none
+    authorization  the header that a client must give; empty: none. With `tokens` it must give that
+                to get a token, and then the token: as docker.io and nvcr.io do
     """
 
     name: str = "vllm"
@@ -50,6 +51,7 @@ class Registry:
     hold_after: int | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     authorization: str = ""
+    tokens: bool = False
     address: str = ""
     saved: Path | None = None
 
@@ -143,9 +145,15 @@ class _Handler(BaseHTTPRequestHandler):
         registry = self.registry
         registry.requests.append(f"{self.command} {self.path}")
         own = re.escape(registry.name)
-        wanted = registry.authorization
-        if wanted and self.headers.get("Authorization") != wanted:
-            self._send(401, _error("UNAUTHORIZED"), {"WWW-Authenticate": 'Basic realm="test"'})
+        given, wanted = self.headers.get("Authorization", ""), registry.authorization
+        asks = 'Basic realm="test"'
+        if registry.tokens and not self.path.startswith("/token?"):
+            wanted = "Bearer of-the-test"
+            asks = f'Bearer realm="http://{registry.address}/token",service="test"'
+        if wanted and given != wanted:
+            self._send(401, _error("UNAUTHORIZED"), {"WWW-Authenticate": asks})
+        elif self.path.startswith("/token?"):
+            self._send(200, b'{"token": "of-the-test"}')
         elif self.path == "/v2/":
             self._send(200, b"{}")
         elif found := re.fullmatch(rf"/v2/{own}/manifests/(.+)", self.path):

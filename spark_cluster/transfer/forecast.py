@@ -107,9 +107,12 @@ def experience(ends: Iterable[Mapping[str, Any]]) -> Experience:
 
 
 def _moves(what: str, data: Mapping[str, Any]) -> Iterable[Moved]:
+    """`took` of a preparation's part goes before a move's own seconds: it has the checking, too."""
+    took = _amount(data.get("took"))
     for way, key, host in ((DOWNLOAD, "downloads", "host"), (COPY, "copies", "sink")):
         for row in objects(data, key):
             size, seconds = _amount(row.get("received_bytes")), _amount(row.get("seconds"))
+            seconds = took or seconds
             if size >= _LEAST and seconds > 0:
                 source = str(row.get("source", ""))
                 yield Moved(what, way, source, str(row.get(host)), int(size), seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -200,7 +201,34 @@ def test_the_verb_on_this_very_machine(
     assert (code, failed["code"]) == (1, "IMAGE004")
 
 
+def test_a_registry_with_tokens(daemon: Daemon, place: Place, images: Registry) -> None:
+    images.tokens = True
+    assert place.follow(order(images.image))["received"] == images.size
+
+
 # Without docker
+
+
+def test_the_size_from_a_registry_with_tokens_and_a_login_of_a_helper(
+    place: Place, images: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.tokens = True
+    assert place.follow(order(images.image, "size")) == {"bytes": images.size}
+    asked = [line for line in images.requests if line.startswith("GET /token?")]
+    assert f"scope=repository%3A{images.name}%3Apull" in asked[0]
+    images.authorization = f"Basic {b64encode(b'spark:secret').decode()}"
+    with pytest.raises(StepFailed, match="wants a login") as caught:
+        place.follow(order(images.image, "size"))
+    assert caught.value.code == "IMAGE003"
+    (tmp_path / ".docker").mkdir()
+    helped = {"credHelpers": {images.address: "test"}}
+    (tmp_path / ".docker/config.json").write_text(json.dumps(helped))
+    helper = tmp_path / "docker-credential-test"
+    said = json.dumps({"Username": "spark", "Secret": "secret"})
+    helper.write_text(f"#!/bin/sh\n[ $(cat) = {images.address} ] && echo '{said}'\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert place.follow(order(images.image, "size")) == {"bytes": images.size}
 
 
 def test_the_size_before_the_pull(place: Place, images: Registry) -> None:

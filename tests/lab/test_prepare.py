@@ -1,5 +1,4 @@
-"""`launch --prepare` from nothing: the real clients on the nodes, and servers of the test's own that
-they reach on their loopback, through SSH."""
+"""`launch --prepare` from nothing by the real clients, which reach servers of the test's own."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ FOLDER = "$HOME/.cache/huggingface/hub/models--lab--prepared"
 
 @contextmanager
 def reachable(cluster: Cluster, node: str, port: int) -> Iterator[None]:
-    """The port of this machine's loopback on the node's."""
+    """The port of this machine's loopback on the node's, through SSH."""
     options = ["-o", "ExitOnForwardFailure=yes", "-N", "-R", f"{port}:127.0.0.1:{port}"]
     words = ["ssh", "-F", str(cluster.lab / "ssh_config"), "-o", "BatchMode=yes", *options, node]
     tunnel = subprocess.Popen(words, stdin=subprocess.DEVNULL)

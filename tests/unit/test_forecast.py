@@ -129,7 +129,7 @@ def test_each_verb_that_moves_something_is_heard() -> None:
         [
             {"image": "x:1", "downloads": [GOT], "copies": [COPIED]},
             {"model": "a/b", "downloads": [GOT]},
-            {"parts": [{"what": "model", "way": "copy", "copies": [COPIED], "downloads": []}]},
+            {"parts": [{"what": "model", "took": 4.0, "copies": [COPIED], "downloads": []}]},
             {"bandwidth": [probed, {**probed, "rails": ["a", "b"], "gbits": 170}]},
             {"bandwidth": [{**probed, "gbits": 12}]},
         ]
@@ -140,7 +140,7 @@ def test_each_verb_that_moves_something_is_heard() -> None:
         (MODEL, DOWNLOAD, "spark-2"),
         (MODEL, COPY, "spark-3"),
     ]
-    assert seen.moves[0].rate == GB / 10
+    assert [one.rate for one in seen.moves] == [GB / 10, GB / 2, GB / 10, GB / 4]
     assert seen.links == {("spark-2", "spark-3"): 98, ("spark-3", "spark-2"): 170}, "the newest"
 
 

@@ -78,7 +78,9 @@ def credentials(login: str) -> tuple[str, str]:
         try:
             text = (Path(home) / ".docker/config.json").read_text(encoding="utf-8")
             found = _configured(json.loads(text), login)
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        except (OSError, subprocess.SubprocessError):
+            continue
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
         if found[1]:
             return found
