@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from spark_cluster.core.strangers_json import objects
+from spark_cluster.core.units import count
 
 IMAGE, MODEL = "image", "model"
 DOWNLOAD, COPY = "download", "copy"
@@ -156,7 +157,7 @@ def _pace(
     any_download = [one for one in seen.moves if one.way == part.way == DOWNLOAD]
     for moves in (same, alike, any_download):
         if newest := moves[:_NEWEST]:
-            return median(one.rate for one in newest), f"as {len(newest)} before"
+            return median(one.rate for one in newest), f"from {count(len(newest), 'earlier move')}"
     if part.way == DOWNLOAD:
         return None, "nothing was downloaded from here before"
     intake = _INTAKE[part.what]

@@ -118,7 +118,7 @@ def test_from_nothing_with_a_forecast_that_learns(site: Site) -> None:
     outcome, heard = site.prepare()
     (part,) = forecast(heard).parts
     assert part.seconds is not None and part.seconds > 0
-    assert part.basis == "as 1 before"
+    assert part.basis == "from 1 earlier move"
     end = past_runs()[0].entries[-1]["data"]
     assert end["forecast"]["bytes"] == site.registry.size
     assert end["off"] == pytest.approx(end["took"] / end["forecast"]["seconds"] - 1, abs=0.2)

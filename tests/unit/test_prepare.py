@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from spark_cluster import Cluster
 from spark_cluster.actions.deploying import Choices
 from spark_cluster.actions.launch import launch_request
 from spark_cluster.runner.prepare import models_of
 from tests.command_line import Cli
+from tests.fake_transport import FakeConnector
 
 from . import world
 from .test_image_cli import IMAGE, images
@@ -260,6 +262,18 @@ def test_a_host_of_the_group_that_is_away_is_needed_and_another_is_not(cli: Cli)
     events = prepared(cli, world.down("spark-1"), one, other)  # type: ignore[arg-type]
     assert ends(events)[-1]["exit_code"] == 0
     prepared(cli, Bare("spark-1"), Bare("spark-2"), world.down("spark-3"), code=3)  # type: ignore[arg-type]
+
+
+def test_a_program_may_have_it_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = [Bare("spark-1"), Bare("spark-2"), Bare("spark-3")]
+    done = Cluster(world.inventory(), connect=FakeConnector(hosts)).launch(RECIPE, prepare=True)
+    assert done.exit_code == 0
+    assert done.serving is not None
+    one = failing("image_pull pull", "registry")
+    done = Cluster(world.inventory(), connect=FakeConnector([hosts[0], *one])).launch(
+        RECIPE, prepare=True
+    )
+    assert (done.exit_code, done.serving) == (1, None)
 
 
 def test_an_engine_that_keeps_its_models_itself_gets_its_image_alone() -> None:

@@ -14,7 +14,7 @@ def lines(event: Forecast) -> Iterator[Shown]:
     if not event.parts:
         yield "  nothing is missing: the image and the model are on every host"
     for part in event.parts:
-        yield "  ", ("would fetch", "yellow"), " ", (f"{part.what} {part.name}", "bold")
+        yield "  ", ("missing", "yellow"), "     ", (f"{part.what} {part.name}", "bold")
         yield f"                {_way(part)}: {_amount(part.bytes, part.seconds)} ({part.basis})"
     for why in event.unknown:
         yield f"                not known: {why}"
