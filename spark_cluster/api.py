@@ -33,6 +33,7 @@ from spark_cluster.actions import (
     status,
     teardown,
 )
+from spark_cluster.actions import prepare as preparing
 from spark_cluster.actions.deploying import Choices
 from spark_cluster.actions.launch import LaunchOutcome
 from spark_cluster.actions.operator import Operator, unheard
@@ -139,18 +140,21 @@ class Cluster:
         choices: Choices | None = None,
         settings: Sequence[str] = (),
         wait: bool = True,
+        prepare: bool = False,
     ) -> LaunchOutcome:
         """Serve a recipe, by its name or its file, on a group of hosts; default: the only group.
 
         `choices` are its profile and options, `anyway` and restarts at boot; without `wait` it
-        returns once the server is started, before it gave a token. The outcome's `serving` is None
+        returns once the server is started, before it gave a token. With `prepare` the image and the
+        model are fetched first where they are missing. The outcome's `serving` is None
         if nothing was begun, its `verdict` None where no tokens travel between hosts.
 
         Raises InputError for what is wrong in the recipe or does not go together, Unreachable if a
         host is away, Locked if another run holds a host.
         """
         request = self._launch_request(recipe, group, choices, settings)
-        return launch.launch(request, recipe, self._operator, no_wait=not wait)
+        launches = preparing.prepare_and_launch if prepare else launch.launch
+        return launches(request, recipe, self._operator, no_wait=not wait)
 
     def relaunch(self, recipe: str | None = None) -> Outcome:
         """Take down what runs and launch the same again; `recipe` may be left out where only one is

@@ -303,6 +303,33 @@ def remove_model(
         return _finish(active, results, held.transfer, {"model": named.name})
 
 
+def pull_image(
+    inventory: Inventory,
+    image: str,
+    operator: Operator,
+    *,
+    to: Sequence[str] | None = None,
+    on: str | None = None,
+    way: Way = Way(),
+) -> Outcome:
+    """Pull an image, or a recipe's, once, on the host `on` or one that has it, and copy it to the
+    others. It is what the registry has now, also where it was there before."""
+    name = image_of(image, own_recipes(inventory.path, inventory.recipes))
+    wanted = targets(inventory, None if to is None else list(to))
+    host = select(inventory, [on])[0] if on else None
+    hosts = select(inventory, [*wanted, *([host] if host else [])])
+    request = RunRequest("image pull", "", hosts, inventory, note=f"{name} to {', '.join(wanted)}")
+    with activate(request, operator) as active:
+        transfer = Transfer(active.session, active.listener, way.encrypt, way.iperf)
+        images = Images(transfer, inventory, request.verb, name)
+        source = host or images.puller(wanted)
+        results = [images.pull(source)]
+        others = [name for name in wanted if name != source]
+        if results[0].status.good and others:
+            results += images.bring(others, source)
+        return _finish(active, results, transfer, {"image": name})
+
+
 def sync_image(
     inventory: Inventory,
     image: str,
@@ -317,7 +344,8 @@ def sync_image(
     if "@" in name:
         raise InputError(
             f"{name} cannot be copied: docker keeps no digest when it saves and loads an image",
-            remedy=f"On each host: docker pull {name}",
+            remedy=f"`spark-cluster image pull {name}` brings it to the hosts, and names it there. "
+            f"By hand, on each host: docker pull {name}",
         )
     request, wanted, preferred = _copy("image sync", inventory, name, to, source)
     with activate(request, operator) as active:
@@ -357,5 +385,8 @@ def _finish(
     active: Active, results: Sequence[Result], transfer: Transfer, data: dict[str, Any]
 ) -> Outcome:
     """The end of a verb, with the numbers of its copies."""
-    copies = [copied.as_data() for copied in transfer.copied]
-    return active.finish(results, data={**data, "copies": copies} if copies else data)
+    moved = {
+        "downloads": [got.as_data() for got in transfer.downloaded],
+        "copies": [copied.as_data() for copied in transfer.copied],
+    }
+    return active.finish(results, data={**data, **{k: v for k, v in moved.items() if v}})

@@ -12,7 +12,7 @@ from spark_cluster.core.error import CheckFailed, SparkError, StepFailed
 from spark_cluster.core.event import StepStarted
 from spark_cluster.core.result import Result
 from spark_cluster.core.secret import Secret
-from spark_cluster.core.units import count, human_bytes, human_seconds
+from spark_cluster.core.units import count, human_bytes
 from spark_cluster.facts.docker import CONTAINERS
 from spark_cluster.facts.hardware import HARDWARE
 from spark_cluster.facts.lock import FILES_LOCK
@@ -23,8 +23,9 @@ from spark_cluster.runner.remote_program import diagnosed
 from spark_cluster.runner.transfer import Transfer
 from spark_cluster.transfer import plan
 from spark_cluster.transfer.cache import CachedModel, holds, identified, manifest, nameless
+from spark_cluster.transfer.node import pull
 from spark_cluster.transfer.payload import ModelPayload
-from spark_cluster.transfer.rates import gbits
+from spark_cluster.transfer.rates import Downloaded
 
 
 @dataclass
@@ -141,18 +142,10 @@ class Models:
         became of it there."""
         held = self.read([on_host] if on_host else wanted)
         host = plan.downloader(held, wanted, on_host)
-        self.session.become.secrets.append(token)
-        job = {
-            "cache": self.cache,
-            "model": self.name,
-            "revision": self.revision,
-            "endpoint": endpoint,
-            "token": token.reveal(),
-            "image": image,
-        }
+        job = self._job(image, endpoint, token)
         title = f"Download {self.name} {self.revision}"
         with self._locked([host]):
-            done = self.transfer.pull(host, job, title)
+            done = self.transfer.pull(host, (pull, "pull", job), "model-pull", title)
         finish = self.transfer.finish
         if isinstance(done, SparkError):
             return host, finish(host, "model-pull", title, error=done)
@@ -164,6 +157,28 @@ class Models:
         return host, finish(
             host, "model-pull", title, _downloaded(done), changed=bool(done["received"])
         )
+
+    def missing_bytes(
+        self, host: str, *, endpoint: str, token: Secret
+    ) -> tuple[int, int] | SparkError:
+        """What a download on this host would fetch, and the whole model, as the hub says; or why it
+        would fail."""
+        done = self.transfer.ask(host, (pull, "size", self._job("", endpoint, token)))
+        if isinstance(done, SparkError):
+            return done
+        return int(done["bytes"]), int(done["total"])
+
+    def _job(self, image: str, endpoint: str, token: Secret) -> dict[str, str]:
+        """What the program that downloads is told; the token stays out of every output."""
+        self.session.become.secrets.append(token)
+        return {
+            "cache": self.cache,
+            "model": self.name,
+            "revision": self.revision,
+            "endpoint": endpoint,
+            "token": token.reveal(),
+            "image": image,
+        }
 
     # Verifying and removing
 
@@ -253,5 +268,4 @@ def _downloaded(done: Mapping[str, Any]) -> str:
     verified = f"{count(int(done['files']), 'file')} verified, commit {str(done['revision'])[:12]}"
     if not got:
         return f"nothing to download; {verified}"
-    rate = gbits(got, seconds)
-    return f"{human_bytes(got)} in {human_seconds(seconds)}, {rate:.3g} Gb/s; {verified}"
+    return f"{Downloaded('', got, seconds).summary}; {verified}"

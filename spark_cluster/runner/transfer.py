@@ -21,11 +21,11 @@ from spark_cluster.inventory.models import Inventory
 from spark_cluster.runner.remote_program import Hosts, follow, look, program
 from spark_cluster.runner.session import HostSession
 from spark_cluster.transfer import scripts
-from spark_cluster.transfer.node import hub, pull
+from spark_cluster.transfer.node import hub
 from spark_cluster.transfer.node.streams import TOKEN_BYTES
 from spark_cluster.transfer.payload import Order, Payload
 from spark_cluster.transfer.plan import Route
-from spark_cluster.transfer.rates import Copied, Pace, Usage, iperf_gbits
+from spark_cluster.transfer.rates import Copied, Downloaded, Pace, Usage, iperf_gbits
 
 #: Where an encrypted copy is served: only `ssh -W` on the source reaches it.
 _LOOPBACK = "127.0.0.1"
@@ -40,6 +40,7 @@ class Transfer(Hosts):
     encrypt: bool = False
     iperf: bool = False
     copied: list[Copied] = field(default_factory=list)
+    downloaded: list[Downloaded] = field(default_factory=list)
 
     def spread(
         self,
@@ -212,11 +213,11 @@ class Transfer(Hosts):
             dict(done["spent"]),
             source,
             Usage.of(done["usage"]),
-            self._wire(way),
+            self.wire(way),
             iperf,
         )
 
-    def _wire(self, way: Route) -> float | None:
+    def wire(self, way: Route) -> float | None:
         """The links' own speed in Gb/s, over all ways; None if a NIC does not say."""
         speeds = []
         for source, sink in way.ways:
@@ -269,11 +270,23 @@ class Transfer(Hosts):
 
     # On one host
 
-    def pull(self, host: str, job: Mapping[str, Any], title: str) -> Mapping[str, Any] | SparkError:
+    def pull(
+        self, host: str, order: Order, step: str, title: str
+    ) -> Mapping[str, Any] | SparkError:
         """Download on one host and verify there; what the program says of it, or why not."""
-        self.listener(StepStarted("model-pull", title, (host,)))
-        work = (pull, "pull", job)
-        return self.on(host, lambda one: self._follow(one, work, "model-pull"))
+        self.listener(StepStarted(step, title, (host,)))
+        done = self.on(host, lambda one: self._follow(one, order, step))
+        if not isinstance(done, SparkError):
+            got = Downloaded(host, int(done["received"]), float(done["seconds"]))
+            self.downloaded.append(got)
+        return done
+
+    def ask(self, host: str, order: Order) -> Mapping[str, Any] | SparkError:
+        """What a program that only looks says on one host, or why not."""
+        return self.on(
+            host,
+            lambda one: follow(one, order, self.listener, lambda *_: None, self.session.stop.wait),
+        )
 
     def verify(
         self, folder: str, hosts: Sequence[str], title: str

@@ -48,7 +48,8 @@ def no_other_run(view: View, _: NoParams) -> Assessment:
 def image(view: View, _: NoParams) -> Assessment:
     name = view.serving.image
     here = view.facts[IMAGE].id
-    sync, pull = f"spark-cluster image sync {full_name(name)}", f"docker pull {name}"
+    sync = f"spark-cluster image sync {full_name(name)}"
+    pull = f"spark-cluster image pull {quote(name)}{_to(view)}"
     copied = "@" not in name  # docker keeps no digest when it saves and loads
     if not here:
         elsewhere = any(facts[IMAGE].id for facts in view.all_facts.values())

@@ -20,6 +20,10 @@ _CODES = {
     "no-client": "MODEL006",
     "space": "MODEL007",
     "docker": "DOCKER001",
+    "registry": "IMAGE002",
+    "no-image": "IMAGE003",
+    "digest": "IMAGE004",
+    "image-space": "IMAGE005",
 }
 
 

@@ -14,14 +14,24 @@ from typing import Any
 
 from spark_cluster.core.shell import held_folder, here_document, quote
 from spark_cluster.core.units import number
-from spark_cluster.transfer.node import copy, files, hub, image, pull, store, streams
+from spark_cluster.transfer.node import (
+    copy,
+    files,
+    hub,
+    image,
+    image_pull,
+    pull,
+    registry,
+    store,
+    streams,
+)
 
 #: Seconds that a program may take until it says its first word.
 START_SECONDS = 40
 
 _NAME = "spark-cluster-transfer"
 _PACKAGE = "spark_cluster/transfer/node"
-_MODULES = (files, streams, store, hub, copy, image, pull)
+_MODULES = (files, streams, store, registry, hub, copy, image, image_pull, pull)
 
 
 def _program(module: ModuleType, command: str, job: Mapping[str, Any]) -> tuple[str, str]:

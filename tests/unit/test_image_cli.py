@@ -40,6 +40,91 @@ def holding(name: str, image: str = "", brings: str = "", called: str = IMAGE) -
     return host
 
 
+PULLED = {"id": "sha256:" + "a" * 64, "digests": [], "received": 4000, "seconds": 2.0}
+
+
+def pulling(name: str, brings: str = "a", called: str = IMAGE, **done: object) -> Node:
+    """A host whose docker pulls the image when it is told to."""
+    host = holding(name, "", brings, called)
+    host.pulls = done or {"done": PULLED}
+
+    def pull(script: str) -> str:
+        if "done" in host.pulls:
+            host.texts["images"] = images(**{called: brings}) if brings else ""
+        return host.start(script)
+
+    host.on(re.compile(r"image_pull pull job\.json >"), pull)
+    return host
+
+
+def test_image_pull_pulls_once_and_copies(cli: Cli) -> None:
+    hosts = [pulling("spark-2"), pulling("spark-3")]
+    code, out, err = cli("image", "pull", RECIPE, "--json", hosts=[holding("spark-1"), *hosts])
+    assert (code, err) == (0, "")
+    assert hosts[0].told("image_pull pull") == [{"image": IMAGE}]
+    assert hosts[1].told("image_pull pull") == []
+    assert hosts[1].told("image load")
+    data = json.loads(out.splitlines()[-1])["data"]
+    assert data["downloads"] == [{"host": "spark-2", "received_bytes": 4000, "seconds": 2.0}]
+    assert [(each["source"], each["sink"]) for each in data["copies"]] == [("spark-2", "spark-3")]
+
+
+def test_image_pull_goes_where_it_is_told_or_where_the_image_is(cli: Cli) -> None:
+    one, other = pulling("spark-2"), pulling("spark-3")
+    other.texts["images"] = images(**{IMAGE: "b"})
+    assert cli("image", "pull", IMAGE, "--to", "pair", hosts=[one, other])[0] == 0
+    assert (len(one.told("image_pull pull")), len(other.told("image_pull pull"))) == (0, 1)
+    one, other = pulling("spark-2"), pulling("spark-3")
+    words = ("image", "pull", IMAGE, "--to", "spark-2", "--on", "spark-3")
+    assert cli(*words, hosts=[one, other])[0] == 0
+    assert (len(one.told("image_pull pull")), len(other.told("image_pull pull"))) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("registry", "IMAGE002"),
+        ("no-image", "IMAGE003"),
+        ("digest", "IMAGE004"),
+        ("image-space", "IMAGE005"),
+        ("docker", "DOCKER001"),
+    ],
+)
+def test_a_pull_that_fails_is_named_and_nothing_is_copied(reason: str, code: str, cli: Cli) -> None:
+    one = pulling("spark-2", failed=f"{IMAGE}: no", reason=reason)
+    other = pulling("spark-3")
+    status, out, _ = cli("image", "pull", RECIPE, "--json", hosts=[holding("spark-1"), one, other])
+    assert status == 1
+    events = [json.loads(line) for line in out.splitlines()]
+    (error,) = [each["error"] for each in events if each.get("error")]
+    assert (error["code"], error["message"]) == (code, f"{IMAGE}: no")
+    assert other.jobs == []
+
+
+def test_image_pull_of_nothing_that_docker_then_knows(cli: Cli) -> None:
+    status, out, _ = cli("image", "pull", IMAGE, "--to", "spark-2", hosts=[pulling("spark-2", "")])
+    assert status == 1
+    assert "is not there after the pull" in out
+
+
+def test_by_digest_the_copy_is_named_by_the_registry(cli: Cli) -> None:
+    """docker save drops the digest; the pull on the second host then fetches no layer."""
+    name = f"{IMAGE.partition(':')[0]}@sha256:{'d' * 64}"
+    one, other = pulling("spark-2", called=name), pulling("spark-3", called=name)
+    other.on(
+        re.compile(r"image load job\.json >"),
+        lambda script: (
+            other.texts.update(images=f"sha256:{'a' * 64} 5000 [] []\n"),
+            other.start(script),
+        )[1],
+    )
+    status, _, err = cli("image", "pull", name, "--to", "pair", hosts=[one, other])
+    assert (status, err) == (0, "")
+    programs = [program for program, _ in other.jobs]
+    assert programs == ["image load", "image_pull pull"]
+    assert one.told("image save")[0]["image"] == name
+
+
 def test_image_ls_names_the_skew(cli: Cli) -> None:
     hosts = [holding("spark-1"), holding("spark-2", "a"), holding("spark-3", "b")]
     code, out, _ = cli("image", "ls", RECIPE, hosts=hosts)

@@ -73,6 +73,7 @@ class Node(Spark):
         super().__init__(name, {"models": models})
         self.brings = brings
         self.done: dict[str, Any] = {"done": DONE}
+        self.pulls: dict[str, Any] = {}
         self.jobs: list[tuple[str, dict[str, Any]]] = []
         self.on(re.compile(r"python3 -m \S+ \w+ job\.json >"), self.start)
         self.on("grep '^{\"note\"'", self.look)
@@ -93,7 +94,8 @@ class Node(Spark):
     def look(self, _: str) -> str:
         if self.jobs[-1][0].endswith(("serve", "save")):
             return 'alive\n{"usage": {"cpu": 1.5, "disk": 0.1}}\n'
-        return f"ended\n{json.dumps(self.done)}\n"
+        pulls = self.jobs[-1][0] == "image_pull pull"
+        return f"ended\n{json.dumps(self.pulls if pulls else self.done)}\n"
 
     def remove(self, _: str) -> str:
         self.texts["models"] = NOTHING

@@ -201,7 +201,7 @@ def test_an_image_by_its_digest_is_pulled_on_every_host(there: str) -> None:
     name = f"nvcr.io/nvidia/vllm@sha256:{'d' * 64}"
     by_digest = replace(seen, deployment=replace(seen.serving, image=name))
     (told,) = preflight.image.assess(by_digest, NoParams()).problems
-    assert told.remedy == f"docker pull {name}"
+    assert told.remedy == f"spark-cluster image pull {name}"
 
 
 def test_a_recipe_by_its_name_is_named_so() -> None:

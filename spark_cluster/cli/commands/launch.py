@@ -30,6 +30,14 @@ def launch(
         ),
     ] = False,
     dry_run: DryRunOption = False,
+    prepare: Annotated[
+        bool,
+        typer.Option(
+            "--prepare",
+            help="Fetch the image and the model first where they are missing; with --dry-run: "
+            "forecast the bytes and minutes.",
+        ),
+    ] = False,
     no_wait: Annotated[
         bool,
         typer.Option(
@@ -51,10 +59,12 @@ def launch(
 ) -> int:
     """Serve a model on a group of hosts. Ready only when a real token came back."""
     from spark_cluster.actions import launch as action
+    from spark_cluster.actions.prepare import prepare_and_launch
 
     choices = chosen.choices(group, anyway=anyway, restart_at_boot=restart_at_boot)
     request = action.launch_request(where.load(), recipe, choices, settings or ())
+    launches = prepare_and_launch if prepare else action.launch
     act = partial(
-        action.launch, request, recipe, dry_run=dry_run, no_wait=no_wait, commands=output.verbose
+        launches, request, recipe, dry_run=dry_run, no_wait=no_wait, commands=output.verbose
     )
     return output.act(act, dry_run=dry_run)

@@ -14,9 +14,10 @@ from spark_cluster.actions.events import (
     Resuming,
     Waiting,
 )
+from spark_cluster.actions.prepare import Forecast
 from spark_cluster.actions.verify.probe import Measured, Measuring
 from spark_cluster.actions.verify.traffic import Interval, LookingOn, NotJudged, Unjudged
-from spark_cluster.cli.views import verdict
+from spark_cluster.cli.views import forecast, verdict
 from spark_cluster.core.event import Event
 from spark_cluster.core.units import human_seconds
 from spark_cluster.places import short
@@ -34,6 +35,8 @@ def lines(event: Event, *, verbose: bool) -> Iterator[Shown]:
             yield f"relaunch of {event.recipe} on {', '.join(event.hosts)}: down, then up again"
             if event.settings_differ:
                 yield "  with other settings than now: the recipe, or spark-cluster, has changed"
+        case Forecast():
+            yield from forecast.lines(event)
         case FailingOver():
             yield from _failing_over(event)
         case NotLaunched(goes_on=False):

@@ -161,7 +161,7 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
     root = files.home(cache)
     folder = files.model_folder(root / "hub", model)
     token = token or _stored_token()
-    endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    endpoint = _endpoint(endpoint)
     commit, all_of_it = wanted_of(endpoint, model, revision, token)
     wanted = needed(all_of_it)
     only = [file.path for file in wanted] if wanted != all_of_it else []
@@ -214,6 +214,20 @@ def pull(cache: str, model: str, revision: str, endpoint: str, token: str, image
         files.put_text(folder / "refs" / revision, commit)
     got = download.total - download.before
     report(done={**checked, "revision": commit, "received": got, "seconds": seconds})
+
+
+def size(cache: str, model: str, revision: str, endpoint: str, token: str, image: str) -> None:
+    """Report the bytes of a revision, and those of them that are not in `cache` yet. Raises Failed
+    as the download would."""
+    del image
+    folder = files.model_folder(files.home(cache) / "hub", model)
+    commit, found = wanted_of(_endpoint(endpoint), model, revision, token or _stored_token())
+    download = Download(folder, commit, needed(found))
+    report(done={"bytes": download.total - download.before, "total": download.total})
+
+
+def _endpoint(given: str) -> str:
+    return (given or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def _drop(folder: Path, bad: list[list[str]]) -> None:
@@ -271,4 +285,4 @@ def _docker(name: str, cache: Path, environment: str, image: str, words: list[st
 
 
 if __name__ == "__main__":
-    files.main({"pull": pull})
+    files.main({"pull": pull, "size": size})
