@@ -100,26 +100,8 @@ def shipped(name: str, profile: str | None = None, options: tuple[str, ...] = ()
     """A recipe that ships with the program, on the pair or on its head, or around a switch."""
     path = places.shipped("playbooks") / "recipes" / f"{name}.yaml"
     found = choose(recipes.load(str(path), {}), profile, options)
-    if found.nodes > 2:
-        four = switched()
-        there = place(found, four, "all", four.groups["all"][: found.nodes])
-    else:
-        there = place(found, world.inventory(), "pair", world.PAIR[: found.nodes])
+    there = world.placed(found)
     return ENGINES[found.engine](found, there, world.RUN, recipes.file_contents(found))
-
-
-def switched() -> Inventory:
-    """Four Sparks with one cable each to a switch."""
-    hosts = {
-        f"spark-{n}": {
-            "rails": [
-                {"interface": f"enp1s0f{n % 2}np{n % 2}", "device": f"rocep1s0f{n % 2}",
-                 "address": f"192.168.100.{n}/24"}
-            ]
-        }
-        for n in range(1, 5)
-    }  # fmt: skip
-    return Inventory.model_validate({"version": 1, "hosts": hosts, "groups": {"all": list(hosts)}})
 
 
 def one_word_a_line(commands: list[str]) -> str:

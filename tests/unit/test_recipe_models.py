@@ -12,7 +12,6 @@ import pytest
 
 from spark_cluster import places
 from spark_cluster.engines.common import HF_HOME
-from spark_cluster.engines.placement import place
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.facts.base import Facts, ProbeContext
@@ -41,7 +40,7 @@ ONE, TWO = "1" * 40, "2" * 40
 
 def deployed(path: Path) -> Deployment:
     recipe = recipes.load(str(path), {})
-    there = place(recipe, world.inventory(), "pair", world.PAIR[: recipe.nodes])
+    there = world.placed(recipe)
     return ENGINES[recipe.engine](recipe, there, world.RUN, recipes.file_contents(recipe))
 
 

@@ -14,7 +14,7 @@ from spark_cluster.core.error import Unreachable
 from spark_cluster.core.event import Event
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.secret import Secret
-from spark_cluster.engines.placement import place
+from spark_cluster.engines.placement import Placement, place
 from spark_cluster.engines.spec import Deployment
 from spark_cluster.engines.table import ENGINES
 from spark_cluster.facts.base import Facts, ProbeContext
@@ -25,6 +25,7 @@ from spark_cluster.inventory import loader as inventories
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.playbook import loader as playbooks
 from spark_cluster.recipes import loader as recipes
+from spark_cluster.recipes.models import Recipe
 from spark_cluster.runner.request import RunRequest
 from spark_cluster.runner.run import Run
 from spark_cluster.runner.session import HostSession, Session
@@ -56,7 +57,7 @@ def inventory() -> Inventory:
 def deployment(name: str = RECIPE) -> Deployment:
     """A shipped recipe on the shipped inventory's pair, or on its head."""
     recipe = recipes.load(str(places.shipped("playbooks") / "recipes" / f"{name}.yaml"), {})
-    placement = place(recipe, inventory(), "pair", PAIR[: recipe.nodes])
+    placement = placed(recipe)
     return ENGINES[recipe.engine](recipe, placement, RUN, recipes.file_contents(recipe))
 
 
@@ -397,3 +398,25 @@ def stage(
     )
     run = Run(request, session, bound, events.append, templates=templates())
     return Stage(session, events, run)
+
+
+def switched() -> Inventory:
+    """Four Sparks with one cable each to a switch."""
+    hosts = {
+        f"spark-{n}": {
+            "rails": [
+                {"interface": f"enp1s0f{n % 2}np{n % 2}", "device": f"rocep1s0f{n % 2}",
+                 "address": f"192.168.100.{n}/24"}
+            ]
+        }
+        for n in range(1, 5)
+    }  # fmt: skip
+    return Inventory.model_validate({"version": 1, "hosts": hosts, "groups": {"all": list(hosts)}})
+
+
+def placed(recipe: Recipe) -> Placement:
+    """The recipe on the pair or on its head; one for more hosts around a switch."""
+    if recipe.nodes > 2:
+        four = switched()
+        return place(recipe, four, "all", four.groups["all"][: recipe.nodes])
+    return place(recipe, inventory(), "pair", PAIR[: recipe.nodes])
