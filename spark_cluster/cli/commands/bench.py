@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spark_cluster.cli.commands.bench_ab import ab
+from spark_cluster.cli.commands.bench_benchy import llama_benchy
 from spark_cluster.cli.commands.bench_options import (
     ConcurrencyOption,
     LoadOptions,
@@ -188,3 +189,4 @@ def report(
 
 
 app.verb()(ab)
+app.verb("llama-benchy")(llama_benchy)
