@@ -14,12 +14,13 @@ from spark_cluster.actions.events import (
     Resuming,
     Waiting,
 )
+from spark_cluster.actions.verify.collective import CollectiveMeasured, CollectiveStarted
 from spark_cluster.actions.verify.probe import Measured, Measuring
 from spark_cluster.actions.verify.traffic import Interval, LookingOn, NotJudged, Unjudged
 from spark_cluster.cli.terminal import Shown
-from spark_cluster.cli.views import verdict
+from spark_cluster.cli.views import collective, verdict
 from spark_cluster.core.event import Event
-from spark_cluster.core.units import human_seconds
+from spark_cluster.core.units import human_bytes, human_seconds
 from spark_cluster.places import short
 
 
@@ -30,6 +31,11 @@ def lines(event: Event, *, verbose: bool) -> Iterator[Shown]:
             yield from verdict.lines(event, verbose=verbose)
         case Measured():
             yield from verdict.bandwidth(event)
+        case CollectiveStarted():
+            most = human_bytes(max(event.sizes))
+            yield f"  all-reduces of up to {most} in {event.image} on {', '.join(event.hosts)}"
+        case CollectiveMeasured():
+            yield from collective.lines(event, verbose=verbose)
         case Relaunching():
             yield f"relaunch of {event.recipe} on {', '.join(event.hosts)}: down, then up again"
             if event.settings_differ:
