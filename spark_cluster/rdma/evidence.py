@@ -43,12 +43,16 @@ class Work:
     seconds            between the readings
     prompt_tokens      tokens of the prompts
     requests_running   requests in the engine at the second reading; None if unknown
+    noun, made, needs  what is counted, if not tokens that were generated, as the model needs
     """
 
     tokens: int | None
     seconds: float
     prompt_tokens: int = 0
     requests_running: int | None = None
+    noun: str = "token"
+    made: str = "generated"
+    needs: str = "the model needs"
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,11 @@ class Case:
     tokens: int
     seen: list[Seen]
     witnesses: Mapping[int, NcclWitness] = field(default_factory=dict)
+
+    @property
+    def done(self) -> str:
+        """`32 tokens`."""
+        return f"{self.tokens} {self.work.noun}s"
 
     def of(self, rank: Rank, *, expected: bool) -> list[Seen]:
         return [item for item in self.seen if item.rank == rank and item.expected == expected]

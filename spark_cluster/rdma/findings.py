@@ -56,7 +56,7 @@ def silent(case: Case) -> list[Reason]:
         if item.delta is not None and item.delta.absent:
             reasons.append(Reason("absent", f"{item.where}: the device is not there."))
         elif not item.flows:
-            reasons.append(Reason("silent", f"{item.where}: carried no tokens."))
+            reasons.append(Reason("silent", f"{item.where}: carried no {case.work.noun}s."))
         else:
             done, missing = ("received", "sent") if lacks_sent else ("sent", "received")
             text = f"{item.where}: one direction only: {done}, not {missing}."
@@ -146,9 +146,10 @@ def off_volumes(case: Case) -> list[Reason]:
             loose = any(not flow.exact and not flow.bounded for flow in chosen)
             if factor is None or (factor > 1 and loose):
                 continue  # packets times the largest payload say nothing about "too much"
+            each = f"{human_bytes(total / case.tokens)} a {case.work.noun}"
             off = (
-                f"{rank.where} {word} {human_bytes(total / case.tokens)} a token over RDMA, "
-                f"{factor:.2g} x the {human_bytes(need)} that the model needs."
+                f"{rank.where} {word} {each} over RDMA, "
+                f"{factor:.2g} x the {human_bytes(need)} that {case.work.needs}."
             )
             reasons.append(Reason("volume", off))
     return reasons
@@ -163,7 +164,8 @@ def witness_lines(case: Case, network: str) -> tuple[list[Reason], list[Reason]]
             continue
         line = f"NCCL's log of {rank.where}: {describe(witness)}"
         if witness.failed:
-            against.append(Reason("log-against", f"{line}; yet tokens were generated."))
+            yet = f"{line}; yet {case.work.noun}s were {case.work.made}."
+            against.append(Reason("log-against", yet))
         elif witness.mixed or witness.network not in (network, None):
             against.append(Reason("log-against", f"{line}; the counters say otherwise."))
         else:

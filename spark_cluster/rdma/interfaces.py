@@ -46,7 +46,7 @@ def claim(case: Case) -> Reason:
     """That the tokens went by sockets."""
     return Reason(
         "sockets",
-        f"{case.tokens} tokens were generated and no RDMA device of any rank carried them: the job "
+        f"{case.done} were {case.work.made} and no RDMA device of any rank carried them: the job "
         "uses TCP sockets.",
     )
 
@@ -69,7 +69,7 @@ def carried(case: Case) -> tuple[list[Reason], bool]:
             f"{rank.where}: {netdev.netdev}"
             f"{'' if is_rail else ', which is no rail of the recipe,'} carried "
             f"{human_bytes(sent)} out and {human_bytes(received)} in, "
-            f"{human_bytes(max(sent, received) / case.tokens)} a token."
+            f"{human_bytes(max(sent, received) / case.tokens)} a {case.work.noun}."
         )
         reasons.append(Reason("interface", moved))
     return reasons, found

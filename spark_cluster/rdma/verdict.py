@@ -90,7 +90,7 @@ def _rdma(case: Case) -> tuple[Kind, list[Reason]]:
     ways = "both ways" if all(s.must_send and s.must_receive for s in case.seen) else "as they must"
     proof = Reason(
         "proof",
-        f"{case.tokens} tokens in {case.work.seconds:.1f} s travelled by RDMA, {ways}, on all "
+        f"{case.done} in {case.work.seconds:.1f} s travelled by RDMA, {ways}, on all "
         f"{len(case.ranks)} ranks.",
     )
     if any(rank.need is None for rank in case.ranks):
@@ -112,7 +112,7 @@ def _uncounted(case: Case) -> tuple[Kind, list[Reason]]:
     agree, against = findings.witness_lines(case, "IB")
     unproved = Reason(
         "uncounted",
-        f"{case.tokens} tokens were generated, and no RDMA device of any rank counts its traffic: "
+        f"{case.done} were {case.work.made}, and no RDMA device of any rank counts its traffic: "
         "RDMA cannot be proved here.",
     )
     return "unknown", [unproved, *carried, *against, *agree]

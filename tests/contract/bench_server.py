@@ -177,6 +177,7 @@ def _prompt_tokens(body: dict[str, Any]) -> int:
 def _json(request: BaseHTTPRequestHandler, status: int, value: object) -> None:
     data = json.dumps(value).encode()
     request.send_response(status)
+    request.send_header("content-type", "application/json")
     request.send_header("content-length", str(len(data)))
     request.end_headers()
     request.wfile.write(data)

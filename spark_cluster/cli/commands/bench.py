@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spark_cluster.cli.commands.bench_ab import ab
+from spark_cluster.cli.commands.bench_benchy import llama_benchy
 from spark_cluster.cli.commands.bench_options import (
     ConcurrencyOption,
     LoadOptions,
@@ -184,3 +186,7 @@ def report(
     from spark_cluster.cli.views.bench import written
 
     shown.report(write(files, output, form if plots else None), written)
+
+
+app.verb()(ab)
+app.verb("llama-benchy")(llama_benchy)

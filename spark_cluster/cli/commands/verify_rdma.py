@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spark_cluster.cli.durations import time_option
-from spark_cluster.cli.options import Hosts, interval_option
+from spark_cluster.cli.options import Hosts, WithOption, interval_option, not_empty
 from spark_cluster.cli.output import Output
 from spark_cluster.core.error import InputError
 
@@ -17,7 +17,9 @@ def verify_rdma(
     more: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE", help="Further log files (with --from-log).", show_default=False
+            metavar="FILE|RECIPE",
+            help="Further log files (with --from-log); the recipe (with --collective).",
+            show_default=False,
         ),
     ] = None,
     *,
@@ -64,6 +66,15 @@ def verify_rdma(
             show_default=False,
         ),
     ] = None,
+    collective: Annotated[
+        bool,
+        typer.Option(
+            "--collective",
+            help="--probe: then measure an all-reduce in the recipe's image; "
+            "default: the recipe that was launched last.",
+        ),
+    ] = False,
+    options: WithOption = None,
     where: Hosts,
     output: Output,
 ) -> int:
@@ -71,13 +82,16 @@ def verify_rdma(
 
     Without an option it generates tokens between two readings of the counters. --live and --watch
     take the traffic that is there; --from-log takes log files and asks no cluster; --probe measures
-    each half between neighbours, each way. Exit 4 on any other verdict, or on a finding.
+    each half between neighbours, each way, and with --collective RECIPE then an all-reduce of up to
+    1 GiB in the recipe's image. Exit 4 on any other verdict, or on a finding.
     """
     chosen = {"--tokens": tokens, "--live": live, "--watch": watch, "--probe": probe}
-    _one_of({**chosen, "--from-log": from_log}, more or ())
+    _one_of({**chosen, "--from-log": from_log}, () if collective else more or ())
     _belongs("--interval", interval, {"--live": live, "--watch": watch})
     _belongs("--duration", probing, {"--probe": probe})
     _belongs("--both" if both else "--no-both", both, {"--probe": probe})
+    _belongs("--collective", collective or None, {"--probe": probe})
+    _belongs("--with", True if options else None, {"--collective": collective})
     if from_log:
         from spark_cluster.actions.verify import logs
         from spark_cluster.cli.views.verdict import of_log
@@ -89,6 +103,8 @@ def verify_rdma(
     from spark_cluster.actions.verify import counters, traffic
     from spark_cluster.actions.verify.probe import probe as measure
 
+    if collective:
+        return _collective(more or [], options, where, output, int(probing or 5), both is not False)
     loaded, hosts = where.load_hosts()
     with output.operator(goes_on=not watch) as operator:
         if probe:
@@ -100,6 +116,30 @@ def verify_rdma(
         if live:
             return traffic.live(loaded, hosts, operator, seconds=interval or 5.0).exit_code
         return counters.verify(loaded, hosts, operator, tokens=tokens).exit_code
+
+
+def _collective(
+    named: Sequence[str],
+    options: list[str] | None,
+    where: Hosts,
+    output: Output,
+    seconds: int,
+    both: bool,
+) -> int:
+    from spark_cluster.actions.deploying import Choices, chosen_options
+    from spark_cluster.actions.verify.collective import verify_collective
+
+    if len(named) > 1:
+        raise InputError(
+            f"--collective takes one recipe, not {' '.join(named)}", remedy="Name one of them."
+        )
+    recipe = not_empty(next(iter(named), None))
+    loaded, hosts = where.load_hosts()
+    chosen = Choices(hosts=tuple(hosts) if where.hosts else (), options=chosen_options(options))
+    with output.operator(goes_on=True) as operator:
+        return verify_collective(
+            loaded, recipe, chosen, operator, seconds=seconds, both=both
+        ).exit_code
 
 
 def _one_of(chosen: dict[str, object], more: Sequence[str]) -> None:

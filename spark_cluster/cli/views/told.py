@@ -15,11 +15,12 @@ from spark_cluster.actions.events import (
     Waiting,
 )
 from spark_cluster.actions.prepare import Forecast
+from spark_cluster.actions.verify.collective import CollectiveMeasured, CollectiveStarted
 from spark_cluster.actions.verify.probe import Measured, Measuring
 from spark_cluster.actions.verify.traffic import Interval, LookingOn, NotJudged, Unjudged
-from spark_cluster.cli.views import forecast, verdict
+from spark_cluster.cli.views import collective, forecast, verdict
 from spark_cluster.core.event import Event
-from spark_cluster.core.units import human_seconds
+from spark_cluster.core.units import human_bytes, human_seconds
 from spark_cluster.places import short
 from spark_cluster.terminal.printing import Shown
 
@@ -31,6 +32,11 @@ def lines(event: Event, *, verbose: bool) -> Iterator[Shown]:
             yield from verdict.lines(event, verbose=verbose)
         case Measured():
             yield from verdict.bandwidth(event)
+        case CollectiveStarted():
+            most = human_bytes(max(event.sizes))
+            yield f"  all-reduces of up to {most} in {event.image} on {', '.join(event.hosts)}"
+        case CollectiveMeasured():
+            yield from collective.lines(event, verbose=verbose)
         case Relaunching():
             yield f"relaunch of {event.recipe} on {', '.join(event.hosts)}: down, then up again"
             if event.settings_differ:
