@@ -36,10 +36,10 @@ test-lab: lab-image test-unit test-contract test-few-faults
 	$(call part,lab) tests/lab --ignore=tests/lab/faults
 
 # What is timed runs alone; then two labs at a time, each with whole files.
-test-long: lab-image engines  ## The long tests: reboots, dead controllers, every verdict, what is timed; WORKERS=4 labs at once
+test-long: lab-image engines  ## The long tests: reboots, dead controllers, every verdict, what is timed; WORKERS=3 labs at once
 	@mkdir -p .reports/long && rm -f .reports/long/*.xml
 	$(call long,timed) -m "long and not faults and not lab and not gpu"
-	$(call long,lab) -m "long and lab" -n $(or $(WORKERS),4) --dist loadfile tests/lab
+	$(call long,lab) -m "long and lab" -n $(or $(WORKERS),3) --dist loadfile tests/lab
 	@$(PY) -m tests.total .reports/long
 long = $(PY) -m pytest --junitxml=.reports/long/$(1).xml
 

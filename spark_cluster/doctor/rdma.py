@@ -46,6 +46,8 @@ def _device(facts: Facts, rail: Rail, gids: DeviceGids) -> Iterator[Finding]:
     if link.carrier and state != "ACTIVE":
         yield find("RDMA002", f"{rail.device} port 1 is {state}, not ACTIVE")
         return
+    if not link.carrier:
+        return  # NET002 says it: the address goes with the carrier, and the GID with the address
     if rail.address not in link.ipv4 or find_gid(gids.entries, rail.ip) is not None:
         return
     others = [entry for entry in gids.entries if entry.roce_version == "v2" and entry.ipv4]
