@@ -22,10 +22,12 @@ fail() {{ echo "$1"; exit 1; }}
 set -- $(systemctl is-active NetworkManager ssh docker)
 [ "$1" = active ] || fail "NetworkManager is starting"
 ip -4 -br addr show dev {MANAGEMENT} | grep -q /24 || fail "waiting for the address of {MANAGEMENT}"
-[ "$2" = active ] || fail "sshd is starting"
+[ "$2" = active ] || systemctl -q is-active ssh.socket || fail "sshd is starting"
 [ "$3" = active ] || fail "docker is starting"
 [ "$(cat /sys/class/infiniband/*/ports/1/state | wc -l)" = 4 ] || fail "RDMA devices are missing"
 """
+
+"""Ubuntu starts sshd at the first connection, by ssh.socket."""
 
 _SETTLE = f"""
 for i in {" ".join(HALVES)}; do
