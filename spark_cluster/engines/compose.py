@@ -5,6 +5,7 @@ Source: the Compose specification. `$` is doubled wherever Compose would look fo
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -12,7 +13,7 @@ import yaml
 from spark_cluster.core.error import InputError
 from spark_cluster.core.labels import LABEL
 from spark_cluster.core.shell import quote
-from spark_cluster.engines.spec import ContainerSpec, Deployment, Mount
+from spark_cluster.engines.spec import IMAGE_ID, ContainerSpec, Deployment, Mount
 from spark_cluster.recipes.overrides import Overrides
 from spark_cluster.recipes.secret_names import HUB_TOKENS
 
@@ -96,6 +97,8 @@ def _service(deployment: Deployment, spec: ContainerSpec) -> dict[str, Any]:
         **{key: _plain(value) for key, value in spec.env.items()},
         **{name: _from_outside(name) for name in spec.secrets},
     }
+    # Compose cannot ask docker for the image's ID: its pinned digest, or its name, stands for it.
+    image = deployment.image_digest[7:19] or re.sub(r"[^\w.-]+", "_", spec.image)
     gpus = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
     service = {
         "image": spec.image,
@@ -105,8 +108,9 @@ def _service(deployment: Deployment, spec: ContainerSpec) -> dict[str, Any]:
         "ipc": "host",
         "entrypoint": [_plain(spec.entrypoint)] if spec.entrypoint else None,
         "command": [_plain(word) for word in spec.command],
+        "security_opt": list(spec.security) or None,
         "environment": environment or None,
-        "volumes": [_volume(mount) for mount in spec.mounts if mount.source not in ours],
+        "volumes": [_volume(mount, image) for mount in spec.mounts if mount.source not in ours],
         "configs": configs or None,
         "ulimits": {name: int(value) for name, value in spec.ulimits.items()},
         "deploy": {"resources": {"reservations": {"devices": [gpus]}}},
@@ -130,9 +134,9 @@ def _plain(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _volume(mount: Mount) -> str:
+def _volume(mount: Mount, image: str) -> str:
     suffix = ":ro" if mount.read_only else ""
-    return f"{_plain(mount.source)}:{_plain(mount.target)}{suffix}"
+    return f"{_plain(mount.source.replace(IMAGE_ID, image))}:{_plain(mount.target)}{suffix}"
 
 
 def _config_name(mount: Mount) -> str:

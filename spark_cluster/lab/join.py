@@ -74,7 +74,8 @@ daemon=$!
     set -e
     for i in $(seq 300); do [ -S /run/docker.sock ] && break; sleep 0.1; done
     {_script("/dev/ubdb", "/dev/ubdc")}
-) || {{ cat /run/dockerd.log; daemon=; }}
+)
+[ $? = 0 ] || {{ cat /run/dockerd.log; daemon=; }}
 [ -z "$daemon" ] || {{
     kill $daemon
     wait $daemon
@@ -84,7 +85,7 @@ daemon=$!
 echo o > /proc/sysrq-trigger
 sleep 60
 """
-"""Instead of systemd: the kernel ends when this does."""
+"""Instead of systemd: the kernel ends when this does. `set -e` would mean nothing before `||`."""
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,14 @@ def paths(root: Path, wanted: Sequence[str]) -> Iterator[str]:
         cache = root / folder / "__pycache__"
         if cache.is_dir():
             found |= {f"{folder}/__pycache__/{path.name}" for path in cache.iterdir()}
-    for name in sorted(found - {"", "."}):
+    found = {_merged(root, name) for name in found - {"", "."}}
+    for name in sorted(found):
         if (root / name).exists() or (root / name).is_symlink():
             yield name
+
+
+def _merged(root: Path, name: str) -> str:
+    """Where it is since `/bin` and its like are links into /usr: Ubuntu 24.04's packages still list
+    `bin/ip`, and docker unpacks nothing through a link."""
+    first, slash, _ = name.partition("/")
+    return f"usr/{name}" if slash and first in _TOP and (root / first).is_symlink() else name

@@ -81,7 +81,7 @@ def test_a_wrong_inventory_is_told_with_its_line(cli: Cli) -> None:
         (["plan", "launch"], ["which recipe?", "spark-cluster recipes"]),
         (["bootstrap", "--set", "swap"], ["--set swap: not of the form STEP.PARAMETER=VALUE"]),
         (["bootstrap", "--set", "swop.state=off"], ["no step 'swop'", "`swap`"]),
-        (["bootstrap", "--set", "swap.state=gone"], ["--set swap.state", "'off', 'on' or 'keep'"]),
+        (["bootstrap", "--set", "swap.state=gone"], ["--set swap.state", "'off', 'on', 'keep' or"]),
         (["recipes", "show", "qwen"], ["there is no recipe 'qwen'"]),
     ],
 )

@@ -46,7 +46,9 @@ def undollared(value: Any) -> Any:
 @pytest.mark.parametrize("name", SINGLE)
 def test_it_says_what_docker_run_says(name: str) -> None:
     (spec,) = world.deployment(name).containers
-    words = shlex.split(docker_run(spec).replace('"$SPARK_HOME"', "~"))
+    pinned = world.deployment(name).image_digest[7:19]
+    text = docker_run(spec).replace('"$SPARK_HOME"', "~").replace('"$_image"', pinned)
+    words = shlex.split(text)
     found = service(name)
     assert found["image"] == spec.image
     assert found["container_name"] == spec.name
@@ -60,6 +62,8 @@ def test_it_says_what_docker_run_says(name: str) -> None:
     assert found["ipc"] == words[words.index("--ipc") + 1]
     for volume in found["volumes"]:
         assert words[words.index(volume) - 1] == "-v"
+    options = [f"--security-opt={each}" for each in found.get("security_opt", [])]
+    assert [word for word in words if word.startswith("--security-opt")] == options
     limits = [words[i + 1] for i, word in enumerate(words) if word == "--ulimit"]
     assert [f"{key}={value}" for key, value in found["ulimits"].items()] == limits
 

@@ -58,7 +58,7 @@ def test_the_files_of_the_packages_their_links_and_what_python_compiled(tmp_path
         "var/lib/dpkg/status": STATUS,
         "var/lib/dpkg/info/python3.list": "/.\n/usr\n/usr/lib/python3\n/usr/lib/python3/a.py\n",
         "var/lib/dpkg/info/libc6:amd64.list": "/usr/lib/libc.so\n/gone\n",
-        "var/lib/dpkg/info/mawk.list": "/usr/bin/mawk\n",
+        "var/lib/dpkg/info/mawk.list": "/bin/mawk\n",
         "var/lib/dpkg/info/nginx.list": "/usr/bin/nginx\n",
         "usr/lib/python3/a.py": "",
         "usr/lib/python3/__pycache__/a.pyc": "",
