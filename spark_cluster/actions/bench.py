@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from spark_cluster.actions.bench_kept import Finished, Kept
-from spark_cluster.actions.bench_place import Place, at_endpoint, on_cluster
+from spark_cluster.actions.bench_place import Place, at_endpoint, key_in, on_cluster
 from spark_cluster.actions.operator import Operator
 from spark_cluster.bench import files, vllm_serve
 from spark_cluster.bench.client import Client
@@ -139,19 +139,8 @@ def _refuse_endpoint(ask: Ask) -> None:
         )
 
 
-def _key(variable: str | None) -> Secret | None:
-    if variable is None:
-        return None
-    value = os.environ.get(variable)
-    if not value:
-        raise InputError(
-            f"--api-key-env {variable}: the variable is not set", remedy=f"export {variable}=…"
-        )
-    return Secret(value)
-
-
 def _measure(ask: Ask, place: Place, folder: Path, operator: Operator) -> Finished:
-    key = _key(ask.scope.key_variable)
+    key = key_in(ask.scope.key_variable)
     kept = Kept(ask.run, ask.settings, place, operator.listener, folder, ask.vllm, place.notes)
     interrupted = False
     try:

@@ -11,6 +11,7 @@ import typer
 from spark_cluster.cli.commands import (
     bench,
     bootstrap,
+    check,
     compose,
     doctor,
     evidence,
@@ -73,8 +74,8 @@ def _root(
 
 
 for module in (
-    bootstrap, plan, launch, verify_rdma, status, relaunch, failover, teardown, trust, doctor,
-    evidence, explain, history, logs, init, mesh, compose, watch,
+    bootstrap, plan, launch, verify_rdma, check, status, relaunch, failover, teardown, trust,
+    doctor, evidence, explain, history, logs, init, mesh, compose, watch,
 ):  # fmt: skip
     module.register(app)
 app.add_typer(undo.app, name="undo")
