@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spark_cluster.actions.bench_kept import Finished, Kept
-from spark_cluster.actions.bench_place import Place, at_endpoint, on_cluster
+from spark_cluster.actions.bench_place import Place, at_endpoint, key_in, on_cluster
 from spark_cluster.actions.operator import Operator
 from spark_cluster.bench import files, vllm_serve
 from spark_cluster.bench.client import Client
@@ -116,19 +115,8 @@ def _refuse_endpoint(ask: Ask) -> None:
         )
 
 
-def _key(variable: str | None) -> Secret | None:
-    if variable is None:
-        return None
-    value = os.environ.get(variable)
-    if not value:
-        raise InputError(
-            f"--api-key-env {variable}: the variable is not set", remedy=f"export {variable}=…"
-        )
-    return Secret(value)
-
-
 def _measure(ask: Ask, place: Place, folder: Path, operator: Operator) -> Finished:
-    key = _key(ask.api_key_env)
+    key = key_in(ask.api_key_env)
     kept = Kept(ask.run, ask.settings, place, operator.listener, folder, ask.vllm, place.notes)
     interrupted = False
     try:

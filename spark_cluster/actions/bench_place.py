@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from spark_cluster.bench.host_samples import Sampler
 from spark_cluster.bench.plan import Settings, Step
 from spark_cluster.bench.results import Server
 from spark_cluster.core.error import CheckFailed, InputError, SparkError, StepFailed
+from spark_cluster.core.secret import Secret
 from spark_cluster.facts.base import Fact, Facts
 from spark_cluster.facts.docker import CONTAINERS, Container
 from spark_cluster.facts.gpu import GPU
@@ -99,19 +101,35 @@ def at_endpoint(endpoint: str) -> Place:
     return Place(base_url(endpoint), notes=(note,))
 
 
+@dataclass(frozen=True)
+class Found:
+    """What serves on the inventory's hosts. `wanted` is the recipe that was named, if one was."""
+
+    inventory: Inventory
+    session: Session
+    served: Served
+    facts: HostFacts
+    wanted: Recipe | None
+
+    def recipe(self) -> Recipe:
+        """The recipe of what serves, without its choices. Raises InputError if nobody here knows
+        it."""
+        return self.wanted or _recipe(self.inventory, self.served.recipe)
+
+    @property
+    def base(self) -> str:
+        """The address of the API."""
+        return f"http://{api_address(self.inventory, self.served.host, self.served.port)}"
+
+
 @contextlib.contextmanager
-def on_cluster(
-    recipe: str | None,
-    inventory: str | None,
-    hosts: Sequence[str] | None,
-    interval: float,
-    operator: Operator,
-) -> Iterator[Place]:
-    """What runs on the inventory's hosts, with their readings beside it.
+def find(
+    loaded: Inventory, recipe: str | None, hosts: Sequence[str] | None, operator: Operator
+) -> Iterator[Found]:
+    """What runs on these hosts of the inventory: the recipe that is named, else the newest launch.
 
     Raises InputError for an unknown recipe, CheckFailed if nothing runs, or another recipe.
     """
-    loaded = load_inventory(inventory)
     wanted = _recipe(loaded, recipe) if recipe is not None else None
     names = select(loaded, None if hosts is None else list(hosts))
     with looking(loaded, names, operator) as session:
@@ -126,34 +144,42 @@ def on_cluster(
                 f"{found.host} serves {found.recipe}, not {wanted.name}",
                 remedy=f"Name {found.recipe} or no recipe, or `spark-cluster launch {recipe}`.",
             )
-        yield _place(loaded, session, found, facts, wanted, interval)
+        yield Found(loaded, session, found, facts, wanted)
 
 
-def _place(
-    inventory: Inventory,
-    session: Session,
-    found: Served,
-    facts: HostFacts,
-    wanted: Recipe | None,
+@contextlib.contextmanager
+def on_cluster(
+    recipe: str | None,
+    inventory: str | None,
+    hosts: Sequence[str] | None,
     interval: float,
-) -> Place:
-    away = [name for name in found.hosts if name not in facts]
-    sampler = Sampler(_read(session, found.hosts), ranks(found, facts, inventory), interval)
+    operator: Operator,
+) -> Iterator[Place]:
+    """What runs on the inventory's hosts, with their readings beside it. Raises as `find` does."""
+    with find(load_inventory(inventory), recipe, hosts, operator) as found:
+        yield _place(found, interval)
+
+
+def _place(found: Found, interval: float) -> Place:
+    served, facts, session = found.served, found.facts, found.session
+    away = [name for name in served.hosts if name not in facts]
+    there = ranks(served, facts, found.inventory)
+    sampler = Sampler(_read(session, served.hosts), there, interval)
     notes = [f"{name} is away: its counters and power are not read" for name in away]
     recipe: Mapping[str, Any] = {}
     try:
-        recipe = launched(wanted or _recipe(inventory, found.recipe), found.head)
+        recipe = launched(found.recipe(), served.head)
     except InputError as error:
         notes.append(f"the recipe that was launched is not known here: {error.message}")
     return Place(
-        f"http://{api_address(inventory, found.host, found.port)}",
+        found.base,
         sampler,
-        {**found.as_dict(), "labels": found.head.labels, "started": found.head.started},
+        {**served.as_dict(), "labels": served.head.labels, "started": served.head.started},
         recipe,
-        {name: _about(facts[name]) for name in found.hosts if name in facts},
+        {name: _about(facts[name]) for name in served.hosts if name in facts},
         tuple(notes),
         session,
-        found,
+        served,
     )
 
 
@@ -177,15 +203,31 @@ def _recipe(inventory: Inventory, name: str) -> Recipe:
     return load(name, own_recipes(inventory.path, inventory.recipes))
 
 
-def launched(recipe: Recipe, head: Container) -> Mapping[str, Any]:
-    """The recipe with the profile and the options of the launch, its secrets blacked out.
+def as_launched(recipe: Recipe, head: Container) -> Recipe:
+    """The recipe with the profile and the options of the launch.
 
     Raises InputError for one of them that it has no more.
     """
     options = [name for name in head.label("options").split(",") if name]
     chosen = choose(recipe, head.label("profile") or None, options)
-    chosen = override(chosen, overrides_of(head))
-    return masked(chosen).model_dump(mode="json")
+    return override(chosen, overrides_of(head))
+
+
+def launched(recipe: Recipe, head: Container) -> Mapping[str, Any]:
+    """`as_launched`, its secrets blacked out."""
+    return masked(as_launched(recipe, head)).model_dump(mode="json")
+
+
+def key_in(variable: str | None) -> Secret | None:
+    """The API key in a variable of the environment. Raises InputError for one that is not set."""
+    if variable is None:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        raise InputError(
+            f"--api-key-env {variable}: the variable is not set", remedy=f"export {variable}=…"
+        )
+    return Secret(value)
 
 
 def _about(facts: Facts) -> dict[str, Any]:

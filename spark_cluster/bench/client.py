@@ -19,6 +19,7 @@ from spark_cluster.core.error import CheckFailed, InputError, Unreachable
 from spark_cluster.core.secret import Secret
 from spark_cluster.serving import metrics
 from spark_cluster.serving.api import Response, count_of, json_object, message_of
+from spark_cluster.serving.check.answers import Stream, has_begun, quoted
 
 #: Seconds for a connection to open.
 _CONNECT = 10.0
@@ -28,6 +29,12 @@ _SHORT = 30.0
 
 #: Seconds that an idle connection is kept: less than vLLM's server keeps it (5).
 _KEPT = 3.0
+
+#: Bytes of a stream's beginning that are kept, as long as no event is in it.
+_SHORT_BODY = 64 * 1024
+
+#: Bytes of one answer that are read; a longer one is cut, and so no JSON any more.
+_MOST = 4 * 1024**2
 
 
 def base_url(given: str) -> str:
@@ -82,21 +89,21 @@ class Client:
         Raises Unreachable, CheckFailed (it answers, and not as an API does), InputError.
         """
         try:
-            answer = await self._http.get("/v1/models", timeout=_SHORT)
+            answer = await self._exchange(self._http.build_request("GET", "/v1/models"), _SHORT)
         except httpx.HTTPError as error:
             raise Unreachable(
                 f"{self.base}: {reason(error)}",
                 remedy="Is the server up, and the address right? `spark-cluster status` shows what "
                 "runs and on which port; a launch ends with its address.",
             ) from error
-        if answer.status_code != 200:
+        if not answer.ok:
             raise CheckFailed(
-                f"{self.base}/v1/models: {_said(answer.status_code, answer.text)}",
+                f"{self.base}/v1/models: {quoted(message_of(answer))}",
                 remedy="--api-key-env NAME gives the key in that variable."
-                if answer.status_code in (401, 403)
+                if answer.status in (401, 403)
                 else "Give the address of an OpenAI-compatible API, such as http://HOST:8000.",
             )
-        entry = _entry(answer.text, model, self.base)
+        entry = _entry(answer.body, model, self.base)
         length = entry.get("max_model_len")
         return Server(
             endpoint=self.base,
@@ -132,10 +139,71 @@ class Client:
     ) -> str | None:
         """The body of an answer with 200; None for any other."""
         try:
-            answer = await self._http.request(method, path, json=body, timeout=_SHORT)
+            request = self._http.build_request(method, path, json=body)
+            answer = await self._exchange(request, _SHORT)
         except httpx.HTTPError:
             return None
-        return answer.text if answer.status_code == 200 else None
+        return answer.body if answer.ok and not answer.error else None
+
+    async def _exchange(self, request: httpx.Request, seconds: float) -> Response:
+        """One request and its whole answer. Raises httpx.HTTPError, for one that is late, too."""
+        begun = time.perf_counter()
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._http.send(request, stream=True)
+                async with contextlib.aclosing(response):
+                    body, error = bytearray(), ""
+                    async for data in response.aiter_bytes():
+                        body += data
+                        if len(body) > _MOST:
+                            error = f"the answer is longer than {_MOST // 1024**2} MiB"
+                            break
+        except TimeoutError:
+            raise httpx.ReadTimeout("late", request=request) from None
+        took = time.perf_counter() - begun
+        return Response(response.status_code, body.decode(errors="replace"), error, took)
+
+    # One question and its answer, whatever it is
+
+    async def post(self, path: str, body: Mapping[str, Any], seconds: float) -> Response:
+        """The answer to a JSON body, within so many seconds; never raises for what the server
+        does."""
+        request = self._http.build_request("POST", path, json=body)
+        try:
+            return await self._exchange(request, seconds)
+        except httpx.HTTPError as problem:
+            return Response(None, "", _why(problem, seconds))
+
+    async def listen(
+        self, path: str, body: Mapping[str, Any], seconds: float, *, first: bool = False
+    ) -> Stream:
+        """The events of a streamed answer within so many seconds; never raises for what the server
+        does. `first`: hang up at the first one that carries something."""
+        begun = time.perf_counter()
+        kept, read, status, rest = list[tuple[float, bytes]](), 0, None, b""
+        splitter, error = Events(), ""
+        try:
+            async with asyncio.timeout(seconds):
+                request = self._http.build_request("POST", path, json=body)
+                response = await self._http.send(request, stream=True)
+                async with contextlib.aclosing(response):
+                    status = response.status_code
+                    async for data in response.aiter_bytes():
+                        read += len(data)
+                        rest = rest if kept else (rest + data)[:_SHORT_BODY]
+                        now = time.perf_counter() - begun
+                        events = splitter.feed(data)
+                        kept += [(now, event) for event in events]
+                        if first and any(map(has_begun, events)):
+                            break
+                        if read > _MOST:
+                            error = f"more than {_MOST // 1024**2} MiB came"
+                            break
+        except TimeoutError:
+            error = f"no end within {seconds:g} s"
+        except httpx.HTTPError as problem:
+            error = _why(problem, seconds)
+        return Stream(status, tuple(kept), rest.decode(errors="replace"), error)
 
     # One request
 
@@ -210,6 +278,12 @@ def reason(error: httpx.HTTPError) -> str:
     return str(error) or type(error).__name__
 
 
+def _why(problem: httpx.HTTPError, seconds: float) -> str:
+    """`reason`, for an answer that had so many seconds."""
+    late = isinstance(problem, httpx.ReadTimeout)
+    return f"no answer within {seconds:g} s" if late else reason(problem)
+
+
 def _said(status: int, body: str) -> str:
     return message_of(Response(status, body))
 
@@ -237,6 +311,6 @@ def _entry(text: str, model: str | None, base: str) -> Mapping[str, Any]:
     if model is not None and model not in names:
         raise InputError(
             f"--model {model}: the server does not serve it",
-            remedy=f"It serves {', '.join(names)}.",
+            remedy=f"It serves {quoted(', '.join(names))}.",
         )
     return next(entry for entry in entries if model in (None, entry["id"]))

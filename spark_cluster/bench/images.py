@@ -1,4 +1,4 @@
-"""Pictures for the image benchmark: PNG files made here, the same for the same seed."""
+"""Pictures for the benchmark and the check: PNG files made here, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,20 @@ def png(width: int, height: int, *key: object) -> bytes:
         squares = (colours[at : at + 3] * _SQUARE for at in range(0, len(colours), 3))
         row = b"\0" + b"".join(squares)[: 3 * width]
         rows.append(row * min(_SQUARE, height - top))
+    return _file(width, height, b"".join(rows))
+
+
+def plain(edge: int, colour: tuple[int, int, int]) -> bytes:
+    """A square picture of one colour (red, green, blue; 0 to 255)."""
+    return _file(edge, edge, (b"\0" + bytes(colour) * edge) * edge)
+
+
+def _file(width: int, height: int, rows: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         (
             _chunk(b"IHDR", header),
-            _chunk(b"IDAT", zlib.compress(b"".join(rows), 6)),
+            _chunk(b"IDAT", zlib.compress(rows, 6)),
             _chunk(b"IEND", b""),
         )
     )

@@ -11,6 +11,7 @@ import typer
 from spark_cluster.cli.commands import (
     bench,
     bootstrap,
+    check,
     compose,
     doctor,
     evidence,
@@ -72,7 +73,8 @@ def _root(
 
 for verb in (
     bootstrap.bootstrap, plan.plan, launch.launch, verify_rdma.verify_rdma, status.status,
-    relaunch.relaunch, failover.failover, teardown.teardown, trust.trust, doctor.doctor,
+    check.check, relaunch.relaunch, failover.failover, teardown.teardown, trust.trust,
+    doctor.doctor,
     evidence.evidence, explain.explain, history.history, logs.logs, init.init, mesh.mesh,
     compose.compose, watch.watch,
 ):  # fmt: skip

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PROGRAM: Mapping[str, tuple[str, ...]] = {
     "Set up": ("init", "trust", "bootstrap", "mesh", "undo"),
     "Serve": ("plan", "launch", "status", "logs", "relaunch", "failover", "teardown", "compose"),
-    "Prove and diagnose": ("verify-rdma", "doctor", "explain", "evidence", "history"),
+    "Prove and diagnose": ("verify-rdma", "check", "doctor", "explain", "evidence", "history"),
     "Models": ("recipes", "model", "image"),
     "Measure and monitor": ("bench", "watch", "monitor", "services"),
     "Lab": ("lab",),
