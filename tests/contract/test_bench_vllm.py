@@ -44,7 +44,8 @@ def model(home: Path) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())["model"]
     vocabulary = {word: number for number, word in enumerate(words)}
     change("tokenizer.json", model={**tokenizer, "vocab": vocabulary})
-    change("tokenizer_config.json", model_max_length=CONTEXT)
+    template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+    change("tokenizer_config.json", model_max_length=CONTEXT, chat_template=template)
     change("config.json", vocab_size=len(words), max_position_embeddings=CONTEXT)
 
 
@@ -187,6 +188,31 @@ def test_it_and_vllm_bench_serve_measure_what_the_server_does(vllm: Vllm, tmp_pa
     assert {row.level for row in found.rows} == {"c=4"}
     assert all(row.low is not None for row in found.rows)
     assert "differs: tool: spark-cluster bench in A, vllm bench serve in B" in found.notes
+
+
+def test_what_users_need_of_the_real_server(vllm: Vllm, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model without sense in its weights answers, streams and is cancelled; a server that was
+    started without a parser of tools refuses them in its own words."""
+    endpoint = f"http://127.0.0.1:{vllm.port}"
+    capsys.readouterr()
+    code = app.run(["check", "--endpoint", endpoint, "--json"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {line["check"]: line for line in lines if line["kind"] == "check"}
+    results = {name: each["result"] for name, each in found.items() if name != "json"}
+    assert results == {
+        **dict.fromkeys(("chat", "stream", "long", "too-long", "together", "cancel"), "ok"),
+        "tools": "failed",
+        "reasoning": "skipped",
+        "image": "skipped",
+    }, lines
+    assert "requires --enable-auto-tool-choice" in found["tools"]["what"]
+    assert "--tool-call-parser NAME" in found["tools"]["next"]
+    assert "not a multimodal model" in found["image"]["what"]
+    assert found["long"]["prompt_tokens"] >= 921
+    assert "maximum context length is 1024 tokens" in found["too-long"]["what"]
+    # No token of its vocabulary writes JSON: xgrammar finds no word, and the server says 500.
+    assert found["json"]["result"] == "failed"
+    assert code == 4
 
 
 def _mean(before: metrics.Metrics, after: metrics.Metrics, name: str) -> float:
