@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from spark_cluster.lab import subset
+from spark_cluster.lab import image, subset
 
 STATUS = """\
 Package: base-files
@@ -80,3 +81,17 @@ def test_the_files_of_the_packages_their_links_and_what_python_compiled(tmp_path
         "usr/bin/mawk", "usr/lib/libc.so", "usr/lib/python3",
         "usr/lib/python3/__pycache__/a.pyc", "usr/lib/python3/a.py",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("python", ["python3.12", "python3.13"])
+def test_the_engines_container_has_no_path_twice(tmp_path: Path, python: str) -> None:
+    """docker 24 refuses such a tar, and Ubuntu 24.04 has the folder of the real image's Python."""
+    (tmp_path / "usr/lib" / python).mkdir(parents=True)
+    system, container = tmp_path / "system.tar", tmp_path / "container.tar"
+    with tarfile.open(system, "w") as tar:
+        tar.add(tmp_path / "usr/lib" / python, f"./usr/lib/{python}")
+    image.write_container_tar(system, container)
+    with tarfile.open(container) as tar:
+        names = tar.getnames()
+    assert len(names) == len(set(names))
+    assert "./usr/lib/python3.12" in names
