@@ -122,8 +122,8 @@ def write_container_tar(system: Path, target: Path) -> None:
             link = tarfile.TarInfo(f"./usr/{place}/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, f"/{_HOME}/bin/{name}"
             tar.addfile(link)
-        # Where the real image's Python keeps the file that recipes mount over: in Ubuntu 24.04 that is
-        # its own Python's, and docker takes no path twice.
+        # Where the real image's Python keeps the file that recipes mount over: in Ubuntu 24.04 that
+        # is its own Python's, and docker takes no path twice.
         folder = tarfile.TarInfo("./usr/lib/python3.12")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
         if folder.name not in tar.getnames():
