@@ -4,6 +4,7 @@ revision, and remedies that bring just that."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -215,3 +216,25 @@ def view(path: Path, texts: dict[str, str], name: str = "spark-2") -> View:
         host=inventory.hosts[name], inventory=inventory, facts=facts[name], all_facts=facts,
         first=facts[name], deployment=deployed(path),
     )  # fmt: skip
+
+
+def test_a_process_that_ends_while_leftovers_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder in /proc is gone between two looks."""
+    made = write_model(tmp_path, content(), revision=ONE)
+    part = made / "blobs" / "1f.incomplete"
+    part.write_bytes(b"x")
+
+    def gone(real: Callable[..., object]) -> Callable[..., object]:
+        def look(path: object = ".") -> object:
+            if str(path).endswith("/fd"):
+                raise FileNotFoundError(str(path))
+            return real(path)
+
+        return look
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, gone(getattr(os, name)))
+    hub.drop_leftovers(made)
+    assert not part.exists()

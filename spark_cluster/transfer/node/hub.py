@@ -259,10 +259,12 @@ def drop_leftovers(folder: Path, keep: Collection[str] = ()) -> None:
     """Remove parts of downloads that no process writes any more, but for those of the digests
     `keep`: whoever looks would take the model for one that is still being downloaded."""
     written = set()
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):  # not ours to see, or gone
-            status = descriptor.stat()
-            written.add((status.st_dev, status.st_ino))
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # not ours to see, or it ended in this moment
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    status = descriptor.stat()
+                    written.add((status.st_dev, status.st_ino))
     for part in (folder / "blobs").glob("*.incomplete"):
         status = part.stat()
         if (
