@@ -18,15 +18,27 @@ from spark_cluster.facts.storage import MODEL
 from spark_cluster.inventory.loader import select
 from spark_cluster.inventory.models import Inventory
 from spark_cluster.recipes.fit import NOMINAL, ROUGH, Fit, Memory, fit
-from spark_cluster.recipes.known_models import numbers
+from spark_cluster.recipes.known_models import drafts, numbers
 from spark_cluster.recipes.models import Recipe
 
 
 def nominal(recipe: Recipe) -> Fit:
     """On Sparks of the usual size, with the numbers known of the model."""
     known = numbers(recipe.model, download=_download(recipe))
-    result = fit(demand_of(recipe), known.config, known.weights, [NOMINAL])
+    draft = drafts(each.model for each in recipe.drafts)
+    weights = _in_memory(recipe, known.weights, draft)
+    result = fit(demand_of(recipe), known.config, weights, [NOMINAL], draft)
     return replace(result, notes=(*known.notes, *result.notes))
+
+
+def _in_memory(recipe: Recipe, weights: int | None, draft: int) -> int | None:
+    """The weights with the draft's; None where they are not known, or a part of them, of which
+    nobody tells the size, stays on the disk."""
+    table = recipe.env.get("VLLM_PLE_TABLE_MEMORY")
+    engram = recipe.args.get("engram-config")
+    on_disk = table is not None and table.text == "disk"
+    on_disk = on_disk or (engram is not None and '"disk"' in engram.text)
+    return None if on_disk or not weights else weights + draft
 
 
 def on_hosts(inventory: Inventory, recipe: Recipe, names: list[str], operator: Operator) -> Fit:
@@ -55,7 +67,10 @@ def on_hosts(inventory: Inventory, recipe: Recipe, names: list[str], operator: O
         _download(recipe),
     )
     memories = [_memory(name, reading, deployment) for name, reading in readings.items()]
-    result = fit(demand_of(recipe), known.config, known.weights, memories)
+    held = [[one.weight_bytes for one in reading[MODEL].drafts] for reading in readings.values()]
+    draft = drafts((each.model for each in recipe.drafts), max(held, key=sum, default=[]))
+    weights = _in_memory(recipe, known.weights, draft)
+    result = fit(demand_of(recipe), known.config, weights, memories, draft)
     return replace(result, notes=(*known.notes, *_running(readings, deployment), *result.notes))
 
 

@@ -87,19 +87,26 @@ class Fit:
 
 
 def fit(
-    demand: Demand, config: ModelConfig | None, weights: int | None, hosts: Sequence[Memory]
+    demand: Demand,
+    config: ModelConfig | None,
+    weights: int | None,
+    hosts: Sequence[Memory],
+    draft: int = 0,
 ) -> Fit:
-    """`weights` are the bytes of the model's weight files, None if they are not known; `hosts`
-    are those that serve, or NOMINAL."""
+    """`weights` are the bytes of the weight files, None if they are not known, `draft` those of
+    them that are a draft's; `hosts` are those that serve, or NOMINAL."""
     smallest = min(hosts, key=lambda host: host.total)
     why = ""
     if smallest.total < LEAST_BYTES:
         why = "A host of this size is no Spark; what the engine needs there is not known."
     if not weights:
-        why = "The size of the weights is not known: the model is not in the cache."
+        why = (
+            "The size of the weights is not known: the model is not in the cache, or a part of it "
+            "stays on the disk."
+        )
     if why or not weights:
         return Fit("unknown", (_memory_line(smallest),), notes=(why,))
-    rank = Rank(demand, config, smallest.total, weights)
+    rank = Rank(demand, config, smallest.total, weights, draft)
     if demand.engine in ROUGH:
         return _rough(rank, hosts)
     long = beyond(demand, config)
@@ -212,7 +219,9 @@ def _lines(rank: Rank, host: Memory) -> Iterator[Line]:
     if demand.fraction is not None:
         yield Line(f"x {demand.fraction:g}", gib(rank.budget), _share_argument(demand))
     parts = f"TP {demand.tensor}" + (f" x PP {demand.pipeline}" if demand.pipeline > 1 else "")
-    yield Line("- weights", gib(rank.share), f"{gib(rank.weights)} of files / {parts}")
+    how = f"{gib(rank.weights - rank.draft)} of files / {parts}"
+    how += f" + {gib(rank.draft)} of the draft" if rank.draft else ""
+    yield Line("- weights", gib(rank.share), how)
     if demand.is_vllm:
         how = (
             f"estimated: {gib(RESERVE_BYTES)} + {demand.batched_tokens} batched tokens x "
@@ -235,10 +244,11 @@ def _token_lines(rank: Rank) -> Iterator[Line]:
     if config is None or rank.token is None or not tokens:
         return
     dtype = rank.demand.kv_dtype if rank.demand.kv_dtype != "auto" else config.dtype
-    how = (
-        f"2 x {rank.layers} layers x {rank.kv_heads} KV heads x {config.head_dim} x "
-        f"{rank.element} B ({dtype})"
-    )
+    if config.latent is None:
+        each = f"2 x {rank.layers} layers x {rank.kv_heads} KV heads x {config.head_dim}"
+        how = f"{each} x {rank.element} B ({dtype})"
+    else:
+        how = f"{rank.layers} layers x {rank.token // rank.layers} B of latent attention ({dtype})"
     yield Line("/ one token", f"{rank.token / 1024:.1f} KiB", how)
     yield Line("= tokens", f"{tokens:,}", f"in blocks of {BLOCK_TOKENS}")
     if rank.context:
@@ -353,6 +363,11 @@ def _notes(rank: Rank, hosts: Sequence[Memory]) -> Iterator[str]:
         yield f"The KV cache of this model is not computed: {config.other}."
     elif rank.element is None:
         yield f"How much {demand.kv_dtype} takes per element is not known."
+    if config is not None and config.growing is not None and config.growing < config.layers:
+        yield (
+            f"{config.layers - config.growing} of {config.layers} layers keep states of a fixed "
+            "size for each sequence, which are not in the sum."
+        )
     if demand.fraction is None and demand.kv_bytes is None:
         yield "mem-fraction-static is not set: SGLang chooses its share when it starts."
     totals = {host.host: gib(host.total) for host in hosts}

@@ -5,7 +5,7 @@ What the node's cache holds comes first; these are only its stand-in: known_mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,9 +15,9 @@ from spark_cluster.recipes.model_config import ModelConfig
 
 
 class KnownModel(Document):
-    """`weights` in bytes."""
+    """`weights` in bytes; no `config` where not all of its numbers are known."""
 
-    config: ModelConfig
+    config: ModelConfig | None = None
     weights: int
     source: str
 
@@ -38,7 +38,7 @@ KNOWN_MODELS: Mapping[str, KnownModel] = DataTable(lambda: _table().models)
 def heads_of(model: str) -> int | None:
     """The attention heads of a model that is known here, which tensor parallel has to divide."""
     known = KNOWN_MODELS.get(model)
-    if known is not None:
+    if known is not None and known.config is not None:
         return known.config.heads
     return next((heads for part, heads in _table().heads.items() if part in model.lower()), None)
 
@@ -50,6 +50,12 @@ class Numbers:
     config: ModelConfig | None
     weights: int | None
     notes: tuple[str, ...] = ()
+
+
+def drafts(models: Iterable[str], weights: Sequence[int] = ()) -> int:
+    """The bytes of drafts: those of a host's cache, else those known here; 0 for the others."""
+    known = (KNOWN_MODELS[name].weights for name in models if name in KNOWN_MODELS)
+    return sum(weights) or sum(known)
 
 
 def numbers(
@@ -65,7 +71,7 @@ def numbers(
         return Numbers(config, int(download), ("The size of the weights is download_gib.",))
     if known is None or (config is not None and weights):
         return Numbers(config, weights)
-    lacking = ["config.json"] if config is None else []
+    lacking = ["config.json"] if config is None and known.config is not None else []
     notes = [f"{' and '.join(lacking)} as published at huggingface.co."] if lacking else []
     if not weights:
         notes.append(f"The size of the weights is from {known.source}.")

@@ -18,8 +18,6 @@ _INNER = ("text_config", "llm_config", "language_config")
 
 #: A layer that keeps something else than one key and one value per KV head and token.
 _OTHER_ATTENTION: tuple[tuple[str, str], ...] = (
-    ("kv_lora_rank", "it has latent attention (MLA)"),
-    ("hybrid_override_pattern", "it has Mamba layers"),
     ("mamba_d_state", "it has Mamba layers"),
     ("mamba_num_heads", "it has Mamba layers"),
     ("ssm_cfg", "it has Mamba layers"),
@@ -31,6 +29,9 @@ _OTHER_ATTENTION: tuple[tuple[str, str], ...] = (
 )
 
 
+#: Types of layers whose cache does not grow with the sequence: states of a fixed size, windows.
+_CONSTANT = ("linear_attention", "mamba", "sliding_attention", "conv", "moe", "mlp")
+
 #: Types of scaling whose `max_position_embeddings` is the scaled one (vllm/config/model.py).
 _SCALED_ALREADY = ("su", "longrope", "llama3")
 
@@ -38,7 +39,9 @@ _SCALED_ALREADY = ("su", "longrope", "llama3")
 @dataclass(frozen=True)
 class ModelConfig:
     """`context` is the longest sequence in tokens, None if the file names none; `scaled`: by a
-    factor of its rotary positions it may be longer. `other` says why the KV cache of this model
+    factor of its rotary positions it may be longer. `growing` layers keep something of each token,
+    the others states or windows of a fixed size; None: all. With latent attention (MLA) a layer
+    keeps `latent` elements a token, whole on each rank. `other` says why the KV cache of this model
     cannot be computed from the numbers here; empty if it can."""
 
     layers: int
@@ -49,6 +52,8 @@ class ModelConfig:
     context: int | None = None
     other: str = ""
     scaled: bool = False
+    growing: int | None = None
+    latent: int | None = None
 
 
 def parse(text: str) -> ModelConfig | None:
@@ -83,7 +88,27 @@ def _read(data: Mapping[str, Any]) -> ModelConfig | None:
         or _positive(data.get("max_position_embeddings")),
         other=_other(data),
         scaled=_scaled(data),
+        growing=_growing(data, layers),
+        latent=_latent(data),
     )
+
+
+def _growing(data: Mapping[str, Any], layers: int) -> int | None:
+    """The layers whose cache grows, by whichever field tells; None if none does. `*` is attention
+    in the pattern of the Nemotrons; every `full_attention_interval`th layer is in the Qwens."""
+    kinds = data.get("layer_types")
+    if isinstance(kinds, list) and set(map(str, kinds)) <= {"full_attention", *_CONSTANT}:
+        return kinds.count("full_attention")
+    pattern = data.get("hybrid_override_pattern")
+    if isinstance(pattern, str) and pattern:
+        return pattern.count("*")
+    interval = _positive(data.get("full_attention_interval"))
+    return layers // interval if interval else None
+
+
+def _latent(data: Mapping[str, Any]) -> int | None:
+    rank = _positive(data.get("kv_lora_rank"))
+    return rank + (_positive(data.get("qk_rope_head_dim")) or 0) if rank else None
 
 
 def _scaled(data: Mapping[str, Any]) -> bool:
@@ -100,6 +125,8 @@ def _scaled(data: Mapping[str, Any]) -> bool:
 
 
 def _other(data: Mapping[str, Any]) -> str:
+    if _growing(data, 1) is not None:
+        return ""
     for key, why in _OTHER_ATTENTION:
         if data.get(key):
             return f"{why} ({key})"

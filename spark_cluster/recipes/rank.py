@@ -20,18 +20,24 @@ RESERVE_BYTES_PER_BATCHED_TOKEN = 433 * 1024
 #: vLLM hands the KV cache out in blocks of so many tokens.
 BLOCK_TOKENS = 16
 
+#: vLLM's own layouts for latent attention, in bytes a token and layer: 512 values of one byte with
+#: their scales, and 64 rotary ones of two (FlashMLA's sparse format).
+_LATENT_BYTES = {"fp8_ds_mla": 656}
+
 _BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2,
           "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Rank:
-    """The sum of one rank, in bytes."""
+    """The sum of one rank, in bytes. `draft`: the weights of drafts, in `weights` already, which
+    every rank holds whole."""
 
     demand: Demand
     config: ModelConfig | None
     total: int
     weights: int
+    draft: int = 0
 
     @property
     def budget(self) -> float:
@@ -40,7 +46,7 @@ class Rank:
 
     @property
     def share(self) -> float:
-        return self.weights / self.demand.ranks
+        return (self.weights - self.draft) / self.demand.ranks + self.draft
 
     @property
     def reserve(self) -> int:
@@ -61,8 +67,10 @@ class Rank:
 
     @property
     def layers(self) -> int:
+        """Those of this rank whose cache grows with the sequence."""
         assert self.config is not None
-        return math.ceil(self.config.layers / self.demand.pipeline)
+        growing = self.config.layers if self.config.growing is None else self.config.growing
+        return math.ceil(growing / self.demand.pipeline)
 
     @property
     def kv_heads(self) -> int:
@@ -79,9 +87,16 @@ class Rank:
 
     @property
     def token(self) -> int | None:
-        """A key and a value per layer and KV head."""
-        if self.config is None or self.config.other or self.element is None:
+        """A key and a value per layer and KV head; a latent vector per layer where there is one.
+        What is drafted for a token is not in it."""
+        if self.config is None or self.config.other:
             return None
+        if self.config.latent is not None and self.demand.kv_dtype in _LATENT_BYTES:
+            return self.layers * _LATENT_BYTES[self.demand.kv_dtype]
+        if self.element is None:
+            return None
+        if self.config.latent is not None:
+            return self.layers * self.config.latent * self.element
         return 2 * self.layers * self.kv_heads * self.config.head_dim * self.element
 
     @property

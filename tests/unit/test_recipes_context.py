@@ -41,6 +41,7 @@ def beyond(arguments: dict[str, str], env: dict[str, str], config: ModelConfig) 
 def test_a_context_beyond_the_models_own(
     arguments: dict[str, str], env: dict[str, str], scaled: bool, by: str | None
 ) -> None:
+    assert VL_235B.config is not None
     found = beyond(arguments, env, replace(VL_235B.config, scaled=scaled))
     what, remedy = only(found)
     assert what.startswith("max-model-len 307,200 is longer than the model's own 262,144")

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_cluster import places
+from spark_cluster.actions.fit import nominal
 from spark_cluster.core.diagnosis import DIAGNOSES
 from spark_cluster.core.units import GIB
 from spark_cluster.facts.base import ProbeContext
 from spark_cluster.facts.model_config import MODEL_CONFIG
 from spark_cluster.recipes import loader, model_config
 from spark_cluster.recipes.choose import choose
-from spark_cluster.recipes.demand import BadArgument, Demand, of_arguments, of_recipe
+from spark_cluster.recipes.demand import BadArgument, Demand, of_arguments
 from spark_cluster.recipes.fit import NOMINAL, Fit, Memory, fit
 from spark_cluster.recipes.known_models import KNOWN_MODELS, numbers
 from spark_cluster.recipes.model_config import ModelConfig
@@ -49,9 +50,7 @@ def summed(demand: Demand, hosts: list[Memory] | None = None) -> Fit:
 
 def shipped(name: str, **choices: str) -> Fit:
     """A shipped recipe with the nominal numbers."""
-    recipe = choose(loader.load(name, {}), **choices)
-    known = numbers(recipe.model)
-    return fit(of_recipe(recipe), known.config, known.weights, [NOMINAL])
+    return nominal(choose(loader.load(name, {}), **choices))
 
 
 # What was measured
@@ -112,7 +111,7 @@ def test_30b_a3b_has_room_for_more_than_the_estimate() -> None:
 def test_a_shipped_recipe_does_not_contradict_its_numbers(path: object) -> None:
     recipe = loader.load(str(path), {})
     there = numbers(recipe.model)
-    result = fit(of_recipe(recipe), there.config, there.weights, [NOMINAL])
+    result = nominal(recipe)
     assert result.verdict != "no"
     if there.config is not None and recipe.shape is not None:
         assert recipe.shape.layers == there.config.layers
@@ -121,7 +120,7 @@ def test_a_shipped_recipe_does_not_contradict_its_numbers(path: object) -> None:
 # The arithmetic
 
 
-def rank(demand: Demand, config: ModelConfig = VL_235B.config) -> Rank:
+def rank(demand: Demand, config: ModelConfig | None = VL_235B.config) -> Rank:
     return Rank(demand, config, NOMINAL.total, VL_235B.weights)
 
 
@@ -332,9 +331,10 @@ def test_config_with_what_may_be_absent() -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"kv_lora_rank": 512}, "latent attention (MLA) (kv_lora_rank)"),
-        ({"hybrid_override_pattern": "M*M"}, "Mamba"),
-        ({"layer_types": ["full_attention", "sliding_attention"]}, "(sliding_attention)"),
+        ({"kv_lora_rank": 512}, ""),
+        ({"hybrid_override_pattern": "M*M"}, ""),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, ""),
+        ({"layer_types": ["full_attention", "chunked_attention"]}, "(chunked_attention)"),
         ({"linear_num_key_heads": 16}, "linear attention"),
         ({"sliding_window": 4096}, "sliding windows"),
         ({"sliding_window": 4096, "use_sliding_window": False}, ""),
@@ -346,6 +346,70 @@ def test_other_attention_is_not_computed(fields: dict[str, object], why: str) ->
     assert found is not None
     assert why in found.other
     assert bool(found.other) == bool(why)
+
+
+#: The published figures of autumn 2026, and what the sum makes of the same configuration.
+FIGURES = (
+    # Qwen3.8-27B: 32 KiB a token, 16 of 64 layers with 4 KV heads of 256, fp8.
+    ({"num_hidden_layers": 64, "num_attention_heads": 24, "num_key_value_heads": 4,
+      "head_dim": 256, "linear_num_key_heads": 16, "full_attention_interval": 4},
+     "fp8", 32 * 1024, 0.0),
+    # Flash-Next: 12 of 48 layers with 2 KV heads of 256.
+    ({"num_hidden_layers": 48, "num_attention_heads": 24, "num_key_value_heads": 2,
+      "head_dim": 256, "layer_types": ["linear_attention"] * 36 + ["full_attention"] * 12},
+     "fp8", 12 * 1024, 0.0),
+    # GLM-5.3-Flash: 656 B a token and layer, 11 of 45 layers.
+    ({"num_hidden_layers": 45, "num_attention_heads": 64, "hidden_size": 4096,
+      "kv_lora_rank": 512, "qk_rope_head_dim": 64,
+      "layer_types": ["full_attention"] * 11 + ["linear_attention"] * 34},
+     "fp8_ds_mla", 11 * 656, 0.0),
+    # The same in vLLM's plain layout: a byte an element, without scales.
+    ({"num_hidden_layers": 45, "num_attention_heads": 64, "hidden_size": 4096,
+      "kv_lora_rank": 512, "qk_rope_head_dim": 64,
+      "layer_types": ["full_attention"] * 11 + ["linear_attention"] * 34},
+     "fp8", 11 * 656, 0.13),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "dtype", "token", "off"), FIGURES)
+def test_a_token_takes_what_was_published(
+    fields: dict[str, object], dtype: str, token: int, off: float
+) -> None:
+    rank = Rank(of_arguments("vllm", {"kv-cache-dtype": dtype}), config(**fields), GIB, 1)
+    assert rank.token is not None
+    assert abs(rank.token / token - 1) <= off
+
+
+def test_a_pool_of_1973758_tokens_is_60_gib() -> None:
+    """Logged by vLLM for Qwen3.8-27B: tokens times 32 KiB, within a block of 16."""
+    fields = FIGURES[0][0]
+    pool = {"kv-cache-dtype": "fp8", "kv-cache-memory-bytes": str(1_973_758 * 32 * 1024)}
+    rank = Rank(of_arguments("vllm", pool), config(**fields), NOMINAL.total, 24_500_000_000)
+    assert rank.tokens is not None
+    assert 0 <= 1_973_758 - rank.tokens < 16
+    assert rank.kv / GIB == pytest.approx(60.2, abs=0.05)
+
+
+def test_layers_that_do_not_grow_are_told() -> None:
+    found = fit(
+        of_arguments("vllm", {"kv-cache-dtype": "fp8"}), config(**FIGURES[0][0]),
+        21_900_000_000, [NOMINAL], 0,
+    )  # fmt: skip
+    assert any("48 of 64 layers keep states" in note for note in found.notes)
+    assert found.verdict == "fits"
+
+
+def test_every_rank_holds_the_draft_whole() -> None:
+    two = of_arguments("vllm-mp", {"tensor-parallel-size": "2"})
+    rank = Rank(two, None, GIB, 24_500_000_000, draft=2_600_000_000)
+    assert rank.share == (24_500_000_000 - 2_600_000_000) / 2 + 2_600_000_000
+
+
+@pytest.mark.parametrize("kind", ["M-M*-", "MEM*EME*"])
+def test_the_pattern_of_the_nemotrons(kind: str) -> None:
+    found = config(num_hidden_layers=len(kind), hybrid_override_pattern=kind)
+    assert found is not None
+    assert found.growing == kind.count("*")
 
 
 @given(st.text() | st.recursive(
