@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from spark_cluster.cli.commands import (
     bench,
     bootstrap,
+    cache,
     check,
     compose,
     doctor,
@@ -79,7 +80,7 @@ for verb in (
     compose.compose, watch.watch,
 ):  # fmt: skip
     app.verb()(verb)
-for group in (undo, model, image, recipes, monitor, services, bench, lab):
+for group in (undo, model, image, cache, recipes, monitor, services, bench, lab):
     app.add_typer(group.app)
 
 
@@ -102,7 +103,7 @@ def run(arguments: list[str]) -> int:
         return code
 
 
-@cache
+@functools.cache
 def _program() -> Any:
     """All verbs with their options: to make them takes a good part of a short command's time."""
     return typer.main.get_command(app)

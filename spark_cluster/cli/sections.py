@@ -18,7 +18,7 @@ PROGRAM: Mapping[str, tuple[str, ...]] = {
     "Set up": ("init", "trust", "bootstrap", "mesh", "undo"),
     "Serve": ("plan", "launch", "status", "logs", "relaunch", "failover", "teardown", "compose"),
     "Prove and diagnose": ("verify-rdma", "check", "doctor", "explain", "evidence", "history"),
-    "Models": ("recipes", "model", "image"),
+    "Models": ("recipes", "model", "image", "cache"),
     "Measure and monitor": ("bench", "watch", "monitor", "services"),
     "Lab": ("lab",),
 }
