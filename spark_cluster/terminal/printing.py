@@ -90,6 +90,8 @@ class Console:
 
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() else 200
+        # FORCE_COLOR gives a pipe colours; what turns there would be a line a frame.
+        self._turns = rich.is_terminal if rich else stream.isatty()
         self._rich = rich or Rich(
             stderr=stderr, soft_wrap=True, width=width, highlight=False, markup=False, emoji=False
         )
@@ -128,7 +130,7 @@ class Console:
         """Turn a spinner with these words, until `stop_spinning`; nothing on a pipe."""
         if self._spinner is not None:
             self._spinner.update(styled(said))
-        elif self.is_terminal:
+        elif self._turns:
             self._spinner = self._rich.status(styled(said))
             self._spinner.start()
 
