@@ -392,3 +392,17 @@ def test_an_nccl_log(cli: Cli, tmp_path: Path) -> None:
         log.write_text(" ".join([*words[:number], words[number] + INLINE, *words[number + 1 :]]))
         said = cli("verify-rdma", "--from-log", str(log))
         harmless(said.out + said.err)
+
+
+def test_colours_on_a_pipe_are_no_turning_spinner(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each frame of it would be a line of the log."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    console = terminal.Console()
+    console.spin("waiting")
+    assert not console.is_spinning
+    console.line(("done", "bold"))
+    console.stop_spinning()
+    assert capsys.readouterr().out == "\x1b[1mdone\x1b[0m\n"
