@@ -17,8 +17,9 @@ from spark_cluster.facts.model_config import MODEL_CONFIG
 from spark_cluster.facts.storage import MODEL
 from spark_cluster.inventory.loader import select
 from spark_cluster.inventory.models import Inventory
+from spark_cluster.recipes.demand import plain
 from spark_cluster.recipes.fit import NOMINAL, ROUGH, Fit, Memory, fit
-from spark_cluster.recipes.known_models import drafts, numbers
+from spark_cluster.recipes.known_models import drafts, in_memory, numbers
 from spark_cluster.recipes.models import Recipe
 
 
@@ -32,13 +33,8 @@ def nominal(recipe: Recipe) -> Fit:
 
 
 def _in_memory(recipe: Recipe, weights: int | None, draft: int) -> int | None:
-    """The weights with the draft's; None where they are not known, or a part of them, of which
-    nobody tells the size, stays on the disk."""
-    table = recipe.env.get("VLLM_PLE_TABLE_MEMORY")
-    engram = recipe.args.get("engram-config")
-    on_disk = table is not None and table.text == "disk"
-    on_disk = on_disk or (engram is not None and '"disk"' in engram.text)
-    return None if on_disk or not weights else weights + draft
+    env = {name: choice.text for name, choice in recipe.env.items()}
+    return in_memory(weights, draft, env, plain(recipe.args))
 
 
 def on_hosts(inventory: Inventory, recipe: Recipe, names: list[str], operator: Operator) -> Fit:

@@ -43,6 +43,16 @@ def heads_of(model: str) -> int | None:
     return next((heads for part, heads in _table().heads.items() if part in model.lower()), None)
 
 
+def in_memory(
+    weights: int | None, draft: int, env: Mapping[str, str], args: Mapping[str, object]
+) -> int | None:
+    """The weights with the draft's, in bytes. None where they are not known, or where the engine is
+    told to leave tables of embeddings, of whose size nobody tells, on the disk."""
+    on_disk = env.get("VLLM_PLE_TABLE_MEMORY") == "disk"
+    on_disk = on_disk or '"disk"' in str(args.get("engram-config", ""))
+    return None if on_disk or not weights else weights + draft
+
+
 @dataclass(frozen=True)
 class Numbers:
     """What is known of a model, and in `notes` where it is not from a host's cache."""

@@ -5,6 +5,8 @@ Whether that memory is free just now is the step `memory`'s question.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from spark_cluster.core.step import Assessment, Problem, found, skip
 from spark_cluster.core.units import GIB
 from spark_cluster.engines.spec import Deployment
@@ -13,9 +15,10 @@ from spark_cluster.facts.memory import MEMORY
 from spark_cluster.facts.model_config import MODEL_CONFIG
 from spark_cluster.facts.storage import MODEL
 from spark_cluster.recipes import command_line, ollama
+from spark_cluster.recipes.command_line import Value
 from spark_cluster.recipes.demand import BadArgument, Demand, of_arguments
 from spark_cluster.recipes.fit import ROUGH, Fit, Memory, fit
-from spark_cluster.recipes.known_models import numbers
+from spark_cluster.recipes.known_models import drafts, in_memory, numbers
 from spark_cluster.steps.base import NoParams, problem, step
 from spark_cluster.steps.view import View
 
@@ -44,7 +47,10 @@ def model_fits(view: View, _: NoParams) -> Assessment:
         model.weight_bytes if model.is_complete else None,
         view.serving.download_gib * GIB if view.serving.engine in ROUGH else 0.0,
     )
-    result = fit(demand, known.config, known.weights, [Memory(view.name, total)])
+    names = [each.name for each in view.serving.drafts]
+    draft = drafts(names, [each.weight_bytes for each in model.drafts])
+    weights = in_memory(known.weights, draft, *_settings(view.serving))
+    result = fit(demand, known.config, weights, [Memory(view.name, total)], draft)
     notes = (*_said(result), *map(_warned, result.warnings), *known.notes, *result.notes)
     return found(*result.problems, notes=notes)
 
@@ -56,8 +62,15 @@ def demand_of(deployment: Deployment) -> Demand:
         contents = {file.path: file.content for file in deployment.files}
         texts = [contents[m.source] for m in head.mounts if m.target == ollama.MODELFILE]
         return ollama.demand(head.env, "".join(texts))
+    env, args = _settings(deployment)
+    return of_arguments(deployment.engine, args, env)
+
+
+def _settings(deployment: Deployment) -> tuple[Mapping[str, str], Mapping[str, Value]]:
+    """The server's variables and arguments."""
+    head = deployment.container(deployment.head)
     words = deployment.serve.command if deployment.serve else head.command
-    return of_arguments(deployment.engine, command_line.parse(words).args, head.env)
+    return head.env, command_line.parse(words).args
 
 
 def _warned(warning: Problem) -> str:
