@@ -46,6 +46,14 @@ def events(*texts: str, done: bool = True, usage: Any = USAGE, apart: float = 0.
     return Stream(200, (*found, *([(last, b"[DONE]")] if done else [])))
 
 
+def late(heard: Stream, seconds: float) -> Stream:
+    """The same, so many seconds later."""
+    return Stream(200, tuple((moment + seconds, data) for moment, data in heard.events))
+
+
+#: Ten events in a second, and ten in a hundredth of one.
+TEN, FAST = events(*"abcdefghij"), events(*"abcdefghij", apart=0.001)
+
 GOOD = '{"city": "Paris", "unit": "celsius"}'
 
 
@@ -95,6 +103,8 @@ GOOD = '{"city": "Paris", "unit": "celsius"}'
         (judges.too_long(refused(500, "x"), says("Hi"), 10), "failed", "no HTTP 400"),
         (judges.too_long(refused(400, "x"), refused(500, "dead"), 10), "failed", "a short one"),
         (judges.together(events("a", "b"), events("a", "b")), "ok", "side by side for 0.1 s"),
+        (judges.together(TEN, late(TEN, 2.0)), "failed", "waited for the first one's end"),
+        (judges.together(FAST, late(FAST, 0.1)), "ok", "too shortly to come side by side"),
         (judges.cancel(events("a"), says("Hi"), Running(0, 0, 0.2)), "ok", "0 requests run"),
         (judges.cancel(events("a"), says("Hi"), Running(0, 1, 15)), "failed", "still run 15 s"),
         (judges.cancel(events("a"), says("Hi"), Running(2, 3, 15)), "skipped", "of others"),

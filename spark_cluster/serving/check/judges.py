@@ -294,13 +294,14 @@ def together(one: Stream, other: Stream) -> Judgement:
     shared = _least(messages, lambda each: each.last) - _most(messages, lambda each: each.first)
     if shared > 0:
         return _ok(both, f"their tokens came side by side for {shared:.1f} s")
-    if min(message.chunks for message in messages) < _FEW:
+    spans = [(message.last or 0.0) - (message.first or 0.0) for message in messages]
+    if min(message.chunks for message in messages) < _FEW or min(spans) < _SHORT:
         return _ok(both, "both were answered, too shortly to come side by side")
     return _failed(both, "the second answer waited for the first one's end", remedies.TOGETHER)
 
 
-#: Chunks of an answer that is over before another can begin.
-_FEW = 8
+#: Chunks, and seconds, of an answer that is over before another can begin.
+_FEW, _SHORT = 8, 0.5
 
 
 def _least(messages: tuple[Message, ...], of: Callable[[Message], float | None]) -> float:
